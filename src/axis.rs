@@ -1,0 +1,115 @@
+//! One named dimension of an array: name, length, kind, and what its indices mean in the world.
+
+use serde::Serialize;
+
+/// What an axis counts, in OME-NGFF's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AxisKind {
+    /// Time points.
+    Time,
+    /// Channels, or samples of a pixel.
+    Channel,
+    /// A direction of space.
+    Space,
+    /// Anything else: positions, angles, wells.
+    Other,
+}
+
+/// Where a calibration came from. Earlier variants win over later ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provenance {
+    /// A flag of the command line.
+    CommandLine,
+    /// OME-XML in the file, or NGFF metadata of a Zarr group.
+    Ome,
+    /// ImageJ's description and resolution tags.
+    ImageJ,
+    /// Another program's own tags: MetaMorph, LSM, Micro-Manager.
+    Vendor,
+    /// TIFF resolution tags with an absolute unit.
+    Resolution,
+    /// The file names.
+    Name,
+}
+
+/// What one step of an axis measures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Calibration {
+    /// Distance between neighbouring indices, in `unit`.
+    pub step: f64,
+    /// Unit by its UDUNITS name (`micrometer`, `second`, `degree`), if known.
+    pub unit: Option<String>,
+    /// Who said so.
+    pub from: Provenance,
+}
+
+/// One named dimension of an array.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Axis {
+    /// `t`, `c`, `z`, `y`, `x`, or any other name.
+    pub name: String,
+    /// Number of elements along it.
+    pub length: u64,
+    /// What it counts.
+    pub kind: AxisKind,
+    /// Step and unit, when something states them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+    /// A name for every index, in order, when names are known (channels: `DAPI`, `GFP`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
+    /// A value for every index, in `calibration`'s unit, when they are known one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coordinates: Option<Vec<f64>>,
+}
+
+impl Axis {
+    /// An axis of `length` whose kind follows from its name: `t`, `c`, and `z y x` are what they seem,
+    /// `s` (samples) counts as a channel, anything else is other.
+    pub fn new(name: impl Into<String>, length: u64) -> Self {
+        let name = name.into();
+        let kind = match name.as_str() {
+            "t" => AxisKind::Time,
+            "c" | "s" => AxisKind::Channel,
+            "z" | "y" | "x" => AxisKind::Space,
+            _ => AxisKind::Other,
+        };
+        Self { name, length, kind, calibration: None, labels: None, coordinates: None }
+    }
+
+    /// The same axis with `calibration`, unless it has one from a source that wins.
+    #[must_use]
+    pub fn calibrated(mut self, calibration: Calibration) -> Self {
+        if self.calibration.as_ref().is_none_or(|c| calibration.from < c.from) {
+            self.calibration = Some(calibration);
+        }
+        self
+    }
+}
+
+/// Position of the axis called `name`.
+pub fn position(axes: &[Axis], name: &str) -> Option<usize> {
+    axes.iter().position(|a| a.name == name)
+}
+
+/// Lengths of all axes, in their order.
+pub fn shape(axes: &[Axis]) -> Vec<u64> {
+    axes.iter().map(|a| a.length).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_better_source_of_a_calibration_wins() {
+        let c = |step, from| Calibration { step, unit: None, from };
+        let axis = Axis::new("z", 3).calibrated(c(1.0, Provenance::ImageJ));
+        let axis = axis.calibrated(c(2.0, Provenance::Resolution));
+        assert_eq!(axis.calibration.as_ref().unwrap().step, 1.0);
+        let axis = axis.calibrated(c(3.0, Provenance::CommandLine));
+        assert_eq!(axis.calibration.unwrap().step, 3.0);
+    }
+}

@@ -1,0 +1,312 @@
+//! Pixels in memory: a block is a region with its elements; a target is a strided place to read into.
+
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::grid::{Region, n_elements, row_major_strides};
+
+/// Bytes aligned for every element type, whose storage is kept when it is used again.
+#[derive(Default)]
+pub struct Buffer {
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl Buffer {
+    /// Makes it `len` bytes long and gives the bytes, whose content is unspecified.
+    pub fn sized(&mut self, len: usize) -> &mut [u8] {
+        let words = len.div_ceil(8);
+        if self.words.len() < words {
+            // Growing by copying would move old content nobody wants.
+            self.words = Vec::new();
+            self.words = vec![0; words];
+        }
+        self.len = len;
+        self.bytes_mut()
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.len]
+    }
+
+    /// The bytes, to write to.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.words)[..self.len]
+    }
+
+    /// Bytes it holds on to, used or not.
+    pub fn held_bytes(&self) -> usize {
+        self.words.len() * 8
+    }
+}
+
+/// A region of an array with its elements, row-major and dense, in native byte order.
+pub struct Block {
+    region: Region,
+    dtype: DType,
+    buffer: Buffer,
+    /// Elements that no file covers and that hold the fill value instead.
+    pub n_filled: u64,
+}
+
+impl Block {
+    /// A block of `region`, its elements unspecified until they are read into [`Block::target`].
+    ///
+    /// # Errors
+    /// `Limit` if it has more bytes than memory can address.
+    pub fn new(region: Region, dtype: DType) -> Result<Self> {
+        Self::reusing(Buffer::default(), region, dtype)
+    }
+
+    /// As [`Block::new`], in the storage of `buffer`.
+    ///
+    /// # Errors
+    /// `Limit` if it has more bytes than memory can address.
+    pub fn reusing(mut buffer: Buffer, region: Region, dtype: DType) -> Result<Self> {
+        let bytes = size_bytes(&region.shape, dtype);
+        let bytes = usize::try_from(bytes).ok().filter(|&b| b <= isize::MAX as usize);
+        let bytes =
+            bytes.ok_or_else(|| Error::limit(format!("a block {region} of {dtype} cannot be held in memory")))?;
+        buffer.sized(bytes);
+        Ok(Self { region, dtype, buffer, n_filled: 0 })
+    }
+
+    /// Where it lies.
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// Its element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Its elements as bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.bytes()
+    }
+
+    /// Its elements as bytes, to write to.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.buffer.bytes_mut()
+    }
+
+    /// Its elements, row-major.
+    ///
+    /// # Panics
+    /// If `T` does not have the size of the block's elements.
+    pub fn elements<T: Element>(&self) -> &[T] {
+        assert_eq!(size_of::<T>(), self.dtype.size(), "the element type follows the block's dtype");
+        bytemuck::cast_slice(self.bytes())
+    }
+
+    /// Its elements, row-major, to write to.
+    ///
+    /// # Panics
+    /// If `T` does not have the size of the block's elements.
+    pub fn elements_mut<T: Element>(&mut self) -> &mut [T] {
+        assert_eq!(size_of::<T>(), self.dtype.size(), "the element type follows the block's dtype");
+        bytemuck::cast_slice_mut(self.bytes_mut())
+    }
+
+    /// The whole block as a place to read into.
+    pub fn target(&mut self) -> Target<'_> {
+        let (shape, dtype) = (self.region.shape.clone(), self.dtype);
+        Target::dense(self.buffer.bytes_mut(), &shape, dtype)
+    }
+
+    /// Gives the storage back for another block.
+    pub fn into_buffer(self) -> Buffer {
+        self.buffer
+    }
+}
+
+/// Bytes of an array of `shape`, saturating.
+pub fn size_bytes(shape: &[u64], dtype: DType) -> u64 {
+    n_elements(shape).saturating_mul(dtype.size() as u64)
+}
+
+/// A strided box of elements in memory that a region is read into, row-major order of its own axes.
+///
+/// Strides are in bytes and may be negative; element `(i, j, ..)` begins at
+/// `start + i * strides[0] + j * strides[1] + ..`.
+pub struct Target<'a> {
+    /// The memory that the elements lie in, among others.
+    pub bytes: &'a mut [u8],
+    /// Where element (0, 0, ..) begins.
+    pub start: usize,
+    /// Lengths of its axes.
+    pub shape: Vec<u64>,
+    /// Distances between neighbours along each axis, in bytes.
+    pub strides: Vec<isize>,
+    /// Type of the elements.
+    pub dtype: DType,
+}
+
+impl<'a> Target<'a> {
+    /// A dense row-major target.
+    ///
+    /// # Panics
+    /// If `bytes` is not exactly as long as the elements.
+    pub fn dense(bytes: &'a mut [u8], shape: &[u64], dtype: DType) -> Self {
+        assert_eq!(bytes.len() as u64, size_bytes(shape, dtype), "a dense target is exactly as long as its elements");
+        let size = dtype.size() as isize;
+        let strides = row_major_strides(shape).iter().map(|&s| s as isize * size).collect();
+        Self { bytes, start: 0, shape: shape.to_vec(), strides, dtype }
+    }
+
+    /// The part of it that `region` covers, in its own coordinates.
+    ///
+    /// # Panics
+    /// If `region` reaches outside.
+    pub fn part(&mut self, region: &Region) -> Target<'_> {
+        assert!(Region::whole(&self.shape).contains(region), "{region} reaches outside {:?}", self.shape);
+        Target {
+            start: self.offset(&region.origin),
+            bytes: self.bytes,
+            shape: region.shape.clone(),
+            strides: self.strides.clone(),
+            dtype: self.dtype,
+        }
+    }
+
+    /// The same elements with axes taken in another order: axis `i` of the result is axis `order[i]` of this.
+    /// Axes that are left out must have length 1.
+    pub fn permuted(&mut self, order: &[usize]) -> Target<'_> {
+        debug_assert!((0..self.shape.len()).all(|i| order.contains(&i) || self.shape[i] == 1));
+        Target {
+            start: self.start,
+            shape: order.iter().map(|&i| self.shape[i]).collect(),
+            strides: order.iter().map(|&i| self.strides[i]).collect(),
+            bytes: self.bytes,
+            dtype: self.dtype,
+        }
+    }
+
+    /// Where the element at `position` begins in `bytes`.
+    pub fn offset(&self, position: &[u64]) -> usize {
+        let by: isize = position.iter().zip(&self.strides).map(|(&p, s)| p as isize * s).sum();
+        self.start.wrapping_add_signed(by)
+    }
+
+    /// Length in elements of the run along the last axes that lies densely in memory.
+    pub fn dense_run(&self) -> u64 {
+        self.runs().1
+    }
+
+    /// Number of leading axes that one must step along from run to run, and elements in a dense run.
+    fn runs(&self) -> (usize, u64) {
+        let mut run = 1u64;
+        let mut outer = self.shape.len();
+        while outer > 0 {
+            let (length, stride) = (self.shape[outer - 1], self.strides[outer - 1]);
+            if length != 1 && stride != run as isize * self.dtype.size() as isize {
+                break;
+            }
+            run *= length;
+            outer -= 1;
+        }
+        (outer, run)
+    }
+
+    /// Sets every element to `value` (one element's bytes, native order).
+    pub fn fill(&mut self, value: &[u8]) {
+        debug_assert_eq!(value.len(), self.dtype.size());
+        let one_byte = value.iter().all(|&b| b == value[0]);
+        self.for_each_run(|bytes| {
+            if one_byte {
+                bytes.fill(value[0]);
+            } else {
+                for element in bytes.chunks_exact_mut(value.len()) {
+                    element.copy_from_slice(value);
+                }
+            }
+        });
+    }
+
+    /// Copies a dense row-major array of the same shape into it.
+    ///
+    /// # Panics
+    /// If `source` is shorter than its elements.
+    pub fn paste(&mut self, source: &[u8]) {
+        let mut rest = source;
+        self.for_each_run(|bytes| {
+            let (run, after) = rest.split_at(bytes.len());
+            bytes.copy_from_slice(run);
+            rest = after;
+        });
+    }
+
+    /// Calls `f` with each dense run of elements, in row-major order.
+    pub fn for_each_run(&mut self, mut f: impl FnMut(&mut [u8])) {
+        if self.shape.contains(&0) {
+            return;
+        }
+        let (outer, run) = self.runs();
+        let run_bytes = run as usize * self.dtype.size();
+        let mut position = vec![0u64; outer];
+        let mut at = self.start;
+        loop {
+            f(&mut self.bytes[at..at + run_bytes]);
+            let mut axis = outer;
+            loop {
+                if axis == 0 {
+                    return;
+                }
+                axis -= 1;
+                position[axis] += 1;
+                at = at.wrapping_add_signed(self.strides[axis]);
+                if position[axis] < self.shape[axis] {
+                    break;
+                }
+                at = at.wrapping_add_signed(-(self.strides[axis] * self.shape[axis] as isize));
+                position[axis] = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(shape: &[u64]) -> Vec<u8> {
+        (0..n_elements(shape)).flat_map(|i| (i as u16).to_ne_bytes()).collect()
+    }
+
+    #[test]
+    fn parts_and_permutations_land_where_they_say() {
+        let mut block = Block::new(Region::whole(&[2, 3, 4]), DType::Uint16).unwrap();
+        block.target().fill(&7u16.to_ne_bytes());
+        // Read a (4, 2) array, axes (x, t), into y = 1.
+        let mut whole = block.target();
+        let mut part = whole.part(&Region::new([0, 1, 0], [2, 1, 4]));
+        part.permuted(&[2, 0]).paste(&counted(&[4, 2]));
+        assert_eq!(block.elements::<u16>(), [7, 7, 7, 7, 0, 2, 4, 6, 7, 7, 7, 7, 7, 7, 7, 7, 1, 3, 5, 7, 7, 7, 7, 7]);
+    }
+
+    #[test]
+    fn negative_strides_walk_backwards() {
+        let mut bytes = vec![0u8; 6];
+        let mut target =
+            Target { bytes: &mut bytes, start: 4, shape: vec![3], strides: vec![-2], dtype: DType::Uint16 };
+        target.paste(&counted(&[3]));
+        assert_eq!(bytemuck::cast_slice::<u8, u16>(&bytes), [2, 1, 0]);
+    }
+
+    #[test]
+    fn dense_runs_join_across_axes() {
+        let mut block = Block::new(Region::whole(&[3, 1, 4]), DType::Uint8).unwrap();
+        let mut whole = block.target();
+        assert_eq!(whole.dense_run(), 12);
+        let mut n = 0;
+        whole.for_each_run(|_| n += 1);
+        assert_eq!(n, 1);
+        assert_eq!(whole.part(&Region::new([0, 0, 1], [3, 1, 2])).dense_run(), 2);
+    }
+
+    #[test]
+    fn a_block_beyond_memory_is_refused() {
+        assert!(Block::new(Region::whole(&[u64::MAX, 9]), DType::Uint8).is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! Codecs of chunks: bytes in, bytes out, with scratch memory of one worker.

@@ -1,0 +1,261 @@
+//! Element types and the one dispatch over them.
+//!
+//! This file alone lists the element types; everything else goes through [`with_dtype!`] or the
+//! [`Element`] trait. Names are NumPy's.
+
+use std::fmt;
+use std::str::FromStr;
+
+use half::f16;
+
+use crate::error::Error;
+
+/// Type of an array element, named as NumPy names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum DType {
+    /// One byte, 0 or 1.
+    Bool,
+    Uint8,
+    Uint16,
+    Uint32,
+    Uint64,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Float16,
+    Float32,
+    Float64,
+    /// Two `float32`, real part first.
+    Complex64,
+    /// Two `float64`, real part first.
+    Complex128,
+}
+
+/// A complex number as two floats, laid out as NumPy's `complex64` and `complex128`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct Complex<T> {
+    /// Real part.
+    pub re: T,
+    /// Imaginary part.
+    pub im: T,
+}
+
+// SAFETY: two floats of one type without padding; every bit pattern is valid.
+unsafe impl bytemuck::Zeroable for Complex<f32> {}
+// SAFETY: as above.
+unsafe impl bytemuck::Pod for Complex<f32> {}
+// SAFETY: as above.
+unsafe impl bytemuck::Zeroable for Complex<f64> {}
+// SAFETY: as above.
+unsafe impl bytemuck::Pod for Complex<f64> {}
+
+/// A type that array elements can have in memory, in native byte order.
+pub trait Element: bytemuck::Pod + PartialEq + Default + fmt::Debug + Send + Sync {}
+
+impl<T: bytemuck::Pod + PartialEq + Default + fmt::Debug + Send + Sync> Element for T {}
+
+/// Runs `$body` with `$T` standing for the Rust type of `$dtype`; `bool` runs as `u8`.
+#[macro_export]
+macro_rules! with_dtype {
+    ($dtype:expr, $T:ident => $body:expr) => {{
+        use $crate::dtype::{Complex, DType};
+        macro_rules! arm {
+            ($t:ty) => {{
+                type $T = $t;
+                $body
+            }};
+        }
+        match $dtype {
+            DType::Bool | DType::Uint8 => arm!(u8),
+            DType::Uint16 => arm!(u16),
+            DType::Uint32 => arm!(u32),
+            DType::Uint64 => arm!(u64),
+            DType::Int8 => arm!(i8),
+            DType::Int16 => arm!(i16),
+            DType::Int32 => arm!(i32),
+            DType::Int64 => arm!(i64),
+            DType::Float16 => arm!(half::f16),
+            DType::Float32 => arm!(f32),
+            DType::Float64 => arm!(f64),
+            DType::Complex64 => arm!(Complex<f32>),
+            DType::Complex128 => arm!(Complex<f64>),
+        }
+    }};
+}
+
+impl DType {
+    /// Every element type.
+    pub const ALL: [Self; 14] = [
+        Self::Bool,
+        Self::Uint8,
+        Self::Uint16,
+        Self::Uint32,
+        Self::Uint64,
+        Self::Int8,
+        Self::Int16,
+        Self::Int32,
+        Self::Int64,
+        Self::Float16,
+        Self::Float32,
+        Self::Float64,
+        Self::Complex64,
+        Self::Complex128,
+    ];
+
+    /// NumPy's name, such as `uint16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::Uint8 => "uint8",
+            Self::Uint16 => "uint16",
+            Self::Uint32 => "uint32",
+            Self::Uint64 => "uint64",
+            Self::Int8 => "int8",
+            Self::Int16 => "int16",
+            Self::Int32 => "int32",
+            Self::Int64 => "int64",
+            Self::Float16 => "float16",
+            Self::Float32 => "float32",
+            Self::Float64 => "float64",
+            Self::Complex64 => "complex64",
+            Self::Complex128 => "complex128",
+        }
+    }
+
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        with_dtype!(self, T => size_of::<T>())
+    }
+
+    /// NumPy's array-protocol string, such as `<u2`; also the dtype of Zarr v2 metadata.
+    pub fn typestr(self) -> String {
+        let kind = match self {
+            Self::Bool => 'b',
+            Self::Uint8 | Self::Uint16 | Self::Uint32 | Self::Uint64 => 'u',
+            Self::Int8 | Self::Int16 | Self::Int32 | Self::Int64 => 'i',
+            Self::Float16 | Self::Float32 | Self::Float64 => 'f',
+            Self::Complex64 | Self::Complex128 => 'c',
+        };
+        let size = self.size();
+        let order = if size == 1 { '|' } else { '<' };
+        format!("{order}{kind}{size}")
+    }
+
+    /// Bytes of the unit that byte order applies to: half an element for complex numbers.
+    pub fn swap_size(self) -> usize {
+        if self.is_complex() { self.size() / 2 } else { self.size() }
+    }
+
+    /// Whether elements are integers (`bool` is not).
+    pub fn is_integer(self) -> bool {
+        self.is_unsigned() || self.is_signed()
+    }
+
+    /// Whether elements are unsigned integers.
+    pub fn is_unsigned(self) -> bool {
+        matches!(self, Self::Uint8 | Self::Uint16 | Self::Uint32 | Self::Uint64)
+    }
+
+    /// Whether elements are signed integers.
+    pub fn is_signed(self) -> bool {
+        matches!(self, Self::Int8 | Self::Int16 | Self::Int32 | Self::Int64)
+    }
+
+    /// Whether elements are real floats.
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::Float16 | Self::Float32 | Self::Float64)
+    }
+
+    /// Whether elements are complex.
+    pub fn is_complex(self) -> bool {
+        matches!(self, Self::Complex64 | Self::Complex128)
+    }
+
+    /// Little-endian bytes of one element of this type with the value `text` names.
+    ///
+    /// `nan`, `inf` and `-inf` are understood for floats, `true` and `false` for booleans; a complex number
+    /// takes its real part from the text.
+    ///
+    /// # Errors
+    /// `Usage` if the value is not one this type can hold exactly.
+    pub fn parse_element(self, text: &str) -> Result<Vec<u8>, Error> {
+        let no = || Error::usage(format!("'{text}' is not a value that {self} can hold"));
+        macro_rules! as_le {
+            ($t:ty) => {
+                text.parse::<$t>().map_err(|_| no())?.to_le_bytes().to_vec()
+            };
+        }
+        Ok(match self {
+            Self::Bool => match text {
+                "0" | "false" => vec![0],
+                "1" | "true" => vec![1],
+                _ => return Err(no()),
+            },
+            Self::Uint8 => as_le!(u8),
+            Self::Uint16 => as_le!(u16),
+            Self::Uint32 => as_le!(u32),
+            Self::Uint64 => as_le!(u64),
+            Self::Int8 => as_le!(i8),
+            Self::Int16 => as_le!(i16),
+            Self::Int32 => as_le!(i32),
+            Self::Int64 => as_le!(i64),
+            Self::Float16 => f16::from_f64(text.parse().map_err(|_| no())?).to_le_bytes().to_vec(),
+            Self::Float32 => as_le!(f32),
+            Self::Float64 => as_le!(f64),
+            Self::Complex64 => [text.parse::<f32>().map_err(|_| no())?.to_le_bytes(), [0; 4]].concat(),
+            Self::Complex128 => [text.parse::<f64>().map_err(|_| no())?.to_le_bytes(), [0; 8]].concat(),
+        })
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for DType {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|d| d.name() == text).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|d| d.name()).collect();
+            Error::usage(format!("'{text}' is not an element type: one of {}", names.join(", ")))
+        })
+    }
+}
+
+impl serde::Serialize for DType {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_sizes_are_numpys() {
+        for dtype in DType::ALL {
+            assert_eq!(dtype.name().parse::<DType>().unwrap(), dtype);
+        }
+        assert_eq!(DType::Uint16.typestr(), "<u2");
+        assert_eq!(DType::Bool.typestr(), "|b1");
+        assert_eq!(DType::Complex128.typestr(), "<c16");
+        assert_eq!(DType::Complex128.swap_size(), 8);
+        assert!("uint24".parse::<DType>().is_err());
+    }
+
+    #[test]
+    fn fill_values_are_exact_or_refused() {
+        assert_eq!(DType::Uint16.parse_element("513").unwrap(), [1, 2]);
+        assert!(DType::Uint8.parse_element("256").is_err());
+        assert!(DType::Uint8.parse_element("1.5").is_err());
+        assert_eq!(DType::Float32.parse_element("nan").unwrap().len(), 4);
+        assert_eq!(DType::Complex64.parse_element("1").unwrap(), [0, 0, 128, 63, 0, 0, 0, 0]);
+    }
+}

@@ -1,0 +1,95 @@
+//! Errors, sorted by whose turn it is.
+//!
+//! The library returns these; `command` adds context and `main` prints the chain once and chooses the
+//! exit code. Wording: lower case, no full stop, place first, then found and expected, then the way out.
+
+use std::path::{Path, PathBuf};
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request contradicts itself or does not fit what is there: the user changes the command.
+    #[error("{0}")]
+    Usage(String),
+    /// A file contradicts itself or its neighbours: the data is at fault.
+    #[error("{0}")]
+    Format(String),
+    /// Valid, but not handled by this version.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Would exceed `--memory`.
+    #[error("{0}")]
+    Limit(String),
+    /// The operating system said no.
+    #[error("{}: {action}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried, as a verb phrase: `cannot read`.
+        action: &'static str,
+        /// What the system answered.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A check asked for by the user found a fault (`inspect --strict`, `verify`).
+    #[error("{0}")]
+    Fault(String),
+    /// A signal asked for an early end; what is done so far is said in the text.
+    #[error("{0}")]
+    Stopped(String),
+}
+
+/// The result type of the library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A [`Error::Usage`] from anything that prints.
+    pub fn usage(text: impl std::fmt::Display) -> Self {
+        Self::Usage(text.to_string())
+    }
+
+    /// A [`Error::Format`] from anything that prints.
+    pub fn format(text: impl std::fmt::Display) -> Self {
+        Self::Format(text.to_string())
+    }
+
+    /// A [`Error::Unsupported`] from anything that prints.
+    pub fn unsupported(text: impl std::fmt::Display) -> Self {
+        Self::Unsupported(text.to_string())
+    }
+
+    /// A [`Error::Limit`] from anything that prints.
+    pub fn limit(text: impl std::fmt::Display) -> Self {
+        Self::Limit(text.to_string())
+    }
+
+    /// An [`Error::Io`]; `action` is a verb phrase such as `cannot open`.
+    pub fn io(path: &Path, action: &'static str, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), action, source }
+    }
+
+    /// Puts `place` (a file, a page) in front of the message, keeping whose turn it is.
+    #[must_use]
+    pub fn at(self, place: impl std::fmt::Display) -> Self {
+        match self {
+            Self::Usage(text) => Self::Usage(format!("{place}: {text}")),
+            Self::Format(text) => Self::Format(format!("{place}: {text}")),
+            Self::Unsupported(text) => Self::Unsupported(format!("{place}: {text}")),
+            Self::Limit(text) => Self::Limit(format!("{place}: {text}")),
+            Self::Fault(text) => Self::Fault(format!("{place}: {text}")),
+            Self::Stopped(text) => Self::Stopped(format!("{place}: {text}")),
+            io @ Self::Io { .. } => io,
+        }
+    }
+
+    /// The exit code of the process: 1 failed, 2 usage or a plan that does not fit, 3 fault found,
+    /// 75 stopped early.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Limit(_) => 2,
+            Self::Fault(_) => 3,
+            Self::Stopped(_) => 75,
+            Self::Format(_) | Self::Unsupported(_) | Self::Io { .. } => 1,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Turns piles of image files into one n-dimensional array, in bounded memory.
+//!
+//! The data path is one sentence: a **Pattern** turns file names into coordinates on **Axes**; the
+//! **Layout** gives every page a **Region** of one array; the **Plan** cuts that array into **Tasks**,
+//! whole boxes for the **Sink** and, where memory allows, whole strips or tiles of the **Sources**; the
+//! **Executor** admits each Task within the memory **Budget**; the **Stack** reads its Region into a
+//! **Block**; the Sink writes the Block, or a **Reducer** folds it.
+
+pub mod axis;
+pub mod block;
+pub mod codec;
+pub mod dtype;
+pub mod error;
+pub mod grid;
+pub mod pattern;
+pub mod reduce;
+pub mod sink;
+pub mod source;

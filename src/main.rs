@@ -1,0 +1,3 @@
+//! The executable: parse, dispatch, print the error chain once, choose the exit code.
+
+fn main() {}

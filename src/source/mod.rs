@@ -1,0 +1,140 @@
+//! Input formats: what a file says of its array, and reading a region of it.
+//!
+//! A format is one module with a [`Source`] and one line in [`FORMATS`]. Sources are positional: no
+//! cursor, shared by threads. They know nothing of patterns, layouts or outputs.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::axis::Axis;
+use crate::block::{Buffer, Target};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::grid::Region;
+
+pub mod scan;
+pub mod tiff;
+
+/// What a file's headers say of the array in it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Info {
+    /// Axes of the array in the file, slowest first. Axes of pages have their real names (`t c z y x`,
+    /// `s` for samples that are not channels); the last two of an image are `y`, `x` or, for samples
+    /// stored pixel by pixel, `y`, `x`, `c`.
+    pub axes: Vec<Axis>,
+    /// Type of the elements, after widening (10 bits become `uint16`).
+    pub dtype: DType,
+    /// Shape of the box, in `axes`, that is stored, and for coded data decoded, as one piece: a strip or a
+    /// tile of one page. Boxes lie on a grid that begins at zero.
+    pub unit: Vec<u64>,
+    /// Whether a piece must be decoded whole even if little of it is wanted.
+    pub coded: bool,
+    /// Storage in words: `uncompressed, strips of 10 rows`, `LZW with predictor 2, tiles of 256x256`.
+    pub storage: String,
+    /// Memory that one call of [`Source::read`] needs beside its target, in bytes.
+    pub scratch_bytes: u64,
+    /// Memory that the open source holds on to (its index of pages), in bytes.
+    pub held_bytes: u64,
+    /// Size of the file in bytes.
+    pub file_bytes: u64,
+    /// What a user should know: palette indices kept, orientation not applied, pages left out.
+    pub notes: Vec<String>,
+    /// Every series of the file, in words, when there is more than one; the chosen one comes first.
+    pub series: Vec<String>,
+    /// The data set over several files that this file says it is a member of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set: Option<Set>,
+}
+
+impl Info {
+    /// Lengths of all axes.
+    pub fn shape(&self) -> Vec<u64> {
+        crate::axis::shape(&self.axes)
+    }
+}
+
+/// A data set whose planes are spread over several files, as OME-XML describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Set {
+    /// Identity of the set: equal in every member.
+    pub id: String,
+    /// Names and lengths of the axes of planes, slowest first, without y and x.
+    pub axes: Vec<(String, u64)>,
+    /// For every plane in row-major order of `axes`: which member file (index into `files`) and which of
+    /// its pages; `None` where the description names none.
+    pub planes: Vec<Option<(u32, u32)>>,
+    /// Names of the member files, relative to the file that says so.
+    pub files: Vec<String>,
+}
+
+/// How a file is to be understood, where it leaves a choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Which series, counted from zero; the main one if `None`.
+    pub series: Option<usize>,
+    /// Axis that the pages of a file are when nothing in the file says so; `z` if `None`.
+    pub pages: Option<String>,
+    /// Ignore descriptions: the array is (page, y, x), pages as they follow one another. Members of a
+    /// [`Set`] are read so.
+    pub as_pages: bool,
+    /// Largest index of pages that may be held in memory, in bytes; no limit but the file's size if `None`.
+    pub limit_bytes: Option<u64>,
+}
+
+/// Memory of one worker that readers and codecs use again and again.
+#[derive(Default)]
+pub struct Scratch {
+    /// Bytes as they lie in the file.
+    pub stored: Buffer,
+    /// A decoded strip or tile.
+    pub decoded: Buffer,
+    /// Whatever a codec needs besides.
+    pub extra: Buffer,
+}
+
+/// An open file that holds an array.
+pub trait Source: Send + Sync {
+    /// What its headers say.
+    fn info(&self) -> &Info;
+
+    /// Reads `region`, in the axes of [`Info::axes`], into `target`, which has the region's shape and the
+    /// source's dtype. Elements that the file declares absent (sparse tiles) become `fill`, one element's
+    /// bytes in native order.
+    ///
+    /// Returns the number of elements that were filled.
+    ///
+    /// # Errors
+    /// `Format` if the stored data contradict the headers, naming page and strip; `Io` if they cannot be
+    /// read.
+    fn read(&self, region: &Region, target: &mut Target<'_>, fill: &[u8], scratch: &mut Scratch) -> Result<u64>;
+
+    /// Tells the system that `region` will be read soon. Costs nothing worth measuring, promises nothing.
+    fn prefetch(&self, _region: &Region) {}
+}
+
+/// An input format.
+pub struct Format {
+    /// Name for messages.
+    pub name: &'static str,
+    /// File name extensions, lower case without dot, that directories are searched for.
+    pub extensions: &'static [&'static str],
+    /// Opens a file, reading headers only.
+    pub open: fn(&Path, &OpenOptions) -> Result<Box<dyn Source>>,
+}
+
+/// Every input format.
+pub const FORMATS: &[Format] = &[tiff::FORMAT];
+
+/// Opens `path` by its extension; files with an unknown one are tried as the first format.
+///
+/// # Errors
+/// As the format's `open`.
+pub fn open(path: &Path, options: &OpenOptions) -> Result<Box<dyn Source>> {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let format = FORMATS.iter().find(|f| f.extensions.contains(&extension.as_str())).unwrap_or(&FORMATS[0]);
+    (format.open)(path, options).map_err(|e| match e {
+        io @ Error::Io { .. } => io,
+        other => other.at(path.display()),
+    })
+}
