@@ -1,6 +1,15 @@
-//! Rare TIFF compressions, each through a library: one entry, one piece (strip or tile) at a time.
+//! Rare TIFF compressions, one entry: a piece (strip or tile) at a time, whole.
+//!
+//! The common ones (none, PackBits, LZW, Deflate, ZSTD) are the reader's own; here are those of which a file
+//! or two per laboratory exist. Nothing here allocates by what a stream declares before the declaration has
+//! been compared with the [`Piece`], whose size the reader has already accepted.
 
 use crate::error::{Error, Result};
+
+mod fax;
+mod jpeg;
+mod lzma;
+mod webp;
 
 /// What a codec must know of the piece that it decodes.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +42,65 @@ pub struct Piece<'a> {
     pub lerc_parameters: &'a [u32],
 }
 
-/// Decodes `stored` into `decoded`, which is exactly as long as the piece: rows of packed samples as an
-/// uncompressed TIFF would store them, in native byte order; predictors are not undone.
+impl Piece<'_> {
+    /// Bytes of one row as an uncompressed TIFF would store it.
+    fn row_bytes(&self) -> Option<usize> {
+        let bits = u64::from(self.width).checked_mul(u64::from(self.samples))?.checked_mul(u64::from(self.bits))?;
+        usize::try_from(bits.div_ceil(8)).ok()
+    }
+
+    /// The bytes of a row, after checking that `decoded` has room for exactly the piece's rows.
+    fn fit(&self, decoded: &[u8]) -> Result<usize> {
+        let row_bytes = self.row_bytes().unwrap_or(usize::MAX);
+        let expected = usize::try_from(self.rows).ok().and_then(|rows| rows.checked_mul(row_bytes));
+        if row_bytes == 0 || expected != Some(decoded.len()) {
+            return Err(Error::format(format!(
+                "{}x{} pixels of {} samples of {} bits do not make {} bytes",
+                self.width,
+                self.rows,
+                self.samples,
+                self.bits,
+                decoded.len()
+            )));
+        }
+        Ok(row_bytes)
+    }
+
+    /// An `Unsupported` error: the compression by name and number, and what of it is not handled.
+    fn unsupported(&self, what: impl std::fmt::Display) -> Error {
+        Error::unsupported(format!("compression {} ({}): {what}", self.compression, name(self.compression)))
+    }
+
+    /// A `Format` error that names the compression.
+    fn damaged(&self, what: impl std::fmt::Display) -> Error {
+        Error::format(format!("{} data: {what}", name(self.compression)))
+    }
+}
+
+/// Whether [`decode`] knows `compression` at all; what it then meets inside may still be refused.
+pub fn handles(compression: u16) -> bool {
+    matches!(compression, 2 | 3 | 4 | 7 | 32771 | 34925 | 50001)
+}
+
+/// Decodes `stored`, the bytes as they lie in the file, into `decoded`, which is exactly as long as the
+/// piece: rows of packed samples as an uncompressed TIFF would store them, in native byte order; predictors
+/// are not undone.
 ///
 /// # Errors
 /// `Unsupported` for compressions not handled, by name and number; `Format` for damaged data.
-pub fn decode(piece: &Piece<'_>, _stored: &[u8], _decoded: &mut [u8]) -> Result<()> {
-    Err(Error::unsupported(format!("compression {} ({})", piece.compression, name(piece.compression))))
+pub fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8]) -> Result<()> {
+    let decoder = match piece.compression {
+        2 | 3 | 4 | 32771 => fax::decode,
+        7 => jpeg::decode,
+        34925 => lzma::decode,
+        50001 => webp::decode,
+        other => return Err(Error::unsupported(format!("compression {other} ({})", name(other)))),
+    };
+    let row_bytes = piece.fit(decoded)?;
+    if decoded.is_empty() {
+        return Ok(());
+    }
+    decoder(piece, stored, decoded, row_bytes)
 }
 
 /// Name of a TIFF compression.
@@ -53,9 +114,55 @@ pub fn name(compression: u16) -> &'static str {
         6 => "old-style JPEG",
         7 => "JPEG",
         8 | 32946 => "Deflate",
+        9 => "JBIG, black and white",
+        10 => "JBIG, colour",
+        99 => "JPEG of old Adobe applications",
+        262 => "Kodak 262",
+        32766 => "NeXT 2-bit RLE",
+        32767 => "Sony ARW",
+        32769 => "packed raw",
+        32770 => "Samsung SRW",
+        32771 => "CCITT RLE, word aligned",
+        32772 => "Samsung SRW 2",
         32773 => "PackBits",
+        32809 => "ThunderScan 4-bit RLE",
+        32867 => "Kodak KDC",
+        32895 => "IT8 CT padding",
+        32896 => "IT8 linework RLE",
+        32897 => "IT8 monochrome",
+        32898 => "IT8 binary line art",
+        32908 => "Pixar film",
+        32909 => "Pixar log",
+        32947 => "Kodak DCS",
+        33003 => "JPEG 2000, YCbCr (Aperio)",
+        33004 => "JPEG 2000, lossy (Aperio)",
+        33005 => "JPEG 2000, RGB (Aperio)",
+        33007 => "JPEG, alternative",
+        34661 => "JBIG",
+        34676 => "SGI LogLuv, 32 bits",
+        34677 => "SGI LogLuv, 24 bits",
+        34712 => "JPEG 2000",
+        34713 => "Nikon NEF",
+        34715 => "JBIG2",
+        34718 => "Microsoft document imaging binary",
+        34719 => "Microsoft document imaging progressive",
+        34720 => "Microsoft document imaging vector",
+        34887 => "LERC",
+        34892 => "lossy JPEG (DNG)",
         34925 => "LZMA",
+        34926 => "ZSTD (old number)",
+        34927 => "WebP (old number)",
+        34933 => "PNG",
+        34934 => "JPEG XR",
         50000 => "ZSTD",
+        50001 => "WebP",
+        50002 => "JPEG XL",
+        50013 => "Pixtiff",
+        52546 => "JPEG XL (DNG)",
+        65000 => "EER, 7 and 4 bits",
+        65001 => "EER, 8 and 4 bits",
+        65002 => "EER, bits in tags",
+        65535 => "Pentax PEF",
         _ => "unknown",
     }
 }
