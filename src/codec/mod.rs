@@ -1,1 +1,272 @@
-//! Codecs of chunks: bytes in, bytes out, with scratch memory of one worker.
+//! Codecs of chunks: bytes of a chunk in, bytes out, with memory of one worker used again and again.
+//!
+//! A codec is named as on the command line (`blosc:zstd,3,bitshuffle`, `zstd:3`, `gzip:6`, `none`) and
+//! describes itself in the metadata of Zarr v2 and v3. The same chunk gives the same bytes on every run.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+
+pub mod blosc;
+
+use blosc::Blosc;
+
+/// A reversible encoding of a chunk's bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// The bytes as they are.
+    None,
+    /// The Blosc container: shuffled blocks, compressed one by one.
+    Blosc(Blosc),
+    /// One Zstandard frame.
+    Zstd {
+        /// Zstandard's own level, negative for speed, to 22.
+        level: i32,
+    },
+    /// One gzip member.
+    Gzip {
+        /// Level 0 to 9.
+        level: u8,
+    },
+}
+
+/// What encoders keep between chunks; one per worker.
+#[derive(Default)]
+pub struct Contexts {
+    /// The encoded form of the latest chunk, where nobody keeps it.
+    pub encoded: Vec<u8>,
+    zstd: Option<zstd_safe::CCtx<'static>>,
+    gzip: Option<(u8, libdeflater::Compressor)>,
+}
+
+impl Codec {
+    /// What an unnamed codec is taken to be: Blosc with Zstandard, level 3, bitshuffle.
+    pub const DEFAULT: Self = Self::Blosc(Blosc::DEFAULT);
+
+    /// The most bytes that `n_bytes` can become.
+    pub fn bound(&self, n_bytes: u64) -> u64 {
+        match self {
+            Self::None => n_bytes,
+            Self::Blosc(_) => n_bytes.saturating_add(blosc::OVERHEAD_BYTES as u64),
+            // ZSTD_COMPRESSBOUND; libdeflate's bound is its 5 bytes per block of at least 5000, with headers.
+            Self::Zstd { .. } => n_bytes.saturating_add(n_bytes >> 8).saturating_add(64 + (128 << 10 >> 11)),
+            Self::Gzip { .. } => n_bytes.saturating_add(n_bytes / 1000).saturating_add(64),
+        }
+    }
+
+    /// Memory that encoding a chunk of `n_bytes` needs besides its two forms, in bytes.
+    pub fn context_bytes(&self, n_bytes: u64) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Blosc(blosc) => blosc.context_bytes(n_bytes),
+            Self::Zstd { level } => zstd_context_bytes(*level, n_bytes),
+            Self::Gzip { .. } => 10 << 20,
+        }
+    }
+
+    /// Whether chunks of `n_bytes` are too long for it.
+    ///
+    /// # Errors
+    /// `Usage` naming the limit.
+    pub fn check_chunk(&self, n_bytes: u64) -> Result<()> {
+        match self {
+            Self::Blosc(_) if n_bytes > blosc::MAX_BYTES as u64 => Err(Error::usage(format!(
+                "chunks of {n_bytes} bytes, but blosc takes at most {} in one: use smaller chunks",
+                blosc::MAX_BYTES
+            ))),
+            _ if usize::try_from(n_bytes).is_err() || n_bytes > (1 << 40) => {
+                Err(Error::usage(format!("chunks of {n_bytes} bytes are too large: use smaller chunks")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends the encoded form of `chunk`, whose elements have `element_bytes` each, to `out`.
+    ///
+    /// # Errors
+    /// `Unsupported` if the encoder refuses, which it does for no chunk that [`Codec::check_chunk`] passes.
+    pub fn encode(&self, chunk: &[u8], element_bytes: usize, out: &mut Vec<u8>, contexts: &mut Contexts) -> Result<()> {
+        match self {
+            Self::None => {
+                out.extend_from_slice(chunk);
+                Ok(())
+            }
+            Self::Blosc(blosc) => blosc.encode(chunk, element_bytes, out),
+            Self::Zstd { level } => encode_zstd(*level, chunk, out, contexts),
+            Self::Gzip { level } => encode_gzip(*level, chunk, out, contexts),
+        }
+    }
+
+    /// Zarr v2's `compressor`.
+    pub fn v2(&self) -> Value {
+        match self {
+            Self::None => Value::Null,
+            Self::Blosc(blosc) => blosc.v2(),
+            Self::Zstd { level } => json!({"id": "zstd", "level": level}),
+            Self::Gzip { level } => json!({"id": "gzip", "level": level}),
+        }
+    }
+
+    /// Zarr v3's codecs from bytes to bytes.
+    pub fn v3(&self, element_bytes: usize) -> Vec<Value> {
+        match self {
+            Self::None => vec![],
+            Self::Blosc(blosc) => vec![blosc.v3(element_bytes)],
+            Self::Zstd { level } => {
+                vec![json!({"name": "zstd", "configuration": {"level": level, "checksum": false}})]
+            }
+            Self::Gzip { level } => vec![json!({"name": "gzip", "configuration": {"level": level}})],
+        }
+    }
+}
+
+/// Memory of a Zstandard compressor for inputs of `n_bytes`: its tables are sized by the smaller of the
+/// level's parameters and the input.
+fn zstd_context_bytes(level: i32, n_bytes: u64) -> u64 {
+    let by_level: u64 = match level {
+        ..=2 => 2 << 20,
+        3..=5 => 6 << 20,
+        6..=9 => 16 << 20,
+        10..=15 => 48 << 20,
+        _ => 800 << 20,
+    };
+    let by_input = n_bytes.min(1 << 32).next_power_of_two() * 16;
+    by_level.min(by_input) + (2 << 20)
+}
+
+fn encode_zstd(level: i32, chunk: &[u8], out: &mut Vec<u8>, contexts: &mut Contexts) -> Result<()> {
+    let context = match &mut contexts.zstd {
+        Some(context) => context,
+        none => {
+            none.insert(zstd_safe::CCtx::try_create().ok_or_else(|| Error::limit("zstd: no memory for a compressor"))?)
+        }
+    };
+    out.reserve(zstd_safe::compress_bound(chunk.len()));
+    let start = out.len() as u64;
+    let mut cursor = std::io::Cursor::new(out);
+    cursor.set_position(start);
+    context
+        .compress(&mut cursor, chunk, level)
+        .map_err(|code| Error::unsupported(format!("zstd: {}", zstd_safe::get_error_name(code))))?;
+    Ok(())
+}
+
+fn encode_gzip(level: u8, chunk: &[u8], out: &mut Vec<u8>, contexts: &mut Contexts) -> Result<()> {
+    if contexts.gzip.as_ref().is_none_or(|(made_for, _)| *made_for != level) {
+        let checked = libdeflater::CompressionLvl::new(i32::from(level))
+            .map_err(|_| Error::usage(format!("gzip has no level {level}: 0 to 9")))?;
+        contexts.gzip = Some((level, libdeflater::Compressor::new(checked)));
+    }
+    let Some((_, compressor)) = &mut contexts.gzip else { return Ok(()) };
+    let start = out.len();
+    out.resize(start + compressor.gzip_compress_bound(chunk.len()), 0);
+    let n = compressor.gzip_compress(chunk, &mut out[start..]).map_err(|e| Error::unsupported(format!("gzip: {e}")))?;
+    out.truncate(start + n);
+    Ok(())
+}
+
+/// Prints what [`Codec::from_str`] reads back.
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Blosc(blosc) => write!(f, "blosc:{blosc}"),
+            Self::Zstd { level } => write!(f, "zstd:{level}"),
+            Self::Gzip { level } => write!(f, "gzip:{level}"),
+        }
+    }
+}
+
+impl FromStr for Codec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, rest) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        let rest = rest.map(str::trim).filter(|r| !r.is_empty());
+        match name.trim() {
+            "none" | "raw" => match rest {
+                None => Ok(Self::None),
+                Some(rest) => Err(Error::usage(format!("codec 'none' takes no settings, found '{rest}'"))),
+            },
+            "blosc" => Ok(Self::Blosc(rest.map_or(Ok(Blosc::DEFAULT), str::parse)?)),
+            "zstd" => Ok(Self::Zstd { level: level("zstd", rest, 3, -7, 22)? }),
+            "gzip" => Ok(Self::Gzip { level: level("gzip", rest, 6, 0, 9)? as u8 }),
+            _ => Err(Error::usage(format!(
+                "'{text}' is not a codec: blosc (such as blosc:zstd,3,bitshuffle), zstd:3, gzip:6 or none"
+            ))),
+        }
+    }
+}
+
+/// The level in `text`, bare or as `level=N`.
+fn level(codec: &str, text: Option<&str>, default: i32, least: i32, most: i32) -> Result<i32> {
+    let Some(text) = text else { return Ok(default) };
+    let digits = text.strip_prefix("level=").unwrap_or(text);
+    digits.parse().ok().filter(|level| (least..=most).contains(level)).ok_or_else(|| {
+        Error::usage(format!(
+            "'{text}' is not a level of {codec}: a whole number from {least} to {most}, such as {codec}:{default}"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> String {
+        match text.parse::<Codec>() {
+            Ok(codec) => codec.to_string(),
+            Err(e) => e.to_string(),
+        }
+    }
+
+    #[test]
+    fn codecs_are_read_as_they_are_printed() {
+        for text in ["none", "zstd:3", "zstd:-5", "gzip:9", "blosc:lz4,5,shuffle", "blosc:zstd,1,bitshuffle,4096"] {
+            assert_eq!(parse(text), text);
+        }
+        assert_eq!(parse("blosc"), "blosc:zstd,3,bitshuffle");
+        assert_eq!(parse("zstd"), "zstd:3");
+        assert_eq!(parse("gzip:level=1"), "gzip:1");
+        assert_eq!(parse("blosc:zstd,clevel=1,bitshuffle,blocksize=2MiB"), "blosc:zstd,1,bitshuffle,2097152");
+        assert_eq!("blosc".parse::<Codec>().unwrap(), Codec::DEFAULT);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_explained() {
+        for (text, says) in [
+            ("lz4", "is not a codec"),
+            ("none:3", "takes no settings"),
+            ("gzip:10", "from 0 to 9"),
+            ("zstd:fast", "from -7 to 22"),
+            ("blosc:snappy", "zstd, lz4"),
+            ("blosc:zstd,10", "0 to 9"),
+            ("blosc:zstd,3,shuffel", "bitshuffle"),
+            ("blosc:lz4,zstd", "twice"),
+        ] {
+            let said = text.parse::<Codec>().unwrap_err();
+            assert!(said.to_string().contains(says), "{text}: {said}");
+            assert_eq!(said.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn encoded_chunks_stay_in_their_bound_and_append() {
+        let noise: Vec<u8> = (0..70_001u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let mut contexts = Contexts::default();
+        for text in
+            ["none", "zstd:1", "zstd:19", "gzip:0", "gzip:9", "blosc", "blosc:lz4,9,noshuffle", "blosc:blosclz,0"]
+        {
+            let codec: Codec = text.parse().unwrap();
+            for n in [0, 1, 100, 70_001] {
+                let mut out = vec![7];
+                codec.encode(&noise[..n], 1, &mut out, &mut contexts).unwrap();
+                assert_eq!(out[0], 7);
+                assert!(out.len() as u64 - 1 <= codec.bound(n as u64), "{text} {n}: {}", out.len() - 1);
+            }
+        }
+    }
+}

@@ -12,6 +12,9 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::source::Scratch;
 
+pub mod store;
+pub mod zarr;
+
 /// The array that a sink is to hold.
 #[derive(Clone, Debug)]
 pub struct Spec {

@@ -91,6 +91,8 @@ pub struct Scratch {
     pub decoded: Buffer,
     /// Whatever a codec needs besides.
     pub extra: Buffer,
+    /// What encoders of chunks keep.
+    pub contexts: crate::codec::Contexts,
 }
 
 /// An open file that holds an array.

@@ -1,0 +1,264 @@
+//! The Zarr sink, read back by independent readers.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use stackctl::axis::{Axis, Calibration, Provenance};
+use stackctl::block::Block;
+use stackctl::dtype::DType;
+use stackctl::grid::{Grid, Region, n_elements, row_major_strides};
+use stackctl::sink::store::Durability;
+use stackctl::sink::zarr::{Format, ZarrOptions, ZarrSink};
+use stackctl::sink::{Sink, Spec, Written};
+use stackctl::source::Scratch;
+
+/// Bytes of an element that encodes its own index, with the awkward values of floats among them.
+fn element(dtype: DType, index: u64) -> Vec<u8> {
+    let odd = [f64::NAN, f64::INFINITY, -0.0, f64::MIN_POSITIVE];
+    let value = match index % 61 {
+        i @ 0..4 => odd[i as usize],
+        _ => index as f64 * 0.5 - 7.0,
+    };
+    match dtype {
+        DType::Bool => vec![u8::from(index.is_multiple_of(3))],
+        DType::Float16 => half::f16::from_f64(value).to_ne_bytes().to_vec(),
+        DType::Float32 => (value as f32).to_ne_bytes().to_vec(),
+        DType::Float64 => value.to_ne_bytes().to_vec(),
+        DType::Complex64 => [(value as f32).to_ne_bytes(), (index as f32).to_ne_bytes()].concat(),
+        DType::Complex128 => [value.to_ne_bytes(), (index as f64).to_ne_bytes()].concat(),
+        _ => {
+            let mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17);
+            let bytes = if index.is_multiple_of(5) { mixed } else { index }.to_ne_bytes();
+            if cfg!(target_endian = "little") { &bytes[..dtype.size()] } else { &bytes[8 - dtype.size()..] }.to_vec()
+        }
+    }
+}
+
+/// The element at `index` of an array whose middle holds only fill.
+fn value(spec: &Spec, index: u64) -> Vec<u8> {
+    let n = n_elements(&spec.shape());
+    if (n / 3..n / 3 * 2).contains(&index) { spec.fill.clone() } else { element(spec.dtype, index) }
+}
+
+fn block(spec: &Spec, region: Region) -> Block {
+    let strides = row_major_strides(&spec.shape());
+    let mut block = Block::new(region.clone(), spec.dtype).unwrap();
+    let positions = stackctl::grid::positions(&region.shape);
+    for (bytes, p) in block.bytes_mut().chunks_exact_mut(spec.dtype.size()).zip(positions) {
+        let index = (0..p.len()).map(|i| (p[i] + region.origin[i]) * strides[i]).sum();
+        bytes.copy_from_slice(&value(spec, index));
+    }
+    block
+}
+
+/// Writes the array in boxes of `boxes` (whole shards if `None`), encoding them in another order than they
+/// are committed in.
+fn write(path: &Path, spec: &Spec, options: &ZarrOptions, boxes: Option<&[u64]>) -> Written {
+    let sink = ZarrSink::create(path, spec, options).unwrap();
+    let shape = spec.shape();
+    let objects = Grid::new(&shape, sink.object_shape());
+    let mut scratch = Scratch::default();
+    for at in stackctl::grid::positions(objects.counts()) {
+        let object = objects.region(&at);
+        let cell = boxes.map_or_else(|| object.shape.clone(), <[u64]>::to_vec);
+        let inner = Grid::new(&object.shape, &cell);
+        let regions: Vec<Region> = stackctl::grid::positions(inner.counts())
+            .map(|p| {
+                let mut region = inner.region(&p);
+                region.origin.iter_mut().zip(&object.origin).for_each(|(a, b)| *a += b);
+                region
+            })
+            .collect();
+        let receipts: Vec<_> =
+            regions.into_iter().rev().map(|r| sink.write(&block(spec, r), &mut scratch).unwrap()).collect();
+        for receipt in receipts.into_iter().rev() {
+            sink.commit(receipt).unwrap();
+        }
+    }
+    sink.finish().unwrap()
+}
+
+fn spec(names: &str, shape: &[u64], dtype: DType) -> Spec {
+    let axes = names.chars().zip(shape).map(|(c, &n)| Axis::new(c, n)).collect();
+    Spec { axes, dtype, fill: vec![0; dtype.size()], provenance: json!({"command": "test"}) }
+}
+
+fn options(format: Format, chunks: &[u64], shards: Option<&[u64]>, codec: &str) -> ZarrOptions {
+    ZarrOptions {
+        format,
+        chunks: chunks.to_vec(),
+        shards: shards.map(<[u64]>::to_vec),
+        codec: codec.parse().unwrap(),
+        overwrite: false,
+        durability: Durability::None,
+    }
+}
+
+/// Every file under `folder` with its bytes.
+fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+                found.insert(name, fs::read(path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_dtype_codec_and_format_reads_back_equal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cases: Vec<Value> = vec![];
+    let mut case = |spec: &Spec, options: &ZarrOptions| {
+        let name = format!("{}.zarr", cases.len());
+        let written = write(&folder.path().join(&name), spec, options, None);
+        let files = tree(&folder.path().join(&name));
+        assert_eq!(written.files, files.len() as u64);
+        assert_eq!(written.bytes, files.values().map(|bytes| bytes.len() as u64).sum::<u64>());
+        let raw: Vec<u8> = (0..n_elements(&spec.shape())).flat_map(|i| value(spec, i)).collect();
+        fs::write(folder.path().join(format!("{}.raw", cases.len())), raw).unwrap();
+        let axes: Vec<&str> = spec.axes.iter().map(|a| a.name.as_str()).collect();
+        cases.push(json!({"path": name, "shape": spec.shape(), "dtype": spec.dtype.name(), "axes": axes,
+                          "format": if options.format == Format::V2 { 2 } else { 3 }, "codec": options.codec.to_string()}));
+    };
+    let layouts: [(Format, Option<&[u64]>); 3] =
+        [(Format::V2, None), (Format::V3, None), (Format::V3, Some(&[1, 4, 6, 10]))];
+    for (format, shards) in layouts {
+        for dtype in DType::ALL {
+            let mut spec = spec("czyx", &[2, 5, 7, 11], dtype);
+            case(&spec, &options(format, &[1, 2, 3, 5], shards, "blosc"));
+            spec.fill = element(dtype, 9);
+            case(&spec, &options(format, &[1, 2, 3, 5], shards, "zstd"));
+            if dtype.is_float() || dtype.is_complex() {
+                spec.fill = element(dtype, 0);
+                case(&spec, &options(format, &[1, 2, 3, 5], shards, "none"));
+                let mut odd = element(dtype, 0);
+                odd[0] = 1;
+                spec.fill = if cfg!(target_endian = "little") { odd } else { spec.fill };
+                case(&spec, &options(format, &[1, 2, 3, 5], shards, "none"));
+            }
+        }
+        let codecs = ["none", "gzip:1", "gzip:9", "zstd:-3", "zstd:19", "blosc:lz4,5,shuffle", "blosc:lz4hc,9,none"];
+        let more = ["blosc:blosclz,1,bitshuffle", "blosc:zlib,6,shuffle", "blosc:zstd,0,none", "blosc:zstd,9,16KiB"];
+        for codec in codecs.iter().chain(&more) {
+            case(&spec("czyx", &[2, 5, 70, 110], DType::Uint16), &options(format, &[1, 2, 33, 50], None, codec));
+        }
+        // Awkward shapes: fewer elements than a chunk, one axis, none, no elements.
+        case(&spec("zyx", &[1, 2, 3], DType::Int16), &options(format, &[4, 4, 4], None, "blosc"));
+        case(&spec("x", &[1000], DType::Float64), &options(format, &[7], None, "blosc"));
+        case(&spec("", &[], DType::Int32), &options(format, &[], None, "blosc"));
+        case(&spec("yx", &[0, 3], DType::Int32), &options(format, &[1, 3], None, "blosc"));
+    }
+    let sharded = options(Format::V3, &[1, 8, 8], Some(&[4, 64, 64]), "blosc");
+    case(&spec("tyx", &[6, 100, 50], DType::Uint16), &sharded);
+    // What OME-NGFF has words for, and what it has none for.
+    let mut known = spec("tczyx", &[2, 3, 4, 5, 6], DType::Uint16);
+    let step = |step, unit: &str| Some(Calibration { step, unit: Some(unit.into()), from: Provenance::CommandLine });
+    known.axes[0].calibration = step(1.5, "second");
+    known.axes[0].coordinates = Some(vec![3.0, 4.5]);
+    known.axes[1].labels = Some(["DAPI", "GFP", "red"].map(String::from).to_vec());
+    known.axes[4].calibration = step(0.108, "micrometer");
+    for format in [Format::V2, Format::V3] {
+        case(&known, &options(format, &[1, 1, 4, 5, 6], None, "blosc"));
+        case(&spec("ptczyx", &[2, 1, 2, 2, 3, 3], DType::Uint8), &options(format, &[1, 1, 1, 2, 3, 3], None, "blosc"));
+        case(&spec("yxc", &[4, 4, 3], DType::Uint8), &options(format, &[4, 4, 3], None, "blosc"));
+    }
+    let list = folder.path().join("cases.json");
+    fs::write(&list, serde_json::to_vec(&cases).unwrap()).unwrap();
+    let schemas = common::corpus().map(|c| c.join("zarr"));
+    let arguments: Vec<&Path> = std::iter::once(list.as_path()).chain(schemas.as_deref()).collect();
+    common::python("read_zarr.py", &arguments);
+}
+
+#[test]
+fn bytes_do_not_depend_on_how_the_work_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec("tczyx", &[2, 2, 9, 33, 40], DType::Uint16);
+    for shards in [None, Some(&[1, 2, 8, 32, 32][..])] {
+        let options = options(Format::V3, &[1, 1, 4, 8, 8], shards, "blosc");
+        let boxes = if shards.is_some() { vec![None, Some([1, 1, 4, 32, 32])] } else { vec![] };
+        let boxes: Vec<Option<[u64; 5]>> = boxes.into_iter().chain([Some([1, 1, 4, 8, 8])]).collect();
+        let mut first = None;
+        for (i, boxes) in boxes.iter().enumerate() {
+            let path = folder.path().join(format!("a{i}.zarr"));
+            write(&path, &spec, &options, boxes.as_ref().map(|b| &b[..]));
+            let mut files = tree(&path);
+            // It holds the output's name.
+            files.remove("zarr.json");
+            assert_eq!(first.get_or_insert_with(|| files.clone()), &files);
+            fs::remove_dir_all(path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn nothing_stands_under_the_name_before_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.zarr");
+    let spec = spec("yx", &[20, 20], DType::Uint8);
+    let mut options = options(Format::V3, &[10, 10], None, "blosc");
+    let names = || fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
+
+    let sink = ZarrSink::create(&path, &spec, &options).unwrap();
+    sink.write(&block(&spec, Region::new([0, 0], [10, 10])), &mut Scratch::default()).unwrap();
+    assert_eq!(names(), [".a.zarr.partial"]);
+    let said = ZarrSink::create(&path, &spec, &options).err().unwrap().to_string();
+    assert!(said.contains("another run is writing it"), "{said}");
+    drop(sink);
+    assert!(names().is_empty());
+
+    // Left behind by a killed process.
+    fs::create_dir_all(folder.path().join(".a.zarr.partial/0/c")).unwrap();
+    write(&path, &spec, &options, None);
+    assert_eq!(names(), ["a.zarr"]);
+
+    let said = ZarrSink::create(&path, &spec, &options).err().unwrap().to_string();
+    assert!(said.contains("exists already") && said.contains("--overwrite"), "{said}");
+    options.overwrite = true;
+    options.codec = "none".parse().unwrap();
+    let sink = ZarrSink::create(&path, &spec, &options).unwrap();
+    drop(sink);
+    assert!(fs::read_to_string(path.join("0/zarr.json")).unwrap().contains("blosc"));
+    write(&path, &spec, &options, None);
+    assert!(!fs::read_to_string(path.join("0/zarr.json")).unwrap().contains("blosc"));
+    assert_eq!(names(), ["a.zarr"]);
+
+    fs::remove_file(path.join("zarr.json")).unwrap();
+    let said = ZarrSink::create(&path, &spec, &options).err().unwrap().to_string();
+    assert!(said.contains("a folder of other things"), "{said}");
+    let said = ZarrSink::create(&folder.path().join("no/a.zarr"), &spec, &options).err().unwrap().to_string();
+    assert!(said.contains("there is no folder"), "{said}");
+    // A missing box is noticed.
+    let sink = ZarrSink::create(&folder.path().join("b.zarr"), &spec, &options).unwrap();
+    assert!(sink.finish().is_err());
+    assert_eq!(names(), ["a.zarr"]);
+}
+
+#[test]
+fn cuts_that_do_not_fit_are_refused() {
+    let path = Path::new("/nowhere/a.zarr");
+    let spec = spec("zyx", &[4, 4, 4], DType::Uint8);
+    for (options, says) in [
+        (options(Format::V2, &[1, 4, 4], Some(&[4, 4, 4]), "blosc"), "Zarr v2 has no shards"),
+        (options(Format::V3, &[1, 3, 4], Some(&[4, 4, 4]), "blosc"), "do not consist of whole chunks"),
+        (options(Format::V3, &[4, 4], None, "blosc"), "have 2 axes"),
+        (options(Format::V3, &[4, 0, 4], None, "blosc"), "at least 1"),
+        (options(Format::V3, &[1 << 20, 1 << 20, 4], None, "blosc"), "at most 2147483631"),
+        (options(Format::V3, &[1, 1, 1], Some(&[1 << 10, 1 << 10, 1 << 10]), "blosc"), "use larger chunks"),
+    ] {
+        let said = ZarrSink::create(path, &spec, &options).err().unwrap();
+        assert!(said.to_string().contains(says), "{said}");
+        assert_eq!(said.exit_code(), 2);
+    }
+}
