@@ -1,0 +1,307 @@
+//! Fields to axes: values sorted and ranked, several fields made one axis, units made coordinates.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::Field;
+use super::arrange::{ArrangeOptions, Conflict, FieldAxis, Tied};
+
+/// The values of one field over all names that match.
+pub(super) struct Column<'n> {
+    /// Which field of the pattern.
+    pub(super) index: usize,
+    pub(super) field: Field,
+    /// Rank of each name's value.
+    pub(super) ranks: Vec<u32>,
+    /// The text of each rank; `None` where the field is absent, which comes first.
+    pub(super) labels: Vec<Option<&'n str>>,
+}
+
+impl<'n> Column<'n> {
+    /// Ranks the distinct `texts` that `ids` refer to.
+    pub(super) fn new(index: usize, field: Field, ids: Vec<u32>, texts: Vec<Option<&'n str>>) -> Self {
+        let kind = &field.kind;
+        let mut order: Vec<u32> = (0..texts.len() as u32).collect();
+        let compare = |a: u32, b: u32| match (texts[a as usize], texts[b as usize]) {
+            (Some(a), Some(b)) => kind.compare(a, b),
+            (a, b) => a.is_some().cmp(&b.is_some()),
+        };
+        order.sort_by(|a, b| compare(*a, *b).then_with(|| texts[*a as usize].cmp(&texts[*b as usize])));
+        let mut rank_of = vec![0; texts.len()];
+        let mut labels: Vec<Option<&'n str>> = Vec::with_capacity(texts.len());
+        let mut last = None;
+        for id in order {
+            if last.is_none_or(|l| compare(l, id).is_ne()) {
+                labels.push(texts[id as usize]);
+            }
+            last = Some(id);
+            rank_of[id as usize] = (labels.len() - 1) as u32;
+        }
+        let ranks = ids.into_iter().map(|id| rank_of[id as usize]).collect();
+        Self { index, field, ranks, labels }
+    }
+
+    /// The text of a rank, for people.
+    pub(super) fn label(&self, rank: u32) -> &str {
+        self.labels.get(rank as usize).copied().flatten().unwrap_or(ABSENT)
+    }
+
+    /// The value of a rank in the field's unit.
+    pub(super) fn number(&self, rank: u32) -> Option<f64> {
+        let text = self.labels.get(rank as usize).copied().flatten()?;
+        Some(self.field.kind.number(text)? * self.field.unit.as_ref().map_or(1.0, |u| u.factor))
+    }
+}
+
+/// What stands for the value of an optional part that is absent.
+pub(super) const ABSENT: &str = "none";
+
+pub(super) struct Built {
+    pub(super) axes: Vec<FieldAxis>,
+    /// For each axis, the position of every matched name.
+    pub(super) indices: Vec<Vec<u32>>,
+    pub(super) conflicts: Vec<Conflict>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Makes axes of the columns; `matched` are the names' indices, for messages.
+pub(super) fn build(columns: &[Column<'_>], matched: &[u32], options: &ArrangeOptions) -> Built {
+    let mut built = Built { axes: Vec::new(), indices: Vec::new(), conflicts: Vec::new(), notes: Vec::new() };
+    let mut names: Vec<&str> = Vec::new();
+    for column in columns {
+        if let Some(axis) = column.field.axis.as_deref()
+            && !names.contains(&axis)
+        {
+            names.push(axis);
+        }
+    }
+    for name in names {
+        let of_axis: Vec<&Column<'_>> = columns.iter().filter(|c| c.field.axis.as_deref() == Some(name)).collect();
+        let (mut keys, mut measures): (Vec<&Column<'_>>, Vec<&Column<'_>>) =
+            of_axis.into_iter().partition(|c| c.field.unit.is_none());
+        if keys.is_empty() && !measures.is_empty() {
+            // Without a counting field the first measure is the position as well.
+            keys.push(measures[0]);
+        }
+        let (mut index, mut labels) = combine(&keys);
+        let mut inserted = Vec::new();
+        if let [key] = keys.as_slice() {
+            let counts = key.field.unit.is_none() && key.field.kind.is_index() && is_ordered(name);
+            if options.find_gaps
+                && counts
+                && let Some(filled) = fill_gaps(&labels)
+            {
+                for i in &mut index {
+                    *i = filled.place[*i as usize];
+                }
+                (labels, inserted) = (filled.labels, filled.inserted);
+            }
+        }
+        let mut axis = FieldAxis {
+            name: name.to_owned(),
+            labels,
+            coordinates: None,
+            unit: None,
+            step: None,
+            mean_step: None,
+            join: matches!(name, "z" | "y" | "x"),
+            tied: Vec::new(),
+            inserted,
+        };
+        let first_measure = measures.first().map(|c| c.index);
+        for column in measures.drain(..) {
+            let is_first = Some(column.index) == first_measure;
+            follow(column, &index, matched, is_first, &mut axis, &mut built.conflicts);
+        }
+        if axis.coordinates.is_some() {
+            describe_spacing(&mut axis, options.tolerance, &mut built.notes);
+        }
+        built.axes.push(axis);
+        built.indices.push(index);
+    }
+    built
+}
+
+/// Whether numbers along the axis count steps, so that an absent number is an absent position.
+pub(super) fn is_ordered(axis: &str) -> bool {
+    const ORDERED: [&str; 14] = [
+        "t",
+        "z",
+        "y",
+        "x",
+        "time",
+        "frame",
+        "stack",
+        "timepoint",
+        "slice",
+        "plane",
+        "section",
+        "part",
+        "row",
+        "column",
+    ];
+    ORDERED.contains(&axis.to_ascii_lowercase().as_str())
+}
+
+/// One position per combination of values that occurs, sorted by the fields in turn.
+/// Gives the position of every name and the label of every position.
+pub(super) fn combine(columns: &[&Column<'_>]) -> (Vec<u32>, Vec<String>) {
+    let Some((first, others)) = columns.split_first() else { return (Vec::new(), Vec::new()) };
+    let mut index = first.ranks.clone();
+    // The ranks of every field at each position.
+    let mut parts: Vec<Vec<u32>> = (0..first.labels.len() as u32).map(|rank| vec![rank]).collect();
+    for column in others {
+        let mut places: BTreeMap<(u32, u32), u32> =
+            index.iter().zip(&column.ranks).map(|(a, b)| ((*a, *b), 0)).collect();
+        let mut joined = Vec::with_capacity(places.len());
+        for (place, ((a, b), index)) in places.iter_mut().enumerate() {
+            *index = place as u32;
+            let mut ranks = parts.get(*a as usize).cloned().unwrap_or_default();
+            ranks.push(*b);
+            joined.push(ranks);
+        }
+        for (i, b) in index.iter_mut().zip(&column.ranks) {
+            *i = places.get(&(*i, *b)).copied().unwrap_or(0);
+        }
+        parts = joined;
+    }
+    // A word that tells every position apart says it all: of `1` and `DAPI`, `DAPI`.
+    let telling =
+        columns.iter().position(|c| columns.len() > 1 && !c.field.kind.is_number() && c.labels.len() == parts.len());
+    let label = |ranks: &Vec<u32>| match telling {
+        Some(k) => columns[k].label(ranks[k]).to_owned(),
+        None => columns.iter().zip(ranks).map(|(c, rank)| c.label(*rank)).collect::<Vec<_>>().join("-"),
+    };
+    let labels = parts.iter().map(label).collect();
+    (index, labels)
+}
+
+struct Filled {
+    /// New position of each old one.
+    place: Vec<u32>,
+    labels: Vec<String>,
+    inserted: Vec<u32>,
+}
+
+/// The numbers that an otherwise even series lacks, if it lacks some and not more than it has half of.
+fn fill_gaps(labels: &[String]) -> Option<Filled> {
+    let numbers: Vec<i64> = labels.iter().map(|l| l.parse().ok()).collect::<Option<_>>()?;
+    let step = common_step(&numbers)?;
+    let (first, last) = (*numbers.first()?, *numbers.last()?);
+    let length = usize::try_from((last - first) / step).ok()? + 1;
+    if length == numbers.len() || length - numbers.len() > numbers.len() / 2 {
+        return None;
+    }
+    let mut filled =
+        Filled { place: Vec::with_capacity(numbers.len()), labels: Vec::with_capacity(length), inserted: Vec::new() };
+    let width = labels.first().filter(|l| l.len() > 1 && l.starts_with('0')).map_or(0, String::len);
+    let mut expected = first;
+    for (number, label) in numbers.iter().zip(labels) {
+        while expected < *number {
+            filled.inserted.push(filled.labels.len() as u32);
+            filled.labels.push(format!("{expected:0width$}"));
+            expected += step;
+        }
+        filled.place.push(filled.labels.len() as u32);
+        filled.labels.push(label.clone());
+        expected += step;
+    }
+    Some(filled)
+}
+
+/// The most common difference of neighbours, if every difference is a multiple of it.
+pub(super) fn common_step(numbers: &[i64]) -> Option<i64> {
+    let mut counts: HashMap<i64, usize> = HashMap::new();
+    for pair in numbers.windows(2) {
+        *counts.entry(pair[1].checked_sub(pair[0])?).or_default() += 1;
+    }
+    // Of equally common ones the smallest.
+    let (step, _) = counts.iter().max_by_key(|(step, count)| (**count, std::cmp::Reverse(**step)))?;
+    let even = *step > 0 && counts.keys().all(|difference| difference % step == 0);
+    even.then_some(*step)
+}
+
+/// Gives `axis` the values of a field that must be the same for every name of a position.
+fn follow(
+    column: &Column<'_>,
+    index: &[u32],
+    matched: &[u32],
+    is_first: bool,
+    axis: &mut FieldAxis,
+    conflicts: &mut Vec<Conflict>,
+) {
+    let mut seen: Vec<Option<(u32, u32)>> = vec![None; axis.labels.len()];
+    let mut disagree = vec![false; axis.labels.len()];
+    let mut example = None;
+    for ((place, rank), name) in index.iter().zip(&column.ranks).zip(matched) {
+        match seen[*place as usize] {
+            None => seen[*place as usize] = Some((*rank, *name)),
+            Some((known, other)) if known != *rank => {
+                disagree[*place as usize] = true;
+                example.get_or_insert([other, *name]);
+            }
+            Some(_) => {}
+        }
+    }
+    if let Some(names) = example {
+        let positions = disagree.iter().filter(|d| **d).count() as u64;
+        conflicts.push(Conflict { field: column.field.name.clone(), axis: axis.name.clone(), positions, names });
+        return;
+    }
+    let unit = column.field.unit.as_ref().map(|u| u.name.to_owned());
+    if is_first {
+        let numbers: Vec<Option<f64>> = seen.iter().map(|s| s.and_then(|(rank, _)| column.number(rank))).collect();
+        axis.coordinates = interpolated(numbers);
+        axis.unit.clone_from(&unit);
+    }
+    let labels = seen.iter().map(|s| s.map_or_else(String::new, |(rank, _)| column.label(rank).to_owned())).collect();
+    axis.tied.push(Tied { field: column.field.name.clone(), labels, unit });
+}
+
+/// Fills the values of inserted positions from their neighbours. `None` if an end has no value.
+fn interpolated(numbers: Vec<Option<f64>>) -> Option<Vec<f64>> {
+    let mut values = Vec::with_capacity(numbers.len());
+    let mut i = 0;
+    while i < numbers.len() {
+        if let Some(value) = numbers[i] {
+            values.push(value);
+            i += 1;
+            continue;
+        }
+        let from = *values.last()?;
+        let next = i + numbers[i..].iter().position(Option::is_some)?;
+        let to = numbers[next]?;
+        let gaps = (next - i + 1) as f64;
+        values.extend((i..next).map(|k| from + (to - from) * (k - i + 1) as f64 / gaps));
+        i = next;
+    }
+    Some(values)
+}
+
+/// Sets the step of an axis from its coordinates, and says so when they are not even.
+fn describe_spacing(axis: &mut FieldAxis, tolerance: f64, notes: &mut Vec<String>) {
+    let Some(values) = &axis.coordinates else { return };
+    let [first, .., last] = values.as_slice() else { return };
+    let steps = (values.len() - 1) as f64;
+    let mean = (last - first) / steps;
+    let deviation = values.iter().enumerate().map(|(i, v)| (v - (first + mean * i as f64)).abs()).fold(0.0, f64::max);
+    axis.mean_step = Some(mean);
+    let unit = axis.unit.clone().unwrap_or_default();
+    if deviation <= tolerance * mean.abs() {
+        axis.step = Some(mean);
+        if deviation > 0.0 && axis.name != "c" {
+            notes.push(format!("{}: step {mean} {unit}, largest deviation {deviation:.3}", axis.name));
+        }
+    } else if axis.name != "c" {
+        notes.push(format!(
+            "{}: coordinates are not evenly spaced (mean step {mean:.6} {unit}, off by up to {deviation:.6}); they are kept exactly",
+            axis.name
+        ));
+    }
+    if !axis.inserted.is_empty() {
+        notes.push(format!(
+            "{}: the coordinates of {} positions without files are interpolated",
+            axis.name,
+            axis.inserted.len()
+        ));
+    }
+}

@@ -1,0 +1,40 @@
+//! `--regex`: named groups as fields.
+
+use super::value::{Kind, Unit};
+use super::{Engine, Field, Pattern, Slot};
+use crate::error::{Error, Result};
+
+/// Enough for any list of names, small enough that a hostile expression cannot take the memory.
+const SIZE_LIMIT: usize = 8 << 20;
+
+pub(super) fn parse(text: &str) -> Result<Pattern> {
+    let regex = regex::RegexBuilder::new(text)
+        .size_limit(SIZE_LIMIT)
+        .build()
+        .map_err(|e| Error::usage(format!("--regex: {e}")))?;
+    let fields: Vec<Field> = regex.capture_names().flatten().map(field).collect();
+    if fields.is_empty() {
+        let what = "--regex: no group has a name; the parts that vary are written (?P<t>\\d+)";
+        return Err(Error::usage(what));
+    }
+    let slots = (0..fields.len()).map(|i| Slot { field: i, kind: fields[i].kind.clone(), again: false }).collect();
+    let in_path = text.contains('/');
+    Ok(Pattern { text: text.to_owned(), engine: Engine::Named(regex), fields, slots, in_path })
+}
+
+/// The field of a group's name: `t`, `c.camera`, `t_ms`, `_ignored`. What it holds is decided by the values.
+fn field(name: &str) -> Field {
+    let (head, unit) = match name.rsplit_once('_') {
+        Some((head, unit)) if !head.is_empty() => match Unit::parse(unit) {
+            Some(unit) => (head, Some(unit)),
+            None => (name, None),
+        },
+        _ => (name, None),
+    };
+    let (axis, part) = match head.split_once('.') {
+        Some((axis, part)) => (axis, Some(part.to_owned())),
+        None => (head, None),
+    };
+    let axis = (!name.starts_with('_')).then(|| axis.to_owned());
+    Field { name: name.to_owned(), axis, part, unit, kind: Kind::Text }
+}

@@ -1,0 +1,247 @@
+//! What people read: the table of fields, and errors that show the names they speak of.
+
+use super::Pattern;
+use super::arrange::{Arrangement, FieldAxis};
+use super::axes::{Column, common_step};
+use super::holes::position;
+use super::matcher::Furthest;
+use crate::error::{Error, Result};
+
+/// What a part of the names turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It gives the positions of this axis.
+    Axis(String),
+    /// It gives coordinates to this axis.
+    Coordinate(String),
+    /// It is the same in every name.
+    Constant,
+    /// It varies, and goes with these axes.
+    Follows(Vec<String>),
+    /// It varies on its own and the pattern does not name it.
+    Unaccounted,
+}
+
+/// One row of the table of fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldReport {
+    /// The field's name, or the text around a part that is no field.
+    pub name: String,
+    /// What it is.
+    pub role: Role,
+    /// Number of different values.
+    pub count: u64,
+    /// Smallest value, as written.
+    pub first: String,
+    /// Largest value, as written.
+    pub last: String,
+    /// Distance of neighbouring numbers, when it is the same everywhere but for missing ones.
+    pub step: Option<f64>,
+    /// Unit as written in the pattern.
+    pub unit: Option<String>,
+    /// Numbers that an otherwise even series lacks, as runs: `17`, `20..25`; at most a hundred.
+    pub missing: Vec<String>,
+}
+
+/// The table of the pattern's fields.
+pub(super) fn fields(columns: &[Column<'_>], axes: &[FieldAxis], notes: &mut Vec<String>) -> Vec<FieldReport> {
+    let mut reports = Vec::new();
+    for column in columns {
+        let axis = column.field.axis.clone().unwrap_or_default();
+        let is_coordinate = column.field.unit.is_some();
+        let (step, missing) = series(column);
+        let last_rank = column.labels.len().saturating_sub(1) as u32;
+        reports.push(FieldReport {
+            name: column.field.name.clone(),
+            role: if is_coordinate { Role::Coordinate(axis) } else { Role::Axis(axis) },
+            count: column.labels.len() as u64,
+            first: column.label(0).to_owned(),
+            last: column.label(last_rank).to_owned(),
+            step,
+            unit: column.field.unit.as_ref().map(|u| u.text.clone()),
+            missing,
+        });
+    }
+    for axis in axes {
+        if !axis.inserted.is_empty() {
+            notes.push(format!(
+                "{}: {} numbers that no name has count as missing positions",
+                axis.name,
+                axis.inserted.len()
+            ));
+        }
+    }
+    reports
+}
+
+/// Step and missing numbers of a field that counts.
+fn series(column: &Column<'_>) -> (Option<f64>, Vec<String>) {
+    const MOST: usize = 100;
+    if !column.field.kind.is_index() {
+        return (None, Vec::new());
+    }
+    let numbers: Option<Vec<i64>> = column.labels.iter().map(|l| l.and_then(|l| l.parse().ok())).collect();
+    let Some(numbers) = numbers else { return (None, Vec::new()) };
+    let Some(step) = common_step(&numbers) else { return (None, Vec::new()) };
+    let mut missing = Vec::new();
+    for pair in numbers.windows(2) {
+        let (from, to) = (pair[0] + step, pair[1] - step);
+        if missing.len() < MOST && from <= to {
+            missing.push(if from == to { from.to_string() } else { format!("{from}..{to}") });
+        }
+    }
+    (Some(step as f64), missing)
+}
+
+/// The error for a list of names of which none matches.
+pub(super) fn no_match<N: AsRef<str>>(pattern: &Pattern, names: &[N]) -> String {
+    /// Looking for the nearest of a million names takes longer than it helps.
+    const LOOKED_AT: usize = 20_000;
+    let Some(first) = names.first() else { return format!("there is no name to match '{pattern}' with") };
+    let count = names.len();
+    let seen = if count == 1 { "1 name seen".to_owned() } else { format!("{count} names seen") };
+    let mut best: (Furthest, &str) = (Furthest::default(), first.as_ref());
+    let mut wanted = String::new();
+    for name in names.iter().take(LOOKED_AT) {
+        let (furthest, what) = pattern.explain(name.as_ref());
+        if wanted.is_empty() || (furthest.step, furthest.fitted) > (best.0.step, best.0.fitted) {
+            (best, wanted) = ((furthest, name.as_ref()), what);
+        }
+    }
+    let (furthest, name) = best;
+    let kind = if pattern.is_regex() { "the regular expression " } else { "" };
+    let mut text = format!("no name matches {kind}'{pattern}' ({seen}); nearest:\n  {name}");
+    if !wanted.is_empty() {
+        let column = name.get(..furthest.at).unwrap_or_default().chars().count();
+        let carets = furthest.fitted.max(1);
+        text.push_str(&format!("\n  {:column$}{} here the pattern wants {wanted}", "", "^".repeat(carets)));
+    }
+    text
+}
+
+/// Whose fault stands in the way of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Cells without a name.
+    Missing,
+    /// Cells with several names.
+    Duplicate,
+    /// Coordinates that disagree.
+    Conflict,
+    /// Names that do not match.
+    Unmatched,
+}
+
+/// Something wrong with an arrangement, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What sort.
+    pub kind: FaultKind,
+    /// The message: a line, then indented ones.
+    pub text: String,
+}
+
+/// Lines of examples under a message.
+const SHOWN: usize = 10;
+
+impl Arrangement {
+    /// A cell's position in words: `t=17 c=2`, with the label in brackets where it is not the index.
+    pub fn position(&self, cell: u64) -> String {
+        position(cell, &self.axes)
+    }
+
+    /// Everything that is wrong, the gravest first. `names` must be those that were arranged.
+    pub fn faults<N: AsRef<str>>(&self, names: &[N]) -> Vec<Fault> {
+        let name = |i: u32| names.get(i as usize).map_or("", AsRef::as_ref);
+        let mut faults = Vec::new();
+        for conflict in &self.conflicts {
+            let [a, b] = conflict.names;
+            let text = format!(
+                "{{{}}} is not the same for every file of one {}, at {} of its positions, for example\n  {}\n  {}\n  \
+                 it cannot be that axis' coordinate: pass over it with * instead",
+                conflict.field,
+                conflict.axis,
+                conflict.positions,
+                name(a),
+                name(b)
+            );
+            faults.push(Fault { kind: FaultKind::Conflict, text });
+        }
+        if let Some(first) = self.duplicates.first() {
+            faults.push(Fault { kind: FaultKind::Duplicate, text: self.duplicates_text(first, names) });
+        }
+        if !self.holes.is_empty() {
+            let (count, total) = (self.holes.count, self.holes.total);
+            let verb = if count == 1 { "has" } else { "have" };
+            let lines = self.holes.describe(&self.axes, SHOWN).join("\n  ");
+            let text = format!("{count} of {total} positions {verb} no file\n  {lines}");
+            faults.push(Fault { kind: FaultKind::Missing, text });
+        }
+        if !self.unmatched.is_empty() {
+            let count = self.unmatched.len();
+            let head = if count == 1 { "1 name does".to_owned() } else { format!("{count} names do") };
+            let mut text = format!("{head} not match '{}'", self.pattern);
+            for i in self.unmatched.iter().take(SHOWN) {
+                text.push_str(&format!("\n  {}", name(*i)));
+            }
+            if count > SHOWN {
+                text.push_str(&format!("\n  and {} more", count - SHOWN));
+            }
+            faults.push(Fault { kind: FaultKind::Unmatched, text });
+        }
+        faults
+    }
+
+    fn duplicates_text<N: AsRef<str>>(&self, first: &super::Duplicate, names: &[N]) -> String {
+        let name = |i: u32| names.get(i as usize).map_or("", AsRef::as_ref);
+        let count = self.duplicates.len();
+        let head = if count == 1 { "1 position has".to_owned() } else { format!("{count} positions have") };
+        let mut text = format!("{head} more than one file");
+        for duplicate in self.duplicates.iter().take(SHOWN.min(3)) {
+            text.push_str(&format!("\n  {}", self.position(duplicate.cell)));
+            for i in duplicate.names.iter().take(3) {
+                text.push_str(&format!("\n    {}", name(*i)));
+            }
+            if duplicate.names.len() > 3 {
+                text.push_str(&format!("\n    and {} more", duplicate.names.len() - 3));
+            }
+        }
+        if count > 3 {
+            text.push_str(&format!("\n  and {} positions more", count - 3));
+        }
+        if let [a, b, ..] = first.names.as_slice()
+            && let Some(hint) = difference(name(*a), name(*b))
+        {
+            text.push_str(&format!("\n  {hint}"));
+        }
+        text
+    }
+
+    /// An error if anything is wrong that keeps the names from making a full array.
+    ///
+    /// # Errors
+    /// `Format` with every fault in words; names that do not match are left to the caller.
+    pub fn check<N: AsRef<str>>(&self, names: &[N]) -> Result<()> {
+        let faults: Vec<String> =
+            self.faults(names).into_iter().filter(|f| f.kind != FaultKind::Unmatched).map(|f| f.text).collect();
+        if faults.is_empty() { Ok(()) } else { Err(Error::format(faults.join("\n"))) }
+    }
+}
+
+/// What two names of one position differ in, and the ways out.
+fn difference(a: &str, b: &str) -> Option<String> {
+    let start = a.bytes().zip(b.bytes()).position(|(x, y)| x != y).unwrap_or(a.len().min(b.len()));
+    let word = |text: &str| {
+        let bytes = text.as_bytes();
+        let from = bytes.iter().take(start).rposition(|c| !c.is_ascii_alphanumeric()).map_or(0, |i| i + 1);
+        let to = bytes.iter().skip(start).position(|c| !c.is_ascii_alphanumeric()).map_or(bytes.len(), |i| start + i);
+        text.get(from..to).unwrap_or_default().to_owned()
+    };
+    let (in_a, in_b) = (word(a), word(b));
+    (a != b).then(|| {
+        format!(
+            "they differ in '{in_a}' and '{in_b}', which the pattern does not name: make it a field, \
+             leave files out with --exclude, or choose one with --select"
+        )
+    })
+}
