@@ -3,6 +3,7 @@
 //! A format is one module with a [`Source`] and one line in [`FORMATS`]. Sources are positional: no
 //! cursor, shared by threads. They know nothing of patterns, layouts or outputs.
 
+use std::any::Any;
 use std::path::Path;
 
 use serde::Serialize;
@@ -93,6 +94,24 @@ pub struct Scratch {
     pub extra: Buffer,
     /// What encoders of chunks keep.
     pub contexts: crate::codec::Contexts,
+    /// Decoder states.
+    pub kept: Kept,
+}
+
+/// One value of each type that a worker keeps from call to call: decoder states that cost time to make.
+#[derive(Default)]
+pub struct Kept(Vec<Box<dyn Any + Send>>);
+
+impl Kept {
+    /// The value of type `T`, made at the first call.
+    pub fn get<T: Any + Send + Default>(&mut self) -> &mut T {
+        let found = self.0.iter().position(|v| v.is::<T>());
+        let index = found.unwrap_or_else(|| {
+            self.0.push(Box::new(T::default()));
+            self.0.len() - 1
+        });
+        self.0[index].downcast_mut().expect("the value at this index has type T")
+    }
 }
 
 /// An open file that holds an array.

@@ -1,16 +1,343 @@
-//! TIFF files. (Under construction: the reader proper is in the next commit.)
+//! TIFF files, classic and BigTIFF: samples as they are stored.
+//!
+//! Nothing is applied to them: palette indices stay indices, white-is-zero is not inverted, orientation is
+//! not followed; the notes say where that matters. JPEG's YCbCr alone comes out as RGB.
 
 use std::path::Path;
 
-use super::{Format, OpenOptions, Source};
+use super::{Format, Info, OpenOptions, Scratch, Source};
+use crate::axis::{Axis, Calibration, Provenance};
+use crate::block::Target;
 use crate::error::{Error, Result};
+use crate::grid::{Region, n_elements, positions};
 
 pub mod codec;
+pub mod directory;
+mod inflate;
+pub mod page;
+mod read;
+mod samples;
+pub mod series;
+
+use directory::Directory;
+use page::PageKind;
+use read::{Five, Place, Reader};
+use series::{PageList, Series};
 
 /// TIFF, classic and BigTIFF.
 pub const FORMAT: Format =
     Format { name: "TIFF", extensions: &["tif", "tiff", "btf", "tf8", "tf2", "stk", "lsm"], open };
 
-fn open(_path: &Path, _options: &OpenOptions) -> Result<Box<dyn Source>> {
-    Err(Error::unsupported("TIFF reading"))
+fn open(path: &Path, options: &OpenOptions) -> Result<Box<dyn Source>> {
+    Ok(Box::new(Tiff::open(path, options)?))
+}
+
+/// An open TIFF file.
+pub struct Tiff {
+    directory: Directory,
+    series: Series,
+    info: Info,
+    /// For each axis of a page, in order, which of sample plane, depth, y, x, sample it is.
+    inner: Vec<usize>,
+    /// Value that the file itself gives to absent tiles (GDAL_NODATA).
+    absent: Option<Vec<u8>>,
+}
+
+impl Tiff {
+    /// Opens the file at `path`, reading headers only.
+    ///
+    /// # Errors
+    /// `Format` if the file contradicts itself, `Unsupported` if the chosen series cannot be decoded, `Usage`
+    /// if there is no such series, `Limit` if the index of pages is larger than may be held, `Io` if the file
+    /// cannot be read.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
+        let directory = Directory::open(path, options.limit_bytes)?;
+        let (series, texts) = series::choose(&directory, options)?;
+        let Some(first) = series.pages.pages().next() else {
+            return Err(Error::format("the series has no page"));
+        };
+        check(&directory, &series)?;
+        let kind = directory.kind(first);
+        let inner = inner_axes(kind);
+        if series.axes.len() < inner.len() {
+            return Err(Error::format("the description names fewer axes than a page has"));
+        }
+        let n_leading = series.axes.len() - inner.len();
+        let lengths = series.axes[n_leading..].iter().map(|a| a.length);
+        if !lengths.eq(kind.axes().iter().map(|a| a.length))
+            || n_elements(&crate::axis::shape(&series.axes[..n_leading])) != series.pages.len()
+        {
+            return Err(Error::format("the description does not fit the pages"));
+        }
+        let info = describe(&directory, kind, &series, &inner, texts);
+        let absent = absent_value(&directory, first)?;
+        Ok(Self { directory, series, info, inner, absent })
+    }
+
+    /// The index of the file's pages.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Page and, for pages whose directories are not to be followed, offset of plane number `index`.
+    fn plane(&self, index: u64) -> Option<(u32, Option<u64>)> {
+        match &self.series.pages {
+            PageList::Range { first, .. } => Some((first + index as u32, None)),
+            PageList::List(pages) => pages[index as usize].map(|p| (p, None)),
+            PageList::Contiguous { page, offset, .. } => {
+                let kind = self.directory.kind(*page);
+                let plane = kind.n_planes() * kind.depth * kind.height * kind.row_bytes();
+                Some((*page, Some(offset + index * plane)))
+            }
+        }
+    }
+
+    /// Box of a page that the last axes of `region` are.
+    fn inner_box(&self, region: &Region) -> (Five, Five) {
+        let n_leading = region.rank() - self.inner.len();
+        let (mut origin, mut shape) = ([0; 5], [1; 5]);
+        for (i, &axis) in self.inner.iter().enumerate() {
+            origin[axis] = region.origin[n_leading + i];
+            shape[axis] = region.shape[n_leading + i];
+        }
+        (origin, shape)
+    }
+
+    /// Number of the plane at `position` of `region`'s leading axes.
+    fn plane_index(&self, region: &Region, position: &[u64]) -> u64 {
+        position.iter().enumerate().fold(0, |n, (i, p)| n * self.info.axes[i].length + region.origin[i] + p)
+    }
+}
+
+impl Source for Tiff {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn read(&self, region: &Region, target: &mut Target<'_>, fill: &[u8], scratch: &mut Scratch) -> Result<u64> {
+        let whole = Region::whole(&self.info.shape());
+        if region.rank() != whole.rank() || !whole.contains(region) {
+            return Err(Error::usage(format!("region {region} reaches outside {whole}")));
+        }
+        if target.shape != region.shape || target.dtype != self.info.dtype || fill.len() != target.dtype.size() {
+            return Err(Error::usage(format!(
+                "a target of shape {:?} and {} for region {region} of {}",
+                target.shape, target.dtype, self.info.dtype
+            )));
+        }
+        if region.is_empty() {
+            return Ok(0);
+        }
+        let n_leading = region.rank() - self.inner.len();
+        let (origin, shape) = self.inner_box(region);
+        let mut strides = [0; 5];
+        for (i, &axis) in self.inner.iter().enumerate() {
+            strides[axis] = target.strides[n_leading + i];
+        }
+        let (start, leading) = (target.start, target.strides[..n_leading].to_vec());
+        let mut reader = Reader::new(&self.directory, target.bytes, fill, self.absent.as_deref(), scratch);
+        for position in positions(&region.shape[..n_leading]) {
+            let by: isize = position.iter().zip(&leading).map(|(&p, s)| p as isize * s).sum();
+            let place = Place { start: start.wrapping_add_signed(by), strides };
+            let result = match self.plane(self.plane_index(region, &position)) {
+                Some((page, offset)) => reader.page(page, offset, origin, shape, place),
+                None => {
+                    reader.fill(shape, place, fill);
+                    Ok(())
+                }
+            };
+            result.map_err(|e| self.named(e))?;
+        }
+        reader.flush().map_err(|e| self.named(e))?;
+        Ok(reader.n_filled)
+    }
+
+    fn prefetch(&self, region: &Region) {
+        use rustix::fs::{Advice, fadvise};
+        let whole = Region::whole(&self.info.shape());
+        if region.rank() != whole.rank() || !whole.contains(region) || region.is_empty() {
+            return;
+        }
+        let (origin, shape) = self.inner_box(region);
+        let n_leading = region.rank() - self.inner.len();
+        let file = &self.directory.input.file;
+        let mut pending = (0u64, 0u64);
+        let advise = |(at, len): (u64, u64)| {
+            if len > 0 {
+                // Advice that the system does not take is no loss.
+                let _ = fadvise(file, at, std::num::NonZeroU64::new(len), Advice::WillNeed);
+            }
+        };
+        for position in positions(&region.shape[..n_leading]) {
+            let Some((page, offset)) = self.plane(self.plane_index(region, &position)) else { continue };
+            read::for_each_range(&self.directory, page, offset, origin, shape, |at, len| {
+                // One call for what lies near together, whatever the gaps.
+                let end = pending.0 + pending.1;
+                if pending.1 > 0 && at >= end && at - end < 1 << 16 {
+                    pending.1 = at + len - pending.0;
+                } else {
+                    advise(pending);
+                    pending = (at, len);
+                }
+            });
+        }
+        advise(pending);
+    }
+}
+
+impl Tiff {
+    /// The error with the file's name in front.
+    fn named(&self, e: Error) -> Error {
+        e.at(self.directory.path().display())
+    }
+}
+
+/// One element's bytes of the value that the file gives to what it does not store.
+fn absent_value(directory: &Directory, page: u32) -> Result<Option<Vec<u8>>> {
+    const GDAL_NODATA: u16 = 42113;
+    let Some(tag) = directory.tag(page, GDAL_NODATA, 0, 64)? else { return Ok(None) };
+    let mut value = directory.kind(page).dtype.parse_element(tag.text().trim()).ok();
+    if cfg!(target_endian = "big")
+        && let Some(bytes) = &mut value
+    {
+        bytes.reverse();
+    }
+    Ok(value)
+}
+
+/// Refuses a series of which a page cannot be read.
+fn check(directory: &Directory, series: &Series) -> Result<()> {
+    let mut last = None;
+    for page in series.pages.pages() {
+        let contiguous = matches!(series.pages, PageList::Contiguous { .. });
+        if let Some(problem) = directory.problem(page)
+            && !(contiguous && directory.kind(page).problem.is_none())
+        {
+            let text = format!("page {page}: {}", problem.text);
+            return Err(if problem.unsupported { Error::Unsupported(text) } else { Error::Format(text) });
+        }
+        let kind = directory.kind(page);
+        let index = directory.kind_index(page);
+        if last != Some(index) && kind.codec_decodes() && !codec::handles(kind.compression) {
+            let name = codec::name(kind.compression);
+            return Err(Error::unsupported(format!("page {page}: compression {} ({name})", kind.compression)));
+        }
+        if kind.problem.is_some() {
+            return Err(Error::format(format!("page {page}: cannot be read")));
+        }
+        last = Some(index);
+    }
+    Ok(())
+}
+
+/// For each axis of [`PageKind::axes`], which of sample plane, depth, y, x, sample it is.
+fn inner_axes(kind: &PageKind) -> Vec<usize> {
+    let planes = (kind.planar && kind.samples > 1).then_some(0);
+    let depth = (kind.depth > 1).then_some(1);
+    let samples = (!kind.planar && kind.samples > 1).then_some(4);
+    planes.into_iter().chain(depth).chain([2, 3]).chain(samples).collect()
+}
+
+/// What the headers say.
+fn describe(directory: &Directory, kind: &PageKind, series: &Series, inner: &[usize], texts: Vec<String>) -> Info {
+    let n_leading = series.axes.len() - inner.len();
+    let five = [1, kind.chunk[0], kind.chunk[1], kind.chunk[2], u64::from(kind.samples)];
+    let mut unit = vec![1; n_leading];
+    unit.extend(inner.iter().map(|&i| five[i]));
+    for (unit, axis) in unit.iter_mut().zip(&series.axes) {
+        *unit = (*unit).min(axis.length);
+    }
+    let mut axes = series.axes.clone();
+    calibrate(&mut axes, kind);
+    let held_bytes = directory.held_bytes() + series_bytes(series);
+    Info {
+        axes,
+        dtype: kind.dtype,
+        unit,
+        coded: kind.compression != 1,
+        storage: kind.storage(),
+        scratch_bytes: scratch_bytes(directory, series),
+        held_bytes,
+        file_bytes: directory.file_bytes(),
+        notes: notes(kind, series),
+        series: if texts.len() > 1 { texts } else { Vec::new() },
+        set: series.set.clone(),
+    }
+}
+
+fn series_bytes(series: &Series) -> u64 {
+    match &series.pages {
+        PageList::List(pages) => size_of_val(&pages[..]) as u64,
+        _ => 0,
+    }
+}
+
+/// Memory that one read takes at most beside its target.
+fn scratch_bytes(directory: &Directory, series: &Series) -> u64 {
+    let mut most = 0;
+    let mut last = None;
+    for page in series.pages.pages() {
+        let index = directory.kind_index(page);
+        if last == Some(index) {
+            continue;
+        }
+        last = Some(index);
+        let kind = directory.kind(page);
+        let elements = kind.chunk_element_bytes();
+        let packed = kind.chunk[0] * kind.chunk[1] * kind.row_bytes();
+        let bytes = if kind.is_plain() {
+            read::PASS_BYTES.max(2 * kind.row_bytes())
+        } else {
+            let stored = if kind.compression == 1 { 0 } else { directory.largest_chunk_bytes };
+            // Libraries for images hold rows or whole images of their own.
+            let library = if kind.image_codec() { 3 * elements } else { 1 << 18 };
+            let spill = if matches!(kind.compression, 8 | 32946) && !kind.is_tiled() { 2 * packed } else { 0 };
+            stored + elements + packed + library + spill
+        };
+        most = most.max(bytes);
+    }
+    most
+}
+
+/// Adds the pixel size that the resolution tags give.
+fn calibrate(axes: &mut [Axis], kind: &PageKind) {
+    let um = match kind.resolution_unit {
+        2 => 25_400.0,
+        3 => 10_000.0,
+        _ => return,
+    };
+    for (name, resolution) in [("x", kind.resolution[0]), ("y", kind.resolution[1])] {
+        let Some((n, d)) = resolution else { continue };
+        // 72, 96, 300 dots per inch and the like are what programs write when they know nothing.
+        let per_um = f64::from(n) / f64::from(d) / um;
+        if n == 0 || d == 0 || (kind.resolution_unit == 2 && per_um * um <= 1200.0) {
+            continue;
+        }
+        if let Some(axis) = axes.iter_mut().find(|a| a.name == name) {
+            let calibration =
+                Calibration { step: 1.0 / per_um, unit: Some("micrometer".to_owned()), from: Provenance::Resolution };
+            *axis = axis.clone().calibrated(calibration);
+        }
+    }
+}
+
+/// What a user should know of how the samples are kept.
+fn notes(kind: &PageKind, series: &Series) -> Vec<String> {
+    let mut notes = Vec::new();
+    match kind.photometric {
+        0 => notes.push("white is zero: samples are kept as stored, not inverted".to_owned()),
+        3 => notes.push("palette: indices are kept, colours are not applied".to_owned()),
+        6 if !matches!(kind.compression, 6 | 7) => notes.push("YCbCr: samples are kept as stored".to_owned()),
+        5 => notes.push("separated inks (CMYK): samples are kept as stored".to_owned()),
+        8..=10 => notes.push("L*a*b*: samples are kept as stored".to_owned()),
+        _ => {}
+    }
+    if kind.orientation != 1 {
+        notes.push(format!("orientation {}: kept as stored, neither turned nor mirrored", kind.orientation));
+    }
+    if kind.packing != page::Packing::Native {
+        notes.push(format!("{} bits a sample, widened to {}", kind.bits, kind.dtype));
+    }
+    notes.extend(series.notes.iter().cloned());
+    notes
 }

@@ -1,0 +1,674 @@
+//! The directories of a TIFF file: a bounded walk along them by positional reads, and a compact index of
+//! what they say.
+//!
+//! Only what reading pixels needs is kept. Descriptions, software names and private tags stay in the file
+//! until [`Directory::tag`] is asked for them. SubIFDs are not followed: they hold reduced copies.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::page::{Chunk, PageKind, RawPage};
+use crate::error::{Error, Result};
+
+/// Position of the pixels of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    /// Uncompressed strips that follow one another from this offset on.
+    Contiguous(u64),
+    /// First of the page's entries in the table of strips and tiles.
+    Table(u64),
+}
+
+/// One page in the index.
+#[derive(Clone, Copy, Debug)]
+struct PageEntry {
+    /// Where its directory begins.
+    at: u64,
+    stored: Stored,
+    kind: u32,
+}
+
+/// What was wrong with a page whose directory could be walked past.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// The page.
+    pub page: u32,
+    /// Whose turn it is, and why.
+    pub text: String,
+    /// Whether the page is valid but of a kind that is not handled.
+    pub unsupported: bool,
+}
+
+/// Type and raw bytes, in the file's byte order, of a tag's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// TIFF field type: 1 byte, 2 ASCII, 3 short, 4 long, 5 rational, ...
+    pub field_type: u16,
+    /// Number of values.
+    pub count: u64,
+    /// The values as they lie in the file.
+    pub bytes: Vec<u8>,
+    /// Whether the file is big-endian.
+    pub big_endian: bool,
+}
+
+impl Tag {
+    /// The values as unsigned integers; empty if they are of another kind.
+    pub fn uints(&self) -> Vec<u64> {
+        let size = type_size(self.field_type) as usize;
+        if size == 0 || !is_uint(self.field_type) {
+            return Vec::new();
+        }
+        self.bytes.chunks_exact(size).map(|b| uint(b, self.big_endian)).collect()
+    }
+
+    /// The values as floats: rationals, floats and integers alike; empty if they are of another kind.
+    pub fn floats(&self) -> Vec<f64> {
+        let big = self.big_endian;
+        let signed = |b: &[u8]| {
+            let shift = 64 - 8 * b.len() as u32;
+            ((uint(b, big) << shift) as i64 >> shift) as f64
+        };
+        let size = type_size(self.field_type) as usize;
+        let values = self.bytes.chunks_exact(size.max(1));
+        match self.field_type {
+            5 => values.map(|b| uint(&b[..4], big) as f64 / uint(&b[4..], big) as f64).collect(),
+            6 | 8 | 9 | 17 => values.map(signed).collect(),
+            10 => values.map(|b| signed(&b[..4]) / signed(&b[4..])).collect(),
+            11 => values.map(|b| f64::from(f32::from_bits(uint(b, big) as u32))).collect(),
+            12 => values.map(|b| f64::from_bits(uint(b, big))).collect(),
+            t if is_uint(t) => values.map(|b| uint(b, big) as f64).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The bytes as text up to the first NUL: UTF-8 where they are, else Latin-1.
+    pub fn text(&self) -> String {
+        let end = self.bytes.iter().position(|&b| b == 0).unwrap_or(self.bytes.len());
+        let bytes = &self.bytes[..end];
+        match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => bytes.iter().map(|&b| char::from(b)).collect(),
+        }
+    }
+}
+
+/// Bytes of one value of a TIFF field type; 0 for types that do not exist.
+pub fn type_size(field_type: u16) -> u64 {
+    match field_type {
+        1 | 2 | 6 | 7 => 1,
+        3 | 8 => 2,
+        4 | 9 | 11 | 13 => 4,
+        5 | 10 | 12 | 16 | 17 | 18 => 8,
+        _ => 0,
+    }
+}
+
+fn is_uint(field_type: u16) -> bool {
+    matches!(field_type, 1 | 3 | 4 | 7 | 13 | 16 | 18)
+}
+
+/// An unsigned integer of at most 8 bytes.
+pub(super) fn uint(bytes: &[u8], big_endian: bool) -> u64 {
+    let push = |n: u64, &b: &u8| n << 8 | u64::from(b);
+    if big_endian { bytes.iter().fold(0, push) } else { bytes.iter().rev().fold(0, push) }
+}
+
+/// One field of a directory: where its value is rather than what it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) tag: u16,
+    pub(super) field_type: u16,
+    pub(super) count: u64,
+    /// Position in the file of the first value, also where it lies within the directory.
+    pub(super) at: u64,
+}
+
+impl Field {
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.count.saturating_mul(type_size(self.field_type))
+    }
+}
+
+/// A part of a file in memory that grows while reads come from near one another.
+struct Window {
+    bytes: Vec<u8>,
+    start: u64,
+    len: usize,
+    /// Bytes to read next time.
+    ahead: usize,
+}
+
+/// Fewest and most bytes that one read of headers asks for.
+const AHEAD: std::ops::RangeInclusive<usize> = 1 << 10..=1 << 16;
+
+impl Window {
+    fn new() -> Self {
+        Self { bytes: Vec::new(), start: 0, len: 0, ahead: *AHEAD.start() }
+    }
+
+    fn get(&self, at: u64, len: usize) -> Option<&[u8]> {
+        let from = usize::try_from(at.checked_sub(self.start)?).ok()?;
+        self.bytes[..self.len].get(from..from.checked_add(len)?)
+    }
+
+    /// Reads on from `at`; the bytes asked for must lie in the file.
+    fn load(&mut self, input: &Input, at: u64, len: usize) -> Result<()> {
+        // Reads that follow one another closely will go on doing so; jumps will go on too.
+        let end = self.start + self.len as u64;
+        let near = at >= self.start && at < end.saturating_add(self.ahead as u64 / 2);
+        self.ahead = if near { self.ahead * 4 } else { self.ahead / 4 }.clamp(*AHEAD.start(), *AHEAD.end());
+        let want = self.ahead.max(len);
+        let want = usize::try_from(input.size - at).map_or(want, |rest| want.min(rest));
+        if self.bytes.len() < want {
+            self.bytes.resize(want, 0);
+        }
+        self.len = 0;
+        input.read_at(&mut self.bytes[..want], at)?;
+        (self.start, self.len) = (at, want);
+        Ok(())
+    }
+}
+
+/// A file to read by position.
+#[derive(Debug)]
+pub(super) struct Input {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) size: u64,
+}
+
+impl Input {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+        let meta = file.metadata().map_err(|e| Error::io(path, "cannot read", e))?;
+        if meta.is_dir() {
+            return Err(Error::format("is a directory, not a TIFF file"));
+        }
+        Ok(Self { file, path: path.to_owned(), size: meta.len() })
+    }
+
+    pub(super) fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
+        self.file.read_exact_at(bytes, at).map_err(|e| {
+            if e.kind() == std::io::ErrorKind::UnexpectedEof {
+                let end = at.saturating_add(bytes.len() as u64);
+                Error::format(format!("ends before byte {end}: it had {} bytes when it was opened", self.size))
+            } else {
+                Error::io(&self.path, "cannot read", e)
+            }
+        })
+    }
+}
+
+/// Reads small pieces of a file through two windows: one follows the directories, one their values.
+pub(super) struct Headers<'a> {
+    pub(super) input: &'a Input,
+    pub(super) big_endian: bool,
+    directories: Window,
+    values: Window,
+}
+
+impl<'a> Headers<'a> {
+    fn new(input: &'a Input) -> Self {
+        Self { input, big_endian: false, directories: Window::new(), values: Window::new() }
+    }
+
+    fn directory(&mut self, at: u64, len: usize) -> Result<&[u8]> {
+        self.inside(at, len as u64)?;
+        if self.directories.get(at, len).is_none() {
+            self.directories.load(self.input, at, len)?;
+        }
+        Ok(self.directories.get(at, len).unwrap_or_default())
+    }
+
+    /// Bytes of values, wherever they lie.
+    pub(super) fn value(&mut self, at: u64, len: usize) -> Result<&[u8]> {
+        self.inside(at, len as u64)?;
+        if self.directories.get(at, len).is_none() && self.values.get(at, len).is_none() {
+            self.values.load(self.input, at, len)?;
+        }
+        Ok(self.directories.get(at, len).or_else(|| self.values.get(at, len)).unwrap_or_default())
+    }
+
+    fn inside(&self, at: u64, len: u64) -> Result<()> {
+        if at.checked_add(len).is_none_or(|end| end > self.input.size) {
+            return Err(Error::format(format!(
+                "{len} bytes at {at} lie outside the file of {} bytes",
+                self.input.size
+            )));
+        }
+        Ok(())
+    }
+
+    /// Calls `f` with the first `n` values of `field` as unsigned integers.
+    pub(super) fn uints(&mut self, field: &Field, n: u64, mut f: impl FnMut(u64)) -> Result<()> {
+        let size = type_size(field.field_type);
+        if !is_uint(field.field_type) {
+            return Err(Error::format(format!("tag {} has field type {}", field.tag, field.field_type)));
+        }
+        self.inside(field.at, size.saturating_mul(n))?;
+        let big_endian = self.big_endian;
+        let (mut at, mut left) = (field.at, size * n);
+        while left > 0 {
+            let step = left.min(*AHEAD.end() as u64);
+            for bytes in self.value(at, step as usize)?.chunks_exact(size as usize) {
+                f(uint(bytes, big_endian));
+            }
+            at += step;
+            left -= step;
+        }
+        Ok(())
+    }
+}
+
+/// The index of a TIFF file: its pages, what kind each is, and where its strips or tiles lie.
+pub struct Directory {
+    pub(super) input: Input,
+    /// Whether the file is big-endian.
+    pub big_endian: bool,
+    /// Whether it is a BigTIFF.
+    pub big_tiff: bool,
+    kinds: Vec<PageKind>,
+    pages: Vec<PageEntry>,
+    chunks: Vec<Chunk>,
+    problems: Vec<Problem>,
+    /// Most bytes of one stored strip or tile.
+    pub(super) largest_chunk_bytes: u64,
+}
+
+/// Problems that are kept; a file full of them is described well enough by the first.
+const MOST_PROBLEMS: usize = 64;
+/// Entries of a directory, more than any program writes.
+const MOST_FIELDS: u64 = 4096;
+
+impl Directory {
+    /// Walks along the directories of the file at `path`.
+    ///
+    /// # Errors
+    /// `Format` if it is no TIFF file or the chain of directories is broken, runs in a circle or overlaps;
+    /// `Limit` if the index needs more than `limit_bytes`; `Io` if it cannot be read.
+    pub fn open(path: &Path, limit_bytes: Option<u64>) -> Result<Self> {
+        let input = Input::open(path)?;
+        let mut headers = Headers::new(&input);
+        let n_head = headers.input.size.min(16) as usize;
+        if n_head < 8 {
+            return Err(Error::format(format!("is not a TIFF file: it has {n_head} bytes")));
+        }
+        let head = headers.directory(0, n_head)?;
+        let big_endian = match &head[..2] {
+            b"II" => false,
+            b"MM" => true,
+            _ => return Err(Error::format("is not a TIFF file: it does not begin with II or MM")),
+        };
+        let (big_tiff, first) = match uint(&head[2..4], big_endian) {
+            42 => (false, uint(&head[4..8], big_endian)),
+            43 if n_head == 16 && uint(&head[4..6], big_endian) == 8 => (true, uint(&head[8..16], big_endian)),
+            43 => return Err(Error::format("has a broken BigTIFF header")),
+            other => return Err(Error::format(format!("is not a TIFF file: its version is {other}, not 42 or 43"))),
+        };
+        headers.big_endian = big_endian;
+        let mut walk = Walk {
+            headers,
+            big_tiff,
+            limit_bytes,
+            ifd: Vec::new(),
+            kinds: Vec::new(),
+            pages: Vec::new(),
+            chunks: Vec::new(),
+            problems: Vec::new(),
+            largest_chunk_bytes: 0,
+            directory_bytes: 0,
+            table_bytes: 0,
+        };
+        walk.run(first)?;
+        let Walk { mut kinds, mut pages, mut chunks, problems, largest_chunk_bytes, .. } = walk;
+        kinds.shrink_to_fit();
+        pages.shrink_to_fit();
+        chunks.shrink_to_fit();
+        Ok(Self { input, big_endian, big_tiff, kinds, pages, chunks, problems, largest_chunk_bytes })
+    }
+
+    /// Number of pages.
+    pub fn n_pages(&self) -> u32 {
+        self.pages.len() as u32
+    }
+
+    /// Number of the kind of page `page`: pages of one kind are alike in all but the place of their pixels.
+    pub fn kind_index(&self, page: u32) -> usize {
+        self.pages[page as usize].kind as usize
+    }
+
+    /// Kind of page `page`.
+    pub fn kind(&self, page: u32) -> &PageKind {
+        &self.kinds[self.kind_index(page)]
+    }
+
+    /// Every kind of page in the file, in order of appearance.
+    pub fn kinds(&self) -> &[PageKind] {
+        &self.kinds
+    }
+
+    /// What is wrong with `page`, if anything.
+    pub fn problem(&self, page: u32) -> Option<&Problem> {
+        self.problems.iter().find(|p| p.page == page)
+    }
+
+    /// Where the pixels of `page` begin if they are uncompressed and lie in one piece.
+    pub fn contiguous_offset(&self, page: u32) -> Option<u64> {
+        match self.pages[page as usize].stored {
+            Stored::Contiguous(offset) => Some(offset),
+            Stored::Table(_) => None,
+        }
+    }
+
+    /// Where strip or tile number `index` of `page` lies.
+    ///
+    /// # Panics
+    /// If the page's pixels lie in one piece, or it has no such strip or tile.
+    pub(super) fn chunk(&self, page: u32, index: u64) -> Chunk {
+        match self.pages[page as usize].stored {
+            Stored::Table(first) => self.chunks[(first + index) as usize],
+            Stored::Contiguous(_) => unreachable!("contiguous pages have no table"),
+        }
+    }
+
+    /// Size of the file in bytes.
+    pub fn file_bytes(&self) -> u64 {
+        self.input.size
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.input.path
+    }
+
+    /// Reads `bytes.len()` bytes at `at` of the file.
+    ///
+    /// # Errors
+    /// `Format` if they lie outside the file; `Io` if they cannot be read.
+    pub fn bytes_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
+        self.input.read_at(bytes, at)
+    }
+
+    /// Memory that the index holds.
+    pub fn held_bytes(&self) -> u64 {
+        held_bytes(&self.kinds, self.pages.capacity(), self.chunks.capacity())
+    }
+
+    /// Value of tag number `tag` of `page`, the `nth` of that number (counted from zero), if it is there.
+    ///
+    /// # Errors
+    /// `Format` if it lies outside the file or is larger than `limit_bytes`.
+    pub fn tag(&self, page: u32, tag: u16, nth: usize, limit_bytes: u64) -> Result<Option<Tag>> {
+        let mut headers = Headers::new(&self.input);
+        headers.big_endian = self.big_endian;
+        let mut ifd = Vec::new();
+        read_ifd(&mut headers, self.big_tiff, self.pages[page as usize].at, &mut ifd)?;
+        let entry = if self.big_tiff { 20 } else { 12 };
+        let body_at = self.pages[page as usize].at + if self.big_tiff { 8 } else { 2 };
+        let field = (0..ifd.len() / entry)
+            .map(|i| field(&ifd, i, body_at, self.big_tiff, self.big_endian))
+            .filter(|f| f.tag == tag)
+            .nth(nth);
+        let Some(field) = field else { return Ok(None) };
+        let size = field.size_bytes();
+        if size > limit_bytes.min(self.input.size) {
+            return Err(Error::format(format!("page {page}: tag {tag} has {size} bytes")));
+        }
+        let bytes = headers.value(field.at, size as usize).map_err(|e| e.at(format!("page {page}, tag {tag}")))?;
+        Ok(Some(Tag {
+            field_type: field.field_type,
+            count: field.count,
+            bytes: bytes.to_vec(),
+            big_endian: self.big_endian,
+        }))
+    }
+}
+
+fn held_bytes(kinds: &[PageKind], n_pages: usize, n_chunks: usize) -> u64 {
+    (size_of_val(kinds) + n_pages * size_of::<PageEntry>() + n_chunks * size_of::<Chunk>()) as u64
+}
+
+/// Field number `index` of the directory whose fields are `ifd` and begin at `body_at`.
+fn field(ifd: &[u8], index: usize, body_at: u64, big_tiff: bool, big_endian: bool) -> Field {
+    let (entry, head, inline) = if big_tiff { (20, 12, 8) } else { (12, 8, 4) };
+    let bytes = &ifd[index * entry..][..entry];
+    let mut field = Field {
+        tag: uint(&bytes[..2], big_endian) as u16,
+        field_type: uint(&bytes[2..4], big_endian) as u16,
+        count: uint(&bytes[4..head], big_endian),
+        at: body_at + (index * entry + head) as u64,
+    };
+    if field.size_bytes() > inline {
+        field.at = uint(&bytes[head..], big_endian);
+    }
+    field
+}
+
+/// Reads the fields of the directory at `at` into `ifd`; gives the offset of the next one.
+fn read_ifd(headers: &mut Headers<'_>, big_tiff: bool, at: u64, ifd: &mut Vec<u8>) -> Result<u64> {
+    let big_endian = headers.big_endian;
+    let (head, entry, tail) = if big_tiff { (8, 20, 8) } else { (2, 12, 4) };
+    let n = uint(headers.directory(at, head)?, big_endian);
+    if n > MOST_FIELDS {
+        return Err(Error::format(format!("directory at {at} claims {n} fields")));
+    }
+    let len = n as usize * entry;
+    // Some writers leave the last four bytes out at the very end of a file.
+    let end = at + (head + len) as u64;
+    let tail = if end == headers.input.size { 0 } else { tail };
+    let bytes = headers.directory(at, head + len + tail)?;
+    ifd.clear();
+    ifd.extend_from_slice(&bytes[head..head + len]);
+    Ok(uint(&bytes[head + len..], big_endian))
+}
+
+/// The walk and what it has found.
+struct Walk<'a> {
+    headers: Headers<'a>,
+    big_tiff: bool,
+    limit_bytes: Option<u64>,
+    ifd: Vec<u8>,
+    kinds: Vec<PageKind>,
+    pages: Vec<PageEntry>,
+    chunks: Vec<Chunk>,
+    problems: Vec<Problem>,
+    largest_chunk_bytes: u64,
+    directory_bytes: u64,
+    table_bytes: u64,
+}
+
+impl Walk<'_> {
+    fn run(&mut self, first: u64) -> Result<()> {
+        let size = self.headers.input.size;
+        let (mut at, mut checkpoint, mut until_checkpoint) = (first, 0, 1u64);
+        while at != 0 {
+            let page = self.pages.len();
+            // A circle leads back to a checkpoint once the checkpoints are further apart than it is long.
+            if at == checkpoint {
+                return Err(Error::format(format!("page {page}: the directories run in a circle through byte {at}")));
+            }
+            until_checkpoint -= 1;
+            if until_checkpoint == 0 {
+                (checkpoint, until_checkpoint) = (at, page as u64 + 1);
+            }
+            let next = self.page(at).map_err(|e| e.at(format!("page {page}")))?;
+            // Directories that do not overlap cannot have more bytes than the file.
+            self.directory_bytes += self.ifd.len() as u64 + 6;
+            if self.directory_bytes > size {
+                return Err(Error::format(format!("page {page}: the directories overlap or run in a circle")));
+            }
+            if u32::try_from(page).is_err() {
+                return Err(Error::unsupported("more than 4294967296 pages"));
+            }
+            if let Some(limit) = self.limit_bytes.filter(|_| page.is_multiple_of(64)) {
+                let held = held_bytes(&self.kinds, self.pages.len(), self.chunks.len());
+                if held > limit {
+                    return Err(Error::limit(format!(
+                        "the index of the first {page} pages needs {held} bytes, {limit} may be held: raise --memory"
+                    )));
+                }
+            }
+            at = next;
+        }
+        if self.pages.is_empty() {
+            return Err(Error::format("has no page"));
+        }
+        self.overlaps()
+    }
+
+    /// Refuses directories that share bytes: no program writes them, and they multiply work.
+    fn overlaps(&self) -> Result<()> {
+        let head = if self.big_tiff { 16 } else { 6 };
+        if self.pages.is_sorted_by(|a, b| a.at + head <= b.at) {
+            return Ok(());
+        }
+        let mut at: Vec<u64> = self.pages.iter().map(|p| p.at).collect();
+        at.sort_unstable();
+        match at.windows(2).find(|w| w[0] + head > w[1]) {
+            Some(w) => Err(Error::format(format!("directories at {} and {} overlap", w[0], w[1]))),
+            None => Ok(()),
+        }
+    }
+
+    /// Indexes the page whose directory is at `at`; gives the offset of the next.
+    fn page(&mut self, at: u64) -> Result<u64> {
+        let next = read_ifd(&mut self.headers, self.big_tiff, at, &mut self.ifd)?;
+        let body_at = at + if self.big_tiff { 8 } else { 2 };
+        let n = self.ifd.len() / if self.big_tiff { 20 } else { 12 };
+        let (ifd, big_tiff, big_endian) = (&self.ifd, self.big_tiff, self.headers.big_endian);
+        let fields = (0..n).map(|i| field(ifd, i, body_at, big_tiff, big_endian));
+        let raw = RawPage::collect(fields, &mut self.headers)?;
+        let kind = PageKind::new(&raw);
+        let mut problem = kind.problem.clone();
+        let stored = if problem.is_some() {
+            Stored::Table(self.chunks.len() as u64)
+        } else {
+            let before = self.chunks.len();
+            self.table(&raw, &kind).unwrap_or_else(|e| {
+                self.chunks.truncate(before);
+                problem = Some(e);
+                Stored::Table(before as u64)
+            })
+        };
+        if let Some(e) = problem
+            && self.problems.len() < MOST_PROBLEMS
+        {
+            let unsupported = matches!(e, PageError::Unsupported(_));
+            self.problems.push(Problem { page: self.pages.len() as u32, text: e.into_text(), unsupported });
+        }
+        let kind = self.kind(kind);
+        self.pages.push(PageEntry { at, stored, kind });
+        Ok(next)
+    }
+
+    /// Number of `kind`, which is kept if it is new.
+    fn kind(&mut self, kind: PageKind) -> u32 {
+        let last = self.pages.last().map(|p| p.kind as usize);
+        let found = last.filter(|&i| self.kinds[i] == kind).or_else(|| {
+            // Files with thousands of kinds are hostile: do not search them all for every page.
+            self.kinds.iter().take(256).position(|k| *k == kind)
+        });
+        found.unwrap_or_else(|| {
+            self.kinds.push(kind);
+            self.kinds.len() - 1
+        }) as u32
+    }
+
+    /// Reads where the strips or tiles of a page lie, and checks what they claim.
+    fn table(&mut self, raw: &RawPage, kind: &PageKind) -> Result<Stored, PageError> {
+        let size = self.headers.input.size;
+        let first = self.chunks.len();
+        let n = kind.n_chunks();
+        let name = kind.chunk_name();
+        let (Some(offsets), counts) = (&raw.offsets, &raw.counts) else {
+            return Err(PageError::Format(format!("has no offsets of its {name}s")));
+        };
+        for field in std::iter::once(offsets).chain(counts) {
+            if field.count < n {
+                return Err(PageError::Format(format!(
+                    "has {} entries in tag {} for {n} {name}s",
+                    field.count, field.tag
+                )));
+            }
+            self.table_bytes = self.table_bytes.saturating_add(n.saturating_mul(type_size(field.field_type)));
+        }
+        if self.table_bytes > size.saturating_mul(4).saturating_add(1 << 16) {
+            return Err(PageError::Format(format!("tables of {name}s are larger than the file and overlap")));
+        }
+        let chunks = &mut self.chunks;
+        let fault = |e: Error| PageError::Format(e.to_string());
+        self.headers.uints(offsets, n, |offset| chunks.push(Chunk { offset, count: 0 })).map_err(fault)?;
+        match counts {
+            Some(counts) => {
+                let mut i = first;
+                self.headers
+                    .uints(counts, n, |count| {
+                        chunks[i].count = count;
+                        i += 1;
+                    })
+                    .map_err(fault)?;
+            }
+            None if kind.compression == 1 => {
+                for i in 0..n {
+                    chunks[first + i as usize].count = kind.stored_bytes(i);
+                }
+            }
+            None if n == 1 => chunks[first].count = size.saturating_sub(chunks[first].offset),
+            None => return Err(PageError::Format(format!("has no byte counts of its {name}s"))),
+        }
+        let mut in_one_piece = kind.compression == 1 && !kind.is_tiled();
+        let mut expected_offset = chunks[first].offset;
+        for i in 0..n {
+            let chunk = &mut chunks[first + i as usize];
+            if chunk.offset == 0 || chunk.count == 0 {
+                // Absent: the fill value stands for it.
+                *chunk = Chunk::ABSENT;
+                in_one_piece = false;
+                continue;
+            }
+            if kind.compression == 1 {
+                let expected = kind.stored_bytes(i);
+                if chunk.count < expected {
+                    return Err(PageError::Format(format!(
+                        "{name} {i} has {} bytes, expected {expected}",
+                        chunk.count
+                    )));
+                }
+                chunk.count = expected;
+            }
+            let end = chunk.offset.checked_add(chunk.count).filter(|&end| end <= size);
+            if end.is_none() {
+                return Err(PageError::Format(format!(
+                    "{name} {i} has {} bytes at {}, but the file ends at {size}",
+                    chunk.count, chunk.offset
+                )));
+            }
+            in_one_piece &= chunk.offset == expected_offset;
+            expected_offset = chunk.offset.wrapping_add(chunk.count);
+            self.largest_chunk_bytes = self.largest_chunk_bytes.max(chunk.count);
+        }
+        if in_one_piece {
+            let offset = chunks[first].offset;
+            chunks.truncate(first);
+            return Ok(Stored::Contiguous(offset));
+        }
+        Ok(Stored::Table(first as u64))
+    }
+}
+
+/// Why the pixels of one page cannot be read, while its neighbours may.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum PageError {
+    Format(String),
+    Unsupported(String),
+}
+
+impl PageError {
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Format(text) | Self::Unsupported(text) => text,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The common compressions: bytes in, bytes out, into memory of the exact length.
+
+use libdeflater::{DecompressionError, Decompressor};
+use weezl::{BitOrder, LzwStatus};
+
+use super::codec;
+use crate::error::{Error, Result};
+
+/// Decoder states that one worker uses again and again.
+#[derive(Default)]
+pub(super) struct Decoders {
+    deflate: Option<Decompressor>,
+    lzw: [Option<weezl::decode::Decoder>; 2],
+    zstd: Option<zstd_safe::DCtx<'static>>,
+    /// Room for strips that decode to more than they should.
+    spill: Vec<u8>,
+}
+
+/// Most bytes that `stored` bytes can decode to, by the nature of each compression, with room to spare.
+pub(super) fn most_decoded_bytes(compression: u16, stored: u64) -> u64 {
+    let ratio = match compression {
+        1 => 1,
+        // 258 bytes for two bits.
+        8 | 32946 => 1032,
+        // A code of at most 12 bits stands for at most 4096 bytes.
+        5 => 2800,
+        32773 => 64,
+        // A block of 128 KiB of one byte takes four.
+        50000 | 34926 => 1 << 15,
+        _ => 1 << 20,
+    };
+    stored.saturating_mul(ratio).saturating_add(1 << 16)
+}
+
+/// Decodes the first `out.len()` bytes that `stored` holds; gives how many there were, which may be more.
+/// `most_bytes` are what a strip or tile that is not cut off at the image's edge decodes to.
+///
+/// # Errors
+/// `Format` if the data are damaged.
+pub(super) fn decode(
+    compression: u16,
+    stored: &[u8],
+    out: &mut [u8],
+    most_bytes: usize,
+    kept: &mut Decoders,
+) -> Result<usize> {
+    match compression {
+        5 => lzw(stored, out, kept),
+        8 | 32946 => deflate(stored, out, most_bytes, kept),
+        32773 => Ok(pack_bits(stored, out)),
+        34926 | 50000 => zstd(stored, out, kept),
+        _ => Err(Error::unsupported(format!("compression {compression} ({})", codec::name(compression)))),
+    }
+}
+
+fn damaged(name: &str, what: impl std::fmt::Display) -> Error {
+    Error::format(format!("damaged {name} data: {what}"))
+}
+
+fn deflate(stored: &[u8], out: &mut [u8], most_bytes: usize, kept: &mut Decoders) -> Result<usize> {
+    let decoder = kept.deflate.get_or_insert_with(Decompressor::new);
+    match decoder.zlib_decompress(stored, out) {
+        Ok(n) => return Ok(n),
+        Err(DecompressionError::BadData) => return Err(damaged("Deflate", "not a zlib stream, or a wrong checksum")),
+        Err(DecompressionError::InsufficientSpace) => {}
+    }
+    // More rows than the page has: some writers complete the last strip. The decoder works only whole.
+    for size in [most_bytes, most_bytes.saturating_mul(2).max(1 << 16)] {
+        if size <= out.len() {
+            continue;
+        }
+        kept.spill.resize(size, 0);
+        match decoder.zlib_decompress(stored, &mut kept.spill) {
+            Ok(n) => {
+                out.copy_from_slice(&kept.spill[..out.len()]);
+                kept.spill = Vec::new();
+                return Ok(n);
+            }
+            Err(DecompressionError::BadData) => return Err(damaged("Deflate", "not a zlib stream")),
+            Err(DecompressionError::InsufficientSpace) => {}
+        }
+    }
+    Err(damaged("Deflate", format_args!("more than twice the {most_bytes} bytes of a whole piece")))
+}
+
+fn lzw(stored: &[u8], out: &mut [u8], kept: &mut Decoders) -> Result<usize> {
+    // Files from before TIFF 6 hold the lowest bit first and switch code sizes one code later. Every strip
+    // begins with the clear code 256, whose nine bits tell the two apart.
+    let old = stored.len() > 1 && stored[0] == 0 && stored[1] & 1 == 1;
+    let decoder = kept.lzw[usize::from(old)].get_or_insert_with(|| {
+        if old {
+            weezl::decode::Configuration::new(BitOrder::Lsb, 8)
+        } else {
+            weezl::decode::Configuration::with_tiff_size_switch(BitOrder::Msb, 8)
+        }
+        .with_yield_on_full_buffer(true)
+        .build()
+    });
+    decoder.reset();
+    let (mut read, mut written) = (0, 0);
+    while written < out.len() {
+        let step = decoder.decode_bytes(&stored[read..], &mut out[written..]);
+        read += step.consumed_in;
+        written += step.consumed_out;
+        match step.status {
+            Ok(LzwStatus::Ok) if step.consumed_in + step.consumed_out > 0 => {}
+            Ok(_) => break,
+            Err(e) => return Err(damaged("LZW", format_args!("{e}, after {written} bytes"))),
+        }
+    }
+    Ok(written)
+}
+
+/// Source: TIFF 6.0, section 9.
+fn pack_bits(stored: &[u8], out: &mut [u8]) -> usize {
+    let (mut read, mut written) = (0, 0);
+    while let Some(&head) = stored.get(read) {
+        read += 1;
+        let room = out.len() - written;
+        if room == 0 {
+            break;
+        }
+        match head.cast_signed() {
+            n @ 0.. => {
+                let n = usize::from(n.cast_unsigned()) + 1;
+                let have = n.min(room).min(stored.len() - read);
+                out[written..written + have].copy_from_slice(&stored[read..read + have]);
+                read += have;
+                written += have;
+                if have < n {
+                    break;
+                }
+            }
+            -128 => {}
+            n => {
+                let Some(&value) = stored.get(read) else { break };
+                read += 1;
+                let n = (1 + usize::from(n.unsigned_abs())).min(room);
+                out[written..written + n].fill(value);
+                written += n;
+            }
+        }
+    }
+    written
+}
+
+fn zstd(stored: &[u8], out: &mut [u8], kept: &mut Decoders) -> Result<usize> {
+    let name = |code| damaged("ZSTD", zstd_safe::get_error_name(code));
+    if kept.zstd.is_none() {
+        let mut context = zstd_safe::DCtx::create();
+        // A few bytes may ask for a window of gigabytes.
+        context.set_parameter(zstd_safe::DParameter::WindowLogMax(24)).map_err(name)?;
+        kept.zstd = Some(context);
+    }
+    let Some(decoder) = &mut kept.zstd else { return Ok(0) };
+    if let Ok(n) = decoder.decompress(out, stored) {
+        return Ok(n);
+    }
+    // More than wanted, or damaged: a stream tells which, and gives what is wanted.
+    decoder.init().map_err(name)?;
+    let mut input = zstd_safe::InBuffer::around(stored);
+    let mut output = zstd_safe::OutBuffer::around(out);
+    loop {
+        let before = (input.pos(), output.pos());
+        decoder.decompress_stream(&mut output, &mut input).map_err(name)?;
+        if output.pos() == output.capacity() || before == (input.pos(), output.pos()) {
+            return Ok(output.pos());
+        }
+    }
+}

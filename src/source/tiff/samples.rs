@@ -1,0 +1,210 @@
+//! From stored samples to elements: byte and bit order, predictors, odd depths. Pure arithmetic on slices.
+
+use bytemuck::Pod;
+
+use super::page::Packing;
+use crate::dtype::DType;
+
+/// Turns the bits of every byte around: FillOrder 2 stores the lowest bit first.
+pub(super) fn reverse_bits(bytes: &mut [u8]) {
+    for b in bytes {
+        *b = b.reverse_bits();
+    }
+}
+
+/// Turns the bytes of every unit of `size` bytes around.
+///
+/// # Panics
+/// If `bytes` are not aligned for such units.
+pub(super) fn swap_bytes(bytes: &mut [u8], size: usize) {
+    match size {
+        2 => swap_u16(bytemuck::cast_slice_mut(bytes)),
+        4 => swap_u32(bytemuck::cast_slice_mut(bytes)),
+        8 => swap_u64(bytemuck::cast_slice_mut(bytes)),
+        _ => {}
+    }
+}
+
+macro_rules! swap {
+    ($name:ident, $t:ty) => {
+        #[multiversion::multiversion(targets("x86_64+avx2", "x86_64+ssse3"))]
+        fn $name(values: &mut [$t]) {
+            for v in values {
+                *v = v.swap_bytes();
+            }
+        }
+    };
+}
+swap!(swap_u16, u16);
+swap!(swap_u32, u32);
+swap!(swap_u64, u64);
+
+/// A whole number that wraps around: what horizontal differences are taken in.
+trait Wrapping: Pod {
+    fn plus(self, other: Self) -> Self;
+}
+
+macro_rules! wrapping {
+    ($($t:ty),*) => {
+        $(impl Wrapping for $t {
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+        })*
+    };
+}
+wrapping!(u8, u16, u32, u64);
+
+/// Undoes predictor 2, horizontal differences between pixels of `samples` samples of `size` bytes, in rows
+/// of `row_bytes`; samples in native byte order.
+pub(super) fn undo_differences(bytes: &mut [u8], row_bytes: usize, size: usize, samples: usize) {
+    for row in bytes.chunks_exact_mut(row_bytes) {
+        match size {
+            1 => sum_row::<u8>(row, samples),
+            2 => sum_row::<u16>(bytemuck::cast_slice_mut(row), samples),
+            4 => sum_row::<u32>(bytemuck::cast_slice_mut(row), samples),
+            _ => sum_row::<u64>(bytemuck::cast_slice_mut(row), samples),
+        }
+    }
+}
+
+fn sum_row<T: Wrapping>(row: &mut [T], samples: usize) {
+    match samples {
+        1 => sum_pixels::<T, 1>(row),
+        2 => sum_pixels::<T, 2>(row),
+        3 => sum_pixels::<T, 3>(row),
+        4 => sum_pixels::<T, 4>(row),
+        _ => {
+            for i in samples..row.len() {
+                row[i] = row[i].plus(row[i - samples]);
+            }
+        }
+    }
+}
+
+fn sum_pixels<T: Wrapping, const N: usize>(row: &mut [T]) {
+    let (pixels, _) = row.as_chunks_mut::<N>();
+    let mut sum = [T::zeroed(); N];
+    for pixel in pixels {
+        for s in 0..N {
+            sum[s] = sum[s].plus(pixel[s]);
+        }
+        *pixel = sum;
+    }
+}
+
+/// Undoes predictor 3: every row of `row_bytes` holds the highest bytes of all its floats, then the next
+/// ones, and so on, as byte differences between pixels of `samples` samples. Gives native byte order.
+///
+/// `plane` is room for one row.
+pub(super) fn undo_float_differences(
+    bytes: &mut [u8],
+    row_bytes: usize,
+    size: usize,
+    samples: usize,
+    plane: &mut [u8],
+) {
+    let plane = &mut plane[..row_bytes];
+    for row in bytes.chunks_exact_mut(row_bytes) {
+        sum_row::<u8>(row, samples);
+        plane.copy_from_slice(row);
+        match size {
+            2 => join_bytes::<2>(plane, row),
+            4 => join_bytes::<4>(plane, row),
+            _ => join_bytes::<8>(plane, row),
+        }
+    }
+}
+
+fn join_bytes<const N: usize>(planes: &[u8], floats: &mut [u8]) {
+    let n = planes.len() / N;
+    let (floats, _) = floats.as_chunks_mut::<N>();
+    let plane: [&[u8]; N] = std::array::from_fn(|i| {
+        let from_low = if cfg!(target_endian = "little") { N - 1 - i } else { i };
+        &planes[from_low * n..][..n]
+    });
+    for (i, float) in floats[..n].iter_mut().enumerate() {
+        *float = std::array::from_fn(|b| plane[b][i]);
+    }
+}
+
+/// Widens rows of packed samples, `bits` each and the highest bit first, to elements of `dtype` in native
+/// byte order. Rows begin at whole bytes: `packed_row_bytes` and `n_row` elements each.
+pub(super) fn unpack(
+    packed: &[u8],
+    packed_row_bytes: usize,
+    elements: &mut [u8],
+    n_row: usize,
+    bits: u32,
+    dtype: DType,
+    packing: Packing,
+) {
+    let rows = packed.chunks_exact(packed_row_bytes).zip(elements.chunks_exact_mut(n_row * dtype.size()));
+    for (packed, row) in rows {
+        match (packing, dtype.size()) {
+            (Packing::Unsigned, 1) if bits == 1 => {
+                for (byte, out) in packed.iter().zip(row.chunks_mut(8)) {
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out = byte >> (7 - i) & 1;
+                    }
+                }
+            }
+            (Packing::Unsigned, 1) => widen(packed, bits, row, |v| v as u8),
+            (Packing::Unsigned, 2) => widen(packed, bits, bytemuck::cast_slice_mut(row), |v| v as u16),
+            (Packing::Unsigned, _) => widen(packed, bits, bytemuck::cast_slice_mut(row), |v| v),
+            (_, 1) => widen(packed, bits, row, |v| sign_extend(v, bits) as u8),
+            (_, 2) => widen(packed, bits, bytemuck::cast_slice_mut(row), |v| sign_extend(v, bits) as u16),
+            (_, _) => widen(packed, bits, bytemuck::cast_slice_mut(row), |v| sign_extend(v, bits) as u32),
+        }
+    }
+}
+
+fn sign_extend(value: u32, bits: u32) -> i32 {
+    let shift = 32 - bits;
+    (value << shift).cast_signed() >> shift
+}
+
+fn widen<T>(packed: &[u8], bits: u32, row: &mut [T], f: impl Fn(u32) -> T) {
+    let (mut held, mut n_held) = (0u64, 0);
+    let mut bytes = packed.iter();
+    for out in row {
+        while n_held < bits {
+            held = held << 8 | u64::from(*bytes.next().unwrap_or(&0));
+            n_held += 8;
+        }
+        n_held -= bits;
+        *out = f((held >> n_held) as u32 & (u32::MAX >> (32 - bits)));
+    }
+}
+
+/// Widens floats of 24 bits (1 sign, 7 exponent with bias 63, 16 mantissa) to `float32`, exactly.
+pub(super) fn widen_float24(packed: &[u8], floats: &mut [f32], big_endian: bool) {
+    let (packed, _) = packed.as_chunks::<3>();
+    for (&[a, b, c], float) in packed.iter().zip(floats) {
+        let v = if big_endian { u32::from_be_bytes([0, a, b, c]) } else { u32::from_le_bytes([a, b, c, 0]) };
+        let (sign, exponent, mantissa) = (v >> 23, v >> 16 & 0x7f, v & 0xffff);
+        let magnitude = match exponent {
+            0 => mantissa as f32 * 2f32.powi(-62 - 16),
+            0x7f => f32::from_bits(0xff << 23 | mantissa << 7),
+            e => f32::from_bits((e + 127 - 63) << 23 | mantissa << 7),
+        };
+        *float = f32::from_bits(magnitude.to_bits() | sign << 31);
+    }
+}
+
+/// Converts complex integers, pairs of `int16` or `int32` in the file's byte order, to complex floats of twice
+/// the size, exactly.
+pub(super) fn widen_complex(packed: &[u8], elements: &mut [u8], dtype: DType, big_endian: bool) {
+    if dtype == DType::Complex64 {
+        let (packed, _) = packed.as_chunks::<2>();
+        for (&b, out) in packed.iter().zip(bytemuck::cast_slice_mut::<u8, f32>(elements)) {
+            *out = f32::from(if big_endian { i16::from_be_bytes(b) } else { i16::from_le_bytes(b) });
+        }
+    } else {
+        let (packed, _) = packed.as_chunks::<4>();
+        for (&b, out) in packed.iter().zip(bytemuck::cast_slice_mut::<u8, f64>(elements)) {
+            *out = f64::from(if big_endian { i32::from_be_bytes(b) } else { i32::from_le_bytes(b) });
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Real files of other people's programs, each compared with what an independent reader makes of it.
+//!
+//! The files are not part of the repository: they are looked for in the folder that `STACKCTL_SHARED` names,
+//! else in `../shared`; without them nothing is tested and the test says so.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use stackctl::axis::Axis;
+use stackctl::block::Block;
+use stackctl::dtype::DType;
+use stackctl::error::Error;
+use stackctl::grid::Region;
+use stackctl::source::{self, OpenOptions, Scratch};
+
+fn corpus() -> Option<(PathBuf, serde_json::Value)> {
+    let shared = std::env::var_os("STACKCTL_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let folder = shared.join("corpus");
+    let Ok(text) = std::fs::read_to_string(folder.join("manifest.json")) else {
+        eprintln!("skipped: no corpus in {}", folder.display());
+        return None;
+    };
+    Some((folder, serde_json::from_str(&text).unwrap()))
+}
+
+/// What reading a file whole gave.
+struct Whole {
+    axes: Vec<Axis>,
+    dtype: DType,
+    /// Elements with the axis of samples where it is stored.
+    bytes: Vec<u8>,
+}
+
+/// Bytes of an array that a test is willing to hold.
+const MOST_BYTES: u64 = 1 << 30;
+
+fn read_whole(path: &Path) -> Result<Whole, Error> {
+    let source = source::open(path, &OpenOptions::default())?;
+    let info = source.info();
+    let bytes = stackctl::block::size_bytes(&info.shape(), info.dtype);
+    if bytes > MOST_BYTES || info.scratch_bytes > MOST_BYTES {
+        return Err(Error::limit(format!("needs {bytes} bytes and {} beside", info.scratch_bytes)));
+    }
+    let region = Region::whole(&info.shape());
+    let mut block = Block::new(region.clone(), info.dtype)?;
+    let fill = vec![0; info.dtype.size()];
+    source.read(&region, &mut block.target(), &fill, &mut Scratch::default())?;
+    Ok(Whole { axes: info.axes.clone(), dtype: info.dtype, bytes: block.bytes().to_vec() })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, b| {
+        let _ = write!(text, "{b:02x}");
+        text
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: u32,
+    refused: u32,
+    failed: u32,
+}
+
+fn outcome(folder: &Path, file: &serde_json::Value) -> Result<(), String> {
+    let whole = read_whole(&folder.join(file["path"].as_str().unwrap())).map_err(|e| match e {
+        Error::Unsupported(text) => format!("refused: {text}"),
+        other => format!("error: {other}"),
+    })?;
+    let truth = &file["truth"]["series0"];
+    let Some(expected) = truth["sha256"].as_str() else { return Ok(()) };
+    let shape: Vec<u64> = whole.axes.iter().map(|a| a.length).filter(|&n| n != 1).collect();
+    let wanted: Vec<u64> =
+        truth["shape"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap()).filter(|&n| n != 1).collect();
+    let found = sha256(&whole.bytes);
+    if shape != wanted || truth["dtype"] != whole.dtype.name() {
+        return Err(format!("failed: {} {shape:?}, expected {} {wanted:?}", whole.dtype, truth["dtype"]));
+    }
+    if found != expected {
+        return Err(format!("failed: {} {shape:?} has other pixels", whole.dtype));
+    }
+    Ok(())
+}
+
+#[test]
+fn real_files_read_as_an_independent_reader_reads_them() {
+    let Some((folder, manifest)) = corpus() else { return };
+    let mut features: BTreeMap<String, Tally> = BTreeMap::new();
+    let mut kinds: BTreeMap<(String, String), Tally> = BTreeMap::new();
+    let mut faults = Vec::new();
+    let only = std::env::var("CORPUS_ONLY").unwrap_or_default();
+    for file in manifest["files"].as_array().unwrap() {
+        let path = file["path"].as_str().unwrap();
+        let expect = file["expect"].as_str().unwrap();
+        if !expect.starts_with("decode") || path.starts_with("hostile") || !path.contains(&only) {
+            continue;
+        }
+        let tier = file["tier"].as_str().unwrap_or("none");
+        let result = outcome(&folder, file);
+        if let Err(why) = &result {
+            let must = if expect == "decode" || why.starts_with("failed") { "MUST" } else { "may" };
+            if must == "MUST" || std::env::var_os("CORPUS_VERBOSE").is_some() {
+                println!("{must} {tier} {path}: {why}");
+            }
+            if must == "MUST" {
+                faults.push(path.to_owned());
+            }
+        }
+        let count = |tally: &mut Tally| match &result {
+            Ok(()) => tally.passed += 1,
+            Err(why) if why.starts_with("refused") => tally.refused += 1,
+            Err(_) => tally.failed += 1,
+        };
+        count(kinds.entry((tier.to_owned(), expect.to_owned())).or_default());
+        for feature in file["exercises"].as_array().unwrap() {
+            count(features.entry(feature.as_str().unwrap().to_owned()).or_default());
+        }
+    }
+    println!("\n| feature | passed | refused | failed |\n| --- | --- | --- | --- |");
+    for (name, t) in &features {
+        println!("| {name} | {} | {} | {} |", t.passed, t.refused, t.failed);
+    }
+    for ((tier, expect), t) in &kinds {
+        println!("| {tier}, {expect} | {} | {} | {} |", t.passed, t.refused, t.failed);
+    }
+    assert!(faults.is_empty(), "{} files: {faults:#?}", faults.len());
+}
+
+#[test]
+fn hostile_files_end_in_an_error_soon() {
+    let Some((folder, manifest)) = corpus() else { return };
+    let mut faults = Vec::new();
+    for file in manifest["files"].as_array().unwrap() {
+        let path = file["path"].as_str().unwrap();
+        if !path.starts_with("hostile") {
+            continue;
+        }
+        let begin = Instant::now();
+        let result = outcome(&folder, file);
+        if begin.elapsed() > Duration::from_secs(10) {
+            faults.push(format!("{path}: took {:?}", begin.elapsed()));
+        }
+        match (file["expect"].as_str().unwrap(), result) {
+            ("error", Ok(())) => println!("{path}: read, though no reader can"),
+            ("error", Err(_)) | (_, Ok(())) => {}
+            ("decode", Err(why)) => faults.push(format!("{path}: {why}")),
+            (expect, Err(why)) if why.starts_with("failed") => println!("{path} ({expect}): {why}"),
+            (_, Err(_)) => {}
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
