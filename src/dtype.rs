@@ -174,7 +174,7 @@ impl DType {
         matches!(self, Self::Complex64 | Self::Complex128)
     }
 
-    /// Little-endian bytes of one element of this type with the value `text` names.
+    /// Bytes, in native order, of one element of this type with the value `text` names.
     ///
     /// `nan`, `inf` and `-inf` are understood for floats, `true` and `false` for booleans; a complex number
     /// takes its real part from the text.
@@ -183,9 +183,9 @@ impl DType {
     /// `Usage` if the value is not one this type can hold exactly.
     pub fn parse_element(self, text: &str) -> Result<Vec<u8>, Error> {
         let no = || Error::usage(format!("'{text}' is not a value that {self} can hold"));
-        macro_rules! as_le {
+        macro_rules! bytes_of {
             ($t:ty) => {
-                text.parse::<$t>().map_err(|_| no())?.to_le_bytes().to_vec()
+                text.parse::<$t>().map_err(|_| no())?.to_ne_bytes().to_vec()
             };
         }
         Ok(match self {
@@ -194,19 +194,19 @@ impl DType {
                 "1" | "true" => vec![1],
                 _ => return Err(no()),
             },
-            Self::Uint8 => as_le!(u8),
-            Self::Uint16 => as_le!(u16),
-            Self::Uint32 => as_le!(u32),
-            Self::Uint64 => as_le!(u64),
-            Self::Int8 => as_le!(i8),
-            Self::Int16 => as_le!(i16),
-            Self::Int32 => as_le!(i32),
-            Self::Int64 => as_le!(i64),
-            Self::Float16 => f16::from_f64(text.parse().map_err(|_| no())?).to_le_bytes().to_vec(),
-            Self::Float32 => as_le!(f32),
-            Self::Float64 => as_le!(f64),
-            Self::Complex64 => [text.parse::<f32>().map_err(|_| no())?.to_le_bytes(), [0; 4]].concat(),
-            Self::Complex128 => [text.parse::<f64>().map_err(|_| no())?.to_le_bytes(), [0; 8]].concat(),
+            Self::Uint8 => bytes_of!(u8),
+            Self::Uint16 => bytes_of!(u16),
+            Self::Uint32 => bytes_of!(u32),
+            Self::Uint64 => bytes_of!(u64),
+            Self::Int8 => bytes_of!(i8),
+            Self::Int16 => bytes_of!(i16),
+            Self::Int32 => bytes_of!(i32),
+            Self::Int64 => bytes_of!(i64),
+            Self::Float16 => f16::from_f64(text.parse().map_err(|_| no())?).to_ne_bytes().to_vec(),
+            Self::Float32 => bytes_of!(f32),
+            Self::Float64 => bytes_of!(f64),
+            Self::Complex64 => [text.parse::<f32>().map_err(|_| no())?.to_ne_bytes(), [0; 4]].concat(),
+            Self::Complex128 => [text.parse::<f64>().map_err(|_| no())?.to_ne_bytes(), [0; 8]].concat(),
         })
     }
 }

@@ -6,13 +6,21 @@
 //! **Executor** admits each Task within the memory **Budget**; the **Stack** reads its Region into a
 //! **Block**; the Sink writes the Block, or a **Reducer** folds it.
 
+pub mod array;
 pub mod axis;
 pub mod block;
+pub mod cli;
 pub mod codec;
+pub mod command;
 pub mod dtype;
 pub mod error;
+pub mod exec;
 pub mod grid;
+pub mod layout;
 pub mod pattern;
+pub mod plan;
 pub mod reduce;
+pub mod report;
 pub mod sink;
 pub mod source;
+pub mod stack;

@@ -14,6 +14,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::Region;
 
+pub mod headers;
 pub mod scan;
 pub mod tiff;
 

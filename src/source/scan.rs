@@ -1,1 +1,265 @@
-//! From what a command line names to a list of files.
+//! From what a command line names to a list of files: paths, directories, globs, lists of names.
+//!
+//! The list is the same on every machine: natural order, no duplicates. Files are not opened, and not
+//! asked for their size.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::FORMATS;
+use crate::error::{Error, Result};
+use crate::pattern::natural_cmp;
+
+/// What to look for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Paths, directories and globs as they were typed.
+    pub inputs: Vec<String>,
+    /// A file with one name per line, or names ended by NUL; `-` is standard input.
+    pub files_from: Option<PathBuf>,
+    /// Globs that a name must match, if there are any. With a `/` they are matched against the path.
+    pub include: Vec<String>,
+    /// Globs that a name must not match.
+    pub exclude: Vec<String>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The files, in natural order.
+    pub paths: Vec<PathBuf>,
+    /// Files that `--include` or `--exclude` left out.
+    pub n_left_out: u64,
+}
+
+/// Lists the files that `request` names.
+///
+/// # Errors
+/// `Usage` if an input does not exist, a glob is wrong or matches nothing; `Io` if a directory or a list
+/// cannot be read.
+pub fn scan(request: &Request) -> Result<Found> {
+    let mut paths = Vec::new();
+    for input in &request.inputs {
+        expand(input, &mut paths)?;
+    }
+    if let Some(list) = &request.files_from {
+        read_list(list, &mut paths)?;
+    }
+    let filter = Filter::new(request)?;
+    let n_found = paths.len();
+    paths.retain(|p| filter.keeps(p));
+    let n_left_out = (n_found - paths.len()) as u64;
+    sort(&mut paths);
+    paths.dedup();
+    if paths.is_empty() {
+        let why = if n_left_out > 0 {
+            format!("{n_left_out} files found, but --include and --exclude leave none")
+        } else {
+            "no input files: name files, directories, quoted globs, or a list with --files-from".into()
+        };
+        return Err(Error::usage(why));
+    }
+    Ok(Found { paths, n_left_out })
+}
+
+/// Sorts by natural order of the whole path, computed on text once per path.
+fn sort(paths: &mut Vec<PathBuf>) {
+    let mut keyed: Vec<(String, PathBuf)> = paths.drain(..).map(|p| (p.to_string_lossy().into_owned(), p)).collect();
+    keyed.sort_by(|a, b| natural_cmp(&a.0, &b.0).then_with(|| a.1.cmp(&b.1)));
+    paths.extend(keyed.into_iter().map(|(_, p)| p));
+}
+
+fn expand(input: &str, paths: &mut Vec<PathBuf>) -> Result<()> {
+    let path = Path::new(input);
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() && !is_zarr(path) => return walk(path, paths),
+        Ok(_) => {
+            paths.push(path.to_owned());
+            return Ok(());
+        }
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(path, "cannot look at", e)),
+        Err(_) => {}
+    }
+    if !input.contains(['*', '?', '[']) {
+        return Err(Error::usage(format!("{input}: no such file or directory")));
+    }
+    // As in a shell, * leaves out hidden files, such as the ._ copies that macOS leaves on shared disks.
+    let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::default() };
+    let glob = glob::glob_with(input, options)
+        .map_err(|e| Error::usage(format!("'{input}' is not a glob: {} at column {}", e.msg, e.pos + 1)))?;
+    let before = paths.len();
+    for entry in glob {
+        let path = entry.map_err(|e| {
+            let path = e.path().to_owned();
+            Error::io(&path, "cannot list", e.into())
+        })?;
+        paths.push(path);
+    }
+    if paths.len() == before {
+        return Err(Error::usage(format!("'{input}' matches no file")));
+    }
+    Ok(())
+}
+
+/// Whether a directory is a Zarr array or group, which is one input.
+fn is_zarr(path: &Path) -> bool {
+    ["zarr.json", ".zarray", ".zgroup"].iter().any(|name| path.join(name).exists())
+}
+
+/// Adds all files below `directory` that an input format knows by extension. Hidden entries are passed
+/// over. The type of an entry comes from the directory, without asking the file.
+fn walk(directory: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+    let before = paths.len();
+    let mut open = vec![directory.to_owned()];
+    while let Some(current) = open.pop() {
+        let entries = fs::read_dir(&current).map_err(|e| Error::io(&current, "cannot list", e))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io(&current, "cannot list", e))?;
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let path = entry.path();
+            let mut kind = entry.file_type().map_err(|e| Error::io(&path, "cannot look at", e))?;
+            let is_link = kind.is_symlink();
+            if is_link {
+                // A link to a file counts; a link to a directory could lead in a circle.
+                kind = match fs::metadata(&path) {
+                    Ok(meta) => meta.file_type(),
+                    Err(_) if !is_image(&path) => continue,
+                    Err(e) => return Err(Error::io(&path, "cannot follow the link", e)),
+                };
+            }
+            if kind.is_dir() && !is_link && !is_zarr(&path) {
+                open.push(path);
+            } else if kind.is_file() && is_image(&path) {
+                paths.push(path);
+            }
+        }
+    }
+    if paths.len() == before {
+        let known: Vec<&str> = FORMATS.iter().flat_map(|f| f.extensions).copied().collect();
+        return Err(Error::usage(format!(
+            "{}: no image files in it (looked for .{})",
+            directory.display(),
+            known.join(" .")
+        )));
+    }
+    Ok(())
+}
+
+fn is_image(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    FORMATS.iter().any(|f| f.extensions.contains(&extension.as_str()))
+}
+
+fn read_list(list: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+    let mut bytes = Vec::new();
+    if list == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut bytes).map_err(|e| Error::io(list, "cannot read names from", e))?;
+    } else {
+        bytes = fs::read(list).map_err(|e| Error::io(list, "cannot read names from", e))?;
+    }
+    paths.extend(split_list(&bytes).map(path_of));
+    Ok(())
+}
+
+/// Names separated by NUL if there is one, else by line ends; empty ones are passed over.
+pub fn split_list(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let nul = bytes.contains(&0);
+    bytes
+        .split(move |&b| if nul { b == 0 } else { b == b'\n' })
+        .map(move |name| if nul { name } else { name.strip_suffix(b"\r").unwrap_or(name) })
+        .filter(|name| !name.is_empty())
+}
+
+#[cfg(unix)]
+fn path_of(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(bytes).into()
+}
+
+#[cfg(not(unix))]
+fn path_of(bytes: &[u8]) -> PathBuf {
+    String::from_utf8_lossy(bytes).into_owned().into()
+}
+
+/// `--include` and `--exclude`.
+struct Filter {
+    include: Vec<(glob::Pattern, bool)>,
+    exclude: Vec<(glob::Pattern, bool)>,
+}
+
+impl Filter {
+    fn new(request: &Request) -> Result<Self> {
+        let parse = |flag: &str, globs: &[String]| {
+            let one = |text: &String| {
+                let pattern = glob::Pattern::new(text).map_err(|e| {
+                    Error::usage(format!("{flag} '{text}' is not a glob: {} at column {}", e.msg, e.pos + 1))
+                })?;
+                Ok((pattern, text.contains('/')))
+            };
+            globs.iter().map(one).collect::<Result<Vec<_>>>()
+        };
+        Ok(Self { include: parse("--include", &request.include)?, exclude: parse("--exclude", &request.exclude)? })
+    }
+
+    fn keeps(&self, path: &Path) -> bool {
+        let whole = path.to_string_lossy();
+        let name = path.file_name().map_or(whole.clone(), |n| n.to_string_lossy());
+        let hit = |globs: &[(glob::Pattern, bool)]| {
+            globs.iter().any(|(glob, on_path)| glob.matches(if *on_path { &whole } else { &name }))
+        };
+        (self.include.is_empty() || hit(&self.include)) && !hit(&self.exclude)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(found: &Found) -> Vec<String> {
+        found.paths.iter().map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    }
+
+    fn touch(path: PathBuf) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+
+    #[test]
+    fn directories_globs_and_lists_give_one_natural_order() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a10.tif", "a9.TIFF", "b/a1.tif", "notes.txt", ".hidden.tif", ".partial/x.tif"] {
+            touch(dir.path().join(name));
+        }
+        let root = dir.path().to_string_lossy().into_owned();
+        let all = scan(&Request { inputs: vec![root.clone()], ..Request::default() }).unwrap();
+        assert_eq!(names(&all), ["a9.TIFF", "a10.tif", "a1.tif"]);
+
+        let twice = vec![root.clone(), format!("{root}/a10.tif"), format!("{root}/*.tif")];
+        assert_eq!(names(&scan(&Request { inputs: twice, ..Request::default() }).unwrap()).len(), 3);
+
+        let list = dir.path().join("list");
+        fs::write(&list, format!("{root}/a10.tif\0{root}/a9.TIFF\0")).unwrap();
+        let listed = scan(&Request { files_from: Some(list.clone()), ..Request::default() }).unwrap();
+        assert_eq!(names(&listed), ["a9.TIFF", "a10.tif"]);
+        fs::write(&list, format!("{root}/a10.tif\r\n\n{root}/a9.TIFF")).unwrap();
+        assert_eq!(scan(&Request { files_from: Some(list), ..Request::default() }).unwrap(), listed);
+
+        let exclude = Request { inputs: vec![root], exclude: vec!["a1.*".into()], ..Request::default() };
+        let kept = scan(&exclude).unwrap();
+        assert_eq!((names(&kept).len(), kept.n_left_out), (2, 1));
+        let none = Request { include: vec!["*.png".into()], ..exclude };
+        assert!(scan(&none).unwrap_err().to_string().contains("leave none"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        let fails = |input: &str| scan(&Request { inputs: vec![input.into()], ..Request::default() }).unwrap_err();
+        assert_eq!(fails("/nowhere/a.tif").to_string(), "/nowhere/a.tif: no such file or directory");
+        assert_eq!(fails("/nowhere/*.tif").to_string(), "'/nowhere/*.tif' matches no file");
+        assert!(fails("/nowhere/[.tif").to_string().contains("is not a glob"));
+        assert!(scan(&Request::default()).unwrap_err().to_string().starts_with("no input files"));
+    }
+}

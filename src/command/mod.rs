@@ -1,0 +1,49 @@
+//! The subcommands: wiring between the command line and the library, and everything that is printed.
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+use crate::error::Error;
+
+mod calibration;
+mod inspect;
+mod progress;
+mod resources;
+mod stitch;
+mod stop;
+mod survey;
+
+/// Runs one subcommand.
+///
+/// # Errors
+/// Whatever ended it; [`Error`] inside tells the exit code.
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Stitch(args) => stitch::run(&args),
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<()> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut <Cli as clap::CommandFactory>::command(), "stackctl", &mut text);
+    print(&text)
+}
+
+/// Writes to standard output; what cannot be written there is an error.
+fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Prints `value` as JSON on standard output.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(Error::format)?;
+    text.push(b'\n');
+    print(&text)
+}

@@ -1,0 +1,249 @@
+//! How much memory a run may use, and how much it did use.
+//!
+//! Sizes are written and printed in binary units. The default limit is half of what the job may use: the
+//! tightest of the control groups up the tree, what the scheduler granted, and the machine.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// A number of bytes; parses `512M`, `2GiB`, `1.5g`, `4096`, prints `512.0 MiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Bytes(pub u64);
+
+const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut value = self.0 as f64;
+        let mut unit = 0;
+        while value >= 1023.95 && unit + 1 < UNITS.len() {
+            value /= 1024.0;
+            unit += 1;
+        }
+        let text = if unit == 0 { format!("{} B", self.0) } else { format!("{value:.1} {}", UNITS[unit]) };
+        f.pad(&text)
+    }
+}
+
+impl FromStr for Bytes {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let no = || Error::usage(format!("'{text}' is not a size: a number with K, M, G or T, such as 512M or 2GiB"));
+        let trimmed = text.trim();
+        let digits = trimmed.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(trimmed.len());
+        let value: f64 = trimmed[..digits].parse().map_err(|_| no())?;
+        let power = match trimmed[digits..].trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 0,
+            "k" | "kb" | "kib" => 1,
+            "m" | "mb" | "mib" => 2,
+            "g" | "gb" | "gib" => 3,
+            "t" | "tb" | "tib" => 4,
+            _ => return Err(no()),
+        };
+        let bytes = value * 1024f64.powi(power);
+        if !bytes.is_finite() || bytes >= u64::MAX as f64 {
+            return Err(no());
+        }
+        Ok(Self(bytes as u64))
+    }
+}
+
+/// The ceiling of a run's resident memory and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limit {
+    /// The ceiling in bytes.
+    pub bytes: u64,
+    /// In words: `--memory`, `half of the control group's 12.0 GiB`.
+    pub from: String,
+}
+
+impl Limit {
+    /// The limit asked for, or half of what the job may use.
+    pub fn resolve(asked: Option<Bytes>) -> Self {
+        if let Some(Bytes(bytes)) = asked {
+            return Self { bytes, from: "--memory".into() };
+        }
+        let (bytes, what) = available(Path::new("/"), &|name| std::env::var(name).ok());
+        Self { bytes: bytes / 2, from: format!("half of {what} of {}", Bytes(bytes)) }
+    }
+}
+
+/// The tightest bound on this job's memory under the file system `root`, and what sets it.
+fn available(root: &Path, variable: &dyn Fn(&str) -> Option<String>) -> (u64, &'static str) {
+    let mut bounds = Vec::new();
+    if let Some(bytes) = physical(root) {
+        bounds.push((bytes, "the machine's memory"));
+    }
+    if let Some(bytes) = control_groups(root) {
+        bounds.push((bytes, "the control group's limit"));
+    }
+    if let Some(bytes) = scheduler(variable) {
+        bounds.push((bytes, "the scheduler's grant"));
+    }
+    // Without /proc nothing is known: assume a small machine.
+    bounds.into_iter().min_by_key(|b| b.0).unwrap_or((2 << 30, "an assumed memory"))
+}
+
+fn physical(root: &Path) -> Option<u64> {
+    let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
+    Some(kib_field(&text, "MemTotal:")? * 1024)
+}
+
+fn kib_field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find(|l| l.starts_with(name))?;
+    line[name.len()..].split_whitespace().next()?.parse().ok()
+}
+
+/// The tightest memory limit of this process's control groups (v1 and v2), each up to the root.
+fn control_groups(root: &Path) -> Option<u64> {
+    let text = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    let mut tightest: Option<u64> = None;
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (id, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+        let path = path.trim_start_matches('/');
+        let (base, file) = if id == "0" && controllers.is_empty() {
+            ("sys/fs/cgroup", "memory.max")
+        } else if controllers.split(',').any(|c| c == "memory") {
+            ("sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        } else {
+            continue;
+        };
+        let base = root.join(base);
+        let mut group: PathBuf = base.join(path);
+        loop {
+            for name in [file, "memory.high"] {
+                let value = fs::read_to_string(group.join(name)).ok().and_then(|t| t.trim().parse::<u64>().ok());
+                // v1 says "no limit" with a number near 2^63.
+                if let Some(bytes) = value.filter(|&b| b < 1 << 60) {
+                    tightest = Some(tightest.map_or(bytes, |t| t.min(bytes)));
+                }
+            }
+            if group == base || !group.pop() || !group.starts_with(&base) {
+                break;
+            }
+        }
+    }
+    tightest
+}
+
+/// What Slurm, PBS, SGE or LSF say that this job may use on this machine.
+fn scheduler(variable: &dyn Fn(&str) -> Option<String>) -> Option<u64> {
+    let number = |name: &str| variable(name)?.trim().parse::<u64>().ok().filter(|&n| n > 0);
+    let mut tightest: Option<u64> = None;
+    let mut bound = |bytes: u64| tightest = Some(tightest.map_or(bytes, |t: u64| t.min(bytes)));
+    // Slurm gives MiB; 0 means all of the machine.
+    if let Some(mib) = number("SLURM_MEM_PER_NODE") {
+        bound(mib.saturating_mul(1 << 20));
+    } else if let Some(mib) = number("SLURM_MEM_PER_CPU") {
+        let cpus = number("SLURM_CPUS_ON_NODE").or_else(|| number("SLURM_CPUS_PER_TASK")).unwrap_or(1);
+        bound(mib.saturating_mul(1 << 20).saturating_mul(cpus));
+    }
+    if let Some(bytes) = number("PBS_RESC_MEM") {
+        bound(bytes);
+    }
+    tightest
+}
+
+/// A field of `/proc/self/status` in bytes.
+fn status(field: &str) -> Option<u64> {
+    Some(kib_field(&fs::read_to_string("/proc/self/status").ok()?, field)? * 1024)
+}
+
+/// Resident memory of this process now, in bytes; 0 where the system does not say.
+pub fn resident_bytes() -> u64 {
+    status("VmRSS:").unwrap_or(0)
+}
+
+/// Peak resident memory of this process so far, in bytes; 0 where the system does not say.
+pub fn peak_bytes() -> u64 {
+    status("VmHWM:").unwrap_or(0)
+}
+
+/// Number of processors this job may use.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Makes the allocator give memory back: few arenas, and large blocks mapped one by one.
+///
+/// Without this, every thread keeps what it once freed, and the peak is no longer what was admitted.
+pub fn tame_allocator() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt only sets parameters of the allocator; called before any thread is started.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 1 << 20);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_printed_in_binary_units() {
+        assert_eq!("512M".parse::<Bytes>().unwrap(), Bytes(512 << 20));
+        assert_eq!("2GiB".parse::<Bytes>().unwrap(), Bytes(2 << 30));
+        assert_eq!("1.5 k".parse::<Bytes>().unwrap(), Bytes(1536));
+        assert_eq!("4096".parse::<Bytes>().unwrap(), Bytes(4096));
+        for wrong in ["", "M", "1X", "-1", "1e40T", "99999999999T"] {
+            assert!(wrong.parse::<Bytes>().is_err(), "{wrong}");
+        }
+        assert_eq!(Bytes(512 << 20).to_string(), "512.0 MiB");
+        assert_eq!(Bytes(1023).to_string(), "1023 B");
+        assert_eq!(Bytes((1 << 30) - 1).to_string(), "1.0 GiB");
+    }
+
+    fn write(root: &Path, name: &str, text: &str) {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn the_tightest_bound_up_the_tree_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let none = |_: &str| None;
+        write(root, "proc/meminfo", "MemTotal:       16777216 kB\nMemFree: 1 kB\n");
+        assert_eq!(available(root, &none), (16 << 30, "the machine's memory"));
+
+        write(root, "proc/self/cgroup", "0::/slurm/job_7/step_0\n");
+        write(root, "sys/fs/cgroup/slurm/job_7/step_0/memory.max", "max\n");
+        write(root, "sys/fs/cgroup/slurm/job_7/memory.max", "4294967296\n");
+        assert_eq!(available(root, &none), (4 << 30, "the control group's limit"));
+
+        write(root, "proc/self/cgroup", "5:cpu,memory:/job\n");
+        write(root, "sys/fs/cgroup/memory/job/memory.limit_in_bytes", "9223372036854771712\n");
+        write(root, "sys/fs/cgroup/memory/memory.limit_in_bytes", "8589934592\n");
+        assert_eq!(available(root, &none), (8 << 30, "the control group's limit"));
+
+        let slurm = |name: &str| (name == "SLURM_MEM_PER_NODE").then(|| "1024".to_string());
+        assert_eq!(available(root, &slurm), (1 << 30, "the scheduler's grant"));
+        let per_cpu = |name: &str| match name {
+            "SLURM_MEM_PER_CPU" => Some("512".to_string()),
+            "SLURM_CPUS_ON_NODE" => Some("4".to_string()),
+            _ => None,
+        };
+        assert_eq!(available(root, &per_cpu), (2 << 30, "the scheduler's grant"));
+    }
+
+    #[test]
+    fn the_process_knows_its_own_memory() {
+        if cfg!(target_os = "linux") {
+            assert!(resident_bytes() > 100_000 && peak_bytes() >= resident_bytes() / 2);
+        }
+        assert!(Limit::resolve(None).bytes > 0);
+        assert_eq!(Limit::resolve(Some(Bytes(7))).from, "--memory");
+    }
+}

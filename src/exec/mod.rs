@@ -1,0 +1,183 @@
+//! Runs the tasks of a plan: admits them within the memory budget, in order, and merges their results in
+//! order. Knows nothing of pixels or formats.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{Error, Result};
+use crate::plan::{Cost, Task};
+use crate::source::Scratch;
+
+pub mod budget;
+mod serial;
+mod threads;
+
+/// What an executor is given beside the work.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    /// Largest number of workers.
+    pub threads: usize,
+    /// Memory of the largest task.
+    pub cost: Cost,
+    /// What all tasks together may use, in bytes.
+    pub limit_bytes: u64,
+    /// Set from outside to stop early: tasks in hand are finished, no further one is begun.
+    pub stop: &'a AtomicBool,
+}
+
+impl Terms<'_> {
+    /// Number of workers that fit: each keeps a task's working memory for good, and there must be room for
+    /// one receipt each.
+    pub fn workers(&self) -> usize {
+        let fitting = self.limit_bytes / self.cost.alone().max(1);
+        self.threads.clamp(1, usize::try_from(fitting).unwrap_or(usize::MAX).max(1))
+    }
+
+    /// Receipts that may wait to be merged, over all workers.
+    pub fn receipts(&self) -> usize {
+        let workers = self.workers();
+        let left = self.limit_bytes.saturating_sub(self.cost.work_bytes.saturating_mul(workers as u64));
+        let fitting = usize::try_from(left / self.cost.kept_bytes.max(1)).unwrap_or(usize::MAX);
+        // More than a few per worker cannot help: they wait only for a slow neighbour.
+        fitting.clamp(workers, workers.saturating_mul(8))
+    }
+
+    /// The most that the tasks can use together, in bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        let receipts = self.cost.kept_bytes.saturating_mul(self.receipts() as u64);
+        self.cost.work_bytes.saturating_mul(self.workers() as u64).saturating_add(receipts)
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Memory of one worker, used for task after task.
+#[derive(Default)]
+pub struct Worker {
+    /// For readers and codecs.
+    pub scratch: Scratch,
+    /// For the block.
+    pub buffer: crate::block::Buffer,
+}
+
+/// Runs every task: `work` on any worker, then `merge` one at a time in task order.
+///
+/// # Errors
+/// The first error in task order among those that happened; [`Error::Stopped`] if stopped from outside.
+pub fn run<T: Send>(
+    tasks: impl Iterator<Item = Task> + Send,
+    terms: &Terms<'_>,
+    work: impl Fn(&Task, &mut Worker) -> Result<T> + Sync,
+    merge: impl FnMut(&Task, T) -> Result<()> + Send,
+) -> Result<()> {
+    if terms.workers() == 1 { serial::run(tasks, terms, work, merge) } else { threads::run(tasks, terms, work, merge) }
+}
+
+fn stopped_after(n_tasks: u64) -> Error {
+    Error::Stopped(format!("stopped after {n_tasks} tasks"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::grid::Region;
+
+    fn tasks(n: u64) -> impl Iterator<Item = Task> + Send {
+        (0..n).map(|index| Task { index, region: Region::new([index], [1]) })
+    }
+
+    fn terms<'a>(threads: usize, stop: &'a AtomicBool, limit_bytes: u64) -> Terms<'a> {
+        Terms { threads, cost: Cost { work_bytes: 10, kept_bytes: 5 }, limit_bytes, stop }
+    }
+
+    #[test]
+    fn results_are_merged_in_task_order_whatever_the_number_of_threads() {
+        for threads in [1, 2, 3, 8] {
+            let stop = AtomicBool::new(false);
+            let mut merged = Vec::new();
+            let work = |task: &Task, _: &mut Worker| {
+                // Later tasks finish sooner.
+                std::thread::sleep(std::time::Duration::from_micros(200 - task.index));
+                Ok(task.index * 2)
+            };
+            run(tasks(100), &terms(threads, &stop, 1000), work, |_, n| {
+                merged.push(n);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(merged, (0..100).map(|n| n * 2).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_budget_bounds_tasks_in_work_and_waiting() {
+        let stop = AtomicBool::new(false);
+        let terms = terms(8, &stop, 60);
+        assert_eq!((terms.workers(), terms.receipts()), (4, 4));
+        let (now, peak) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = |task: &Task, _: &mut Worker| {
+            peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // The first is slow, so that the others would pile up behind it.
+            std::thread::sleep(std::time::Duration::from_millis(if task.index == 0 { 30 } else { 1 }));
+            Ok(())
+        };
+        run(tasks(50), &terms, work, |_, ()| {
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        })
+        .unwrap();
+        assert!(peak.load(Ordering::SeqCst) <= 4, "{peak:?}");
+    }
+
+    #[test]
+    fn the_first_error_ends_the_run() {
+        for threads in [1, 3] {
+            let stop = AtomicBool::new(false);
+            let done = AtomicUsize::new(0);
+            let work = |task: &Task, _: &mut Worker| {
+                done.fetch_add(1, Ordering::SeqCst);
+                if task.index == 5 { Err(Error::format("broken")) } else { Ok(()) }
+            };
+            let error = run(tasks(1000), &terms(threads, &stop, 1000), work, |_, ()| Ok(())).unwrap_err();
+            assert_eq!(error.to_string(), "broken");
+            assert!(done.load(Ordering::SeqCst) < 100);
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_merge_ends_the_run() {
+        let stop = AtomicBool::new(false);
+        let merge = |task: &Task, ()| if task.index == 3 { Err(Error::format("full")) } else { Ok(()) };
+        let error = run(tasks(1000), &terms(3, &stop, 1000), |_, _| Ok(()), merge).unwrap_err();
+        assert_eq!(error.to_string(), "full");
+    }
+
+    #[test]
+    fn a_stop_from_outside_is_an_early_end() {
+        for threads in [1, 3] {
+            let stop = AtomicBool::new(false);
+            let merge = |task: &Task, ()| {
+                if task.index == 7 {
+                    stop.store(true, Ordering::Relaxed);
+                }
+                Ok(())
+            };
+            let error = run(tasks(1000), &terms(threads, &stop, 1000), |_, _| Ok(()), merge).unwrap_err();
+            assert_eq!(error.exit_code(), 75);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "scoped thread panicked")]
+    fn a_panic_in_a_worker_does_not_hang_the_others() {
+        let stop = AtomicBool::new(false);
+        let work = |task: &Task, _: &mut Worker| {
+            assert_ne!(task.index, 3, "this panic is part of the test");
+            Ok(())
+        };
+        let _ = run(tasks(1000), &terms(3, &stop, 1000), work, |_, ()| Ok(()));
+    }
+}

@@ -1,0 +1,158 @@
+//! Tasks on several threads, merged in order by whichever worker finds the next one ready.
+//!
+//! No thread waits for another but for memory: a worker that finishes a task merges it and all that follow
+//! it and are ready; if an earlier task is still in work, the result waits, and counts.
+
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::{Error, Result, Task, Terms, Worker, stopped_after};
+
+struct State<I, T> {
+    tasks: I,
+    /// Results that wait for an earlier one, by task number.
+    ready: BTreeMap<u64, (Task, T)>,
+    /// Tasks handed out and not yet merged.
+    n_open: usize,
+    /// Number of the task to be merged next.
+    next_merge: u64,
+    /// A worker is merging.
+    merging: bool,
+    /// The error of the earliest task that failed.
+    error: Option<(u64, Error)>,
+    stopped: bool,
+    /// A worker panicked: the others must not wait for it.
+    abandoned: bool,
+}
+
+impl<I, T> State<I, T> {
+    fn ended(&self) -> bool {
+        self.error.is_some() || self.stopped || self.abandoned
+    }
+
+    fn fail(&mut self, index: u64, error: Error) {
+        if self.error.as_ref().is_none_or(|(first, _)| index < *first) {
+            self.error = Some((index, error));
+        }
+    }
+}
+
+struct Shared<'a, I, T> {
+    state: Mutex<State<I, T>>,
+    /// Something was merged or ended.
+    moved: Condvar,
+    terms: &'a Terms<'a>,
+    n_receipts: usize,
+}
+
+/// Wakes the others if the worker that holds it is unwinding.
+struct Alarm<'a, 'b, I, T>(&'a Shared<'b, I, T>);
+
+impl<I, T> Drop for Alarm<'_, '_, I, T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().abandoned = true;
+            self.0.moved.notify_all();
+        }
+    }
+}
+
+impl<I: Iterator<Item = Task>, T> Shared<'_, I, T> {
+    /// The next task, once there is room for its receipt; `None` when there is no more to do.
+    fn admit(&self) -> Option<Task> {
+        let mut state = self.lock();
+        loop {
+            if self.terms.stopped() {
+                state.stopped = true;
+                self.moved.notify_all();
+            }
+            if state.ended() {
+                return None;
+            }
+            if state.n_open < self.n_receipts {
+                let task = state.tasks.next()?;
+                state.n_open += 1;
+                return Some(task);
+            }
+            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl<I, T> Shared<'_, I, T> {
+    fn lock(&self) -> MutexGuard<'_, State<I, T>> {
+        // A panic elsewhere is carried on by the scope; the state is only read to end the loops.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a result in line, and merges all that are next in line if nobody else does.
+    fn deliver(&self, task: Task, result: Result<T>, merge: &Mutex<impl FnMut(&Task, T) -> Result<()>>) {
+        let mut state = self.lock();
+        match result {
+            Ok(part) => {
+                state.ready.insert(task.index, (task, part));
+            }
+            Err(error) => {
+                state.fail(task.index, error);
+                self.moved.notify_all();
+                return;
+            }
+        }
+        if state.merging {
+            return;
+        }
+        state.merging = true;
+        while !state.ended() {
+            let next = state.next_merge;
+            let Some((task, part)) = state.ready.remove(&next) else { break };
+            drop(state);
+            let merged = merge.lock().unwrap_or_else(PoisonError::into_inner)(&task, part);
+            state = self.lock();
+            state.next_merge += 1;
+            state.n_open -= 1;
+            if let Err(error) = merged {
+                state.fail(task.index, error);
+            }
+            self.moved.notify_all();
+        }
+        state.merging = false;
+    }
+}
+
+pub(super) fn run<T: Send>(
+    tasks: impl Iterator<Item = Task> + Send,
+    terms: &Terms<'_>,
+    work: impl Fn(&Task, &mut Worker) -> Result<T> + Sync,
+    merge: impl FnMut(&Task, T) -> Result<()> + Send,
+) -> Result<()> {
+    let state = State {
+        tasks,
+        ready: BTreeMap::new(),
+        n_open: 0,
+        next_merge: 0,
+        merging: false,
+        error: None,
+        stopped: false,
+        abandoned: false,
+    };
+    let shared = Shared { state: Mutex::new(state), moved: Condvar::new(), terms, n_receipts: terms.receipts() };
+    let merge = Mutex::new(merge);
+    std::thread::scope(|scope| {
+        for _ in 0..terms.workers() {
+            scope.spawn(|| {
+                let _alarm = Alarm(&shared);
+                let mut worker = Worker::default();
+                while let Some(task) = shared.admit() {
+                    let result = work(&task, &mut worker);
+                    shared.deliver(task, result, &merge);
+                }
+            });
+        }
+    });
+    let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match state.error {
+        Some((_, error)) => Err(error),
+        None if state.stopped => Err(stopped_after(state.next_merge)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,459 @@
+//! Which page of which file covers which region of the array. Pure: knows headers, opens nothing.
+//!
+//! Every file is one box of the array. Along the axes that the names give, boxes stack (one index each) or
+//! join end to end (`z`, `y`, `x`); all other axes come from inside the files. Boxes along an axis may
+//! differ in length, but lie on one rectangular grid of cells.
+
+use std::path::PathBuf;
+
+use crate::axis::{Axis, AxisKind, Calibration, Provenance, position};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::grid::{Grid, Region};
+use crate::pattern::FieldAxis;
+use crate::source::headers::{Headers, name_of};
+use crate::source::{Info, Set};
+
+/// The file, and where in it, that covers a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Index of the file.
+    pub file: u32,
+    /// Position along the file's first axis where the cell begins: a page, for members of a [`Set`].
+    pub page: u32,
+}
+
+/// Where every file lies in one array.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    axes: Vec<Axis>,
+    dtype: DType,
+    /// Boundaries of the cells along every axis: one more than there are cells.
+    cuts: Vec<Vec<u64>>,
+    cells: Grid,
+    /// Cell number and what covers it, sorted by cell.
+    parts: Vec<(u64, Part)>,
+    /// For every axis of a file, the axis of the array; `None` for axes of length 1 that the array leaves
+    /// out.
+    file_axes: Vec<Option<usize>>,
+    /// Strip or tile of a file, in the array's axes.
+    unit: Vec<u64>,
+    coded: bool,
+}
+
+/// How a layout is made where files and names leave a choice.
+#[derive(Clone, Debug, Default)]
+pub struct LayoutOptions {
+    /// Names of the axes, slowest first; `t c z y x` with all others in front if `None`.
+    pub axes: Option<Vec<String>>,
+    /// Calibrations from the command line, by axis.
+    pub calibrations: Vec<(String, Calibration)>,
+    /// Labels of axes from the command line.
+    pub labels: Vec<(String, Vec<String>)>,
+}
+
+/// Default order of the axes; others come before them.
+pub const ORDER: [&str; 6] = ["t", "c", "s", "z", "y", "x"];
+
+impl Layout {
+    /// Places files whose names were arranged on a grid: `placed` gives the row-major cell number over
+    /// `fields` and the file in it. Without fields there is one cell.
+    ///
+    /// # Errors
+    /// `Format` if files differ in dtype or shape where the grid does not allow it, naming the groups;
+    /// `Usage` if an axis of the names is also an axis inside the files, or `--axes` does not name the axes.
+    pub fn arranged(
+        fields: &[FieldAxis],
+        placed: &[(u64, u32)],
+        headers: &Headers,
+        paths: &[PathBuf],
+        options: &LayoutOptions,
+    ) -> Result<Self> {
+        let main = headers.main_kind().ok_or_else(|| Error::usage("no input files"))?;
+        check_dtypes(headers, paths)?;
+        let info = &main.info;
+        for field in fields {
+            let inside = info.axes.iter().find(|a| a.name == field.name && a.length > 1);
+            if let Some(axis) = inside.filter(|_| !field.join) {
+                return Err(Error::usage(format!(
+                    "the names give axis {0}, but every file holds {1} {0} already (like {2}): call the field \
+                     something else, or say with --pages what the pages of a file are",
+                    axis.name,
+                    axis.length,
+                    name_of(&paths[main.first as usize])
+                )));
+            }
+        }
+        let axes = combine(fields, &info.axes, options)?;
+        let file_axes = map_axes(&info.axes, &axes)?;
+        // Cells along every axis: those of the names, or one.
+        let field_of: Vec<Option<usize>> = axes.iter().map(|a| fields.iter().position(|f| f.name == a.name)).collect();
+        let counts: Vec<u64> = field_of.iter().map(|f| f.map_or(1, |f| fields[f].labels.len() as u64)).collect();
+        let cells = Grid::new(&counts, &vec![1; counts.len()]);
+        let field_counts: Vec<u64> = fields.iter().map(|f| f.labels.len() as u64).collect();
+        let field_grid = Grid::new(&field_counts, &vec![1; field_counts.len()]);
+        let mut parts: Vec<(u64, Part)> = placed
+            .iter()
+            .map(|&(cell, file)| {
+                let at = field_grid.unravel(cell);
+                let position: Vec<u64> = field_of.iter().map(|f| f.map_or(0, |f| at[f])).collect();
+                (cells.ravel(&position), Part { file, page: 0 })
+            })
+            .collect();
+        parts.sort_unstable_by_key(|p| p.0);
+        let cuts = cut(&axes, &cells, &parts, &file_axes, headers, paths)?;
+        Ok(Self::finish(axes, cuts, cells, parts, file_axes, info))
+    }
+
+    /// Places the members of a data set that its files describe themselves.
+    ///
+    /// `members[i]` is the index of the file that `set.files[i]` names, if it is there.
+    ///
+    /// # Errors
+    /// `Format` if pages differ in shape or dtype.
+    pub fn of_set(
+        set: &Set,
+        set_axes: &[Axis],
+        members: &[Option<u32>],
+        headers: &Headers,
+        paths: &[PathBuf],
+        options: &LayoutOptions,
+    ) -> Result<Self> {
+        let main = headers.main_kind().ok_or_else(|| Error::usage("no input files"))?;
+        check_dtypes(headers, paths)?;
+        let info = &main.info;
+        // Members are read page by page: their first axis counts pages and is no axis of the array.
+        let page_axes = &info.axes[1..];
+        let mut inside: Vec<Axis> = set.axes.iter().map(|(name, length)| Axis::new(name.clone(), *length)).collect();
+        inside.extend(page_axes.iter().cloned());
+        for axis in &mut inside {
+            if let Some(known) = set_axes.iter().find(|a| a.name == axis.name && a.length == axis.length) {
+                *axis = known.clone();
+            }
+        }
+        let axes = combine(&[], &inside, options)?;
+        let mut file_axes = vec![None];
+        file_axes.extend(map_axes(page_axes, &axes)?);
+        let counts: Vec<u64> =
+            axes.iter().map(|a| set.axes.iter().find(|(n, _)| *n == a.name).map_or(1, |(_, length)| *length)).collect();
+        let cells = Grid::new(&counts, &vec![1; counts.len()]);
+        let set_counts: Vec<u64> = set.axes.iter().map(|(_, length)| *length).collect();
+        let set_grid = Grid::new(&set_counts, &vec![1; set_counts.len()]);
+        let mut parts = Vec::with_capacity(set.planes.len());
+        for (plane, place) in set.planes.iter().enumerate() {
+            let Some((member, page)) = *place else { continue };
+            let Some(file) = members.get(member as usize).copied().flatten() else { continue };
+            let at = set_grid.unravel(plane as u64);
+            let position: Vec<u64> =
+                axes.iter().map(|a| set.axes.iter().position(|(n, _)| *n == a.name).map_or(0, |i| at[i])).collect();
+            parts.push((cells.ravel(&position), Part { file, page }));
+        }
+        parts.sort_unstable_by_key(|p| p.0);
+        let cuts = axes
+            .iter()
+            .zip(&counts)
+            .map(|(a, &n)| if n == a.length { (0..=n).collect() } else { vec![0, a.length] })
+            .collect();
+        Ok(Self::finish(axes, cuts, cells, parts, file_axes, info))
+    }
+
+    fn finish(
+        mut axes: Vec<Axis>,
+        cuts: Vec<Vec<u64>>,
+        cells: Grid,
+        parts: Vec<(u64, Part)>,
+        file_axes: Vec<Option<usize>>,
+        info: &Info,
+    ) -> Self {
+        for (axis, cut) in axes.iter_mut().zip(&cuts) {
+            axis.length = *cut.last().expect("every axis has at least one cell, so two boundaries");
+            // Names of indices inside one file do not stretch over joined files.
+            axis.labels.take_if(|l| l.len() as u64 != axis.length);
+            axis.coordinates.take_if(|c| c.len() as u64 != axis.length);
+        }
+        let mut unit = vec![1; axes.len()];
+        for (i, axis) in file_axes.iter().enumerate() {
+            if let Some(axis) = axis {
+                unit[*axis] = info.unit[i].max(1);
+            }
+        }
+        Self { axes, dtype: info.dtype, cuts, cells, parts, file_axes, unit, coded: info.coded }
+    }
+
+    /// Axes of the array.
+    pub fn axes(&self) -> &[Axis] {
+        &self.axes
+    }
+
+    /// Axes of the array, to complete what files and names do not know.
+    pub fn axes_mut(&mut self) -> &mut [Axis] {
+        &mut self.axes
+    }
+
+    /// Type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// For every axis of a file, the axis of the array.
+    pub fn file_axes(&self) -> &[Option<usize>] {
+        &self.file_axes
+    }
+
+    /// Whether strips or tiles must be decoded whole.
+    pub fn coded(&self) -> bool {
+        self.coded
+    }
+
+    /// Strip or tile of a file, in the array's axes.
+    pub fn unit(&self) -> &[u64] {
+        &self.unit
+    }
+
+    /// Shape of the first file's box.
+    pub fn first_cell(&self) -> Vec<u64> {
+        self.cuts.iter().map(|c| c[1] - c[0]).collect()
+    }
+
+    /// Cells along every axis.
+    pub fn cell_counts(&self) -> &[u64] {
+        self.cells.counts()
+    }
+
+    /// Number of cells that a file covers.
+    pub fn n_parts(&self) -> u64 {
+        self.parts.len() as u64
+    }
+
+    /// Number of cells that no file covers.
+    pub fn n_holes(&self) -> u64 {
+        self.cells.len() - self.n_parts()
+    }
+
+    /// Box of the array that the cell at `position` covers.
+    pub fn cell_region(&self, position: &[u64]) -> Region {
+        let origin: Vec<u64> = position.iter().zip(&self.cuts).map(|(&p, c)| c[p as usize]).collect();
+        let shape = position.iter().zip(&self.cuts).map(|(&p, c)| c[p as usize + 1] - c[p as usize]).collect();
+        Region { origin, shape }
+    }
+
+    /// What covers the cell at `position`.
+    pub fn part(&self, position: &[u64]) -> Option<Part> {
+        let cell = self.cells.ravel(position);
+        let at = self.parts.binary_search_by_key(&cell, |p| p.0).ok()?;
+        Some(self.parts[at].1)
+    }
+
+    /// Positions of the cells that share an element with `region`, in row-major order.
+    pub fn overlapping(&self, region: &Region) -> impl Iterator<Item = Vec<u64>> + use<> {
+        let first: Vec<u64> = (0..region.rank()).map(|i| self.cell_at(i, region.origin[i])).collect();
+        let count: Vec<u64> = (0..region.rank())
+            .map(|i| if region.is_empty() { 0 } else { self.cell_at(i, region.end(i) - 1) + 1 - first[i] })
+            .collect();
+        crate::grid::positions(&count).map(move |p| p.iter().zip(&first).map(|(a, b)| a + b).collect())
+    }
+
+    fn cell_at(&self, axis: usize, at: u64) -> u64 {
+        (self.cuts[axis].partition_point(|&c| c <= at) as u64).saturating_sub(1).min(self.cells.counts()[axis] - 1)
+    }
+
+    /// The last boundary of strips, tiles or files at or before `at` along `axis`, and the first at or
+    /// after it.
+    pub fn boundaries(&self, axis: usize, at: u64) -> (u64, u64) {
+        let end = self.axes[axis].length;
+        if at >= end {
+            return (end, end);
+        }
+        let cell = self.cell_at(axis, at) as usize;
+        let (start, end) = (self.cuts[axis][cell], self.cuts[axis][cell + 1]);
+        let (inside, unit) = (at - start, self.unit[axis]);
+        (start + inside / unit * unit, (start + inside.div_ceil(unit) * unit).min(end))
+    }
+}
+
+/// All axes, in their final order, with what names, files and the command line know of them.
+fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Result<Vec<Axis>> {
+    let mut axes: Vec<Axis> = Vec::new();
+    for field in fields {
+        let mut axis = Axis::new(&field.name, field.labels.len() as u64);
+        if let Some(known) = inside.iter().find(|a| a.name == field.name) {
+            axis.calibration.clone_from(&known.calibration);
+        }
+        if !field.join {
+            axis.labels = Some(field.labels.clone());
+            axis.coordinates.clone_from(&field.coordinates);
+        }
+        if let Some(step) = field.step.filter(|_| !field.join && axis.kind != AxisKind::Channel) {
+            axis = axis.calibrated(Calibration { step, unit: field.unit.clone(), from: Provenance::Name });
+        }
+        axes.push(axis);
+    }
+    for axis in inside {
+        if !axes.iter().any(|a| a.name == axis.name) {
+            axes.push(axis.clone());
+        }
+    }
+    for name in ["t", "c", "z", "y", "x"] {
+        if position(&axes, name).is_none() {
+            axes.push(Axis::new(name, 1));
+        }
+    }
+    axes.sort_by_key(|a| ORDER.iter().position(|n| *n == a.name).map_or(0, |i| i + 1));
+    for (name, calibration) in &options.calibrations {
+        let at = position(&axes, name).ok_or_else(|| {
+            Error::usage(format!("the command line gives a step for axis {name}, but the axes are {}", names(&axes)))
+        })?;
+        axes[at] = axes[at].clone().calibrated(calibration.clone());
+    }
+    for (name, labels) in &options.labels {
+        let at = position(&axes, name).ok_or_else(|| {
+            Error::usage(format!("the command line names the indices of {name}, but the axes are {}", names(&axes)))
+        })?;
+        if labels.len() as u64 != axes[at].length {
+            return Err(Error::usage(format!(
+                "the command line gives {} names for axis {name}, which has {} elements",
+                labels.len(),
+                axes[at].length
+            )));
+        }
+        axes[at].labels = Some(labels.clone());
+    }
+    if let Some(order) = &options.axes {
+        let mut ordered = Vec::new();
+        for name in order {
+            let at = position(&axes, name)
+                .ok_or_else(|| Error::usage(format!("--axes names {name}, but the axes are {}", names(&axes))))?;
+            ordered.push(axes.remove(at));
+            if order.iter().filter(|n| *n == name).count() > 1 {
+                return Err(Error::usage(format!("--axes names {name} twice")));
+            }
+        }
+        if let Some(lost) = axes.iter().find(|a| a.length != 1) {
+            return Err(Error::usage(format!(
+                "--axes leaves out {}, which has {} elements: name every axis of more than one",
+                lost.name, lost.length
+            )));
+        }
+        axes = ordered;
+    }
+    Ok(axes)
+}
+
+fn names(axes: &[Axis]) -> String {
+    axes.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// For every axis of a file, the axis of the array.
+fn map_axes(inside: &[Axis], axes: &[Axis]) -> Result<Vec<Option<usize>>> {
+    inside
+        .iter()
+        .map(|a| match position(axes, &a.name) {
+            None if a.length > 1 => Err(Error::usage(format!(
+                "--axes leaves out {}, which has {} elements in every file: name it",
+                a.name, a.length
+            ))),
+            at => Ok(at),
+        })
+        .collect()
+}
+
+/// Refuses files of different dtypes or numbers of axes.
+fn check_dtypes(headers: &Headers, paths: &[PathBuf]) -> Result<()> {
+    let Some(main) = headers.main_kind() else { return Ok(()) };
+    let axes = |info: &Info| info.axes.iter().map(|a| a.name.clone()).collect::<Vec<_>>();
+    for kind in &headers.kinds {
+        let (a, b) = (&kind.info, &main.info);
+        if a.dtype != b.dtype || axes(a) != axes(b) {
+            return Err(Error::Format(mismatch(headers, paths)));
+        }
+    }
+    Ok(())
+}
+
+/// Says which files look how: `3 files (180, 1024, 768) uint16, the first is ..; 594 files ..`.
+pub fn mismatch(headers: &Headers, paths: &[PathBuf]) -> String {
+    let mut kinds: Vec<_> = headers.kinds.iter().collect();
+    kinds.sort_by_key(|k| k.n_files);
+    let mut lines = vec!["the files do not fit into one array:".to_string()];
+    let shown = 6;
+    for kind in kinds.iter().take(shown) {
+        let files = if kind.n_files == 1 { "file" } else { "files" };
+        lines.push(format!(
+            "  {:>6} {files:5} {}, like {}",
+            kind.n_files,
+            describe(&kind.info),
+            name_of(&paths[kind.first as usize])
+        ));
+    }
+    if kinds.len() > shown {
+        lines.push(format!("  and {} more kinds", kinds.len() - shown));
+    }
+    lines.push("leave files out with --exclude, or choose some with --include".into());
+    lines.join("\n")
+}
+
+/// Axes, shape and dtype of a file: `z y x (201, 1024, 768) uint16`.
+pub fn describe(info: &Info) -> String {
+    let lengths: Vec<String> = info.axes.iter().map(|a| a.length.to_string()).collect();
+    format!("{} ({}) {}", names(&info.axes).replace(", ", " "), lengths.join(", "), info.dtype)
+}
+
+/// Boundaries of the cells along every axis, checked against every file.
+fn cut(
+    axes: &[Axis],
+    cells: &Grid,
+    parts: &[(u64, Part)],
+    file_axes: &[Option<usize>],
+    headers: &Headers,
+    paths: &[PathBuf],
+) -> Result<Vec<Vec<u64>>> {
+    // Length of the cells along every axis, by index; known once a file was seen there.
+    let mut lengths: Vec<Vec<Option<(u64, u32)>>> = cells.counts().iter().map(|&n| vec![None; n as usize]).collect();
+    let differ = |axis: usize, at: u64, a: (u64, u32), b: (u64, u32)| {
+        let place =
+            if cells.counts()[axis] > 1 { format!(" where {} is {at}", axes[axis].name) } else { String::new() };
+        Error::Format(format!(
+            "{} has {} elements along {}, but {} has {}{place}; {}",
+            name_of(&paths[b.1 as usize]),
+            b.0,
+            axes[axis].name,
+            name_of(&paths[a.1 as usize]),
+            a.0,
+            mismatch(headers, paths)
+        ))
+    };
+    for &(cell, part) in parts {
+        let at = cells.unravel(cell);
+        let Some(info) = headers.info(part.file) else { continue };
+        for axis in 0..axes.len() {
+            let inside = file_axes.iter().position(|a| *a == Some(axis));
+            let length = inside.map_or(1, |i| info.axes[i].length);
+            let known = &mut lengths[axis][at[axis] as usize];
+            match known {
+                None => *known = Some((length, part.file)),
+                Some(first) if first.0 != length => {
+                    return Err(differ(axis, at[axis], *first, (length, part.file)));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    lengths
+        .iter()
+        .enumerate()
+        .map(|(axis, lengths)| {
+            let mut cuts = vec![0u64];
+            for (at, length) in lengths.iter().enumerate() {
+                let (length, _) = length.ok_or_else(|| {
+                    Error::Format(format!(
+                        "no file says how long the block at {} number {at} is: all of its positions are holes",
+                        axes[axis].name
+                    ))
+                })?;
+                let end = cuts[at].checked_add(length).ok_or_else(|| Error::format("the array is longer than 2^64"))?;
+                cuts.push(end);
+            }
+            Ok(cuts)
+        })
+        .collect()
+}

@@ -1,0 +1,204 @@
+//! Headers of many files, read in parallel and kept in a few bytes per file: files that look alike share
+//! one description.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::{Info, OpenOptions, open};
+use crate::axis::{Axis, Calibration};
+use crate::error::{Error, Result};
+
+/// Files that look alike: same axes, dtype and storage.
+#[derive(Clone, Debug)]
+pub struct Kind {
+    /// What the first of them says.
+    pub info: Info,
+    /// Index of the first of them.
+    pub first: u32,
+    /// How many they are.
+    pub n_files: u64,
+}
+
+/// What the headers of all files say.
+#[derive(Debug, Default)]
+pub struct Headers {
+    /// The kinds of files, in order of first appearance.
+    pub kinds: Vec<Kind>,
+    /// For every file its kind, or `None` if it could not be opened.
+    pub kind_of: Vec<Option<u32>>,
+    /// Files that could not be opened, in order.
+    pub broken: Vec<(u32, Error)>,
+    /// Bytes of all files.
+    pub file_bytes: u64,
+    /// Bytes of the largest file.
+    pub largest_file_bytes: u64,
+    /// The largest index of pages that one open file holds, in bytes.
+    pub held_bytes: u64,
+    /// The largest scratch that one read needs, in bytes.
+    pub scratch_bytes: u64,
+    /// Calibrations of an axis that differ from the first file's: axis, file, what it says, how many files.
+    pub disagreements: Vec<Disagreement>,
+    /// Notes of the files and how many files have them.
+    pub notes: Vec<(String, u64)>,
+}
+
+/// Files that state another calibration than the first file does.
+#[derive(Clone, Debug)]
+pub struct Disagreement {
+    /// Name of the axis.
+    pub axis: String,
+    /// The first file that differs.
+    pub file: u32,
+    /// What it says.
+    pub calibration: Option<Calibration>,
+    /// How many files differ.
+    pub n_files: u64,
+}
+
+/// What makes files of one kind.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    axes: Vec<(String, u64)>,
+    dtype: crate::dtype::DType,
+    unit: Vec<u64>,
+    storage: String,
+    set: Option<String>,
+}
+
+impl Key {
+    fn of(info: &Info) -> Self {
+        Self {
+            axes: info.axes.iter().map(|a| (a.name.clone(), a.length)).collect(),
+            dtype: info.dtype,
+            unit: info.unit.clone(),
+            storage: info.storage.clone(),
+            set: info.set.as_ref().map(|s| s.id.clone()),
+        }
+    }
+}
+
+/// Different notes that are kept: notes that differ in every file would grow without bound.
+const MOST_NOTES: usize = 64;
+/// Files whose headers are in flight at once: bounds memory, keeps every core busy.
+const BATCH: usize = 2048;
+
+impl Headers {
+    /// Opens every file, reading headers only. Files that cannot be opened are kept in
+    /// [`Headers::broken`].
+    pub fn read(paths: &[PathBuf], options: &OpenOptions) -> Self {
+        Self::read_with(paths, options, |_| {})
+    }
+
+    /// As [`Headers::read`]; `progress` hears the number of files done.
+    pub fn read_with(paths: &[PathBuf], options: &OpenOptions, mut progress: impl FnMut(usize)) -> Self {
+        let mut headers = Self { kind_of: Vec::with_capacity(paths.len()), ..Self::default() };
+        let mut kinds: HashMap<Key, u32> = HashMap::new();
+        for (batch, chunk) in paths.chunks(BATCH).enumerate() {
+            let infos: Vec<Result<Info>> =
+                chunk.par_iter().map(|path| open(path, options).map(|source| source.info().clone())).collect();
+            for (i, info) in infos.into_iter().enumerate() {
+                headers.add((batch * BATCH + i) as u32, info, &mut kinds);
+            }
+            progress(headers.kind_of.len());
+        }
+        headers
+    }
+
+    fn add(&mut self, file: u32, info: Result<Info>, kinds: &mut HashMap<Key, u32>) {
+        let info = match info {
+            Ok(info) => info,
+            Err(error) => {
+                self.kind_of.push(None);
+                self.broken.push((file, error));
+                return;
+            }
+        };
+        self.file_bytes += info.file_bytes;
+        self.largest_file_bytes = self.largest_file_bytes.max(info.file_bytes);
+        self.held_bytes = self.held_bytes.max(info.held_bytes);
+        self.scratch_bytes = self.scratch_bytes.max(info.scratch_bytes);
+        for note in &info.notes {
+            if let Some((_, n_files)) = self.notes.iter_mut().find(|(n, _)| n == note) {
+                *n_files += 1;
+            } else if self.notes.len() < MOST_NOTES {
+                self.notes.push((note.clone(), 1));
+            }
+        }
+        if let Some(first) = self.kinds.first().map(|k| k.info.axes.clone()) {
+            for axis in &info.axes {
+                self.compare(file, &first, axis);
+            }
+        }
+        let next = self.kinds.len() as u32;
+        let kind = *kinds.entry(Key::of(&info)).or_insert(next);
+        if kind == next {
+            self.kinds.push(Kind { info, first: file, n_files: 0 });
+        }
+        self.kinds[kind as usize].n_files += 1;
+        self.kind_of.push(Some(kind));
+    }
+
+    fn compare(&mut self, file: u32, first: &[Axis], axis: &Axis) {
+        let Some(reference) = first.iter().find(|a| a.name == axis.name) else { return };
+        let alike = match (&reference.calibration, &axis.calibration) {
+            (None, None) => true,
+            (Some(a), Some(b)) => a.unit == b.unit && (a.step - b.step).abs() <= 1e-6 * a.step.abs(),
+            _ => false,
+        };
+        if alike {
+            return;
+        }
+        match self.disagreements.iter_mut().find(|d| d.axis == axis.name) {
+            Some(known) => known.n_files += 1,
+            None => self.disagreements.push(Disagreement {
+                axis: axis.name.clone(),
+                file,
+                calibration: axis.calibration.clone(),
+                n_files: 1,
+            }),
+        }
+    }
+
+    /// What file number `file` says, as far as files of its kind are alike.
+    pub fn info(&self, file: u32) -> Option<&Info> {
+        let kind = self.kind_of.get(file as usize).copied().flatten()?;
+        Some(&self.kinds[kind as usize].info)
+    }
+
+    /// The kind that most files are of.
+    pub fn main_kind(&self) -> Option<&Kind> {
+        // Of equally frequent kinds the first.
+        self.kinds.iter().rev().max_by_key(|k| k.n_files)
+    }
+
+    /// Refuses files that could not be opened, naming the first few.
+    ///
+    /// # Errors
+    /// The first file's error, with the names of the others.
+    pub fn check(&mut self, paths: &[PathBuf]) -> Result<()> {
+        if self.broken.is_empty() {
+            return Ok(());
+        }
+        let more: Vec<String> = self.broken[1..].iter().take(3).map(|(f, _)| name_of(&paths[*f as usize])).collect();
+        let n_more = self.broken.len() - 1;
+        let (_, error) = self.broken.swap_remove(0);
+        if n_more == 0 {
+            return Err(error);
+        }
+        let files = if n_more == 1 { "file" } else { "files" };
+        let and = if n_more > more.len() { ", .." } else { "" };
+        let tail = format!("(and {n_more} more {files} that cannot be read: {}{and})", more.join(", "));
+        Err(match error {
+            Error::Format(text) => Error::Format(format!("{text}\n  {tail}")),
+            Error::Unsupported(text) => Error::Unsupported(format!("{text}\n  {tail}")),
+            other => other,
+        })
+    }
+}
+
+/// The last part of a path, for messages.
+pub fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
