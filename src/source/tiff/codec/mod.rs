@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 
 mod fax;
 mod jpeg;
+mod lerc;
 mod lzma;
 mod webp;
 
@@ -79,7 +80,7 @@ impl Piece<'_> {
 
 /// Whether [`decode`] knows `compression` at all; what it then meets inside may still be refused.
 pub fn handles(compression: u16) -> bool {
-    matches!(compression, 2 | 3 | 4 | 7 | 32771 | 34925 | 50001)
+    matches!(compression, 2 | 3 | 4 | 7 | 32771 | 34887 | 34925 | 50001)
 }
 
 /// Decodes `stored`, the bytes as they lie in the file, into `decoded`, which is exactly as long as the
@@ -92,6 +93,7 @@ pub fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8]) -> Result<()
     let decoder = match piece.compression {
         2 | 3 | 4 | 32771 => fax::decode,
         7 => jpeg::decode,
+        34887 => lerc::decode,
         34925 => lzma::decode,
         50001 => webp::decode,
         other => return Err(Error::unsupported(format!("compression {other} ({})", name(other)))),
