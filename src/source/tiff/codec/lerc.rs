@@ -65,10 +65,9 @@ impl Fault {
 /// Compares what the blob declares with the piece, before anything is allocated for it.
 fn check(piece: &Piece<'_>, image: &Image<'_>) -> Result<()> {
     if (image.width, image.rows) != (piece.width, piece.rows) {
-        return Err(piece.damaged(format!(
-            "{}x{} pixels, {}x{} expected",
-            image.width, image.rows, piece.width, piece.rows
-        )));
+        return Err(
+            piece.damaged(format!("{}x{} pixels, {}x{} expected", image.width, image.rows, piece.width, piece.rows))
+        );
     }
     let samples = u32::from(piece.samples);
     let alpha = (piece.sample_format, piece.bits) == (1, 8) && matches!(samples, 2 | 4);

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 
 mod fax;
 mod jpeg;
+mod jxl;
 mod lerc;
 mod lzma;
 mod webp;
@@ -80,7 +81,7 @@ impl Piece<'_> {
 
 /// Whether [`decode`] knows `compression` at all; what it then meets inside may still be refused.
 pub fn handles(compression: u16) -> bool {
-    matches!(compression, 2 | 3 | 4 | 7 | 32771 | 34887 | 34925 | 50001)
+    matches!(compression, 2 | 3 | 4 | 7 | 32771 | 34887 | 34925 | 50001 | 50002 | 52546)
 }
 
 /// Decodes `stored`, the bytes as they lie in the file, into `decoded`, which is exactly as long as the
@@ -96,6 +97,7 @@ pub fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8]) -> Result<()
         34887 => lerc::decode,
         34925 => lzma::decode,
         50001 => webp::decode,
+        50002 | 52546 => jxl::decode,
         other => return Err(Error::unsupported(format!("compression {other} ({})", name(other)))),
     };
     let row_bytes = piece.fit(decoded)?;

@@ -101,13 +101,7 @@ pub(super) fn unpack(reader: &mut Reader<'_>, version: i32, max: usize, list: &m
 }
 
 /// Appends `count` numbers of `n_bits` each.
-fn plain(
-    reader: &mut Reader<'_>,
-    version: i32,
-    count: usize,
-    n_bits: u32,
-    list: &mut Vec<u32>,
-) -> Result<(), Fault> {
+fn plain(reader: &mut Reader<'_>, version: i32, count: usize, n_bits: u32, list: &mut Vec<u32>) -> Result<(), Fault> {
     if n_bits == 0 {
         list.resize(list.len() + count, 0);
         return Ok(());

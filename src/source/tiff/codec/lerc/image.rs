@@ -106,25 +106,10 @@ impl<'a> Image<'a> {
         }
         let mask_bytes = reader.u32()? as usize;
         let packed = Reader { bytes: reader.take(mask_bytes)? };
-        let mask = if n_valid == 0 || u64::from(n_valid) == n_pixels {
-            None
-        } else {
-            Some(unpack_mask(packed, n_pixels)?)
-        };
-        let image = Self {
-            version,
-            rows,
-            width,
-            depth,
-            n_valid,
-            tile_size,
-            kind,
-            max_error,
-            min,
-            max,
-            mask,
-            rest: reader,
-        };
+        let mask =
+            if n_valid == 0 || u64::from(n_valid) == n_pixels { None } else { Some(unpack_mask(packed, n_pixels)?) };
+        let image =
+            Self { version, rows, width, depth, n_valid, tile_size, kind, max_error, min, max, mask, rest: reader };
         if image.mask.is_some() {
             let counted = (0..n_pixels as usize).filter(|&p| image.is_valid(p)).count();
             if counted as u64 != u64::from(n_valid) {
@@ -217,12 +202,7 @@ impl<'a> Image<'a> {
     }
 
     /// Eight-bit values, as they are or as differences from the pixel to the left or above.
-    fn huffman<T: Value>(
-        &self,
-        reader: &mut Reader<'_>,
-        pixels: &mut Pixels<'_, T>,
-        delta: bool,
-    ) -> Result<(), Fault> {
+    fn huffman<T: Value>(&self, reader: &mut Reader<'_>, pixels: &mut Pixels<'_, T>, delta: bool) -> Result<(), Fault> {
         let codes = Codes::parse(reader, self.version)?;
         let mut bits = WordBits::new(reader.bytes);
         let offset = if self.kind == 0 { 128 } else { 0 };

@@ -1,0 +1,87 @@
+//! JPEG XL, lossless.
+//!
+//! Lossy streams are refused: what they decode to is not fixed bit by bit.
+
+use jxl_oxide::frame::Encoding;
+use jxl_oxide::image::BitDepth;
+use jxl_oxide::{AllocTracker, JxlImage, JxlThreadPool};
+
+use super::Piece;
+use crate::error::Result;
+
+pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
+    let n_samples = (decoded.len() as u64 * 8 / u64::from(piece.bits.max(1))) as usize;
+    let image = JxlImage::builder()
+        .pool(JxlThreadPool::none())
+        .alloc_tracker(AllocTracker::with_limit(limit_bytes(n_samples)))
+        .read(stored)
+        .map_err(|e| piece.damaged(e))?;
+    let header = image.image_header();
+    if (image.width(), image.height()) != (piece.width, piece.rows) {
+        return Err(piece.damaged(format!(
+            "{}x{} pixels, {}x{} expected",
+            image.width(),
+            image.height(),
+            piece.width,
+            piece.rows
+        )));
+    }
+    let lossy = header.metadata.xyb_encoded
+        || (0..image.num_loaded_keyframes())
+            .any(|i| image.frame_header(i).is_none_or(|h| h.encoding == Encoding::VarDct));
+    if lossy {
+        return Err(piece.unsupported("lossy"));
+    }
+    if image.num_loaded_keyframes() != 1 {
+        return Err(piece.unsupported(format!("{} frames", image.num_loaded_keyframes())));
+    }
+    let mut depths = vec![header.metadata.bit_depth];
+    depths.extend(header.metadata.ec_info.iter().map(|extra| extra.bit_depth));
+    for depth in depths {
+        let fits = match depth {
+            BitDepth::IntegerSample { bits_per_sample } => {
+                piece.sample_format == 1 && bits_per_sample == u32::from(piece.bits) && bits_per_sample <= 16
+            }
+            BitDepth::FloatSample { bits_per_sample, .. } => {
+                piece.sample_format == 3 && bits_per_sample == 32 && piece.bits == 32
+            }
+        };
+        if !fits {
+            return Err(piece.unsupported(format!(
+                "{} bits, sample format {} with {} bits expected",
+                depth.bits_per_sample(),
+                piece.sample_format,
+                piece.bits
+            )));
+        }
+    }
+    let render = image.render_frame(0).map_err(|e| piece.damaged(e))?;
+    let pixels = render.image_all_channels();
+    if pixels.channels() != usize::from(piece.samples) || pixels.buf().len() != n_samples {
+        return Err(piece.damaged(format!("{} samples, {} expected", pixels.channels(), piece.samples)));
+    }
+    // Integers come as fractions of their largest value, which 24 bits of mantissa give back exactly.
+    match piece.bits {
+        8 => {
+            for (target, &value) in decoded.iter_mut().zip(pixels.buf()) {
+                *target = (value * 255.0).round() as u8;
+            }
+        }
+        16 => {
+            for (target, &value) in decoded.chunks_exact_mut(2).zip(pixels.buf()) {
+                target.copy_from_slice(&((value * 65535.0).round() as u16).to_ne_bytes());
+            }
+        }
+        _ => {
+            for (target, value) in decoded.chunks_exact_mut(4).zip(pixels.buf()) {
+                target.copy_from_slice(&value.to_ne_bytes());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Memory that the decoder may take: buffers of whole channels, several of them at once.
+pub(super) fn limit_bytes(n_samples: usize) -> usize {
+    n_samples.saturating_mul(64).saturating_add(16 << 20)
+}
