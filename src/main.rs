@@ -4,11 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use stackctl::cli::Cli;
+use stackctl::command;
 use stackctl::error::Error;
-use stackctl::{command, exec};
 
 fn main() -> ExitCode {
-    exec::budget::tame_allocator();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

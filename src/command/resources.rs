@@ -3,7 +3,7 @@
 use crate::array::Array;
 use crate::cli::RunArgs;
 use crate::exec::Terms;
-use crate::exec::budget::{Limit, processors, resident_bytes};
+use crate::exec::budget::{Limit, processors, resident_bytes, tame_allocator};
 use crate::plan::Plan;
 
 /// What a worker uses besides its task: stack, codec state, allocator slack.
@@ -22,8 +22,10 @@ pub(super) struct Resources {
 impl Resources {
     pub(super) fn new(args: &RunArgs, array: &dyn Array) -> Self {
         let threads = args.threads.map_or_else(processors, usize::from);
+        let limit = Limit::resolve(args.memory);
+        tame_allocator(limit.bytes);
         let fixed = resident_bytes() + array.held_bytes(threads) + SPARE_BYTES;
-        Self { limit: Limit::resolve(args.memory), threads, base_bytes: fixed + WORKER_BYTES * threads as u64 }
+        Self { limit, threads, base_bytes: fixed + WORKER_BYTES * threads as u64 }
     }
 
     /// What is left for tasks.

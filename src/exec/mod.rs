@@ -38,7 +38,7 @@ impl Terms<'_> {
         let left = self.limit_bytes.saturating_sub(self.cost.work_bytes.saturating_mul(workers as u64));
         let fitting = usize::try_from(left / self.cost.kept_bytes.max(1)).unwrap_or(usize::MAX);
         // More than a few per worker cannot help: they wait only for a slow neighbour.
-        fitting.clamp(workers, workers.saturating_mul(8))
+        fitting.clamp(workers, workers.saturating_mul(3))
     }
 
     /// The most that the tasks can use together, in bytes.
