@@ -1,13 +1,15 @@
 //! Names to a grid: which cell of the array each name fills, and what is missing, doubled or odd.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 
 use super::axes::{self, Column};
 use super::holes::Holes;
+use super::interner::Interner;
 use super::matcher::Scratch;
 use super::natural::natural_cmp;
 use super::report::{self, FieldReport};
+use super::runs::Outside;
+use super::tiles::TileOrder;
 use super::value::Kind;
 use super::{Field, Pattern};
 use crate::error::{Error, Result};
@@ -23,11 +25,13 @@ pub struct ArrangeOptions {
     pub find_gaps: bool,
     /// Axes that are not wanted, by name: their fields are read and passed over.
     pub drop: Vec<String>,
+    /// Fields whose numbers walk over a mosaic.
+    pub layout: Vec<TileOrder>,
 }
 
 impl Default for ArrangeOptions {
     fn default() -> Self {
-        Self { tolerance: 0.01, find_gaps: true, drop: Vec::new() }
+        Self { tolerance: 0.01, find_gaps: true, drop: Vec::new(), layout: Vec::new() }
     }
 }
 
@@ -77,6 +81,21 @@ pub struct FieldAxis {
 }
 
 impl FieldAxis {
+    /// An axis of these positions.
+    pub(super) fn new(name: &str, labels: Vec<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            labels,
+            coordinates: None,
+            unit: None,
+            step: None,
+            mean_step: None,
+            join: matches!(name, "z" | "y" | "x"),
+            tied: Vec::new(),
+            inserted: Vec::new(),
+        }
+    }
+
     /// Number of positions.
     pub fn len(&self) -> u64 {
         self.labels.len() as u64
@@ -128,19 +147,20 @@ pub struct Conflict {
 /// them. Takes time in proportion to the number of names, but for sorting.
 ///
 /// # Errors
-/// `Usage` if no name matches, or the axes span more cells than can be numbered.
+/// `Usage` if no name matches, the axes span more cells than can be numbered, or a layout does not fit.
 pub fn arrange<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], options: &ArrangeOptions) -> Result<Arrangement> {
     if u32::try_from(names.len()).is_err() {
         return Err(Error::usage(format!("{} names are more than can be arranged at once", names.len())));
     }
-    let Read { matched, mut unmatched, columns } = read(pattern, names, &options.drop);
+    let mut outside = Outside::default();
+    let Read { matched, mut unmatched, columns } = read(pattern, names, &options.drop, Some(&mut outside));
     if matched.is_empty() {
         return Err(Error::usage(report::no_match(pattern, names)));
     }
     let by_name = |a: &u32, b: &u32| compare_names(names, *a, *b);
     unmatched.sort_unstable_by(by_name);
 
-    let built = axes::build(&columns, &matched, options);
+    let built = axes::build(&columns, &matched, options)?;
     let axes::Built { axes, indices, conflicts, mut notes } = built;
     let shape: Vec<u64> = axes.iter().map(FieldAxis::len).collect();
     let Some(total) = shape.iter().try_fold(1u64, |n, len| n.checked_mul(*len)) else {
@@ -161,12 +181,13 @@ pub fn arrange<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], options: &A
     }
     cells.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| by_name(&a.1, &b.1)));
     let holes = Holes::between(cells.iter().map(|c| c.0), total);
-    let duplicates = cells
+    let duplicates: Vec<Duplicate> = cells
         .chunk_by(|a, b| a.0 == b.0)
         .filter(|same| same.len() > 1)
         .map(|same| Duplicate { cell: same[0].0, names: same.iter().map(|c| c.1).collect() })
         .collect();
-    let fields = report::fields(&columns, &axes, &mut notes);
+    let mut fields = report::fields(&columns, &axes, &mut notes);
+    fields.extend(outside.report(&axes, &indices, &matched, &duplicates));
     Ok(Arrangement { axes, cells, holes, duplicates, conflicts, unmatched, fields, notes, pattern: pattern.clone() })
 }
 
@@ -195,7 +216,7 @@ pub fn split<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], by: &str) -> 
         }
         _ => wanted,
     };
-    let Read { matched, mut unmatched, columns } = read(pattern, names, &[]);
+    let Read { matched, mut unmatched, columns } = read(pattern, names, &[], None);
     let chosen: Vec<&Column<'_>> = columns.iter().filter(|c| wanted.contains(&c.index)).collect();
     let (indices, labels) = axes::combine(&chosen);
     let mut groups: Vec<(String, Vec<u32>)> = labels.into_iter().map(|label| (label, Vec::new())).collect();
@@ -221,7 +242,12 @@ struct Read<'n> {
 }
 
 /// Matches every name and collects the values of the fields that have an axis.
-fn read<'n, N: AsRef<str> + Sync>(pattern: &Pattern, names: &'n [N], drop: &[String]) -> Read<'n> {
+fn read<'n, N: AsRef<str> + Sync>(
+    pattern: &Pattern,
+    names: &'n [N],
+    drop: &[String],
+    mut outside: Option<&mut Outside<'n>>,
+) -> Read<'n> {
     let kept = |f: &Field| f.axis.as_ref().is_some_and(|a| !drop.contains(a) && !drop.contains(&f.name));
     let chosen: Vec<usize> = (0..pattern.fields.len()).filter(|i| kept(&pattern.fields[*i])).collect();
     let mut interned: Vec<Interner<'n>> = chosen.iter().map(|_| Interner::default()).collect();
@@ -233,6 +259,9 @@ fn read<'n, N: AsRef<str> + Sync>(pattern: &Pattern, names: &'n [N], drop: &[Str
         if !pattern.find(name, &mut scratch, &mut spans) {
             unmatched.push(i as u32);
             continue;
+        }
+        if let Some(outside) = &mut outside {
+            outside.push(matched.len() as u32, name, &spans);
         }
         matched.push(i as u32);
         for (field, values) in chosen.iter().zip(&mut interned) {
@@ -269,35 +298,5 @@ fn kind_of(texts: &[Option<&str>]) -> Kind {
         Kind::Float
     } else {
         Kind::Text
-    }
-}
-
-/// Numbers the distinct texts of a field.
-#[derive(Default)]
-struct Interner<'n> {
-    known: HashMap<&'n str, u32>,
-    absent: Option<u32>,
-    texts: Vec<Option<&'n str>>,
-    ids: Vec<u32>,
-}
-
-impl<'n> Interner<'n> {
-    fn push(&mut self, text: Option<&'n str>) {
-        // Neighbouring names mostly share a value.
-        if let Some(last) = self.ids.last().copied()
-            && self.texts.get(last as usize) == Some(&text)
-        {
-            self.ids.push(last);
-            return;
-        }
-        let next = self.texts.len() as u32;
-        let id = match text {
-            Some(text) => *self.known.entry(text).or_insert(next),
-            None => *self.absent.get_or_insert(next),
-        };
-        if id == next {
-            self.texts.push(text);
-        }
-        self.ids.push(id);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::Field;
 use super::arrange::{ArrangeOptions, Conflict, FieldAxis, Tied};
+use crate::error::{Error, Result};
 
 /// The values of one field over all names that match.
 pub(super) struct Column<'n> {
@@ -64,7 +65,7 @@ pub(super) struct Built {
 }
 
 /// Makes axes of the columns; `matched` are the names' indices, for messages.
-pub(super) fn build(columns: &[Column<'_>], matched: &[u32], options: &ArrangeOptions) -> Built {
+pub(super) fn build(columns: &[Column<'_>], matched: &[u32], options: &ArrangeOptions) -> Result<Built> {
     let mut built = Built { axes: Vec::new(), indices: Vec::new(), conflicts: Vec::new(), notes: Vec::new() };
     let mut names: Vec<&str> = Vec::new();
     for column in columns {
@@ -83,6 +84,13 @@ pub(super) fn build(columns: &[Column<'_>], matched: &[u32], options: &ArrangeOp
             keys.push(measures[0]);
         }
         let (mut index, mut labels) = combine(&keys);
+        if let Some(order) = options.layout.iter().find(|o| o.field == name) {
+            for (axis, along) in order.apply(&labels, &index)? {
+                built.axes.push(axis);
+                built.indices.push(along);
+            }
+            continue;
+        }
         let mut inserted = Vec::new();
         if let [key] = keys.as_slice() {
             let counts = key.field.unit.is_none() && key.field.kind.is_index() && is_ordered(name);
@@ -96,17 +104,8 @@ pub(super) fn build(columns: &[Column<'_>], matched: &[u32], options: &ArrangeOp
                 (labels, inserted) = (filled.labels, filled.inserted);
             }
         }
-        let mut axis = FieldAxis {
-            name: name.to_owned(),
-            labels,
-            coordinates: None,
-            unit: None,
-            step: None,
-            mean_step: None,
-            join: matches!(name, "z" | "y" | "x"),
-            tied: Vec::new(),
-            inserted,
-        };
+        let mut axis = FieldAxis::new(name, labels);
+        axis.inserted = inserted;
         let first_measure = measures.first().map(|c| c.index);
         for column in measures.drain(..) {
             let is_first = Some(column.index) == first_measure;
@@ -118,7 +117,19 @@ pub(super) fn build(columns: &[Column<'_>], matched: &[u32], options: &ArrangeOp
         built.axes.push(axis);
         built.indices.push(index);
     }
-    built
+    let mut taken: Vec<&str> = Vec::new();
+    for axis in &built.axes {
+        if taken.contains(&axis.name.as_str()) {
+            return Err(Error::usage(format!("the layout makes an axis {}, which the pattern has already", axis.name)));
+        }
+        taken.push(&axis.name);
+    }
+    if let Some(order) =
+        options.layout.iter().find(|o| !columns.iter().any(|c| c.field.axis.as_deref() == Some(&o.field)))
+    {
+        return Err(Error::usage(format!("the layout speaks of '{}', which is no field of the pattern", order.field)));
+    }
+    Ok(built)
 }
 
 /// Whether numbers along the axis count steps, so that an absent number is an absent position.

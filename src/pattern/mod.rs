@@ -3,13 +3,16 @@
 mod arrange;
 mod axes;
 mod holes;
+mod interner;
 mod language;
 mod matcher;
 mod named;
 mod natural;
 mod report;
+mod runs;
 #[cfg(test)]
 mod tests;
+mod tiles;
 mod value;
 
 use std::fmt;
@@ -18,6 +21,7 @@ pub use arrange::{ArrangeOptions, Arrangement, Conflict, Duplicate, FieldAxis, S
 pub use holes::Holes;
 pub use natural::natural_cmp;
 pub use report::{Fault, FaultKind, FieldReport, Role};
+pub use tiles::{TileAxis, TileOrder};
 pub use value::{Kind, Unit};
 
 use crate::error::{Error, Result};

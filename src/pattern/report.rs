@@ -209,12 +209,31 @@ impl Arrangement {
         if count > 3 {
             text.push_str(&format!("\n  and {} positions more", count - 3));
         }
-        if let [a, b, ..] = first.names.as_slice()
-            && let Some(hint) = difference(name(*a), name(*b))
-        {
-            text.push_str(&format!("\n  {hint}"));
+        if let [a, b, ..] = first.names.as_slice() {
+            text.push_str(&self.way_out(name(*a), name(*b)));
         }
         text
+    }
+
+    /// Two names of one position, where they differ, and what to do about it.
+    fn way_out(&self, a: &str, b: &str) -> String {
+        let (from, to) = difference(a, b);
+        let column = b.get(..from).unwrap_or_default().chars().count();
+        let run = b.get(from..to).unwrap_or_default();
+        let width = run.chars().count().max(1);
+        let varies = self.fields.iter().find(|f| f.role == Role::Unaccounted);
+        let values = varies.map_or_else(String::new, |f| format!(" {} values:", f.count));
+        let digits: String = run.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        let example = match run.split_once(digits.as_str()) {
+            Some((head, tail)) if !digits.is_empty() => format!(" in the pattern, such as '{head}{{name}}{tail}'"),
+            _ => " in the pattern".to_owned(),
+        };
+        format!(
+            "\n  they differ in a part that the pattern does not name:\n  {a}\n  {b}\n  {:column$}{}{values} name it{example}, \
+             choose some with --select, or leave files out with --exclude",
+            "",
+            "^".repeat(width)
+        )
     }
 
     /// An error if anything is wrong that keeps the names from making a full array.
@@ -228,20 +247,12 @@ impl Arrangement {
     }
 }
 
-/// What two names of one position differ in, and the ways out.
-fn difference(a: &str, b: &str) -> Option<String> {
+/// Bytes of the first run of letters and digits that differs in two names, in the second.
+fn difference(a: &str, b: &str) -> (usize, usize) {
+    let in_run = |c: &u8| c.is_ascii_alphanumeric() || *c >= 0x80;
+    let bytes = b.as_bytes();
     let start = a.bytes().zip(b.bytes()).position(|(x, y)| x != y).unwrap_or(a.len().min(b.len()));
-    let word = |text: &str| {
-        let bytes = text.as_bytes();
-        let from = bytes.iter().take(start).rposition(|c| !c.is_ascii_alphanumeric()).map_or(0, |i| i + 1);
-        let to = bytes.iter().skip(start).position(|c| !c.is_ascii_alphanumeric()).map_or(bytes.len(), |i| start + i);
-        text.get(from..to).unwrap_or_default().to_owned()
-    };
-    let (in_a, in_b) = (word(a), word(b));
-    (a != b).then(|| {
-        format!(
-            "they differ in '{in_a}' and '{in_b}', which the pattern does not name: make it a field, \
-             leave files out with --exclude, or choose one with --select"
-        )
-    })
+    let from = bytes.iter().take(start).rposition(|c| !in_run(c)).map_or(0, |i| i + 1);
+    let to = bytes.iter().skip(start).position(|c| !in_run(c)).map_or(bytes.len(), |i| start + i);
+    (from, to.max(from))
 }
