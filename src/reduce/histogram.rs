@@ -1,0 +1,207 @@
+//! histogram: numbers of elements in bins.
+
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::reduce::fold::{Counts, Fold, Outcome, Values, erased, taken};
+use crate::reduce::logic::for_each_present;
+use crate::reduce::number::{Key, Real, with_real};
+use crate::reduce::panel::Panel;
+use crate::reduce::{Input, Kind, Operator, OwnAxis};
+
+/// Most bins.
+const MOST: u64 = 1 << 24;
+
+/// Numbers of elements in bins.
+pub(super) const HISTOGRAM: Kind = Kind {
+    name: "histogram",
+    argument: "[=BINS:LOW:HIGH]",
+    about: "elements in each of BINS equal bins, the last one closed; without them, of each value of 8 and 16 bits",
+    parse: |argument, _| {
+        let bins = argument.map(parse_bins).transpose()?;
+        Ok(Box::new(Histogram { bins }))
+    },
+};
+
+/// Equal bins of a range.
+#[derive(Clone, Copy, Debug)]
+struct Bins {
+    n: u64,
+    low: f64,
+    high: f64,
+}
+
+fn parse_bins(text: &str) -> Result<Bins> {
+    let fault = || {
+        Error::usage(format!(
+            "histogram={text}: expected BINS:LOW:HIGH, at most {MOST} bins from LOW to a higher HIGH, \
+             as in histogram=100:0:4096"
+        ))
+    };
+    let mut parts = text.split(':');
+    let (Some(n), Some(low), Some(high), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return Err(fault());
+    };
+    let bins = Bins {
+        n: n.parse().map_err(|_| fault())?,
+        low: low.parse().map_err(|_| fault())?,
+        high: high.parse().map_err(|_| fault())?,
+    };
+    let good = (1..=MOST).contains(&bins.n) && bins.low < bins.high && (bins.high - bins.low).is_finite();
+    if good { Ok(bins) } else { Err(fault()) }
+}
+
+impl Bins {
+    /// Lower edge of bin `i`, or the upper one of the last, as `numpy.linspace` has it.
+    fn edge(&self, i: u64) -> f64 {
+        if i == self.n { self.high } else { i as f64 * ((self.high - self.low) / self.n as f64) + self.low }
+    }
+
+    /// The bin of `x`. Rounding may put it beside the right one by one, which comparing with edges mends.
+    fn of(&self, x: f64) -> Option<usize> {
+        if !(self.low <= x && x <= self.high) {
+            return None;
+        }
+        let last = self.n - 1;
+        let mut bin = (((x - self.low) / (self.high - self.low) * self.n as f64) as u64).min(last);
+        if x < self.edge(bin) {
+            bin = bin.saturating_sub(1);
+        } else if bin < last && x >= self.edge(bin + 1) {
+            bin += 1;
+        }
+        Some(bin as usize)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Histogram {
+    bins: Option<Bins>,
+}
+
+impl Histogram {
+    fn n_bins(&self, input: &Input) -> u64 {
+        match (self.bins, input.dtype) {
+            (Some(bins), _) => bins.n,
+            (None, DType::Bool) => 2,
+            (None, dtype) => 1 << (dtype.size() * 8).min(16),
+        }
+    }
+}
+
+impl Operator for Histogram {
+    fn label(&self) -> String {
+        match self.bins {
+            Some(b) => format!("histogram={}:{}:{}", b.n, b.low, b.high),
+            None => "histogram".to_owned(),
+        }
+    }
+
+    fn dtype(&self, input: &Input) -> Result<DType> {
+        let dtype = input.dtype;
+        if dtype.is_complex() {
+            return Err(super::no_complex("histogram"));
+        }
+        if self.bins.is_none() && (dtype.is_float() || dtype.size() > 2) {
+            return Err(Error::usage(format!(
+                "histogram: {dtype} has too many values for a bin each: say how many bins and from where to \
+                 where, as in histogram=100:0:4096"
+            )));
+        }
+        Ok(DType::Int64)
+    }
+
+    fn own_axis(&self, input: &Input) -> Result<Option<OwnAxis>> {
+        let n = self.n_bins(input);
+        let coordinates = match self.bins {
+            Some(bins) => (0..n).map(|i| bins.edge(i)).collect(),
+            None => {
+                let least = if input.dtype.is_signed() { -(n as f64) / 2.0 } else { 0.0 };
+                (0..n).map(|i| least + i as f64).collect()
+            }
+        };
+        Ok(Some(OwnAxis { name: "bin", coordinates }))
+    }
+
+    fn state_bytes(&self, input: &Input) -> u64 {
+        8 * self.n_bins(input)
+    }
+
+    fn start(&self, input: &Input, n: usize) -> Box<dyn Fold> {
+        let n_bins = self.n_bins(input) as usize;
+        with_real!(input.dtype, T => Box::new(Counted::<T>::new(self.bins, n_bins, n)), else super::refused())
+    }
+}
+
+/// Numbers of elements: bin `b` of output `i` at `i * n_bins + b`.
+struct Counted<T> {
+    bins: Option<Bins>,
+    n_bins: usize,
+    n_outputs: usize,
+    counts: Vec<u64>,
+    of: std::marker::PhantomData<T>,
+}
+
+impl<T> Counted<T> {
+    fn new(bins: Option<Bins>, n_bins: usize, n_outputs: usize) -> Self {
+        Self { bins, n_bins, n_outputs, counts: vec![0; n_bins * n_outputs], of: std::marker::PhantomData }
+    }
+}
+
+impl<T: Real> Fold for Counted<T> {
+    erased!();
+
+    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) -> Result<()> {
+        let n_bins = self.n_bins;
+        match self.bins {
+            None => for_each_present::<T>(panel, |i, x| {
+                // A boolean stored as another number than 0 or 1 counts as true.
+                let bin = (x.key().bits() as usize).min(n_bins - 1);
+                self.counts[i * n_bins + bin] += 1;
+            }),
+            Some(bins) => for_each_present::<T>(panel, |i, x| {
+                if let Some(bin) = bins.of(x.f64()) {
+                    self.counts[i * n_bins + bin] += 1;
+                }
+            }),
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
+        self.counts.iter_mut().zip(taken::<Self>(later).counts).for_each(|(a, b)| *a += b);
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &Counts) -> Result<Outcome> {
+        let (n, bins) = (self.n_outputs, self.n_bins);
+        let at = |k: usize| self.counts[k % n * bins + k / n];
+        Ok(Outcome::Done(Values::Int((0..n * bins).map(|k| i128::from(at(k))).collect())))
+    }
+
+    fn fork(&self) -> Box<dyn Fold> {
+        Box::new(Self::new(self.bins, self.n_bins, self.n_outputs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_fall_between_their_edges() {
+        let bins = parse_bins("7:-0.3:1.1").unwrap();
+        for i in 0..=1400 {
+            let x = -0.3 + f64::from(i) / 1000.0;
+            let Some(bin) = bins.of(x) else {
+                assert!(x > 1.1);
+                continue;
+            };
+            let bin = bin as u64;
+            assert!(bins.edge(bin) <= x && (x < bins.edge(bin + 1) || bin == 6), "{x} in {bin}");
+        }
+        assert_eq!(bins.of(1.1), Some(6));
+        assert_eq!(bins.of(f64::NAN), None);
+        for bad in ["", "0:0:1", "3:1:1", "3:0", "3:0:1:2", "3:nan:1", "3:-inf:inf", "x:0:1"] {
+            assert!(parse_bins(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! What the kernels need to know of an element type: its order, its values, its sums.
+
+use half::f16;
+
+use crate::dtype::Element;
+
+/// An integer whose order is the order of the elements it stands for.
+pub(super) trait Key: Element + Ord + Eq + std::hash::Hash {
+    /// The least key.
+    const MIN: Self;
+    /// The greatest key.
+    const MAX: Self;
+    /// Width in bits.
+    const BITS: u32;
+
+    /// The key as an unsigned number of [`Key::BITS`] bits in the same order.
+    fn bits(self) -> u64;
+
+    /// Inverse of [`Key::bits`].
+    fn from_bits(bits: u64) -> Self;
+}
+
+macro_rules! unsigned_key {
+    ($($t:ty),*) => {$(
+        impl Key for $t {
+            const MIN: Self = <$t>::MIN;
+            const MAX: Self = <$t>::MAX;
+            const BITS: u32 = <$t>::BITS;
+
+            #[inline(always)]
+            fn bits(self) -> u64 {
+                u64::from(self)
+            }
+
+            #[inline(always)]
+            fn from_bits(bits: u64) -> Self {
+                bits as Self
+            }
+        }
+    )*};
+}
+
+macro_rules! signed_key {
+    ($($t:ty, $u:ty);*) => {$(
+        impl Key for $t {
+            const MIN: Self = <$t>::MIN;
+            const MAX: Self = <$t>::MAX;
+            const BITS: u32 = <$t>::BITS;
+
+            #[inline(always)]
+            fn bits(self) -> u64 {
+                u64::from((self as $u) ^ (1 << (<$t>::BITS - 1)))
+            }
+
+            #[inline(always)]
+            fn from_bits(bits: u64) -> Self {
+                ((bits as $u) ^ (1 << (<$t>::BITS - 1))) as Self
+            }
+        }
+    )*};
+}
+
+unsigned_key!(u8, u16, u32, u64);
+signed_key!(i8, u8; i16, u16; i32, u32; i64, u64);
+
+/// A real element type: integers, floats, and booleans as `u8`.
+pub(super) trait Real: Element + PartialOrd {
+    /// The integer that orders it.
+    type Key: Key;
+    /// Whether it has a NaN.
+    const FLOAT: bool;
+
+    /// Its key; every NaN is the greatest key.
+    fn key(self) -> Self::Key;
+
+    /// Its key; every NaN is the least key.
+    fn key_nan_least(self) -> Self::Key;
+
+    /// The element of a key of either kind.
+    fn from_key(key: Self::Key) -> Self;
+
+    /// As `float64`; exact but for 64-bit integers.
+    fn f64(self) -> f64;
+
+    /// As an integer; of use for integer types only.
+    fn i128(self) -> i128;
+
+    /// Whether it is NaN.
+    fn is_nan(self) -> bool;
+}
+
+macro_rules! real_integer {
+    ($($t:ty),*) => {$(
+        impl Real for $t {
+            type Key = Self;
+            const FLOAT: bool = false;
+
+            #[inline(always)]
+            fn key(self) -> Self {
+                self
+            }
+
+            #[inline(always)]
+            fn key_nan_least(self) -> Self {
+                self
+            }
+
+            #[inline(always)]
+            fn from_key(key: Self) -> Self {
+                key
+            }
+
+            #[inline(always)]
+            fn f64(self) -> f64 {
+                self as f64
+            }
+
+            #[inline(always)]
+            fn i128(self) -> i128 {
+                i128::from(self)
+            }
+
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                false
+            }
+        }
+    )*};
+}
+
+real_integer!(u8, u16, u32, u64, i8, i16, i32, i64);
+
+// The bits of a float, read as a signed integer, are in order once those of negative numbers have all but
+// the sign turned over. The all-ones pattern that stays free at either end stands for NaN.
+macro_rules! real_float {
+    ($($t:ty, $i:ty, $u:ty, $nan:expr, $f64:expr);*) => {$(
+        impl Real for $t {
+            type Key = $i;
+            const FLOAT: bool = true;
+
+            #[inline(always)]
+            fn key(self) -> $i {
+                let bits = self.to_bits() as $i;
+                let key = bits ^ (((bits >> (<$i>::BITS - 1)) as $u) >> 1) as $i;
+                if $nan(self) { <$i>::MAX } else { key }
+            }
+
+            #[inline(always)]
+            fn key_nan_least(self) -> $i {
+                let bits = self.to_bits() as $i;
+                let key = bits ^ (((bits >> (<$i>::BITS - 1)) as $u) >> 1) as $i;
+                if $nan(self) { <$i>::MIN } else { key }
+            }
+
+            #[inline(always)]
+            fn from_key(key: $i) -> Self {
+                if key == <$i>::MAX || key == <$i>::MIN {
+                    return <$t>::NAN;
+                }
+                Self::from_bits((key ^ (((key >> (<$i>::BITS - 1)) as $u) >> 1) as $i) as $u)
+            }
+
+            #[inline(always)]
+            fn f64(self) -> f64 {
+                $f64(self)
+            }
+
+            #[inline(always)]
+            fn i128(self) -> i128 {
+                0
+            }
+
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                $nan(self)
+            }
+        }
+    )*};
+}
+
+/// `float16` to `float64` by integer arithmetic, which vectorises without the F16C extension.
+#[inline(always)]
+fn f64_from_f16(x: f16) -> f64 {
+    let bits = u32::from(x.to_bits());
+    let (sign, magnitude) = ((bits & 0x8000) << 16, bits & 0x7fff);
+    // Scaling by 2^112 moves the exponent's bias from 15 to 127, and makes subnormals normal.
+    let scaled = f32::from_bits(magnitude << 13) * f32::from_bits(0x7780_0000);
+    let finite = if magnitude >= 0x7c00 { f32::from_bits(0x7f80_0000 | (magnitude & 0x3ff) << 13) } else { scaled };
+    f64::from(f32::from_bits(finite.to_bits() | sign))
+}
+
+real_float!(
+    f16, i16, u16, |x: f16| (x.to_bits() & 0x7fff) > 0x7c00, f64_from_f16;
+    f32, i32, u32, |x: f32| x.is_nan(), f64::from;
+    f64, i64, u64, |x: f64| x.is_nan(), |x: f64| x
+);
+
+/// An integer type with the type its short sums are kept in.
+pub(super) trait Integer: Real {
+    /// Holds sums of up to [`Integer::SPILL`] elements.
+    type Narrow: Copy + Default + Send + std::ops::AddAssign + std::ops::Add<Output = Self::Narrow> + 'static;
+    /// Holds sums of squares of up to [`Integer::SPILL`] elements.
+    type Square: Copy + Default + Send + std::ops::AddAssign + std::ops::Add<Output = Self::Square> + 'static;
+    /// Elements that a sum can take before it must be carried to a wider one.
+    const SPILL: u64;
+    /// Largest magnitude of an element.
+    const LARGEST: u128;
+
+    /// The element, to be added up.
+    fn narrow(self) -> Self::Narrow;
+
+    /// A short sum, exactly.
+    fn wide(sum: Self::Narrow) -> i128;
+
+    /// The element's square, to be added up.
+    fn square(self) -> Self::Square;
+
+    /// A short sum of squares, exactly.
+    fn wide_square(sum: Self::Square) -> u128;
+}
+
+macro_rules! integer {
+    ($($t:ty, $narrow:ty, $square:ty, $spill:expr, $product:ty);* $(;)?) => {$(
+        impl Integer for $t {
+            type Narrow = $narrow;
+            type Square = $square;
+            const SPILL: u64 = $spill;
+            const LARGEST: u128 = if <$t>::MIN == 0 { <$t>::MAX as u128 } else { <$t>::MAX as u128 + 1 };
+
+            #[inline(always)]
+            fn narrow(self) -> $narrow {
+                <$narrow>::from(self)
+            }
+
+            #[inline(always)]
+            fn wide(sum: $narrow) -> i128 {
+                sum as i128
+            }
+
+            #[inline(always)]
+            fn square(self) -> $square {
+                let x = <$product>::from(self);
+                (x.wrapping_mul(x)) as $square
+            }
+
+            #[inline(always)]
+            fn wide_square(sum: $square) -> u128 {
+                sum as u128
+            }
+        }
+    )*};
+}
+
+// Spill: half of the narrow type's room divided by the largest element, so that one more panel fits.
+// `u16` squares fit `u32`, their sums `u64`.
+// Sums of squares of 64-bit integers fit nothing here; such variances are taken in float64.
+integer!(
+    u8, u32, u32, 1 << 15, u32;
+    u16, u32, u64, 1 << 15, u32;
+    u32, u64, u128, 1 << 31, u64;
+    u64, i128, u128, 1 << 61, u128;
+    i8, i32, u32, 1 << 15, i32;
+    i16, i32, u64, 1 << 15, i32;
+    i32, i64, u128, 1 << 31, i64;
+    i64, i128, u128, 1 << 61, i128;
+);
+
+/// Runs `$body` with `$T` standing for the Rust type of a real `$dtype`; complex types run `$other`.
+macro_rules! with_real {
+    ($dtype:expr, $T:ident => $body:expr, else $other:expr) => {{
+        use $crate::dtype::DType;
+        macro_rules! arm {
+            ($t:ty) => {{
+                type $T = $t;
+                $body
+            }};
+        }
+        match $dtype {
+            DType::Bool | DType::Uint8 => arm!(u8),
+            DType::Uint16 => arm!(u16),
+            DType::Uint32 => arm!(u32),
+            DType::Uint64 => arm!(u64),
+            DType::Int8 => arm!(i8),
+            DType::Int16 => arm!(i16),
+            DType::Int32 => arm!(i32),
+            DType::Int64 => arm!(i64),
+            DType::Float16 => arm!(half::f16),
+            DType::Float32 => arm!(f32),
+            DType::Float64 => arm!(f64),
+            DType::Complex64 | DType::Complex128 => $other,
+        }
+    }};
+}
+
+/// Runs `$int` for integers and booleans, `$float` for real floats, `$other` for complex types.
+macro_rules! with_class {
+    ($dtype:expr, int $T:ident => $int:expr, float $F:ident => $float:expr, else $other:expr) => {{
+        use $crate::dtype::DType;
+        macro_rules! int_arm {
+            ($t:ty) => {{
+                type $T = $t;
+                $int
+            }};
+        }
+        macro_rules! float_arm {
+            ($t:ty) => {{
+                type $F = $t;
+                $float
+            }};
+        }
+        match $dtype {
+            DType::Bool | DType::Uint8 => int_arm!(u8),
+            DType::Uint16 => int_arm!(u16),
+            DType::Uint32 => int_arm!(u32),
+            DType::Uint64 => int_arm!(u64),
+            DType::Int8 => int_arm!(i8),
+            DType::Int16 => int_arm!(i16),
+            DType::Int32 => int_arm!(i32),
+            DType::Int64 => int_arm!(i64),
+            DType::Float16 => float_arm!(half::f16),
+            DType::Float32 => float_arm!(f32),
+            DType::Float64 => float_arm!(f64),
+            DType::Complex64 | DType::Complex128 => $other,
+        }
+    }};
+}
+
+pub(super) use {with_class, with_real};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_order_floats_and_come_back() {
+        let values = [f64::NEG_INFINITY, -1e300, -1.5, -0.0, 0.0, 5e-324, 2.0, f64::INFINITY];
+        for pair in values.windows(2) {
+            assert!(pair[0].key() < pair[1].key(), "{pair:?}");
+        }
+        for v in values {
+            assert_eq!(f64::from_key(v.key()).to_bits(), v.to_bits());
+            assert_eq!(i64::from_bits(v.key().bits()), v.key());
+        }
+        assert_eq!((-f64::NAN).key(), i64::MAX);
+        assert!(f64::from_key((-f64::NAN).key_nan_least()).is_nan());
+        assert!(f32::NEG_INFINITY.key() > f32::NAN.key_nan_least());
+    }
+
+    #[test]
+    fn every_half_is_what_the_half_crate_says() {
+        for bits in 0..=u16::MAX {
+            let x = f16::from_bits(bits);
+            let (ours, theirs) = (Real::f64(x), x.to_f64());
+            assert!(ours == theirs || ours.is_nan() && theirs.is_nan(), "{bits:#x}: {ours} {theirs}");
+            assert_eq!(Real::is_nan(x), x.is_nan());
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! topk: the greatest, or least, few elements.
+
+use multiversion::multiversion;
+
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::reduce::extrema::nan;
+use crate::reduce::fold::{Counts, Fold, Outcome, Values, erased, nothing, taken};
+use crate::reduce::number::{Key, Real, with_real};
+use crate::reduce::panel::{Along, Panel};
+use crate::reduce::{Input, Kind, Operator, OwnAxis};
+
+/// Greatest elements.
+pub(super) const TOPK: Kind = Kind {
+    name: "topk",
+    argument: "=K",
+    about: "greatest K elements, descending; the least -K, ascending; they make an axis",
+    parse: |argument, _| {
+        let k = argument.and_then(|a| a.parse::<i64>().ok()).filter(|&k| k != 0 && k.unsigned_abs() <= 4096);
+        let k = k.ok_or_else(|| Error::usage("topk: say how many, from 1 to 4096, as in topk=3 or topk=-3"))?;
+        Ok(Box::new(TopK { k }))
+    },
+};
+
+#[derive(Clone, Copy, Debug)]
+struct TopK {
+    k: i64,
+}
+
+impl TopK {
+    fn n(self) -> usize {
+        self.k.unsigned_abs() as usize
+    }
+}
+
+impl Operator for TopK {
+    fn label(&self) -> String {
+        format!("topk={}", self.k)
+    }
+
+    fn dtype(&self, input: &Input) -> Result<DType> {
+        if input.dtype.is_complex() { Err(super::no_complex("topk")) } else { Ok(input.dtype) }
+    }
+
+    fn own_axis(&self, input: &Input) -> Result<Option<OwnAxis>> {
+        if self.n() as u64 > input.n_reduced {
+            return Err(Error::usage(format!("topk={}: only {} elements are reduced", self.k, input.n_reduced)));
+        }
+        Ok(Some(OwnAxis { name: "rank", coordinates: (0..self.n()).map(|i| i as f64).collect() }))
+    }
+
+    fn state_bytes(&self, input: &Input) -> u64 {
+        (self.n() * input.dtype.size()) as u64
+    }
+
+    fn start(&self, input: &Input, n: usize) -> Box<dyn Fold> {
+        let dtype = input.dtype;
+        with_real!(dtype, T => if self.k > 0 {
+            Box::new(Ranked::<T, true>::new(dtype, self.n(), n))
+        } else {
+            Box::new(Ranked::<T, false>::new(dtype, self.n(), n))
+        }, else super::refused())
+    }
+}
+
+/// The best keys of each output: rank `r` of output `i` at `r * n_outputs + i`.
+struct Ranked<T: Real, const GREATEST: bool> {
+    dtype: DType,
+    k: usize,
+    n_outputs: usize,
+    best: Vec<T::Key>,
+}
+
+impl<T: Real, const GREATEST: bool> Ranked<T, GREATEST> {
+    fn new(dtype: DType, k: usize, n_outputs: usize) -> Self {
+        let neutral = if GREATEST { T::Key::MIN } else { T::Key::MAX };
+        Self { dtype, k, n_outputs, best: vec![neutral; k * n_outputs] }
+    }
+
+    /// Puts `key` among the best of output `i`, most often at once behind the last.
+    fn insert(&mut self, i: usize, mut key: T::Key) {
+        let last = self.best[(self.k - 1) * self.n_outputs + i];
+        if if GREATEST { key <= last } else { key >= last } {
+            return;
+        }
+        for rank in 0..self.k {
+            let held = &mut self.best[rank * self.n_outputs + i];
+            if if GREATEST { key > *held } else { key < *held } {
+                std::mem::swap(held, &mut key);
+            }
+        }
+    }
+}
+
+impl<T: Real, const GREATEST: bool> Fold for Ranked<T, GREATEST> {
+    erased!();
+
+    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) -> Result<()> {
+        if panel.along == Along::Columns && !panel.is_masked() {
+            columns::<T, GREATEST>(&mut self.best, self.n_outputs, panel);
+        } else {
+            super::logic::for_each_present::<T>(panel, |i, x| self.insert(i, x.key()));
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
+        let later = taken::<Self>(later);
+        for (at, &key) in later.best.iter().enumerate() {
+            self.insert(at % self.n_outputs, key);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, counts: &Counts) -> Result<Outcome> {
+        let mut values: Vec<T> = self.best.iter().map(|&k| T::from_key(k)).collect();
+        for (at, value) in values.iter_mut().enumerate() {
+            let (rank, i) = (at / self.n_outputs, at % self.n_outputs);
+            if counts.of(i) <= rank as u64 {
+                *value = nan::<T>().ok_or_else(|| nothing(i, "greatest few"))?;
+            }
+        }
+        Ok(Outcome::Done(Values::raw(self.dtype, &values)))
+    }
+
+    fn fork(&self) -> Box<dyn Fold> {
+        Box::new(Self::new(self.dtype, self.k, self.n_outputs))
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn columns<T: Real, const GREATEST: bool>(best: &mut [T::Key], n_outputs: usize, panel: &Panel<'_>) {
+    const WIDTH: usize = 64;
+    let mut keys = [T::Key::MIN; WIDTH];
+    for column in (0..panel.n_columns).step_by(WIDTH) {
+        let width = WIDTH.min(panel.n_columns - column);
+        for row in 0..panel.n_rows {
+            let values = &panel.row::<T>(row)[column..column + width];
+            keys.iter_mut().zip(values).for_each(|(k, &x)| *k = x.key());
+            for held in best.chunks_exact_mut(n_outputs) {
+                let held = &mut held[panel.at + column..][..width];
+                for (held, key) in held.iter_mut().zip(&mut keys) {
+                    let (less, more) = ((*held).min(*key), (*held).max(*key));
+                    (*held, *key) = if GREATEST { (more, less) } else { (less, more) };
+                }
+            }
+        }
+    }
+}
