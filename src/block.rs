@@ -237,6 +237,37 @@ impl<'a> Target<'a> {
         });
     }
 
+    /// Copies `region` of a dense row-major array of `shape` into it.
+    ///
+    /// # Panics
+    /// If `source` is shorter than the array, or `region` has another shape than this.
+    pub fn paste_part(&mut self, source: &[u8], shape: &[u64], region: &Region) {
+        assert_eq!(region.shape, self.shape, "a part has the shape of the place it goes to");
+        if region.is_empty() {
+            return;
+        }
+        let size = self.dtype.size();
+        let strides = row_major_strides(shape);
+        let offset = |p: &[u64]| p.iter().zip(&strides).map(|(p, s)| p * s).sum::<u64>() as usize * size;
+        let start = offset(&region.origin);
+        // Runs that are dense on both sides: the last axes, up to one that is cut or strided.
+        let (_, dense) = self.runs();
+        let (mut axis, mut run) = (shape.len(), 1u64);
+        while axis > 0 && run * region.shape[axis - 1] <= dense {
+            axis -= 1;
+            run *= region.shape[axis];
+            if region.shape[axis] != shape[axis] {
+                break;
+            }
+        }
+        let run_bytes = run as usize * size;
+        for mut position in crate::grid::positions(&region.shape[..axis]) {
+            position.resize(shape.len(), 0);
+            let (from, to) = (start + offset(&position), self.offset(&position));
+            self.bytes[to..to + run_bytes].copy_from_slice(&source[from..from + run_bytes]);
+        }
+    }
+
     /// Calls `f` with each dense run of elements, in row-major order.
     pub fn for_each_run(&mut self, mut f: impl FnMut(&mut [u8])) {
         if self.shape.contains(&0) {
@@ -303,6 +334,42 @@ mod tests {
         whole.for_each_run(|_| n += 1);
         assert_eq!(n, 1);
         assert_eq!(whole.part(&Region::new([0, 0, 1], [3, 1, 2])).dense_run(), 2);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_pasted_part_is_the_part(
+            dims in proptest::collection::vec((1u64..6, 0u64..6, 1u64..6), 0..4), reversed: bool, gap: bool,
+        ) {
+            let shape: Vec<u64> = dims.iter().map(|d| d.0).collect();
+            let origin: Vec<u64> = dims.iter().map(|d| d.1 % d.0).collect();
+            let size: Vec<u64> = dims.iter().zip(&origin).map(|(d, o)| d.2.min(d.0 - o)).collect();
+            let (source, region) = (counted(&shape), Region::new(origin, size));
+            let strides = row_major_strides(&shape);
+            let expected: Vec<u16> = crate::grid::positions(&region.shape)
+                .map(|p| (0..p.len()).map(|i| (p[i] + region.origin[i]) * strides[i]).sum::<u64>() as u16)
+                .collect();
+            // Into a place whose axes lie in another order, or with room between rows.
+            let mut order: Vec<usize> = (0..shape.len()).collect();
+            if reversed {
+                order.reverse();
+            }
+            let mut place: Vec<u64> = order.iter().map(|&i| region.shape[i]).collect();
+            if gap && let Some(last) = place.last_mut() {
+                *last += 1;
+            }
+            let mut block = Block::new(Region::whole(&place), DType::Uint16).unwrap();
+            let mut whole = block.target();
+            let inner: Vec<u64> = order.iter().map(|&i| region.shape[i]).collect();
+            let mut part = whole.part(&Region::whole(&inner));
+            let mut part = part.permuted(&order);
+            part.paste_part(&source, &shape, &region);
+            let found: Vec<u16> = crate::grid::positions(&region.shape)
+                .map(|p| part.offset(&p))
+                .map(|at| u16::from_ne_bytes([part.bytes[at], part.bytes[at + 1]]))
+                .collect();
+            proptest::prop_assert_eq!(found, expected);
+        }
     }
 
     #[test]

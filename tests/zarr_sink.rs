@@ -14,7 +14,7 @@ use stackctl::grid::{Grid, Region, n_elements, row_major_strides};
 use stackctl::sink::store::Durability;
 use stackctl::sink::zarr::{Format, ZarrOptions, ZarrSink};
 use stackctl::sink::{Sink, Spec, Written};
-use stackctl::source::Scratch;
+use stackctl::source::{self, OpenOptions, Scratch};
 
 /// Bytes of an element that encodes its own index, with the awkward values of floats among them.
 fn element(dtype: DType, index: u64) -> Vec<u8> {
@@ -82,6 +82,14 @@ fn write(path: &Path, spec: &Spec, options: &ZarrOptions, boxes: Option<&[u64]>)
     sink.finish().unwrap()
 }
 
+/// What our own reader makes of a region of the array.
+fn read(path: &Path, region: &Region) -> Vec<u8> {
+    let source = source::open(path, &OpenOptions::default()).unwrap();
+    let mut block = Block::new(region.clone(), source.info().dtype).unwrap();
+    source.read(region, &mut block.target(), &[], &mut Scratch::default()).unwrap();
+    block.bytes().to_vec()
+}
+
 fn spec(names: &str, shape: &[u64], dtype: DType) -> Spec {
     let axes = names.chars().zip(shape).map(|(c, &n)| Axis::new(c, n)).collect();
     Spec { axes, dtype, fill: vec![0; dtype.size()], provenance: json!({"command": "test"}) }
@@ -127,6 +135,7 @@ fn every_dtype_codec_and_format_reads_back_equal() {
         assert_eq!(written.files, files.len() as u64);
         assert_eq!(written.bytes, files.values().map(|bytes| bytes.len() as u64).sum::<u64>());
         let raw: Vec<u8> = (0..n_elements(&spec.shape())).flat_map(|i| value(spec, i)).collect();
+        assert!(read(&folder.path().join(&name), &Region::whole(&spec.shape())) == raw, "our own reader: {name}");
         fs::write(folder.path().join(format!("{}.raw", cases.len())), raw).unwrap();
         let axes: Vec<&str> = spec.axes.iter().map(|a| a.name.as_str()).collect();
         cases.push(json!({"path": name, "shape": spec.shape(), "dtype": spec.dtype.name(), "axes": axes,
@@ -179,6 +188,66 @@ fn every_dtype_codec_and_format_reads_back_equal() {
     let schemas = common::corpus().map(|c| c.join("zarr"));
     let arguments: Vec<&Path> = std::iter::once(list.as_path()).chain(schemas.as_deref()).collect();
     common::python("read_zarr.py", &arguments);
+}
+
+#[test]
+fn regions_and_axes_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec = spec("tczyx", &[2, 3, 5, 20, 30], DType::Uint16);
+    let step =
+        |step, unit: Option<&str>| Some(Calibration { step, unit: unit.map(String::from), from: Provenance::Ome });
+    spec.axes[0].calibration = step(1.5, Some("second"));
+    spec.axes[0].coordinates = Some(vec![3.0, 4.25]);
+    spec.axes[1].labels = Some(["DAPI", "GFP", "red"].map(String::from).to_vec());
+    spec.axes[3].calibration = step(0.5, None);
+    spec.axes[4].calibration = step(0.108, Some("micrometer"));
+    for (i, (format, shards)) in
+        [(Format::V2, None), (Format::V3, None), (Format::V3, Some(&[1, 3, 4, 14, 16][..]))].into_iter().enumerate()
+    {
+        let path = folder.path().join(format!("{i}.zarr"));
+        write(&path, &spec, &options(format, &[1, 1, 2, 7, 8], shards, "blosc"), None);
+        for path in [&path, &path.join("0")] {
+            let source = source::open(path, &OpenOptions::default()).unwrap();
+            assert_eq!(source.info().axes, spec.axes);
+            assert_eq!(source.info().unit, [1, 1, 2, 7, 8]);
+        }
+        let level = OpenOptions { level: Some(1), ..OpenOptions::default() };
+        let said = source::open(&path, &level).err().unwrap();
+        assert!(said.to_string().contains("has 1 levels"), "{said}");
+        for (origin, shape) in [([0, 0, 0, 0, 0], [2, 3, 5, 20, 30]), ([1, 1, 1, 3, 5], [1, 2, 3, 9, 20])] {
+            let region = Region::new(origin, shape);
+            assert!(read(&path, &region) == block(&spec, region).bytes());
+        }
+    }
+}
+
+#[test]
+fn damaged_arrays_are_errors_that_name_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec("yx", &[20, 20], DType::Uint16);
+    let region = Region::whole(&[20, 20]);
+    let said = |path: &Path| {
+        let source = source::open(path, &OpenOptions::default())?;
+        let mut block = Block::new(region.clone(), spec.dtype)?;
+        source.read(&region, &mut block.target(), &[], &mut Scratch::default())
+    };
+    for (i, (codec, shards, file)) in
+        [("blosc", None, "0/c/1/0"), ("gzip:1", None, "0/c/1/0"), ("zstd:1", Some(&[20, 20][..]), "0/c/0/0")]
+            .into_iter()
+            .enumerate()
+    {
+        let path = folder.path().join(format!("{i}.zarr"));
+        write(&path, &spec, &options(Format::V3, &[10, 10], shards, codec), None);
+        let (file, bytes) = (path.join(file), fs::read(path.join(file)).unwrap());
+        for damage in [&bytes[..bytes.len() / 2], &bytes[..3], &[], &[&bytes[..], &[0; 9]].concat(), &[7; 1 << 20]] {
+            fs::write(&file, damage).unwrap();
+            // Bytes behind a gzip member are passed over, as everywhere.
+            match said(&path) {
+                Err(e) => assert!(e.to_string().contains("c/"), "{e}"),
+                Ok(_) => assert!(codec.starts_with("gzip") || codec == "blosc", "{codec} {}", damage.len()),
+            }
+        }
+    }
 }
 
 #[test]

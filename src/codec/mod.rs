@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 
 pub mod blosc;
+pub mod decode;
 
 use blosc::Blosc;
 
@@ -33,13 +34,21 @@ pub enum Codec {
     },
 }
 
-/// What encoders keep between chunks; one per worker.
+/// What encoders and decoders keep between chunks; one per worker.
 #[derive(Default)]
 pub struct Contexts {
     /// The encoded form of the latest chunk, where nobody keeps it.
     pub encoded: Vec<u8>,
     zstd: Option<zstd_safe::CCtx<'static>>,
     gzip: Option<(u8, libdeflater::Compressor)>,
+    unzstd: Option<zstd_safe::DCtx<'static>>,
+    inflate: Option<libdeflater::Decompressor>,
+}
+
+impl Contexts {
+    fn inflate(&mut self) -> &mut libdeflater::Decompressor {
+        self.inflate.get_or_insert_with(libdeflater::Decompressor::new)
+    }
 }
 
 impl Codec {

@@ -17,6 +17,7 @@ use crate::grid::Region;
 pub mod headers;
 pub mod scan;
 pub mod tiff;
+pub mod zarr;
 
 /// What a file's headers say of the array in it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -77,6 +78,8 @@ pub struct OpenOptions {
     pub series: Option<usize>,
     /// Axis that the pages of a file are when nothing in the file says so; `z` if `None`.
     pub pages: Option<String>,
+    /// Which level of a multiscale image, counted from zero; full resolution if `None`.
+    pub level: Option<usize>,
     /// Ignore descriptions: the array is (page, y, x), pages as they follow one another. Members of a
     /// [`Set`] are read so.
     pub as_pages: bool,
@@ -141,20 +144,30 @@ pub struct Format {
     pub name: &'static str,
     /// File name extensions, lower case without dot, that directories are searched for.
     pub extensions: &'static [&'static str],
+    /// Whether a folder is a file of this format, for formats that are folders.
+    pub recognise: Option<fn(&Path) -> bool>,
     /// Opens a file, reading headers only.
     pub open: fn(&Path, &OpenOptions) -> Result<Box<dyn Source>>,
 }
 
 /// Every input format.
-pub const FORMATS: &[Format] = &[tiff::FORMAT];
+pub const FORMATS: &[Format] = &[tiff::FORMAT, zarr::FORMAT];
 
-/// Opens `path` by its extension; files with an unknown one are tried as the first format.
+/// Whether `path` is a folder that one of the formats reads as a file.
+pub fn is_foldered_file(path: &Path) -> bool {
+    FORMATS.iter().filter_map(|f| f.recognise).any(|recognise| recognise(path))
+}
+
+/// Opens `path`: a folder by what is in it, a file by its extension; files with an unknown one are tried as
+/// the first format.
 ///
 /// # Errors
 /// As the format's `open`.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Box<dyn Source>> {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    let format = FORMATS.iter().find(|f| f.extensions.contains(&extension.as_str())).unwrap_or(&FORMATS[0]);
+    let by_content = FORMATS.iter().find(|f| f.recognise.is_some_and(|recognise| recognise(path)));
+    let by_extension = || FORMATS.iter().find(|f| f.extensions.contains(&extension.as_str()));
+    let format = by_content.or_else(by_extension).unwrap_or(&FORMATS[0]);
     (format.open)(path, options).map_err(|e| match e {
         io @ Error::Io { .. } => io,
         other => other.at(path.display()),

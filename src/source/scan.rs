@@ -73,7 +73,7 @@ fn sort(paths: &mut Vec<PathBuf>) {
 fn expand(input: &str, paths: &mut Vec<PathBuf>) -> Result<()> {
     let path = Path::new(input);
     match fs::metadata(path) {
-        Ok(meta) if meta.is_dir() && !is_zarr(path) => return walk(path, paths),
+        Ok(meta) if meta.is_dir() && !super::is_foldered_file(path) => return walk(path, paths),
         Ok(_) => {
             paths.push(path.to_owned());
             return Ok(());
@@ -102,11 +102,6 @@ fn expand(input: &str, paths: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a directory is a Zarr array or group, which is one input.
-fn is_zarr(path: &Path) -> bool {
-    ["zarr.json", ".zarray", ".zgroup"].iter().any(|name| path.join(name).exists())
-}
-
 /// Adds all files below `directory` that an input format knows by extension. Hidden entries are passed
 /// over. The type of an entry comes from the directory, without asking the file.
 fn walk(directory: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
@@ -130,7 +125,7 @@ fn walk(directory: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
                     Err(e) => return Err(Error::io(&path, "cannot follow the link", e)),
                 };
             }
-            if kind.is_dir() && !is_link && !is_zarr(&path) {
+            if kind.is_dir() && !is_link && !super::is_foldered_file(&path) {
                 open.push(path);
             } else if kind.is_file() && is_image(&path) {
                 paths.push(path);

@@ -26,7 +26,7 @@ use series::{PageList, Series};
 
 /// TIFF, classic and BigTIFF.
 pub const FORMAT: Format =
-    Format { name: "TIFF", extensions: &["tif", "tiff", "btf", "tf8", "tf2", "stk", "lsm"], open };
+    Format { name: "TIFF", extensions: &["tif", "tiff", "btf", "tf8", "tf2", "stk", "lsm"], recognise: None, open };
 
 fn open(path: &Path, options: &OpenOptions) -> Result<Box<dyn Source>> {
     Ok(Box::new(Tiff::open(path, options)?))

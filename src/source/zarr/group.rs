@@ -1,0 +1,312 @@
+//! From a folder to the array in it that is meant, and what OME-NGFF metadata say of its axes.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::axis::{Axis, AxisKind, Calibration, Provenance};
+use crate::error::{Error, Result};
+use crate::pattern::natural_cmp;
+use crate::source::OpenOptions;
+
+/// Metadata documents larger than this are not looked at.
+const MAX_DOCUMENT_BYTES: u64 = 256 << 20;
+/// Groups are searched for arrays to this depth.
+const MAX_DEPTH: usize = 4;
+
+/// An array, and the image it is a level of.
+pub(super) struct Chosen {
+    /// Folder of the array.
+    pub(super) array: PathBuf,
+    /// Attributes of the group that describes it.
+    pub(super) image: Option<Image>,
+    /// Every series of the folder in words, when there is more than one; the chosen one first.
+    pub(super) series: Vec<String>,
+}
+
+/// One `multiscales` entry and what stands beside it.
+pub(super) struct Image {
+    multiscale: Value,
+    level: usize,
+    omero: Option<Value>,
+    own: Option<Value>,
+}
+
+/// Whether `folder` is a Zarr array or group.
+pub(super) fn is_zarr(folder: &Path) -> bool {
+    folder.is_dir() && ["zarr.json", ".zarray", ".zgroup"].iter().any(|name| folder.join(name).is_file())
+}
+
+fn is_array(folder: &Path) -> Result<bool> {
+    if folder.join(".zarray").is_file() {
+        return Ok(true);
+    }
+    Ok(document(&folder.join("zarr.json"))?
+        .is_some_and(|d| d.get("node_type").and_then(Value::as_str) == Some("array")))
+}
+
+/// Finds the array that `folder` and `options` mean: itself, a level of an image, or the only one inside.
+///
+/// # Errors
+/// `Usage` if there is a choice that `options` do not make.
+pub(super) fn choose(folder: &Path, options: &OpenOptions) -> Result<Chosen> {
+    if is_array(folder)? {
+        let image = match (folder.parent(), folder.file_name().and_then(|n| n.to_str())) {
+            (Some(parent), Some(name)) => level_of(parent, name)?,
+            _ => None,
+        };
+        return Ok(Chosen { array: folder.to_owned(), image, series: vec![] });
+    }
+    let mut found = Vec::new();
+    search(folder, "", 0, &mut found)?;
+    let names: Vec<String> = found.iter().map(|(name, _)| name.clone()).collect();
+    let wanted = match (options.series, found.len()) {
+        (_, 0) => return Err(Error::format("a Zarr group without an array in it")),
+        (None, 1) => 0,
+        (Some(series), n) if series < n => series,
+        (Some(series), n) => {
+            return Err(Error::usage(format!("has {n} series, counted from 0, but series {series} is asked for")));
+        }
+        (None, n) => {
+            let shown: Vec<&str> = names.iter().take(8).map(String::as_str).collect();
+            let more = if n > shown.len() { format!(" and {} more", n - shown.len()) } else { String::new() };
+            return Err(Error::usage(format!("holds {n} arrays: name one of them: {}{more}", shown.join(", "))));
+        }
+    };
+    let (name, image) = found.swap_remove(wanted);
+    let mut series = vec![];
+    if names.len() > 1 {
+        series.push(name.clone());
+        series.extend(names.into_iter().filter(|n| *n != name));
+    }
+    let base = if name.is_empty() { folder.to_owned() } else { folder.join(&name) };
+    let Some(mut image) = image else { return Ok(Chosen { array: base, image: None, series }) };
+    image.level = options.level.unwrap_or(0);
+    let datasets = image.multiscale.get("datasets").and_then(Value::as_array);
+    let n_levels = datasets.map_or(0, Vec::len);
+    let path = datasets.and_then(|d| d.get(image.level)).and_then(|d| d.get("path")).and_then(Value::as_str);
+    let Some(path) = path else {
+        return Err(Error::usage(format!(
+            "has {n_levels} levels, counted from 0, but level {} is asked for",
+            image.level
+        )));
+    };
+    let array = inside(&base, path)?;
+    Ok(Chosen { array, image: Some(image), series })
+}
+
+/// `path` below `base`, which it must not leave.
+fn inside(base: &Path, path: &str) -> Result<PathBuf> {
+    let relative = Path::new(path);
+    let plain =
+        |c: std::path::Component<'_>| matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir);
+    if !relative.components().all(plain) {
+        return Err(Error::format(format!("names a level '{path}' outside of its folder")));
+    }
+    Ok(base.join(relative))
+}
+
+/// Lists the arrays below a group that belong to no image, and its images, by name.
+fn search(folder: &Path, name: &str, depth: usize, found: &mut Vec<(String, Option<Image>)>) -> Result<()> {
+    if is_array(folder)? {
+        found.push((name.to_owned(), None));
+        return Ok(());
+    }
+    if let Some(image) = image_of(folder)? {
+        found.push((name.to_owned(), Some(image)));
+        return Ok(());
+    }
+    if depth == MAX_DEPTH {
+        return Ok(());
+    }
+    let entries = fs::read_dir(folder).map_err(|e| Error::io(folder, "cannot list", e))?;
+    let mut children = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io(folder, "cannot list", e))?;
+        if is_zarr(&entry.path())
+            && let Some(child) = entry.file_name().to_str()
+        {
+            children.push(child.to_owned());
+        }
+    }
+    children.sort_by(|a, b| natural_cmp(a, b));
+    for child in children {
+        let path = if name.is_empty() { child.clone() } else { format!("{name}/{child}") };
+        search(&folder.join(child), &path, depth + 1, found)?;
+    }
+    Ok(())
+}
+
+/// The image that a group is.
+fn image_of(folder: &Path) -> Result<Option<Image>> {
+    let attributes = attributes(folder)?;
+    let scope = attributes.get("ome").and_then(Value::as_object).unwrap_or(&attributes);
+    let first = scope.get("multiscales").and_then(Value::as_array).and_then(|m| m.first());
+    Ok(first.map(|multiscale| Image {
+        multiscale: multiscale.clone(),
+        level: 0,
+        omero: scope.get("omero").cloned(),
+        own: attributes.get("stackctl").cloned(),
+    }))
+}
+
+/// The image of `folder` that has `name` among its levels.
+fn level_of(folder: &Path, name: &str) -> Result<Option<Image>> {
+    let Some(mut image) = image_of(folder)? else { return Ok(None) };
+    let datasets = image.multiscale.get("datasets").and_then(Value::as_array).cloned().unwrap_or_default();
+    let level = datasets.iter().position(|d| d.get("path").and_then(Value::as_str) == Some(name));
+    Ok(level.map(|level| {
+        image.level = level;
+        image
+    }))
+}
+
+/// Attributes of a group, v3 or v2.
+fn attributes(folder: &Path) -> Result<Map<String, Value>> {
+    if let Some(mut group) = document(&folder.join("zarr.json"))? {
+        return Ok(match group.get_mut("attributes").map(Value::take) {
+            Some(Value::Object(attributes)) => attributes,
+            _ => Map::new(),
+        });
+    }
+    Ok(match document(&folder.join(".zattrs"))? {
+        Some(Value::Object(attributes)) => attributes,
+        _ => Map::new(),
+    })
+}
+
+/// A JSON document, if the file is there.
+fn document(path: &Path) -> Result<Option<Value>> {
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(e) => return Err(Error::io(path, "cannot open", e)),
+    };
+    let mut text = Vec::new();
+    file.take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut text).map_err(|e| Error::io(path, "cannot read", e))?;
+    if text.len() as u64 > MAX_DOCUMENT_BYTES {
+        return Err(Error::unsupported(format!("{}: metadata of more than 256 MiB are not read", path.display())));
+    }
+    let value = serde_json::from_slice(&text).map_err(|e| Error::format(format!("{}: {e}", path.display())))?;
+    Ok(Some(value))
+}
+
+/// Axes of an array of `shape`, by what the image, or else the array itself, says of them.
+///
+/// `names` are the array's own. Axes that nobody names are `z y x` from the last, then `dim_0`, `dim_1`.
+pub(super) fn axes(shape: &[u64], names: Option<&[Option<String>]>, image: Option<&Image>) -> Vec<Axis> {
+    let described = image.and_then(|i| i.described_axes(shape.len()));
+    let mut axes: Vec<Axis> = Vec::with_capacity(shape.len());
+    for (i, &length) in shape.iter().enumerate() {
+        let own = names.and_then(|n| n.get(i)).and_then(Option::as_deref);
+        let name = described.as_ref().map(|d| d[i].0.as_str()).or(own).filter(|n| !n.is_empty());
+        let taken = |name: &str, axes: &[Axis]| axes.iter().any(|a| a.name == name);
+        let fallback = || {
+            let from_last = shape.len() - i;
+            match ["x", "y", "z"].get(from_last - 1).filter(|_| names.is_none() && shape.len() > 1) {
+                Some(name) => (*name).to_owned(),
+                None => format!("dim_{i}"),
+            }
+        };
+        let name = name.filter(|n| !taken(n, &axes)).map_or_else(fallback, str::to_owned);
+        let mut axis = Axis::new(name, length);
+        if let Some(kind) = described.as_ref().and_then(|d| d[i].1) {
+            axis.kind = kind;
+        }
+        axes.push(axis);
+    }
+    if let Some(image) = image {
+        image.calibrate(&mut axes);
+        image.label(&mut axes);
+    }
+    axes
+}
+
+impl Image {
+    /// Name and kind of each of `rank` axes: objects since NGFF 0.4, names in 0.3, five known ones before.
+    fn described_axes(&self, rank: usize) -> Option<Vec<(String, Option<AxisKind>)>> {
+        let Some(listed) = self.multiscale.get("axes") else {
+            let five = ["t", "c", "z", "y", "x"];
+            return (rank == five.len()).then(|| five.iter().map(|n| ((*n).to_owned(), None)).collect());
+        };
+        let listed = listed.as_array().filter(|l| l.len() == rank)?;
+        let one = |axis: &Value| match axis {
+            Value::String(name) => Some((name.clone(), None)),
+            Value::Object(axis) => {
+                let kind = match axis.get("type").and_then(Value::as_str) {
+                    Some("time") => AxisKind::Time,
+                    Some("channel") => AxisKind::Channel,
+                    Some("space") => AxisKind::Space,
+                    _ => AxisKind::Other,
+                };
+                Some((axis.get("name")?.as_str()?.to_owned(), Some(kind)))
+            }
+            _ => None,
+        };
+        listed.iter().map(one).collect()
+    }
+
+    /// Steps, units and origins from the level's and the image's transformations.
+    fn calibrate(&self, axes: &mut [Axis]) {
+        let level = self.multiscale.get("datasets").and_then(|d| d.get(self.level));
+        let transformations = [level, Some(&self.multiscale)]
+            .into_iter()
+            .flatten()
+            .flat_map(|scope| scope.get("coordinateTransformations").and_then(Value::as_array).into_iter().flatten());
+        let mut scale = vec![1.0; axes.len()];
+        let mut origin = vec![0.0; axes.len()];
+        for transformation in transformations {
+            let numbers = |key: &str| -> Option<Vec<f64>> {
+                let list = transformation.get(key)?.as_array()?;
+                list.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>().filter(|l| l.len() == axes.len())
+            };
+            if let Some(by) = numbers("scale") {
+                scale.iter_mut().zip(&by).for_each(|(s, by)| *s *= by);
+                origin.iter_mut().zip(&by).for_each(|(o, by)| *o *= by);
+            }
+            if let Some(by) = numbers("translation") {
+                origin.iter_mut().zip(&by).for_each(|(o, by)| *o += by);
+            }
+        }
+        for (i, axis) in axes.iter_mut().enumerate() {
+            let listed = self.multiscale.get("axes").and_then(|a| a.get(i));
+            let unit = listed.and_then(|a| a.get("unit")).and_then(Value::as_str).map(String::from);
+            // A step of 1 without a unit is what is written when nothing is known.
+            if scale[i].is_finite() && scale[i] != 0.0 && (scale[i] != 1.0 || unit.is_some()) {
+                axis.calibration = Some(Calibration { step: scale[i], unit, from: Provenance::Ome });
+            }
+            const MOST: u64 = 1 << 20;
+            if origin[i] != 0.0 && origin[i].is_finite() && axis.length <= MOST {
+                axis.coordinates = Some((0..axis.length).map(|k| origin[i] + scale[i] * k as f64).collect());
+            }
+        }
+    }
+
+    /// Labels and coordinates one by one, from our own attributes, else channels from `omero`.
+    fn label(&self, axes: &mut [Axis]) {
+        let own = self.own.as_ref().and_then(|o| o.get("axes")).and_then(Value::as_array);
+        for axis in axes.iter_mut() {
+            let length = usize::try_from(axis.length).unwrap_or(usize::MAX);
+            let noted = own.into_iter().flatten().find(|a| a.get("name").and_then(Value::as_str) == Some(&axis.name));
+            let list = |key: &str| noted?.get(key)?.as_array().filter(|l| l.len() == length);
+            if let Some(labels) = list("labels") {
+                axis.labels = labels.iter().map(|l| l.as_str().map(String::from)).collect();
+            }
+            if let Some(coordinates) = list("coordinates") {
+                axis.coordinates =
+                    coordinates.iter().map(Value::as_f64).collect::<Option<_>>().or(axis.coordinates.take());
+            }
+            let channels = self.omero.as_ref().and_then(|o| o.get("channels")).and_then(Value::as_array);
+            if let (AxisKind::Channel, None, None, Some(channels)) = (axis.kind, &axis.labels, own, channels)
+                && channels.len() == length
+            {
+                let label = |c: &Value| c.get("label").and_then(Value::as_str).map(String::from);
+                axis.labels = channels.iter().map(label).collect();
+            }
+        }
+    }
+}

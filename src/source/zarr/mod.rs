@@ -1,0 +1,239 @@
+//! Zarr v2 and v3 arrays as a source, alone or as a level of an OME-Zarr image.
+//!
+//! Chunks are read one by one into memory that is used again; the library zarrs reads the metadata and
+//! undoes uncommon codecs. Absent chunks hold the array's fill value, which is data like any other.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Format, Info, OpenOptions, Scratch, Source};
+use crate::block::{Target, size_bytes};
+use crate::error::{Error, Result};
+use crate::grid::{Grid, Region, n_elements};
+
+mod chain;
+mod codecs;
+mod group;
+
+use chain::Stored;
+
+/// The format's entry in the table.
+pub const FORMAT: Format =
+    Format { name: "Zarr", extensions: &["zarr"], recognise: Some(group::is_zarr), open: open_boxed };
+
+/// Shards whose file and index are kept at hand.
+const MOST_OPEN_SHARDS: u64 = 16;
+/// Memory for their indices, unless two need more.
+const INDEX_BYTES: u64 = 8 << 20;
+
+/// An open array.
+pub struct ZarrSource {
+    info: Info,
+    stored: Stored,
+    chunks: Grid,
+    chunk_bytes: usize,
+    /// Shards that were read from last, latest first, with their position.
+    open: Mutex<VecDeque<OpenShard>>,
+    most_open: usize,
+}
+
+/// A shard's position and, if it has a file, that.
+type OpenShard = (Vec<u64>, Option<Arc<Shard>>);
+
+/// An open shard file.
+struct Shard {
+    file: File,
+    n_bytes: u64,
+    index: Vec<(u64, u64)>,
+}
+
+fn open_boxed(path: &Path, options: &OpenOptions) -> Result<Box<dyn Source>> {
+    Ok(Box::new(ZarrSource::open(path, options)?))
+}
+
+/// The most bytes that a chunk of `n_bytes` may take on disk; codecs grow by less.
+fn stored_bound(n_bytes: u64) -> u64 {
+    n_bytes.saturating_add(n_bytes / 4).saturating_add(64 << 10)
+}
+
+impl ZarrSource {
+    /// Opens the array, or the level of an image, that `path` and `options` mean.
+    ///
+    /// # Errors
+    /// `Usage` if there is a choice to make; `Unsupported` for elements or codecs that are not read;
+    /// `Format` if the metadata are wrong.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
+        if !group::is_zarr(path) {
+            return Err(Error::format("no Zarr array or group: there is no zarr.json, .zarray or .zgroup"));
+        }
+        let chosen = group::choose(path, options)?;
+        let stored = Stored::open(&chosen.array)?;
+        let chunk_bytes = chain::unit_bytes(&stored.unit, stored.dtype)?;
+        if stored.unit.len() != stored.shape().len() {
+            return Err(Error::format("Zarr: chunks and array differ in number of axes"));
+        }
+        let chunks = Grid::new(stored.shape(), &stored.unit);
+        let axes = group::axes(stored.shape(), stored.names.as_deref(), chosen.image.as_ref());
+        let index_bytes = stored.sharding.as_ref().map_or(0, |s| n_elements(&s.counts).saturating_mul(16));
+        let most_open = (INDEX_BYTES / index_bytes.max(1)).clamp(2, MOST_OPEN_SHARDS);
+        let by = |shape: &[u64]| shape.iter().map(u64::to_string).collect::<Vec<_>>().join("x");
+        let shards = stored.sharding.as_ref().map_or(String::new(), |s| format!(" in shards of {}", by(&s.shape)));
+        // The chunk, what is stored of it, and what the general chain makes of it on the way.
+        let steps = if stored.chain.plain.is_some() { 1 } else { 4 };
+        let scratch_bytes = (chunk_bytes as u64)
+            .saturating_mul(steps)
+            .saturating_add(stored_bound(chunk_bytes as u64))
+            .saturating_add(index_bytes.saturating_mul(3))
+            .saturating_add(256 << 10);
+        let info = Info {
+            dtype: stored.dtype,
+            unit: stored.unit.clone(),
+            coded: true,
+            storage: format!("{}, chunks of {}{shards}", stored.storage, by(&stored.unit)),
+            scratch_bytes,
+            held_bytes: index_bytes.saturating_mul(most_open) + (64 << 10),
+            file_bytes: size_bytes(stored.shape(), stored.dtype),
+            notes: vec![],
+            series: chosen.series,
+            set: None,
+            axes,
+        };
+        Ok(Self { info, stored, chunks, chunk_bytes, open: Mutex::default(), most_open: most_open as usize })
+    }
+
+    /// Reads the stored form of the chunk at `position` into `scratch.stored`.
+    ///
+    /// Returns its length, or `None` if it is absent.
+    fn fetch(&self, position: &[u64], scratch: &mut Scratch) -> Result<Option<usize>> {
+        let most = stored_bound(self.chunk_bytes as u64);
+        let Some(sharding) = &self.stored.sharding else {
+            let path = self.stored.file(position);
+            let file = match File::open(&path) {
+                Ok(file) => file,
+                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(e) => return Err(Error::io(&path, "cannot open", e)),
+            };
+            let n_bytes = file.metadata().map_err(|e| Error::io(&path, "cannot read", e))?.len();
+            return self.fetch_range(&file, &path, 0, n_bytes, most, scratch).map(Some);
+        };
+        let at: Vec<u64> = position.iter().zip(&sharding.counts).map(|(p, n)| p / n).collect();
+        let Some(shard) = self.shard(&at, sharding)? else { return Ok(None) };
+        let number = position.iter().zip(&sharding.counts).fold(0, |k, (p, n)| k * n + p % n);
+        let entry = usize::try_from(number).ok().and_then(|k| shard.index.get(k)).copied();
+        let (offset, n_bytes) = entry.unwrap_or((u64::MAX, u64::MAX));
+        if (offset, n_bytes) == (u64::MAX, u64::MAX) {
+            return Ok(None);
+        }
+        let path = self.stored.file(&at);
+        if offset.checked_add(n_bytes).is_none_or(|end| end > shard.n_bytes) {
+            return Err(Error::format(format!(
+                "{}: chunk {number} of the shard is said to be {n_bytes} bytes at {offset}, but the file has {}",
+                path.display(),
+                shard.n_bytes
+            )));
+        }
+        self.fetch_range(&shard.file, &path, offset, n_bytes, most, scratch).map(Some)
+    }
+
+    fn fetch_range(
+        &self,
+        file: &File,
+        path: &Path,
+        offset: u64,
+        n_bytes: u64,
+        most: u64,
+        scratch: &mut Scratch,
+    ) -> Result<usize> {
+        let room = usize::try_from(n_bytes).ok().filter(|_| n_bytes <= most).ok_or_else(|| {
+            Error::format(format!(
+                "{}: a stored chunk of {n_bytes} bytes cannot be one of {} bytes",
+                path.display(),
+                self.chunk_bytes
+            ))
+        })?;
+        let bytes = scratch.stored.sized(room);
+        file.read_exact_at(bytes, offset).map_err(|e| Error::io(path, "cannot read", e))?;
+        Ok(room)
+    }
+
+    /// The shard at `position`, with its index; `None` if there is no file.
+    fn shard(&self, position: &[u64], sharding: &chain::Sharding) -> Result<Option<Arc<Shard>>> {
+        let lock = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut open = lock();
+            if let Some(i) = open.iter().position(|(at, _)| at == position)
+                && let Some(entry) = open.remove(i)
+            {
+                let shard = entry.1.clone();
+                open.push_front(entry);
+                return Ok(shard);
+            }
+        }
+        let shard = self.open_shard(position, sharding)?.map(Arc::new);
+        let mut open = lock();
+        open.push_front((position.to_vec(), shard.clone()));
+        open.truncate(self.most_open);
+        Ok(shard)
+    }
+
+    fn open_shard(&self, position: &[u64], sharding: &chain::Sharding) -> Result<Option<Shard>> {
+        let path = self.stored.file(position);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(&path, "cannot open", e)),
+        };
+        let n_bytes = file.metadata().map_err(|e| Error::io(&path, "cannot read", e))?.len();
+        let Some(last) = n_bytes.checked_sub(sharding.index_bytes) else {
+            return Err(Error::format(format!(
+                "{}: a shard of {n_bytes} bytes cannot hold its index of {}",
+                path.display(),
+                sharding.index_bytes
+            )));
+        };
+        let mut bytes = vec![0; sharding.index_bytes as usize];
+        let offset = if sharding.index_at_end { last } else { 0 };
+        file.read_exact_at(&mut bytes, offset).map_err(|e| Error::io(&path, "cannot read", e))?;
+        let index = sharding.index(&bytes).map_err(|e| e.at("index of the shard").at(path.display()))?;
+        Ok(Some(Shard { file, n_bytes, index }))
+    }
+}
+
+impl Source for ZarrSource {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn read(&self, region: &Region, target: &mut Target<'_>, _fill: &[u8], scratch: &mut Scratch) -> Result<u64> {
+        for position in self.chunks.overlapping(region) {
+            let chunk = self.chunks.region(&position);
+            let Some(both) = chunk.intersect(region) else { continue };
+            let mut part = target.part(&both.relative_to(&region.origin));
+            let Some(n_bytes) = self.fetch(&position, scratch)? else {
+                part.fill(&self.stored.fill);
+                continue;
+            };
+            let Scratch { stored, decoded, contexts, .. } = scratch;
+            let damaged = |e: Error| {
+                let at = self.stored.sharding.as_ref().map(|s| position.iter().zip(&s.counts).map(|(p, n)| p / n));
+                let file = self.stored.file(&at.map_or(position.clone(), Iterator::collect));
+                e.at(format_args!("chunk {position:?}")).at(file.display())
+            };
+            // Whole chunks go straight to where they are wanted if they lie there in one piece.
+            if both.shape == self.stored.unit && part.dense_run() == n_elements(&both.shape) {
+                let (start, length) = (part.start, self.chunk_bytes);
+                let out = &mut part.bytes[start..start + length];
+                self.stored.chain.decode(&stored.bytes()[..n_bytes], out, contexts).map_err(damaged)?;
+                continue;
+            }
+            let out = decoded.sized(self.chunk_bytes);
+            self.stored.chain.decode(&stored.bytes()[..n_bytes], out, contexts).map_err(damaged)?;
+            part.paste_part(out, &self.stored.unit, &both.relative_to(&chunk.origin));
+        }
+        Ok(0)
+    }
+}
