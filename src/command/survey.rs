@@ -84,7 +84,7 @@ impl Survey {
     fn by_set(mut self) -> Result<Self> {
         let Some(kind) = self.headers.kinds.iter().find(|k| k.info.set.is_some()) else { return Ok(self) };
         let Some(set) = kind.info.set.clone() else { return Ok(self) };
-        let axes = kind.info.axes.clone();
+        let axes = set.described.clone();
         let folder = self.paths[kind.first as usize].parent().map(PathBuf::from).unwrap_or_default();
         let mut paths = Vec::new();
         let mut members = Vec::new();

@@ -58,7 +58,7 @@ impl Info {
 }
 
 /// A data set whose planes are spread over several files, as OME-XML describes it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Set {
     /// Identity of the set: equal in every member.
     pub id: String,
@@ -69,6 +69,8 @@ pub struct Set {
     pub planes: Vec<Option<(u32, u32)>>,
     /// Names of the member files, relative to the file that says so.
     pub files: Vec<String>,
+    /// All axes of the whole, those of a page included, with what is known of them.
+    pub described: Vec<Axis>,
 }
 
 /// How a file is to be understood, where it leaves a choice.

@@ -419,6 +419,12 @@ impl PageKind {
         self.chunk[0] * self.chunk_rows(index) * self.row_bytes()
     }
 
+    /// Bytes of a page's pixels when they are not compressed and lie in one piece.
+    pub(super) fn plane_bytes(&self) -> Option<u64> {
+        let rows = self.n_planes().checked_mul(self.depth)?.checked_mul(self.height)?;
+        rows.checked_mul(self.row_bytes())
+    }
+
     /// Bytes of a whole strip or tile as elements.
     pub(super) fn chunk_element_bytes(&self) -> u64 {
         self.chunk.iter().product::<u64>() * self.chunk_samples() * self.dtype.size() as u64

@@ -3,13 +3,104 @@
 //! The plain rule is here: pages of equal shape, element type and colour meaning form one series, in the
 //! order of the file, and series are counted by their first page. The main series is the first whose pages
 //! are images in their own right, not reduced copies or masks (NewSubfileType); if there is none, the first.
-//! The dialects of programs that say more in descriptions and private tags go before it.
+//! The dialects of programs that say more in descriptions and private tags go before it; a description that
+//! does not fit its pages is left aside with a note.
 
 use super::directory::Directory;
 use super::page::PageKind;
 use crate::axis::{self, Axis};
 use crate::error::{Error, Result};
 use crate::source::{OpenOptions, Set};
+
+pub mod imagej;
+pub mod ome;
+pub mod shaped;
+mod units;
+
+/// A dialect: gives the series that the file's metadata describe, the main one first.
+type Dialect = fn(&Context<'_>) -> Result<Option<Vec<Series>>, Fault>;
+
+/// Every dialect, in the order in which they are asked.
+const DIALECTS: &[(&str, Dialect)] =
+    &[("tifffile's shape", shaped::read), ("the OME-XML", ome::read), ("ImageJ's description", imagej::read)];
+
+/// Bytes of a description that are read at most.
+const DESCRIPTION_BYTES: u64 = 256 << 20;
+/// Series of a file that are told apart by dialects.
+const MOST_SERIES: usize = 256;
+
+/// Why a dialect's metadata cannot be used.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// They do not fit the pages, in words: the plain rule takes over.
+    Ignore(String),
+    /// Going on would give a wrong array.
+    Refuse(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        match error {
+            io @ Error::Io { .. } => Self::Refuse(io),
+            other => Self::Ignore(other.to_string()),
+        }
+    }
+}
+
+/// What a dialect works with.
+pub(super) struct Context<'a> {
+    directory: &'a Directory,
+    options: &'a OpenOptions,
+    /// Descriptions of the first page.
+    descriptions: Vec<String>,
+}
+
+impl<'a> Context<'a> {
+    fn new(directory: &'a Directory, options: &'a OpenOptions) -> Result<Self, Fault> {
+        let mut context = Self { directory, options, descriptions: Vec::new() };
+        context.descriptions = context.descriptions_of(0)?;
+        Ok(context)
+    }
+
+    /// The ImageDescriptions of a page: programs put theirs first or second.
+    fn descriptions_of(&self, page: u32) -> Result<Vec<String>, Fault> {
+        const IMAGE_DESCRIPTION: u16 = 270;
+        let most = self.options.limit_bytes.unwrap_or(DESCRIPTION_BYTES).min(DESCRIPTION_BYTES);
+        let mut texts = Vec::new();
+        for nth in 0..2 {
+            match self.directory.tag(page, IMAGE_DESCRIPTION, nth, most)? {
+                Some(tag) => texts.push(tag.text()),
+                None => break,
+            }
+        }
+        Ok(texts)
+    }
+
+    /// A series of `axes`, whose last ones are those of a page, after checking that its pages are alike.
+    fn series(&self, dialect: &str, mut axes: Vec<Axis>, pages: PageList) -> Result<Series, Fault> {
+        let first = pages.pages().next().ok_or_else(|| Fault::Ignore("it names no page of the file".to_owned()))?;
+        let kind = self.directory.kind(first);
+        let mut last = self.directory.kind_index(first);
+        for page in pages.pages() {
+            if page >= self.directory.n_pages() {
+                return Err(Fault::Ignore(format!("it names page {page} of {}", self.directory.n_pages())));
+            }
+            let index = self.directory.kind_index(page);
+            if index != last && !self.directory.kind(page).stacks_with(kind) {
+                return Err(Fault::Ignore(format!("page {page} is not like page {first}")));
+            }
+            last = index;
+        }
+        name_samples(&mut axes);
+        for i in 0..axes.len() {
+            if axes[..i].iter().any(|a| a.name == axes[i].name) {
+                return Err(Fault::Ignore(format!("it has two axes {}", axes[i].name)));
+            }
+        }
+        let text = in_words(dialect, &pages, kind, &axes);
+        Ok(Series { axes, pages, notes: Vec::new(), set: None, text })
+    }
+}
 
 /// Which pages hold the planes of a series, in row-major order of its leading axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,13 +182,16 @@ pub struct Series {
 /// # Errors
 /// `Usage` if there is no such series; `Unsupported` or `Format` if a page of it cannot be read.
 pub fn choose(directory: &Directory, options: &OpenOptions) -> Result<(Series, Vec<String>)> {
-    let mut all = by_shape(directory, options);
+    let (mut all, notes) = if options.as_pages { (Vec::new(), Vec::new()) } else { dialect(directory, options)? };
+    let described = !all.is_empty();
+    all.extend(by_shape(directory, options, &all));
     let n = all.len();
     let index = match options.series {
         Some(index) if index < n => index,
         Some(index) => {
             return Err(Error::usage(format!("there is no series {index}: the file has {n}, counted from 0")));
         }
+        None if described => 0,
         None => main(directory, &all),
     };
     let chosen = all.remove(index);
@@ -106,6 +200,10 @@ pub fn choose(directory: &Directory, options: &OpenOptions) -> Result<(Series, V
         .map(|(i, s)| format!("series {i}: {}", s.text));
     let texts: Vec<_> = texts.collect();
     let mut chosen = chosen;
+    chosen.notes.extend(notes);
+    if described {
+        rename_pages(directory, options, &mut chosen);
+    }
     if !all.is_empty() {
         let left_out: u64 = all.iter().map(|s| s.pages.len()).sum();
         let pages = if left_out == 1 { "page" } else { "pages" };
@@ -115,14 +213,64 @@ pub fn choose(directory: &Directory, options: &OpenOptions) -> Result<(Series, V
     Ok((chosen, texts))
 }
 
+/// The series that the first dialect finds that fits, and notes of those that do not.
+fn dialect(directory: &Directory, options: &OpenOptions) -> Result<(Vec<Series>, Vec<String>)> {
+    let mut notes = Vec::new();
+    let mut note = |name: &str, fault: Fault| match fault {
+        Fault::Refuse(error) => Err(error),
+        Fault::Ignore(why) => {
+            notes.push(format!("{name} is not used: {why}"));
+            Ok(())
+        }
+    };
+    match Context::new(directory, options) {
+        Err(fault) => note("the description", fault)?,
+        Ok(context) => {
+            for (name, read) in DIALECTS {
+                match read(&context) {
+                    Ok(Some(series)) if !series.is_empty() => return Ok((series, notes)),
+                    Ok(_) => {}
+                    Err(fault) => note(name, fault)?,
+                }
+            }
+        }
+    }
+    Ok((Vec::new(), notes))
+}
+
+/// Gives the only axis of pages the name that the user asked for: descriptions call time points slices.
+fn rename_pages(directory: &Directory, options: &OpenOptions, series: &mut Series) {
+    let Some(name) = &options.pages else { return };
+    let Some(first) = series.pages.pages().next() else { return };
+    let n_leading = series.axes.len().saturating_sub(directory.kind(first).axes().len());
+    let mut long = (0..n_leading).filter(|&i| series.axes[i].length > 1);
+    let (Some(only), None) = (long.next(), long.next()) else { return };
+    let taken = series.axes.iter().enumerate().any(|(i, a)| a.name == *name && i >= n_leading);
+    if series.axes[only].name == *name || taken {
+        return;
+    }
+    let length = series.axes[only].length;
+    series.notes.push(format!("pages are {name} as asked, not {} as the file says", series.axes[only].name));
+    series.axes[only] = Axis::new(name.clone(), length);
+    let mut index = 0;
+    series.axes.retain(|a| {
+        index += 1;
+        index - 1 == only || index > n_leading || a.name != *name
+    });
+}
+
 /// Position of the main series.
 fn main(directory: &Directory, all: &[Series]) -> usize {
     let own = |s: &Series| s.pages.pages().next().is_some_and(|p| !directory.kind(p).is_secondary());
     all.iter().position(own).unwrap_or(0)
 }
 
-/// Series of equally shaped pages.
-fn by_shape(directory: &Directory, options: &OpenOptions) -> Vec<Series> {
+/// Series of equally shaped pages that are not in one of `described`.
+fn by_shape(directory: &Directory, options: &OpenOptions, described: &[Series]) -> Vec<Series> {
+    let mut taken = vec![false; if described.is_empty() { 0 } else { directory.n_pages() as usize }];
+    for page in described.iter().flat_map(|s| s.pages.pages()) {
+        taken[page as usize] = true;
+    }
     // Kinds first: a file has few, and many pages.
     let kinds = directory.kinds();
     let mut groups: Vec<usize> = Vec::new();
@@ -137,11 +285,12 @@ fn by_shape(directory: &Directory, options: &OpenOptions) -> Vec<Series> {
         })
         .collect();
     let mut pages = vec![Vec::new(); groups.len()];
-    for page in 0..directory.n_pages() {
+    for page in (0..directory.n_pages()).filter(|&p| !taken.get(p as usize).is_some_and(|t| *t)) {
         pages[group_of[directory.kind_index(page)]].push(page);
     }
     let n_pages = directory.n_pages();
-    pages.into_iter().zip(&groups).map(|(pages, &k)| plain(pages, n_pages, &kinds[k], options)).collect()
+    let groups = pages.into_iter().zip(&groups).filter(|(pages, _)| !pages.is_empty());
+    groups.map(|(pages, &k)| plain(pages, n_pages, &kinds[k], options)).collect()
 }
 
 /// The series of `pages`, all of `kind`, in a file of `n_pages`.
@@ -165,10 +314,21 @@ fn plain(pages: Vec<u32>, n_pages: u32, kind: &PageKind, options: &OpenOptions) 
         axes.insert(0, Axis::new(name, n));
     }
     name_samples(&mut axes);
-    let shape: Vec<String> = axes.iter().map(|a| format!("{} {}", a.name, a.length)).collect();
-    let pages_word = if n == 1 { "page" } else { "pages" };
-    let text = format!("{n} {pages_word}, {}, {}", kind.dtype, shape.join(", "));
+    let text = in_words("", &list, kind, &axes);
     Series { axes, pages: list, notes: Vec::new(), set: None, text }
+}
+
+/// A series in words: `ImageJ, 6 pages, uint8, z 3, c 2, y 64, x 64`.
+fn in_words(dialect: &str, pages: &PageList, kind: &PageKind, axes: &[Axis]) -> String {
+    let shape: Vec<String> = axes.iter().map(|a| format!("{} {}", a.name, a.length)).collect();
+    let comma = if dialect.is_empty() { "" } else { ", " };
+    let (n, word) = match pages {
+        PageList::Range { n, .. } => (u64::from(*n), "page"),
+        PageList::List(list) => (list.iter().flatten().count() as u64, "page"),
+        PageList::Contiguous { n, .. } => (*n, "plane"),
+    };
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{dialect}{comma}{n} {word}{plural}, {}, {}", kind.dtype, shape.join(", "))
 }
 
 /// Calls the axis of samples `c` where no other axis is the channels.

@@ -1,0 +1,342 @@
+//! ImageJ: a description of `key=value` lines on the first page, which says how many channels, slices and
+//! frames follow, and resolution tags that count pixels per the description's unit.
+//!
+//! Files over 4 GiB have one directory; their planes lie one behind the other, and only the description
+//! knows how many they are.
+
+use super::units::{is_pixel, udunits};
+use super::{Context, Fault, PageList, Series};
+use crate::axis::{Axis, Calibration, Provenance};
+use crate::error::Error;
+
+/// What a description says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Description {
+    /// Number of planes, as declared.
+    pub images: u64,
+    /// Number of channels.
+    pub channels: u64,
+    /// Number of slices.
+    pub slices: u64,
+    /// Number of frames.
+    pub frames: u64,
+    /// Names of the axes of planes, slowest first.
+    pub order: [char; 3],
+    /// Unit of x, as written.
+    pub unit: Option<String>,
+    /// Unit of y where it differs.
+    pub y_unit: Option<String>,
+    /// Unit of z where it differs.
+    pub z_unit: Option<String>,
+    /// Distance of slices.
+    pub spacing: Option<f64>,
+    /// Time between frames.
+    pub interval: Option<f64>,
+    /// Unit of that time, as written; seconds if none.
+    pub time_unit: Option<String>,
+}
+
+impl Description {
+    /// Parses `text` if it is ImageJ's; counts that are zero or no number are an error.
+    ///
+    /// # Errors
+    /// What does not make sense, in words.
+    pub fn parse(text: &str) -> Option<Result<Self, String>> {
+        (text.starts_with("ImageJ=") || text.starts_with("SCIFIO=")).then(|| Self::lines(text))
+    }
+
+    fn lines(text: &str) -> Result<Self, String> {
+        let mut found =
+            Self { images: 1, channels: 1, slices: 1, frames: 1, order: ['t', 'z', 'c'], ..Self::default() };
+        for line in text.lines() {
+            let Some((key, value)) = line.split_once('=') else { continue };
+            let (key, value) = (key.trim(), value.trim());
+            let count = || match value.parse::<u64>() {
+                Ok(n) if n > 0 => Ok(n),
+                _ => Err(format!("'{key}={value}' is no count")),
+            };
+            let positive = || value.parse::<f64>().ok().filter(|v| v.is_finite() && *v > 0.0);
+            let text = || (!value.is_empty()).then(|| value.to_owned());
+            match key {
+                "images" => found.images = count()?,
+                "channels" => found.channels = count()?,
+                "slices" => found.slices = count()?,
+                "frames" => found.frames = count()?,
+                "order" => found.order = order(value).ok_or_else(|| format!("order '{value}' is not known"))?,
+                "unit" => found.unit = text(),
+                "yunit" => found.y_unit = text(),
+                "zunit" => found.z_unit = text(),
+                "spacing" => {
+                    found.spacing = value.parse::<f64>().ok().map(f64::abs).filter(|v| *v > 0.0 && v.is_finite())
+                }
+                "finterval" => found.interval = positive(),
+                "tunit" => found.time_unit = text(),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    fn length(&self, axis: char) -> u64 {
+        match axis {
+            't' => self.frames,
+            'z' => self.slices,
+            _ => self.channels,
+        }
+    }
+}
+
+/// Axes, slowest first, of an order that names the fastest first.
+fn order(text: &str) -> Option<[char; 3]> {
+    match text.to_lowercase().as_str() {
+        "czt" | "default" | "xyczt" => Some(['t', 'z', 'c']),
+        "ctz" | "xyctz" => Some(['z', 't', 'c']),
+        "zct" | "xyzct" => Some(['t', 'c', 'z']),
+        "ztc" | "xyztc" => Some(['c', 't', 'z']),
+        "tcz" | "xytcz" => Some(['z', 'c', 't']),
+        "tzc" | "xytzc" => Some(['c', 'z', 't']),
+        _ => None,
+    }
+}
+
+/// The series that ImageJ's description makes of the file.
+pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
+    let Some(description) = cx.descriptions.iter().find_map(|d| Description::parse(d)) else { return Ok(None) };
+    let mut description = description.map_err(Fault::Ignore)?;
+    let kind = cx.directory.kind(0);
+    let n_pages = u64::from(cx.directory.n_pages());
+    // Samples of a pixel may be declared as channels.
+    let samples = u64::from(kind.samples);
+    if samples > 1 && samples == description.channels {
+        let rest = description.frames.saturating_mul(description.slices);
+        if kind.planar || description.images == rest {
+            description.channels = 1;
+        }
+    }
+    let [a, b, c] = description.order.map(|name| description.length(name));
+    let declared = a.checked_mul(b).and_then(|n| n.checked_mul(c)).ok_or_else(too_many)?;
+    let mut n = declared;
+    if n == 1 {
+        n = if description.images > 1 && n_pages == 1 { description.images } else { n_pages };
+    }
+    let mut axes: Vec<Axis> = description.order.iter().map(|&name| Axis::new(name, description.length(name))).collect();
+    if n != declared {
+        // Planes that no count explains: slices, as ImageJ itself takes them.
+        let name = cx.options.pages.as_deref().unwrap_or("z");
+        match axes.iter_mut().find(|a| a.name == name) {
+            Some(axis) => axis.length = n,
+            None => axes.insert(0, Axis::new(name, n)),
+        }
+    }
+    let pages = pages(cx, n)?;
+    // Only what is there needs a name; one index of a known step is worth keeping.
+    calibrate(&mut axes, &description);
+    axes.retain(|a| a.length > 1 || a.calibration.is_some());
+    let mut page_axes = kind.axes();
+    calibrate_page(&mut page_axes, &description, kind.resolution);
+    axes.extend(page_axes);
+    let mut series = cx.series("ImageJ", axes, pages)?;
+    label_channels(cx, &mut series, n);
+    Ok(Some(vec![series]))
+}
+
+fn too_many() -> Fault {
+    Fault::Ignore("counts more planes than there can be".to_owned())
+}
+
+/// Where the `n` planes are.
+fn pages(cx: &Context<'_>, n: u64) -> Result<PageList, Fault> {
+    let directory = cx.directory;
+    let n_pages = u64::from(directory.n_pages());
+    if n_pages >= n {
+        return Ok(PageList::Range { first: 0, n: n as u32 });
+    }
+    let kind = directory.kind(0);
+    let plane = kind.plane_bytes().ok_or_else(too_many)?;
+    let needed = n.checked_mul(plane).ok_or_else(too_many)?;
+    let file = directory.file_bytes();
+    if let Some(offset) = directory.contiguous_offset(0).filter(|_| n_pages == 1) {
+        if offset.checked_add(needed).is_some_and(|end| end <= file) {
+            return Ok(PageList::Contiguous { page: 0, offset, n });
+        }
+        // A stale description on a single plane is common; planes that break off are not.
+        if file.saturating_sub(offset) >= plane.saturating_mul(2) {
+            return Err(Fault::Refuse(Error::format(format!(
+                "ImageJ's description counts {n} planes of {plane} bytes from byte {offset} on, which need \
+                 {needed} bytes, but the file has {file}: it is not whole"
+            ))));
+        }
+    }
+    Err(Fault::Ignore(format!("it counts {n} planes, but the file has {n_pages}")))
+}
+
+fn calibrate(axes: &mut [Axis], description: &Description) {
+    for axis in axes {
+        let (step, unit) = match axis.name.as_str() {
+            "z" => {
+                let unit = description.z_unit.as_ref().or(description.unit.as_ref());
+                if unit.is_some_and(|u| is_pixel(u)) {
+                    continue;
+                }
+                (description.spacing, unit.and_then(|u| udunits(u)))
+            }
+            "t" => {
+                let unit = description.time_unit.as_deref().map_or(Some("second"), udunits);
+                (description.interval, unit)
+            }
+            _ => continue,
+        };
+        if let Some(step) = step {
+            let calibration = Calibration { step, unit: unit.map(str::to_owned), from: Provenance::ImageJ };
+            *axis = axis.clone().calibrated(calibration);
+        }
+    }
+}
+
+/// Pixel size: resolution tags, in the unit of the description. Without one, ImageJ's pixel is one pixel.
+fn calibrate_page(axes: &mut [Axis], description: &Description, resolution: [Option<(u32, u32)>; 2]) {
+    let x_unit = description.unit.as_deref().and_then(udunits);
+    let y_unit = description.y_unit.as_deref().map_or(x_unit, udunits);
+    for (name, unit, resolution) in [("x", x_unit, resolution[0]), ("y", y_unit, resolution[1])] {
+        let (Some(unit), Some((n, d))) = (unit, resolution) else { continue };
+        if n == 0 || d == 0 {
+            continue;
+        }
+        let step = f64::from(d) / f64::from(n);
+        if let Some(axis) = axes.iter_mut().find(|a| a.name == name) {
+            let calibration = Calibration { step, unit: Some(unit.to_owned()), from: Provenance::ImageJ };
+            *axis = axis.clone().calibrated(calibration);
+        }
+    }
+}
+
+const METADATA_COUNTS: u16 = 50838;
+const METADATA: u16 = 50839;
+/// Most bytes of ImageJ's own metadata that are looked at.
+const METADATA_BYTES: u64 = 16 << 20;
+
+/// Names the channels by the slice labels, where all planes of a channel have one label.
+fn label_channels(cx: &Context<'_>, series: &mut Series, n: u64) {
+    let Some(position) = series.axes.iter().position(|a| a.name == "c") else { return };
+    let n_leading = series.axes.len() - cx.directory.kind(0).axes().len();
+    if position >= n_leading {
+        return;
+    }
+    let tag = |tag| cx.directory.tag(0, tag, 0, METADATA_BYTES).ok().flatten();
+    let (Some(counts), Some(bytes)) = (tag(METADATA_COUNTS), tag(METADATA)) else { return };
+    let labels = labels(&counts.uints(), &bytes.bytes, bytes.big_endian);
+    if labels.len() as u64 != n {
+        return;
+    }
+    let length = series.axes[position].length as usize;
+    let inner: u64 = series.axes[position + 1..n_leading].iter().map(|a| a.length).product();
+    let mut names: Vec<Option<&str>> = vec![None; length];
+    for (plane, label) in labels.iter().enumerate() {
+        let channel = plane / (inner.max(1) as usize) % length;
+        // The first line is the label; what follows is information of the program that made the plane.
+        let label = label.lines().next().unwrap_or_default().trim();
+        match names[channel] {
+            None => names[channel] = Some(label),
+            Some(known) if known == label => {}
+            Some(_) => return,
+        }
+    }
+    if names.iter().all(|name| name.is_some_and(|n| !n.is_empty())) {
+        series.axes[position].labels = Some(names.into_iter().flatten().map(str::to_owned).collect());
+    }
+}
+
+/// Slice labels of ImageJ's private metadata.
+///
+/// The block opens with a magic number and pairs of type and count; the values follow in that order, their
+/// sizes are in the tag of counts, the first of which is the size of the opening.
+pub fn labels(counts: &[u64], bytes: &[u8], big_endian: bool) -> Vec<String> {
+    const LABELS: u32 = u32::from_be_bytes(*b"labl");
+    let word = |b: &[u8]| -> Option<u32> {
+        let array: [u8; 4] = b.get(..4)?.try_into().ok()?;
+        Some(if big_endian { u32::from_be_bytes(array) } else { u32::from_le_bytes(array) })
+    };
+    let read = || -> Option<Vec<String>> {
+        let (&head, sizes) = counts.split_first()?;
+        let (head, mut rest) = bytes.split_at_checked(usize::try_from(head).ok()?)?;
+        if word(head)? != u32::from_be_bytes(*b"IJIJ") {
+            return None;
+        }
+        let mut sizes = sizes.iter();
+        for pair in head.get(4..)?.chunks_exact(8) {
+            let (kind, count) = (word(pair)?, word(&pair[4..])?);
+            let mut found = Vec::new();
+            for _ in 0..count {
+                let size = usize::try_from(*sizes.next()?).ok()?;
+                let (value, after) = rest.split_at_checked(size)?;
+                rest = after;
+                if kind == LABELS {
+                    let units = value.chunks_exact(2).map(|u| {
+                        let array = [u[0], u[1]];
+                        if big_endian { u16::from_be_bytes(array) } else { u16::from_le_bytes(array) }
+                    });
+                    found.push(char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect());
+                }
+            }
+            if kind == LABELS {
+                return Some(found);
+            }
+        }
+        None
+    };
+    read().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Description {
+        Description::parse(text).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_hyperstack_says_its_counts_and_steps() {
+        let text = "ImageJ=1.53f\nimages=12\nchannels=2\nslices=3\nframes=2\nhyperstack=true\nunit=\\u00B5m\n\
+                    spacing=0.4\nfinterval=1.5\nloop=false\n";
+        let found = parse(text);
+        assert_eq!((found.images, found.channels, found.slices, found.frames), (12, 2, 3, 2));
+        assert_eq!(found.order, ['t', 'z', 'c']);
+        assert_eq!((found.spacing, found.interval), (Some(0.4), Some(1.5)));
+        let mut axes = vec![Axis::new("t", 2), Axis::new("z", 3), Axis::new("c", 2)];
+        calibrate(&mut axes, &found);
+        let z = axes[1].calibration.as_ref().unwrap();
+        assert_eq!((z.step, z.unit.as_deref()), (0.4, Some("micrometer")));
+        assert_eq!(axes[0].calibration.as_ref().unwrap().unit.as_deref(), Some("second"));
+    }
+
+    #[test]
+    fn a_pixel_is_no_unit() {
+        for text in ["ImageJ=1.5\n", "ImageJ=1.5\nunit=pixel\nspacing=2\n", "ImageJ=1.5\nunit=\n"] {
+            let found = parse(text);
+            let mut axes = vec![Axis::new("z", 3), Axis::new("y", 4), Axis::new("x", 5)];
+            calibrate(&mut axes, &found);
+            calibrate_page(&mut axes, &found, [Some((1, 1)), Some((1, 1))]);
+            assert!(axes.iter().all(|a| a.calibration.is_none()), "{text}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_said_and_other_text_is_not_ours() {
+        assert!(Description::parse("OME").is_none());
+        assert!(Description::parse("ImageJ=1\nslices=0\n").unwrap().is_err());
+        assert!(Description::parse("ImageJ=1\nimages=-4\n").unwrap().is_err());
+    }
+
+    #[test]
+    fn labels_come_out_of_their_block() {
+        let mut bytes = b"IJIJlabl".to_vec();
+        bytes.extend(2u32.to_be_bytes());
+        for text in ["DAPI", "GFP"] {
+            bytes.extend(text.encode_utf16().flat_map(u16::to_be_bytes));
+        }
+        assert_eq!(labels(&[12, 8, 6], &bytes, true), ["DAPI", "GFP"]);
+        assert!(labels(&[12, 8, 7], &bytes, true).is_empty());
+        assert!(labels(&[], &[], true).is_empty());
+    }
+}

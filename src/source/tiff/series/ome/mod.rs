@@ -1,0 +1,363 @@
+//! OME-TIFF: XML on the first page, or in a companion file that it names, tells for every plane of an image
+//! which page of which file it is.
+//!
+//! A file whose image is spread over several files gives its own planes as its array, and the whole as a
+//! [`Set`]. SubIFDs, which hold the levels of pyramids, are not followed.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Component, Path};
+
+use super::units::{is_pixel, udunits};
+use super::{Context, DESCRIPTION_BYTES, Fault, PageList, Series};
+use crate::axis::{self, Axis, Calibration, Provenance};
+use crate::source::Set;
+
+pub mod xml;
+
+use xml::{Image, Ome};
+
+/// Planes that one image may have for every page and every TiffData there is: bounds what a short text can
+/// make us hold.
+const PLANES_PER_ENTRY: u64 = 1 << 16;
+
+/// Where a plane is: index of the file in a list of names, and page.
+type Place = Option<(u32, u64)>;
+
+/// The images that the file's OME-XML describes.
+pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
+    let Some(text) = cx.descriptions.iter().find(|d| is_ome(d)) else { return Ok(None) };
+    let mut ome = Ome::parse(text).map_err(Fault::Ignore)?;
+    let mut uuid = ome.uuid.clone();
+    if let Some(name) = ome.metadata_file.clone() {
+        let text = companion(cx, &name)?;
+        // The file's own identity is in its own text.
+        ome = Ome::parse(&text).map_err(|e| Fault::Ignore(format!("{name}: {e}")))?;
+        uuid = uuid.or_else(|| ome.uuid.clone());
+    }
+    let mut all = Vec::new();
+    let mut why = None;
+    for (index, image) in ome.images.iter().enumerate().take(super::MOST_SERIES) {
+        match series(cx, &ome, image, index, uuid.as_deref()) {
+            Ok(Some(series)) => all.push(series),
+            Ok(None) => {}
+            Err(Fault::Ignore(text)) => why = why.or(Some(text)),
+            Err(refuse) => return Err(refuse),
+        }
+    }
+    match why {
+        Some(text) if all.is_empty() => Err(Fault::Ignore(text)),
+        Some(text) => {
+            all[0].notes.push(format!("an image of the OME-XML is left out: {text}"));
+            Ok(Some(all))
+        }
+        None => Ok(Some(all)),
+    }
+}
+
+/// Whether a description is OME-XML, whole or broken off.
+fn is_ome(text: &str) -> bool {
+    let text = text.trim();
+    let head: String = text.chars().take(4096).collect();
+    text.starts_with(['<', '\u{feff}']) && (text.ends_with("OME>") || head.contains("openmicroscopy.org/Schemas/OME"))
+}
+
+/// Text of the companion file `name`, beside the TIFF file or below.
+fn companion(cx: &Context<'_>, name: &str) -> Result<String, Fault> {
+    let relative = Path::new(name);
+    if name.is_empty() || !relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
+        return Err(Fault::Ignore(format!("its metadata file '{name}' is not beside it")));
+    }
+    let path = cx.directory.path().parent().unwrap_or(Path::new("")).join(relative);
+    let most = cx.options.limit_bytes.unwrap_or(DESCRIPTION_BYTES).min(DESCRIPTION_BYTES);
+    let missing = |e: std::io::Error| Fault::Ignore(format!("its metadata file '{name}' cannot be read: {e}"));
+    let meta = std::fs::metadata(&path).map_err(missing)?;
+    if !meta.is_file() || meta.len() > most {
+        return Err(Fault::Ignore(format!("its metadata file '{name}' has {} bytes", meta.len())));
+    }
+    let bytes = std::fs::read(&path).map_err(missing)?;
+    Ok(String::from_utf8(bytes).unwrap_or_else(|e| e.as_bytes().iter().map(|&b| char::from(b)).collect()))
+}
+
+/// Axes of the planes of `image` and what one page holds, if the page is like `kind`.
+fn plane_axes(image: &Image, samples: u64) -> Result<Vec<(char, u64)>, Fault> {
+    let declared = image.channels.first().and_then(|c| c.samples).unwrap_or(1);
+    if image.channels.iter().any(|c| c.samples.unwrap_or(1) != declared) {
+        return Err(Fault::Ignore("its channels have different numbers of samples".to_owned()));
+    }
+    // Some writers count samples as channels and say so nowhere.
+    let count = image.sizes[&'c'];
+    let per_plane = if declared == 1 && samples > 1 && count.is_multiple_of(samples) { samples } else { declared };
+    if per_plane == 0 || !count.is_multiple_of(per_plane) {
+        return Err(Fault::Ignore(format!("{count} channels in planes of {per_plane} samples")));
+    }
+    if per_plane != samples {
+        return Err(Fault::Ignore(format!("planes of {per_plane} samples, but pages have {samples}")));
+    }
+    let length = |&axis: &char| (axis, if axis == 'c' { count / per_plane } else { image.sizes[&axis] });
+    Ok(image.order.iter().map(length).collect())
+}
+
+/// The series of `image`; none if no plane of it is in this file.
+fn series(
+    cx: &Context<'_>,
+    ome: &Ome,
+    image: &Image,
+    index: usize,
+    uuid: Option<&str>,
+) -> Result<Option<Series>, Fault> {
+    let own_name = cx.directory.path().file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let (names, own) = files(ome, image, uuid, &own_name);
+    let n_pages = u64::from(cx.directory.n_pages());
+    // Any page of the image says how many samples it has.
+    let is_own = |file: &Option<String>| own.is_some() && file_index(&names, file, own) == own;
+    let first = image.tiff_data.iter().find(|d| is_own(&key(d))).map_or(Some(0), |d| d.ifd.or(Some(0)));
+    let Some(first) = first.filter(|&p| p < n_pages) else { return Ok(None) };
+    let kind = cx.directory.kind(first as u32);
+    if (image.sizes[&'x'], image.sizes[&'y']) != (kind.width, kind.height) || kind.depth != 1 {
+        return Err(Fault::Ignore(format!(
+            "planes of {}x{} pixels, but page {first} has {}x{}",
+            image.sizes[&'y'], image.sizes[&'x'], kind.height, kind.width
+        )));
+    }
+    let lengths = plane_axes(image, u64::from(kind.samples))?;
+    let n = lengths.iter().try_fold(1u64, |n, l| n.checked_mul(l.1));
+    let entries = n_pages + image.tiff_data.len() as u64;
+    let held = cx.options.limit_bytes.unwrap_or(4 << 30) / 32;
+    let Some(n) = n.filter(|&n| n <= entries.saturating_mul(PLANES_PER_ENTRY) && n <= held) else {
+        return Err(Fault::Ignore("it counts more planes than its text can place".to_owned()));
+    };
+    let mut notes = Vec::new();
+    let planes = place(image, &lengths, n, &names, own, n_pages, &mut notes);
+    if planes.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let mut described = describe(ome, image, &lengths, kind);
+    let n_leading = described.len() - kind.axes().len();
+    let elsewhere = planes.iter().flatten().any(|(file, _)| Some(*file) != own);
+    if !elsewhere {
+        let pages: Vec<Option<u32>> = planes.iter().map(|p| p.map(|(_, page)| page as u32)).collect();
+        let absent = pages.iter().filter(|p| p.is_none()).count();
+        if absent > 0 {
+            notes.push(format!("{absent} of {n} planes that the OME-XML describes are not in the file"));
+        }
+        drop_single(&mut described, n_leading);
+        let mut series = cx.series("OME", described, list(pages))?;
+        series.notes.extend(notes);
+        return Ok(Some(series));
+    }
+    let set = set(index, &names, &lengths, &planes, &described);
+    let Some(own) = own else { return Ok(None) };
+    let Some(mut series) = own_part(cx, described, n_leading, &planes, own)? else { return Ok(None) };
+    series.notes.extend(notes);
+    series.notes.push(format!("one of {} files of an OME-TIFF data set", names.len()));
+    series.set = Some(set);
+    Ok(Some(series))
+}
+
+/// What names the file that a TiffData speaks of: its name, else its identity.
+fn key(data: &xml::TiffData) -> Option<String> {
+    data.file.clone().or_else(|| data.uuid.clone())
+}
+
+/// Names of the files of `image`, and which of them is this one.
+fn files(ome: &Ome, image: &Image, uuid: Option<&str>, own_name: &str) -> (Vec<String>, Option<u32>) {
+    let mut names: Vec<String> = Vec::new();
+    let mut index: HashMap<String, u32> = HashMap::new();
+    let mut own = None;
+    for data in &image.tiff_data {
+        let Some(name) = key(data) else { continue };
+        let i = *index.entry(name.clone()).or_insert_with(|| {
+            names.push(name);
+            names.len() as u32 - 1
+        });
+        let same = data.uuid.is_some() && data.uuid.as_deref() == uuid;
+        if same || names[i as usize].to_lowercase() == own_name {
+            own = own.or(Some(i));
+        }
+    }
+    if names.is_empty() {
+        return (vec![own_name.to_owned()], Some(0));
+    }
+    // A renamed file that never spoke of any other.
+    let alone = ome.images.iter().flat_map(|i| &i.tiff_data).all(|d| key(d).is_none_or(|k| k == names[0]));
+    if own.is_none() && alone {
+        own = Some(0);
+    }
+    (names, own)
+}
+
+fn file_index(names: &[String], name: &Option<String>, own: Option<u32>) -> Option<u32> {
+    match name {
+        Some(name) => names.iter().position(|n| n == name).map(|i| i as u32),
+        None => own,
+    }
+}
+
+/// Which page every plane is, in row-major order of `lengths`.
+fn place(
+    image: &Image,
+    lengths: &[(char, u64)],
+    n: u64,
+    names: &[String],
+    own: Option<u32>,
+    n_pages: u64,
+    notes: &mut Vec<String>,
+) -> Vec<Place> {
+    let mut planes: Vec<Place> = vec![None; n as usize];
+    let index: HashMap<&str, u32> = names.iter().enumerate().map(|(i, n)| (n.as_str(), i as u32)).collect();
+    let whole_file = [xml::TiffData::default()];
+    let data = if image.tiff_data.is_empty() { &whole_file[..] } else { &image.tiff_data[..] };
+    let mut outside = 0;
+    for data in data {
+        let file = match key(data) {
+            Some(name) => index.get(name.as_str()).copied(),
+            None => own,
+        };
+        let Some(file) = file else { continue };
+        let first = lengths.iter().try_fold(0u64, |at, &(axis, length)| {
+            let position = data.first.get(&axis).copied().unwrap_or(0);
+            (position < length).then_some(at * length + position)
+        });
+        let Some(first) = first else {
+            outside += 1;
+            continue;
+        };
+        let ifd = data.ifd.unwrap_or(0);
+        // Without a count, an IFD is one plane, and neither is all pages of the file; other files are taken
+        // to be like this one.
+        let count = data.count.unwrap_or(if data.ifd.is_some() { 1 } else { n_pages });
+        for i in 0..count.min(n - first) {
+            let Some(page) = ifd.checked_add(i).filter(|&p| u32::try_from(p).is_ok()) else { break };
+            if Some(file) == own && page >= n_pages {
+                break;
+            }
+            planes[(first + i) as usize] = Some((file, page));
+        }
+    }
+    if outside > 0 {
+        notes.push(format!("{outside} TiffData elements of the OME-XML lie outside the image"));
+    }
+    planes
+}
+
+/// All axes of the image, slowest first, with what is known of them.
+fn describe(ome: &Ome, image: &Image, lengths: &[(char, u64)], kind: &super::PageKind) -> Vec<Axis> {
+    let mut axes = Vec::new();
+    for &(letter, length) in lengths {
+        let axis = Axis::new(letter, length);
+        let modulo = image.annotations.iter().filter_map(|id| ome.modulo.get(id)).flatten();
+        let folded = modulo.into_iter().find(|m| m.along == letter && m.length > 1 && length.is_multiple_of(m.length));
+        match folded {
+            Some(m) if m.length == length => axes.push(Axis::new(m.name.to_lowercase(), length)),
+            Some(m) => {
+                axes.push(Axis::new(letter, length / m.length));
+                axes.push(Axis::new(m.name.to_lowercase(), m.length));
+            }
+            None => axes.push(axis),
+        }
+    }
+    axes.extend(kind.axes());
+    for axis in &mut axes {
+        let letter = axis.name.chars().next().filter(|_| axis.name.len() == 1).unwrap_or(' ');
+        if let Some((step, unit)) = image.steps.get(&letter)
+            && !is_pixel(unit)
+        {
+            let calibration =
+                Calibration { step: *step, unit: udunits(unit).map(str::to_owned), from: Provenance::Ome };
+            *axis = axis.clone().calibrated(calibration);
+        }
+        if letter == 'c' && image.channels.len() as u64 == axis.length {
+            let names: Option<Vec<String>> = image.channels.iter().map(|c| c.name.clone()).collect();
+            axis.labels = names;
+        }
+    }
+    axes
+}
+
+/// Leaves out axes of one index of which nothing is known.
+fn drop_single(axes: &mut Vec<Axis>, n_leading: usize) {
+    let mut index = 0;
+    axes.retain(|a| {
+        index += 1;
+        index > n_leading || a.length > 1 || a.calibration.is_some() || a.labels.is_some()
+    });
+    // Samples are the channels where there is one plane for all of them.
+    if axis::position(axes, "s").is_some() {
+        axes.retain(|a| a.name != "c" || a.length > 1);
+    }
+}
+
+fn list(pages: Vec<Option<u32>>) -> PageList {
+    if pages.iter().all(Option::is_some) {
+        return PageList::new(pages.into_iter().flatten().collect());
+    }
+    PageList::List(pages)
+}
+
+/// The whole data set.
+fn set(index: usize, names: &[String], lengths: &[(char, u64)], planes: &[Place], described: &[Axis]) -> Set {
+    let planes: Vec<Option<(u32, u32)>> =
+        planes.iter().map(|p| p.and_then(|(file, page)| u32::try_from(page).ok().map(|page| (file, page)))).collect();
+    let mut hasher = DefaultHasher::new();
+    (index, names, lengths, &planes).hash(&mut hasher);
+    let n_page_axes = described.iter().rev().take_while(|a| matches!(a.name.as_str(), "y" | "x" | "s")).count();
+    let leading = &described[..described.len() - n_page_axes];
+    let mut described = described.to_vec();
+    super::name_samples(&mut described);
+    Set {
+        id: format!("ome:{:016x}", hasher.finish()),
+        axes: leading.iter().map(|a| (a.name.clone(), a.length)).collect(),
+        planes,
+        files: names.to_vec(),
+        described,
+    }
+}
+
+/// The planes that are in this file, as the smallest box that holds them.
+fn own_part(
+    cx: &Context<'_>,
+    mut axes: Vec<Axis>,
+    n_leading: usize,
+    planes: &[Place],
+    own: u32,
+) -> Result<Option<Series>, Fault> {
+    let counts: Vec<u64> = axes[..n_leading].iter().map(|a| a.length).collect();
+    let position = |mut plane: u64| {
+        let mut at = vec![0; counts.len()];
+        for (i, &count) in counts.iter().enumerate().rev() {
+            at[i] = plane % count;
+            plane /= count;
+        }
+        at
+    };
+    let mine = |plane: &Place| plane.filter(|(file, _)| *file == own).map(|(_, page)| page as u32);
+    let (mut low, mut high) = (counts.clone(), vec![0; counts.len()]);
+    for (i, _) in planes.iter().enumerate().filter(|(_, p)| mine(p).is_some()) {
+        for (axis, at) in position(i as u64).into_iter().enumerate() {
+            low[axis] = low[axis].min(at);
+            high[axis] = high[axis].max(at + 1);
+        }
+    }
+    if low.iter().zip(&high).any(|(l, h)| l >= h) {
+        return Ok(None);
+    }
+    let mut pages = Vec::new();
+    for (i, plane) in planes.iter().enumerate() {
+        let at = position(i as u64);
+        if at.iter().zip(low.iter().zip(&high)).all(|(p, (l, h))| p >= l && p < h) {
+            pages.push(mine(plane));
+        }
+    }
+    for (axis, (l, h)) in axes.iter_mut().zip(low.iter().zip(&high)) {
+        axis.labels = axis.labels.take().and_then(|labels| labels.get(*l as usize..*h as usize).map(<[_]>::to_vec));
+        axis.length = h - l;
+    }
+    let absent = pages.iter().filter(|p| p.is_none()).count();
+    drop_single(&mut axes, n_leading);
+    let mut series = cx.series("OME", axes, list(pages))?;
+    if absent > 0 {
+        series.notes.push(format!("{absent} planes between those of this file are in others"));
+    }
+    Ok(Some(series))
+}

@@ -1,0 +1,168 @@
+//! tifffile: a description in JSON that gives the shape of the array, `{"shape": [2, 3, 64, 64]}`, and
+//! perhaps the names of its axes.
+
+use serde_json::Value;
+
+use super::{Context, Fault, PageList, Series};
+use crate::axis::Axis;
+
+/// Shape, and one letter per axis if they are named.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    /// Lengths, slowest first.
+    pub shape: Vec<u64>,
+    /// Letters of the axes, as many as lengths; none if they are not given.
+    pub axes: Vec<char>,
+}
+
+/// More axes than any array has.
+const MOST_AXES: usize = 32;
+
+impl Description {
+    /// Parses `text` if it is tifffile's.
+    ///
+    /// # Errors
+    /// What does not make sense, in words.
+    pub fn parse(text: &str) -> Option<Result<Self, String>> {
+        if let Some(list) = text.strip_prefix("shape=") {
+            let list = list.trim().trim_start_matches(['(', '[']).trim_end_matches([')', ']']);
+            let shape: Option<Vec<u64>> =
+                list.split(',').filter(|n| !n.trim().is_empty()).map(|n| n.trim().parse().ok()).collect();
+            return Some(Self::checked(shape, Vec::new()));
+        }
+        if !text.starts_with('{') || !text.contains("\"shape\":") {
+            return None;
+        }
+        let json: Value = match serde_json::from_str(text) {
+            Ok(json) => json,
+            Err(e) => return Some(Err(format!("broken JSON: {e}"))),
+        };
+        let shape = json["shape"].as_array()?.iter().map(Value::as_u64).collect();
+        let axes = json["axes"].as_str().unwrap_or_default().chars().collect();
+        Some(Self::checked(shape, axes))
+    }
+
+    fn checked(shape: Option<Vec<u64>>, axes: Vec<char>) -> Result<Self, String> {
+        let shape = shape.filter(|s| !s.is_empty() && s.len() <= MOST_AXES && s.iter().all(|&n| n > 0));
+        let Some(shape) = shape else { return Err("its shape is no list of lengths".to_owned()) };
+        if shape.iter().try_fold(1u64, |n, &s| n.checked_mul(s)).is_none() {
+            return Err("its shape has more elements than there can be".to_owned());
+        }
+        let axes = if axes.len() == shape.len() { axes } else { Vec::new() };
+        Ok(Self { shape, axes })
+    }
+
+    /// Lengths and letters of the axes before those of a page of shape `page`.
+    ///
+    /// # Errors
+    /// If the shape does not end in the page's.
+    pub fn leading(&self, page: &[u64]) -> Result<Vec<(u64, Option<char>)>, String> {
+        let mut left = self.shape.len();
+        for &length in page.iter().rev() {
+            // Axes of length one may stand anywhere in the description.
+            while left > 0 && self.shape[left - 1] == 1 && length != 1 {
+                left -= 1;
+            }
+            match left.checked_sub(1) {
+                Some(i) if self.shape[i] == length => left = i,
+                None if length == 1 => {}
+                _ => return Err(format!("its shape {:?} does not end in that of a page, {page:?}", self.shape)),
+            }
+        }
+        Ok((0..left).map(|i| (self.shape[i], self.axes.get(i).copied())).collect())
+    }
+}
+
+/// One series per description: it begins where the last one ended.
+pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
+    if !cx.descriptions.iter().any(|d| Description::parse(d).is_some()) {
+        return Ok(None);
+    }
+    let directory = cx.directory;
+    let mut all = Vec::new();
+    let mut first = 0;
+    while first < directory.n_pages() {
+        // Files of thousands of series would have their headers read twice.
+        if all.len() >= super::MOST_SERIES {
+            break;
+        }
+        let found = cx.descriptions_of(first)?;
+        let Some(description) = found.iter().find_map(|d| Description::parse(d)) else {
+            if first == 0 {
+                return Ok(None);
+            }
+            break;
+        };
+        let description = description.map_err(Fault::Ignore)?;
+        let kind = directory.kind(first);
+        let page_axes = kind.axes();
+        let leading = description.leading(&crate::axis::shape(&page_axes)).map_err(Fault::Ignore)?;
+        let n: u64 = leading.iter().map(|l| l.0).product();
+        let left = u64::from(directory.n_pages() - first);
+        let (pages, step) = if n <= left {
+            (PageList::Range { first, n: n as u32 }, n)
+        } else {
+            // Truncated directories: the planes lie behind the first one.
+            let plane = kind.plane_bytes().unwrap_or(u64::MAX);
+            let fits = |offset: &u64| {
+                n.checked_mul(plane)
+                    .and_then(|bytes| offset.checked_add(bytes))
+                    .is_some_and(|end| end <= directory.file_bytes())
+            };
+            match directory.contiguous_offset(first).filter(fits) {
+                Some(offset) => (PageList::Contiguous { page: first, offset, n }, 1),
+                None => return Err(Fault::Ignore(format!("it counts {n} planes, but {left} pages follow"))),
+            }
+        };
+        let mut axes = name(cx, &leading);
+        axes.extend(page_axes);
+        all.push(cx.series("tifffile", axes, pages)?);
+        first = first.saturating_add(step as u32);
+    }
+    Ok(Some(all))
+}
+
+/// Axes of pages, slowest first. Those that nobody named are counted from `axis0`, but a single one is what
+/// pages are by default.
+fn name(cx: &Context<'_>, leading: &[(u64, Option<char>)]) -> Vec<Axis> {
+    let n_long = leading.iter().filter(|l| l.0 > 1).count();
+    let mut axes: Vec<Axis> = Vec::new();
+    for (i, &(length, letter)) in leading.iter().enumerate().filter(|(_, l)| l.0 > 1) {
+        let name = match letter.map(|c| c.to_ascii_lowercase()) {
+            Some(known @ ('t' | 'c' | 'z')) => known.to_string(),
+            // Unknown, sequence: tifffile's letters for axes without a meaning.
+            Some('q' | 'i') | None if n_long == 1 => cx.options.pages.clone().unwrap_or_else(|| "z".to_owned()),
+            Some('q' | 'i' | 'y' | 'x' | 's') | None => format!("axis{i}"),
+            Some(other) => other.to_string(),
+        };
+        let name = if axes.iter().any(|a| a.name == name) { format!("axis{i}") } else { name };
+        axes.push(Axis::new(name, length));
+    }
+    axes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leading(text: &str, page: &[u64]) -> Vec<(u64, Option<char>)> {
+        Description::parse(text).unwrap().unwrap().leading(page).unwrap()
+    }
+
+    #[test]
+    fn the_shape_ends_in_the_page() {
+        assert_eq!(leading("{\"shape\": [2, 3, 64, 32]}", &[64, 32]), [(2, None), (3, None)]);
+        assert_eq!(leading("{\"shape\": [5, 64, 32, 1], \"axes\": \"TYXS\"}", &[64, 32]), [(5, Some('T'))]);
+        assert_eq!(leading("shape=(2,3,10,10)", &[3, 10, 10]), [(2, None)]);
+        assert_eq!(leading("{\"shape\": [7]}", &[1, 7]), []);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said() {
+        let parsed = Description::parse("{\"shape\": [2, 64, 33]}").unwrap().unwrap();
+        assert!(parsed.leading(&[64, 32]).is_err());
+        assert!(Description::parse("{\"shape\": [0]}").unwrap().is_err());
+        assert!(Description::parse("{\"shape\": [4294967296, 4294967296, 4]}").unwrap().is_err());
+        assert!(Description::parse("{}").is_none());
+    }
+}
