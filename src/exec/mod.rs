@@ -32,13 +32,16 @@ impl Terms<'_> {
         self.threads.clamp(1, usize::try_from(fitting).unwrap_or(usize::MAX).max(1))
     }
 
-    /// Receipts that may wait to be merged, over all workers.
+    /// Receipts that may wait to be merged, over all workers: one each, and some that wait for a slow
+    /// neighbour.
     pub fn receipts(&self) -> usize {
         let workers = self.workers();
+        if workers == 1 {
+            return 1;
+        }
         let left = self.limit_bytes.saturating_sub(self.cost.work_bytes.saturating_mul(workers as u64));
         let fitting = usize::try_from(left / self.cost.kept_bytes.max(1)).unwrap_or(usize::MAX);
-        // More than a few per worker cannot help: they wait only for a slow neighbour.
-        fitting.clamp(workers, workers.saturating_mul(3))
+        fitting.clamp(workers, workers + workers / 2 + 1)
     }
 
     /// The most that the tasks can use together, in bytes.
