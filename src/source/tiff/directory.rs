@@ -51,6 +51,8 @@ pub struct Tag {
     pub bytes: Vec<u8>,
     /// Whether the file is big-endian.
     pub big_endian: bool,
+    /// Where the values begin in the file.
+    pub at: u64,
 }
 
 impl Tag {
@@ -373,6 +375,11 @@ impl Directory {
         }
     }
 
+    /// Where the directory of `page` begins.
+    pub fn page_offset(&self, page: u32) -> u64 {
+        self.pages[page as usize].at
+    }
+
     /// Size of the file in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.input.size
@@ -422,6 +429,7 @@ impl Directory {
             count: field.count,
             bytes: bytes.to_vec(),
             big_endian: self.big_endian,
+            at: field.at,
         }))
     }
 }

@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 use crate::source::{OpenOptions, Set};
 
 pub mod imagej;
+mod lsm;
+mod metamorph;
+mod micromanager;
 pub mod ome;
 pub mod shaped;
 mod units;
@@ -21,8 +24,14 @@ mod units;
 type Dialect = fn(&Context<'_>) -> Result<Option<Vec<Series>>, Fault>;
 
 /// Every dialect, in the order in which they are asked.
-const DIALECTS: &[(&str, Dialect)] =
-    &[("tifffile's shape", shaped::read), ("the OME-XML", ome::read), ("ImageJ's description", imagej::read)];
+const DIALECTS: &[(&str, Dialect)] = &[
+    ("tifffile's shape", shaped::read),
+    ("the LSM header", lsm::read),
+    ("Micro-Manager's index", micromanager::read),
+    ("the OME-XML", ome::read),
+    ("ImageJ's description", imagej::read),
+    ("MetaMorph's stack header", metamorph::read),
+];
 
 /// Bytes of a description that are read at most.
 const DESCRIPTION_BYTES: u64 = 256 << 20;
@@ -74,6 +83,17 @@ impl<'a> Context<'a> {
             }
         }
         Ok(texts)
+    }
+
+    /// `len` bytes at `at` of the file, if it has them and they are fewer than may be held.
+    fn bytes(&self, at: u64, len: u64) -> Result<Vec<u8>, Fault> {
+        let most = self.options.limit_bytes.unwrap_or(DESCRIPTION_BYTES).min(DESCRIPTION_BYTES);
+        let inside = at.checked_add(len).is_some_and(|end| end <= self.directory.file_bytes());
+        let n = usize::try_from(len).ok().filter(|_| inside && len <= most);
+        let n = n.ok_or_else(|| Fault::Ignore(format!("{len} bytes at {at} lie outside the file")))?;
+        let mut bytes = vec![0; n];
+        self.directory.bytes_at(&mut bytes, at)?;
+        Ok(bytes)
     }
 
     /// A series of `axes`, whose last ones are those of a page, after checking that its pages are alike.

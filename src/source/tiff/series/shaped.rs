@@ -52,6 +52,13 @@ impl Description {
         Ok(Self { shape, axes })
     }
 
+    /// Letter of the axis of samples of a page that follows `n_leading` axes, `planar` if it is the first of
+    /// the page's.
+    fn letter_of_samples(&self, n_leading: usize, planar: bool, samples: u64) -> Option<char> {
+        let index = if planar { n_leading } else { self.shape.len().checked_sub(1)? };
+        (self.shape.get(index) == Some(&samples)).then(|| self.axes.get(index).copied()).flatten()
+    }
+
     /// Lengths and letters of the axes before those of a page of shape `page`.
     ///
     /// # Errors
@@ -95,7 +102,7 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
         };
         let description = description.map_err(Fault::Ignore)?;
         let kind = directory.kind(first);
-        let page_axes = kind.axes();
+        let mut page_axes = kind.axes();
         let leading = description.leading(&crate::axis::shape(&page_axes)).map_err(Fault::Ignore)?;
         let n: u64 = leading.iter().map(|l| l.0).product();
         let left = u64::from(directory.n_pages() - first);
@@ -114,6 +121,14 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
                 None => return Err(Fault::Ignore(format!("it counts {n} planes, but {left} pages follow"))),
             }
         };
+        // What looks like colours may be slices: three planes become one page of three samples.
+        let samples = u64::from(kind.samples);
+        let letter = description.letter_of_samples(leading.len(), kind.planar, samples);
+        if let Some(known @ ('T' | 'C' | 'Z')) = letter
+            && let Some(axis) = page_axes.iter_mut().find(|a| a.name == "s")
+        {
+            *axis = Axis::new(known.to_ascii_lowercase(), samples);
+        }
         let mut axes = name(cx, &leading);
         axes.extend(page_axes);
         all.push(cx.series("tifffile", axes, pages)?);
