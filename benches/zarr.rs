@@ -1,0 +1,133 @@
+//! Rates of the chunk codecs and of Zarr arrays made with them, in MB of raw data per CPU second, best of
+//! five.
+//!
+//! `cargo bench --bench zarr [FILE]`, the file holding raw chunks of (16, 256, 256) `uint16`; without one,
+//! noise over a smooth picture. Arrays are written to and read from a folder in the temporary directory.
+
+use std::time::Duration;
+
+use stackctl::axis::Axis;
+use stackctl::block::{Block, Buffer};
+use stackctl::codec::decode::Decoder;
+use stackctl::codec::{Codec, Contexts};
+use stackctl::dtype::DType;
+use stackctl::grid::{Grid, Region};
+use stackctl::sink::store::Durability;
+use stackctl::sink::zarr::{Format, ZarrOptions, ZarrSink};
+use stackctl::sink::{Sink, Spec};
+use stackctl::source::{self, OpenOptions, Scratch};
+
+const CHUNK_BYTES: usize = 2 << 20;
+const CHUNK: [u64; 3] = [16, 256, 256];
+
+/// CPU time of this process.
+fn cpu_time() -> Duration {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(t.tv_sec.try_into().unwrap_or(0), t.tv_nsec.try_into().unwrap_or(0))
+}
+
+/// Shortest of five runs.
+fn best(mut run: impl FnMut()) -> Duration {
+    let timed = |_| {
+        let start = cpu_time();
+        run();
+        cpu_time() - start
+    };
+    (0..5).map(timed).min().unwrap_or_default()
+}
+
+/// Sixteen chunks like a camera's: offset, noise, a few bright spots.
+fn picture() -> Vec<u8> {
+    let mut state = 1u64;
+    (0..16 * CHUNK_BYTES / 2)
+        .flat_map(|i| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let noise = (state >> 33).count_ones() as u16;
+            let spot = if (i / 256 % 64 < 8) && (i % 64 < 8) { 700 } else { 0 };
+            (100 + noise + spot).to_le_bytes()
+        })
+        .collect()
+}
+
+/// An array of the chunks of `data` one behind the other along z, in boxes of `boxes` chunks.
+fn write(data: &[u8], codec: &Codec, shards: Option<Vec<u64>>, path: &std::path::Path) {
+    let n = (data.len() / CHUNK_BYTES) as u64;
+    let shape = [n * CHUNK[0], CHUNK[1], CHUNK[2]];
+    let axes = ["z", "y", "x"].iter().zip(shape).map(|(name, length)| Axis::new(*name, length)).collect();
+    let spec = Spec { axes, dtype: DType::Uint16, fill: vec![0, 0], provenance: serde_json::Value::Null };
+    let options = ZarrOptions {
+        format: Format::V3,
+        chunks: CHUNK.to_vec(),
+        shards,
+        codec: codec.clone(),
+        overwrite: true,
+        durability: Durability::None,
+    };
+    let sink = ZarrSink::create(path, &spec, &options).expect("a sink");
+    let mut scratch = Scratch::default();
+    let mut buffer = Buffer::default();
+    let grid = Grid::new(&shape, &CHUNK);
+    for (chunk, at) in data.chunks_exact(CHUNK_BYTES).zip(stackctl::grid::positions(grid.counts())) {
+        let mut block = Block::reusing(buffer, grid.region(&at), DType::Uint16).expect("a block");
+        block.bytes_mut().copy_from_slice(chunk);
+        let receipt = sink.write(&block, &mut scratch).expect("written");
+        sink.commit(receipt).expect("committed");
+        buffer = block.into_buffer();
+    }
+    sink.finish().expect("finished");
+}
+
+/// Reads the array in boxes of `shape`.
+fn read(path: &std::path::Path, shape: &[u64]) {
+    let source = source::open(path, &OpenOptions::default()).expect("a source");
+    let grid = Grid::new(&source.info().shape(), shape);
+    let mut scratch = Scratch::default();
+    let mut buffer = Buffer::default();
+    for at in stackctl::grid::positions(grid.counts()) {
+        let region: Region = grid.region(&at);
+        let mut block = Block::reusing(buffer, region.clone(), DType::Uint16).expect("a block");
+        source.read(&region, &mut block.target(), &[0, 0], &mut scratch).expect("read");
+        buffer = block.into_buffer();
+    }
+}
+
+fn main() {
+    let file = std::env::args().skip(1).find(|a| !a.starts_with('-'));
+    let data = file.map_or_else(picture, |path| std::fs::read(path).expect("a readable file"));
+    let data = &data[..data.len() / CHUNK_BYTES * CHUNK_BYTES];
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.zarr");
+    let rate = |time: Duration| data.len() as f64 / time.as_secs_f64() / 1e6;
+    println!(
+        "{:26} {:>6} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7}",
+        "codec", "ratio", "encode", "decode", "write", "sharded", "read", "in half"
+    );
+    for text in ["none", "blosc", "blosc:zstd,1", "blosc:lz4,5", "blosc:lz4,5,shuffle", "zstd:1", "gzip:1"] {
+        let codec: Codec = text.parse().expect("a codec");
+        let decoder = Decoder::named(text.split(':').next().unwrap_or_default()).unwrap_or(Decoder::None);
+        let mut contexts = Contexts::default();
+        let mut stored: Vec<Vec<u8>> = vec![];
+        let encoding = best(|| {
+            let mut out = vec![];
+            stored.clear();
+            for chunk in data.chunks_exact(CHUNK_BYTES) {
+                out.clear();
+                codec.encode(chunk, 2, &mut out, &mut contexts).expect("encodes");
+                stored.push(out.clone());
+            }
+        });
+        let mut out = vec![0; CHUNK_BYTES];
+        let decoding = best(|| {
+            for chunk in &stored {
+                decoder.decode_exact(chunk, &mut out, &mut contexts).expect("decodes");
+            }
+        });
+        let writing = best(|| write(data, &codec, None, &path));
+        let sharding = best(|| write(data, &codec, Some(vec![CHUNK[0] * 16, CHUNK[1], CHUNK[2]]), &path));
+        let reading = best(|| read(&path, &CHUNK));
+        let halves = best(|| read(&path, &[CHUNK[0], CHUNK[1], CHUNK[2] / 2]));
+        let ratio = data.len() as f64 / stored.iter().map(Vec::len).sum::<usize>() as f64;
+        let rates = [encoding, decoding, writing, sharding, reading, halves].map(rate).map(|r| format!("{r:>7.0}"));
+        println!("{:26} {ratio:>6.3} {}", codec.to_string(), rates.join(" "));
+    }
+}
