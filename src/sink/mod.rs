@@ -12,7 +12,12 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::source::Scratch;
 
+pub mod flat;
+pub mod npy;
+pub mod output;
+pub mod png;
 pub mod store;
+pub mod tiff;
 pub mod zarr;
 
 /// The array that a sink is to hold.

@@ -8,6 +8,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, IntoRawFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,6 +90,44 @@ impl Store {
         Err(another_run(&name))
     }
 
+    /// Starts one file that will be called `output`, to be written by [`Store::put_at`].
+    ///
+    /// # Errors
+    /// `Usage` if `output` exists and may not be replaced, or if another process is writing it; `Io` if
+    /// the place cannot be written.
+    pub fn file(output: &Path, overwrite: bool, durability: Durability) -> Result<Self> {
+        let (name, partial) = names(output)?;
+        if fs::metadata(&name).is_ok_and(|found| found.is_dir()) {
+            return Err(Error::usage(format!(
+                "{}: is a folder, which a file does not replace: choose another name",
+                name.display()
+            )));
+        }
+        check_free(&name, overwrite, |_| false)?;
+        for _ in 0..8 {
+            let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&partial);
+            let file = opened.map_err(|e| cannot_create(&name, &partial, e))?;
+            take(&file, &name)?;
+            // Else another process has given it its name, or removed it, between the two calls.
+            if is_the_same(&file, &partial) {
+                file.set_len(0).map_err(|e| Error::io(&partial, "cannot write", e))?;
+                return Ok(Self::new(name, partial, overwrite, durability, file));
+            }
+        }
+        Err(another_run(&name))
+    }
+
+    /// Writes `bytes` at `offset` of an output that is one file; from any thread.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn put_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.lock.write_all_at(bytes, offset).map_err(|e| Error::io(&self.partial, "cannot write", e))?;
+        self.counts.files.store(1, Ordering::Relaxed);
+        self.counts.bytes.fetch_max(offset + bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn new(name: PathBuf, partial: PathBuf, overwrite: bool, durability: Durability, lock: File) -> Self {
         Self { name, partial, overwrite, durability, lock, counts: Arc::default(), published: false }
     }
@@ -129,7 +168,9 @@ impl Store {
     /// `Io`, and `Usage` if something has appeared under the name meanwhile.
     pub fn publish(mut self) -> Result<Written> {
         if self.durability == Durability::Data {
-            sync(&self.lock).map_err(|e| Error::io(&self.partial, "cannot write to disk", e))?;
+            let is_folder = self.lock.metadata().is_ok_and(|found| found.is_dir());
+            let synced = if is_folder { sync(&self.lock) } else { self.lock.sync_all() };
+            synced.map_err(|e| Error::io(&self.partial, "cannot write to disk", e))?;
         }
         self.rename()?;
         self.published = true;

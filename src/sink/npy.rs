@@ -1,0 +1,75 @@
+//! NumPy's `.npy`, to a file or a stream.
+//!
+//! Source: NEP 1, a simple file format for NumPy arrays.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::Spec;
+use super::flat::{FlatSink, Placement};
+use super::store::{Durability, Store};
+use crate::dtype::DType;
+use crate::error::Result;
+
+/// The head is filled up to a multiple of this, so that elements are aligned.
+const ALIGNMENT: usize = 64;
+
+/// Starts the file that will be called `path`.
+///
+/// # Errors
+/// `Usage` if something stands under the name; `Io` if the place cannot be written.
+pub fn create(path: &Path, spec: &Spec, overwrite: bool, durability: Durability) -> Result<FlatSink> {
+    let head = head(&spec.shape(), spec.dtype);
+    let store = Store::file(path, overwrite, durability)?;
+    let placement = Placement::row_major(head.len() as u64, &spec.shape(), spec.dtype);
+    FlatSink::file(spec, store, &head, placement)
+}
+
+/// Starts a stream, such as standard output.
+///
+/// # Errors
+/// `Io` if it cannot be written.
+pub fn stream(to: Box<dyn Write + Send>, spec: &Spec) -> Result<FlatSink> {
+    FlatSink::stream(spec, to, &head(&spec.shape(), spec.dtype))
+}
+
+/// Everything before the elements.
+fn head(shape: &[u64], dtype: DType) -> Vec<u8> {
+    let mut typestr = dtype.typestr();
+    if cfg!(target_endian = "big") {
+        typestr = typestr.replace('<', ">");
+    }
+    let lengths: Vec<String> = shape.iter().map(u64::to_string).collect();
+    let comma = if shape.len() == 1 { "," } else { "" };
+    let shape = lengths.join(", ");
+    let mut text = format!("{{'descr': '{typestr}', 'fortran_order': False, 'shape': ({shape}{comma}), }}");
+    // Version 1 counts the text in 16 bits, version 2 in 32.
+    let version = if text.len() + ALIGNMENT < usize::from(u16::MAX) { 1u8 } else { 2 };
+    let before = if version == 1 { 10 } else { 12 };
+    let padding = ALIGNMENT - (before + text.len() + 1) % ALIGNMENT;
+    text.push_str(&" ".repeat(padding % ALIGNMENT));
+    text.push('\n');
+    let mut head = b"\x93NUMPY".to_vec();
+    head.extend([version, 0]);
+    if version == 1 {
+        head.extend((text.len() as u16).to_le_bytes());
+    } else {
+        head.extend((text.len() as u32).to_le_bytes());
+    }
+    head.extend(text.as_bytes());
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_numpys() {
+        let head = head(&[3], DType::Uint16);
+        assert_eq!(head.len() % ALIGNMENT, 0);
+        let text = String::from_utf8_lossy(&head[10..]);
+        assert!(text.starts_with("{'descr': '<u2', 'fortran_order': False, 'shape': (3,), }"), "{text}");
+        assert!(text.ends_with(" \n"));
+    }
+}

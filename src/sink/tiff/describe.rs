@@ -1,0 +1,178 @@
+//! What a TIFF file says of its axes: ImageJ's description, tifffile's, and the resolution tags.
+
+use serde_json::json;
+
+use crate::axis::{Axis, Calibration};
+
+/// ImageJ's description of pages with `lengths` of t, z and c.
+pub(super) fn imagej(axes: &[Axis], lengths: [u64; 3], n_pages: u64) -> String {
+    let [t, z, c] = lengths;
+    let mut text = format!("ImageJ=1.54f\nimages={n_pages}\n");
+    for (name, length) in [("channels", c), ("slices", z), ("frames", t)] {
+        if length > 1 {
+            text += &format!("{name}={length}\n");
+        }
+    }
+    if [t, z, c].iter().filter(|n| **n > 1).count() > 1 {
+        text += "hyperstack=true\n";
+    }
+    text += if c > 1 { "mode=composite\n" } else { "mode=grayscale\n" };
+    let step = |name: &str| axes.iter().find(|a| a.name == name).and_then(|a| a.calibration.as_ref());
+    let plane = step("x").or(step("y"));
+    if let Some(unit) = plane.and_then(|p| p.unit.as_deref()) {
+        text += &format!("unit={}\n", short(unit));
+    }
+    if let (Some(plane), Some(depth)) = (plane, step("z"))
+        && let Some(spacing) = in_unit_of(depth, plane)
+    {
+        text += &format!("spacing={spacing}\n");
+    }
+    if let Some(time) = step("t")
+        && let Some(interval) = time.unit.as_deref().and_then(seconds).map(|s| s * time.step)
+    {
+        text += &format!("finterval={interval}\n");
+    }
+    text + "loop=false\n"
+}
+
+/// tifffile's description of pages that are an array of the axes' shape.
+pub(super) fn shaped(axes: &[Axis]) -> String {
+    let shape = crate::axis::shape(axes);
+    let letters: String = axes.iter().map(|a| a.name.to_ascii_uppercase()).collect();
+    let plain = axes.iter().all(|a| a.name.len() == 1 && a.name.as_bytes()[0].is_ascii_alphabetic());
+    let distinct = letters.chars().collect::<std::collections::HashSet<_>>().len() == axes.len();
+    if plain && distinct && !axes.is_empty() {
+        json!({"shape": shape, "axes": letters}).to_string()
+    } else {
+        json!({"shape": shape}).to_string()
+    }
+}
+
+/// Pixels per unit along x and y, and TIFF's number for the unit.
+pub(super) struct Resolution {
+    pub(super) x: (u32, u32),
+    pub(super) y: (u32, u32),
+    pub(super) unit: u16,
+}
+
+/// Resolution from the steps of x and y: in ImageJ's own unit, which its description names, else in
+/// centimetres.
+pub(super) fn resolution(axes: &[Axis], for_imagej: bool) -> Option<Resolution> {
+    let step = |name: &str| axes.iter().find(|a| a.name == name).and_then(|a| a.calibration.as_ref());
+    let (x, y) = (step("x").or(step("y"))?, step("y").or(step("x"))?);
+    let (factor, unit) = if for_imagej {
+        (1.0, 1)
+    } else {
+        match x.unit.as_deref().and_then(metres) {
+            Some(metres) => (metres * 100.0, 3),
+            None => (1.0, 1),
+        }
+    };
+    let along_y = in_unit_of(y, x)?;
+    Some(Resolution { x: rational(1.0 / (x.step * factor))?, y: rational(1.0 / (along_y * factor))?, unit })
+}
+
+/// The step in the unit of another, if the two can be compared.
+fn in_unit_of(step: &Calibration, other: &Calibration) -> Option<f64> {
+    if step.unit == other.unit {
+        return Some(step.step);
+    }
+    let factor = metres(step.unit.as_deref()?)? / metres(other.unit.as_deref()?)?;
+    Some(step.step * factor)
+}
+
+/// A fraction near `value`, with a denominator of a million where that fits.
+fn rational(value: f64) -> Option<(u32, u32)> {
+    if !value.is_finite() || value <= 0.0 {
+        return None;
+    }
+    let mut denominator = 1_000_000u32;
+    while value * f64::from(denominator) > f64::from(u32::MAX) {
+        denominator /= 10;
+        if denominator == 0 {
+            return None;
+        }
+    }
+    let numerator = (value * f64::from(denominator)).round() as u32;
+    (numerator > 0).then_some((numerator, denominator))
+}
+
+/// What ImageJ calls a unit; text of a TIFF tag is ASCII.
+fn short(unit: &str) -> String {
+    let known = match unit {
+        "micrometer" => "micron",
+        "nanometer" => "nm",
+        "millimeter" => "mm",
+        "centimeter" => "cm",
+        "meter" => "m",
+        other => other,
+    };
+    known.chars().filter(|c| c.is_ascii_graphic()).collect()
+}
+
+fn metres(unit: &str) -> Option<f64> {
+    Some(match unit {
+        "angstrom" => 1e-10,
+        "picometer" => 1e-12,
+        "nanometer" => 1e-9,
+        "micrometer" => 1e-6,
+        "millimeter" => 1e-3,
+        "centimeter" => 1e-2,
+        "meter" => 1.0,
+        "inch" => 0.0254,
+        _ => return None,
+    })
+}
+
+fn seconds(unit: &str) -> Option<f64> {
+    Some(match unit {
+        "nanosecond" => 1e-9,
+        "microsecond" => 1e-6,
+        "millisecond" => 1e-3,
+        "second" => 1.0,
+        "minute" => 60.0,
+        "hour" => 3600.0,
+        "day" => 86400.0,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::axis::Provenance;
+
+    fn axis(name: &str, step: f64, unit: Option<&str>) -> Axis {
+        let unit = unit.map(String::from);
+        Axis::new(name, 3).calibrated(Calibration { step, unit, from: Provenance::Ome })
+    }
+
+    #[test]
+    fn imagej_is_told_steps_in_its_own_units() {
+        let um = Some("micrometer");
+        let axes = [
+            axis("t", 500.0, Some("millisecond")),
+            axis("z", 300.0, Some("nanometer")),
+            axis("y", 0.1, um),
+            axis("x", 0.1, um),
+        ];
+        let text = imagej(&axes, [3, 3, 1], 9);
+        for line in
+            ["images=9", "slices=3", "frames=3", "hyperstack=true", "unit=micron", "spacing=0.3", "finterval=0.5"]
+        {
+            assert!(text.lines().any(|l| l == line || l.starts_with(line)), "{line} in {text}");
+        }
+        let found = resolution(&axes, true).unwrap();
+        assert_eq!((found.x, found.unit), ((10_000_000, 1_000_000), 1));
+        let found = resolution(&axes, false).unwrap();
+        assert_eq!((found.x, found.unit), ((1_000_000_000, 10_000), 3));
+        assert!(resolution(&axes[..2], true).is_none());
+        assert!(rational(0.0).is_none() && rational(1e300).is_none() && rational(1e-300).is_none());
+    }
+
+    #[test]
+    fn other_axes_are_noted_as_tifffile_does() {
+        assert_eq!(shaped(&[Axis::new("p", 2), Axis::new("x", 3)]), r#"{"shape":[2,3],"axes":"PX"}"#);
+        assert_eq!(shaped(&[Axis::new("well", 2), Axis::new("x", 3)]), r#"{"shape":[2,3]}"#);
+    }
+}

@@ -1,0 +1,199 @@
+//! Uncompressed TIFF that ImageJ opens with the right axes.
+//!
+//! All directories stand before the planes, which follow one another without gaps, so that every element
+//! has its place before the first is written. Planes lie as ImageJ wants them, channels fastest, then z,
+//! then t; axes that ImageJ has no word for make a plain stack of pages in the array's order, with its
+//! shape noted as tifffile does. BigTIFF where 4 GiB do not suffice.
+//!
+//! Source: TIFF 6.0; BigTIFF as libtiff documents it; the ImageDescription of ImageJ 1.54.
+
+use std::path::Path;
+
+use super::Spec;
+use super::flat::{FlatSink, Placement};
+use super::store::{Durability, Store};
+use crate::axis::Axis;
+use crate::block::size_bytes;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::grid::n_elements;
+
+mod describe;
+mod directory;
+
+use directory::{Directory, Value};
+
+/// Bytes of directories that are gathered before they are written.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Starts the file that will be called `path`.
+///
+/// # Errors
+/// `Usage` if the array has no element or a plane is too large for TIFF, or something stands under the
+/// name; `Io` if the place cannot be written.
+pub fn create(path: &Path, spec: &Spec, overwrite: bool, durability: Durability) -> Result<FlatSink> {
+    let planes = Planes::new(&spec.axes, spec.dtype).map_err(|e| e.at(path.display()))?;
+    let store = Store::file(path, overwrite, durability)?;
+    let data_bytes = size_bytes(&spec.shape(), spec.dtype);
+    // What stands before the planes depends on the format only by less than this.
+    let most_before = planes.n_pages.saturating_mul(512).saturating_add(64 << 10);
+    let big = data_bytes.saturating_add(most_before) > u64::from(u32::MAX);
+    let (template, shared) = planes.template(spec, big);
+    let header_bytes = if big { 16 } else { 8 };
+    let first = header_bytes + (shared.len() as u64).next_multiple_of(16);
+    // Page 0 has the description, so its directory is longer.
+    let [first_bytes, other_bytes] = [true, false].map(|is_first| template.n_bytes(is_first));
+    let offset_of = |page: u64| if page == 0 { first } else { first + first_bytes + (page - 1) * other_bytes };
+    let start = offset_of(planes.n_pages).next_multiple_of(16);
+
+    let mut head = directory::header(big, first);
+    head.extend(shared);
+    let mut written = 0u64;
+    for page in 0..planes.n_pages {
+        head.resize((offset_of(page) - written) as usize, 0);
+        let next = if page + 1 < planes.n_pages { offset_of(page + 1) } else { 0 };
+        template.write(page == 0, start + page * planes.plane_bytes, next, &mut head);
+        if head.len() >= BATCH_BYTES {
+            store.put_at(written, &head)?;
+            written += head.len() as u64;
+            head.clear();
+        }
+    }
+    store.put_at(written, &head)?;
+    FlatSink::file(spec, store, &[], Placement { start, strides: planes.strides })
+}
+
+/// How an array is laid out as pages.
+struct Planes {
+    n_pages: u64,
+    height: u64,
+    width: u64,
+    /// Values of a pixel: channels that are stored pixel by pixel.
+    samples: u64,
+    plane_bytes: u64,
+    /// Distances in the file between neighbours along each axis, in bytes.
+    strides: Vec<u64>,
+    /// Lengths of t, z and c if they are all there is beside the plane.
+    hyperstack: Option<[u64; 3]>,
+}
+
+impl Planes {
+    fn new(axes: &[Axis], dtype: DType) -> Result<Self> {
+        let shape = crate::axis::shape(axes);
+        if shape.contains(&0) {
+            return Err(Error::usage(format!("an array of shape {shape:?} has no element for a TIFF file to hold")));
+        }
+        let names: Vec<&str> = axes.iter().map(|a| a.name.as_str()).collect();
+        let (n_samples_axes, is_image) = match names.as_slice() {
+            [.., "y", "x", "c" | "s"] => (1, true),
+            [.., "y", "x"] => (0, true),
+            _ => (0, false),
+        };
+        let n_plane_axes = (2 + n_samples_axes).min(axes.len());
+        let (pages, plane) = axes.split_at(axes.len() - n_plane_axes);
+        let length = |i: usize| plane.get(i).map_or(1, |a| a.length);
+        let (height, width, samples) = match plane.len() {
+            0 => (1, 1, 1),
+            1 => (1, length(0), 1),
+            _ => (length(0), length(1), length(2)),
+        };
+        if height.max(width) > u64::from(u32::MAX) || samples > u64::from(u16::MAX) {
+            return Err(Error::usage(format!(
+                "a plane of {height} x {width} x {samples} is too large for TIFF: write .zarr or .npy"
+            )));
+        }
+        let plane_bytes = n_elements(&[height, width, samples]).saturating_mul(dtype.size() as u64);
+        // ImageJ has no 64-bit integers or complex numbers, and knows three axes of pages.
+        let known = !dtype.is_complex() && !matches!(dtype, DType::Uint64 | DType::Int64);
+        let colour = samples == 1 || (matches!(samples, 3 | 4) && matches!(dtype, DType::Uint8 | DType::Uint16));
+        let place = |axis: &Axis| ["t", "z", "c"].iter().position(|n| *n == axis.name);
+        let mut hyperstack = (known && colour && is_image).then_some([1u64; 3]);
+        for axis in pages {
+            match (place(axis), &mut hyperstack) {
+                (Some(i), Some(lengths)) if lengths[i] == 1 => lengths[i] = axis.length,
+                _ => hyperstack = None,
+            }
+        }
+        let mut strides = Placement::row_major(0, &shape, dtype).strides;
+        if let Some([_, z, c]) = hyperstack {
+            let in_planes = [z.saturating_mul(c), c, 1];
+            for (stride, axis) in strides.iter_mut().zip(pages) {
+                *stride = place(axis).map_or(0, |i| in_planes[i]).saturating_mul(plane_bytes);
+            }
+        }
+        let n_pages = n_elements(&crate::axis::shape(pages));
+        Ok(Self { n_pages, height, width, samples, plane_bytes, strides, hyperstack })
+    }
+
+    /// The directory that every page has, and the bytes that all of them point to, which follow the header.
+    fn template(&self, spec: &Spec, big: bool) -> (Directory, Vec<u8>) {
+        let dtype = spec.dtype;
+        let bits = 8 * dtype.size() as u16;
+        let sample_format = match dtype {
+            _ if dtype.is_complex() => 6,
+            _ if dtype.is_float() => 3,
+            _ if dtype.is_signed() => 2,
+            _ => 1,
+        };
+        let samples = self.samples as u16;
+        let is_colour = matches!(samples, 3 | 4) && matches!(dtype, DType::Uint8 | DType::Uint16);
+        let n_extra = usize::from(samples) - if is_colour { 3 } else { 1 };
+        let text = match self.hyperstack {
+            Some(lengths) => describe::imagej(&spec.axes, lengths, self.n_pages),
+            None => describe::shaped(&spec.axes),
+        };
+        let software = concat!("stackctl ", env!("CARGO_PKG_VERSION"));
+        let resolution = describe::resolution(&spec.axes, self.hyperstack.is_some());
+        let mut directory = Directory::new(big);
+        directory.add(256, Value::Long(self.width as u32));
+        directory.add(257, Value::Long(self.height as u32));
+        directory.add(258, Value::Shorts(vec![bits; usize::from(samples)]));
+        directory.add(259, Value::Shorts(vec![1]));
+        directory.add(262, Value::Shorts(vec![if is_colour { 2 } else { 1 }]));
+        directory.add_to_first(270, Value::Text(text));
+        directory.add(273, Value::PlaneOffset);
+        directory.add(277, Value::Shorts(vec![samples]));
+        directory.add(278, Value::Long(self.height as u32));
+        directory.add(279, Value::Size(self.plane_bytes));
+        if let Some(resolution) = &resolution {
+            directory.add(282, Value::Rational(resolution.x));
+            directory.add(283, Value::Rational(resolution.y));
+        }
+        directory.add(284, Value::Shorts(vec![1]));
+        if let Some(resolution) = &resolution {
+            directory.add(296, Value::Shorts(vec![resolution.unit]));
+        }
+        directory.add_to_first(305, Value::Text(software.into()));
+        if n_extra > 0 {
+            directory.add(338, Value::Shorts(vec![0; n_extra]));
+        }
+        directory.add(339, Value::Shorts(vec![sample_format; usize::from(samples)]));
+        let shared = directory.place();
+        (directory, shared)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planes(names: &[&str], shape: &[u64], dtype: DType) -> Planes {
+        let axes: Vec<Axis> = names.iter().zip(shape).map(|(n, &l)| Axis::new(*n, l)).collect();
+        Planes::new(&axes, dtype).unwrap()
+    }
+
+    #[test]
+    fn planes_lie_as_imagej_wants_them() {
+        let p = planes(&["t", "c", "z", "y", "x"], &[2, 3, 4, 5, 6], DType::Uint16);
+        assert_eq!((p.n_pages, p.height, p.width, p.hyperstack), (24, 5, 6, Some([2, 4, 3])));
+        assert_eq!(p.strides, [12 * 60, 60, 3 * 60, 12, 2]);
+        let p = planes(&["p", "y", "x"], &[3, 5, 6], DType::Uint8);
+        assert_eq!((p.n_pages, p.hyperstack, p.strides), (3, None, vec![30, 6, 1]));
+        let p = planes(&["t", "y", "x", "c"], &[2, 5, 6, 3], DType::Uint8);
+        assert_eq!((p.n_pages, p.samples, p.hyperstack), (2, 3, Some([2, 1, 1])));
+        assert_eq!(planes(&["t"], &[7], DType::Float64).width, 7);
+        assert_eq!(planes(&[], &[], DType::Float64).n_pages, 1);
+        assert!(Planes::new(&[Axis::new("y", 0), Axis::new("x", 3)], DType::Uint8).is_err());
+        assert!(Planes::new(&[Axis::new("y", 1), Axis::new("x", 1 << 32)], DType::Uint8).is_err());
+    }
+}
