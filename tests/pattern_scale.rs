@@ -57,3 +57,19 @@ fn a_million_names() {
         measure(n);
     }
 }
+
+#[test]
+#[ignore = "a measurement, for release builds"]
+fn a_pattern_is_found_in_a_million_names() {
+    for n in [9_999, 99_999, 999_999] {
+        let names = names(n);
+        let start = Instant::now();
+        let found = stackctl::pattern::infer(&names, &Default::default()).unwrap();
+        println!("{n:>8} names: preset {:?} in {:?}, peak {} MiB", found.preset, start.elapsed(), peak_mib());
+        let plain: Vec<String> =
+            (0..n).map(|i| format!("raw/a_ch{}_z{:03}_t{:05}.tif", i % 3, i / 3 % 101, i / 303)).collect();
+        let start = Instant::now();
+        let found = stackctl::pattern::infer(&plain, &Default::default()).unwrap();
+        println!("{n:>8} names: {} in {:?}, peak {} MiB", found.pattern, start.elapsed(), peak_mib());
+    }
+}

@@ -3,11 +3,13 @@
 mod arrange;
 mod axes;
 mod holes;
+mod infer;
 mod interner;
 mod language;
 mod matcher;
 mod named;
 mod natural;
+mod presets;
 mod report;
 mod runs;
 #[cfg(test)]
@@ -19,7 +21,9 @@ use std::fmt;
 
 pub use arrange::{ArrangeOptions, Arrangement, Conflict, Duplicate, FieldAxis, Split, Tied, arrange, split};
 pub use holes::Holes;
+pub use infer::{InferOptions, Inferred, infer};
 pub use natural::natural_cmp;
+pub use presets::{Preset, presets, user_presets};
 pub use report::{Fault, FaultKind, FieldReport, Role};
 pub use tiles::{TileAxis, TileOrder};
 pub use value::{Kind, Unit};

@@ -1,0 +1,205 @@
+//! What inference makes of names alone: the table says for each way of naming files whether the pattern found is
+//! the right one or the question was put to the user. None may be wrong.
+
+mod schemes;
+
+use stackctl::pattern::{Arrangement, InferOptions, Pattern, TileOrder, arrange, infer};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Right,
+    /// Right, with running tile numbers where a layout would give rows and columns.
+    Running,
+    Refused,
+    Wrong,
+}
+
+/// For every name, the labels of its position along the axes that are longer than one.
+fn positions(found: &Arrangement, names: usize) -> Vec<Vec<(String, String)>> {
+    let mut positions = vec![Vec::new(); names];
+    for (cell, name) in &found.cells {
+        let mut rest = *cell;
+        let mut at = Vec::new();
+        for axis in found.axes.iter().rev() {
+            let i = (rest % axis.len()) as usize;
+            rest /= axis.len();
+            if axis.len() > 1 {
+                at.push((axis.name.clone(), axis.labels[i].clone()));
+            }
+        }
+        positions[*name as usize] = at;
+    }
+    positions
+}
+
+/// Whether both arrangements put names together in the same way, and agree on t, c, z, y and x.
+fn agree(a: &Arrangement, b: &Arrangement, names: usize) -> bool {
+    let (a, b) = (positions(a, names), positions(b, names));
+    let named = ["t", "c", "z", "y", "x"];
+    // Values of the same part may be written with more or less around them.
+    let matches =
+        |x: &str, y: &str| x == y || x.ends_with(y) || y.ends_with(x) || x.parse::<u64>().ok() == y.parse::<u64>().ok();
+    let axes = |p: &Vec<Vec<(String, String)>>| -> Vec<String> {
+        p.iter().max_by_key(|p| p.len()).map(|p| p.iter().map(|(n, _)| n.clone()).collect()).unwrap_or_default()
+    };
+    let (in_a, in_b) = (axes(&a), axes(&b));
+    if in_a.len() != in_b.len() {
+        return false;
+    }
+    in_a.iter().all(|axis| {
+        let column = |p: &Vec<Vec<(String, String)>>, axis: &str| -> Vec<String> {
+            p.iter().map(|p| p.iter().find(|(n, _)| n == axis).map_or_else(String::new, |(_, l)| l.clone())).collect()
+        };
+        let labels = column(&a, axis);
+        let same = |other: &str| {
+            let others = column(&b, other);
+            labels.iter().zip(&others).all(|(x, y)| matches(x, y))
+        };
+        if named.contains(&axis.as_str()) { same(axis) } else { in_b.iter().any(|other| same(other)) }
+    })
+}
+
+#[test]
+fn inference_is_right_or_asks() {
+    let mut wrong = Vec::new();
+    let mut counts = [0; 4];
+    println!("{:<5} {:<8} {:<16} pattern or question", "", "", "preset");
+    for scheme in schemes::all() {
+        let mut names = scheme.names.clone();
+        names.extend(scheme.strangers.iter().cloned());
+        let pattern = Pattern::parse(scheme.pattern).unwrap();
+        let truth = arrange(&pattern, &names, &Default::default()).unwrap();
+        let (outcome, preset, text) = match infer(&names, &InferOptions::default()) {
+            Err(e) => (Outcome::Refused, String::new(), e.to_string().lines().next().unwrap_or_default().to_owned()),
+            Ok(found) => {
+                let outcome = match (agree(&truth, &found.arrangement, names.len()), scheme.layout) {
+                    (true, None) => Outcome::Right,
+                    (true, Some(_)) => Outcome::Running,
+                    (false, _) => Outcome::Wrong,
+                };
+                (outcome, found.preset.unwrap_or_default(), found.pattern.to_string())
+            }
+        };
+        println!("{:<5} {:<8} {preset:<16} {text}", scheme.name, format!("{outcome:?}").to_lowercase());
+        counts[outcome as usize] += 1;
+        if outcome == Outcome::Wrong {
+            wrong.push(scheme.name);
+        }
+    }
+    println!("right {}, running {}, refused {}, wrong {}", counts[0], counts[1], counts[2], counts[3]);
+    assert!(wrong.is_empty(), "wrong: {wrong:?}");
+    assert!(counts[0] + counts[1] >= 45, "right {}", counts[0]);
+}
+
+#[test]
+fn layouts_of_presets_can_be_given_with_them() {
+    let scheme = schemes::all().into_iter().find(|s| s.name == "23").unwrap();
+    let mut options = InferOptions::default();
+    options.arrange.layout.push(TileOrder::parse(scheme.layout.unwrap()).unwrap());
+    let found = infer(&scheme.names, &options).unwrap();
+    let axes: Vec<(&str, usize)> = found.arrangement.axes.iter().map(|a| (a.name.as_str(), a.labels.len())).collect();
+    assert_eq!(axes, [("p", 2), ("y", 4), ("x", 5), ("z", 4), ("c", 3)]);
+}
+
+/// The folder of real files with known truths, if it is there.
+fn corpus() -> Option<std::path::PathBuf> {
+    let shared = std::env::var_os("STACKCTL_SHARED")
+        .map_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), Into::into);
+    let corpus = shared.join("corpus");
+    corpus.join("manifest.json").is_file().then_some(corpus)
+}
+
+/// Each set of the corpus in this language: `Some` fields divide the set, the rest are axes.
+const SETS: [(&str, &str); 14] = [
+    ("cp_human_dapi_ph3", "AS_{plate}_{run}_{row:[A-P]}{col:2}f{field}d{c:1}.tif"),
+    ("cp_fly_pos_channel", "^01_POS{pos}_{c:[A-Z]}.TIF$"),
+    ("cp_track_timelapse", "^DrosophilaEmbryo_GFPHistone_{t:4}.tif$"),
+    ("cp_wells_fields", "AS_{plate}_{run}_{row:[A-P]}{col:2}f{field}d{c:1}.TIF"),
+    ("yokogawa_cv8000", "^*_{well:well}_T{t:4}F{field:3}L{l:2}A{_a:2}Z{z:2}C{c:2}.tif$"),
+    ("bdp_c2_t6", "image--C{c}--T{t}.tif"),
+    ("bdp_c2_t6_subfolders", "ch{c}/T{t}.tif"),
+    ("mitocheck_movie", "--W{well}--P{pos}--T{t}--Z{z}--C.tif"),
+    ("em_volume_z", "_z{z}.tif"),
+    ("cytokit_t_c", "^T{t}_C{c}.tif$"),
+    ("viv_channels", "^Channel_{c}.tif$"),
+    ("ome_multifile_companion", "-Z{z}.ome.tiff$"),
+    ("banana_z", "banana{z}.tif"),
+    ("dice_timelapse", "Img_{t}.tif"),
+];
+
+/// Names of the files under `folder`, relative to it.
+fn listing(folder: &std::path::Path, base: &std::path::Path, names: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            listing(&path, base, names);
+        } else {
+            names.push(path.strip_prefix(base).unwrap().to_string_lossy().into_owned());
+        }
+    }
+}
+
+#[test]
+fn real_sets_have_their_labels_and_inference_is_never_wrong() {
+    let Some(corpus) = corpus() else {
+        println!("skipped: no corpus");
+        return;
+    };
+    let manifest: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(corpus.join("manifest.json")).unwrap()).unwrap();
+    let strings = |v: &serde_json::Value| -> Vec<String> {
+        v.as_array().map(|a| a.iter().filter_map(|s| s.as_str().map(str::to_owned)).collect()).unwrap_or_default()
+    };
+    let mut wrong = Vec::new();
+    for set in manifest["series"].as_array().unwrap() {
+        let name = set["name"].as_str().unwrap();
+        let Some((_, text)) = SETS.iter().find(|(n, _)| *n == name) else {
+            println!("{name}: no pattern written for it");
+            continue;
+        };
+        let folder = corpus.join(set["path"].as_str().unwrap());
+        let mut names = Vec::new();
+        listing(&folder, &folder, &mut names);
+        let pattern = Pattern::parse(text).unwrap();
+        let found = arrange(&pattern, &names, &Default::default()).unwrap();
+        let mut unmatched: Vec<String> = found.unmatched.iter().map(|i| names[*i as usize].clone()).collect();
+        unmatched.sort();
+        assert_eq!(unmatched, strings(&set["unmatched"]), "{name}");
+        assert!(found.duplicates.is_empty(), "{name}");
+        let mut seen = 0;
+        for group in set["groups"].as_array().unwrap() {
+            let inside: Vec<String> = found
+                .cells
+                .iter()
+                .map(|(_, i)| names[*i as usize].clone())
+                .filter(|n| {
+                    let values = pattern.matches(n).unwrap();
+                    group["group"].as_object().unwrap().iter().all(|(field, value)| {
+                        let at = pattern.fields().iter().position(|f| f.name == *field).unwrap();
+                        values[at] == value.as_str()
+                    })
+                })
+                .collect();
+            seen += inside.len();
+            let own = arrange(&pattern, &inside, &Default::default()).unwrap();
+            for (axis, labels) in group["labels"].as_object().unwrap() {
+                let axis = own.axes.iter().find(|a| a.name == *axis).unwrap();
+                assert_eq!(axis.labels, strings(labels), "{name} {}", axis.name);
+            }
+            let missing = group["missing"].as_array().unwrap().len() as u64;
+            assert_eq!(own.holes.count, missing, "{name}");
+        }
+        assert_eq!(seen, found.cells.len(), "{name}");
+        match infer(&names, &InferOptions::default()) {
+            Err(e) => println!("{name:<24} refused  {}", e.to_string().lines().next().unwrap_or_default()),
+            Ok(inferred) => {
+                let right = agree(&found, &inferred.arrangement, names.len());
+                println!("{name:<24} {}    {}", if right { "right" } else { "WRONG" }, inferred.pattern);
+                if !right {
+                    wrong.push(name.to_owned());
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "wrong: {wrong:?}");
+}
