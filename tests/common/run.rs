@@ -40,9 +40,11 @@ impl Acquisition {
 
     /// The element at a position: its number in the array, folded into 16 bits.
     pub(crate) fn element(&self, at: [usize; 5]) -> u16 {
-        let shape = self.shape();
-        let number = at.iter().zip(shape).fold(0, |n, (i, length)| n * length + i);
-        (number % 65_521) as u16
+        (self.number(at) % 65_521) as u16
+    }
+
+    fn number(&self, at: [usize; 5]) -> usize {
+        at.iter().zip(self.shape()).fold(0, |n, (i, length)| n * length + i)
     }
 
     pub(crate) fn name(c: usize, t: usize) -> String {
@@ -57,8 +59,9 @@ impl Acquisition {
     pub(crate) fn pages(&self, c: usize, t: usize) -> Vec<Vec<u8>> {
         let plane = |z| {
             let [.., height, width] = self.shape();
-            let element = |i| self.element([t, c, z, i / width, i % width]);
-            (0..height * width).flat_map(|i| element(i).to_ne_bytes()).collect()
+            // Numbers of a plane follow one another.
+            let first = self.number([t, c, z, 0, 0]);
+            (first..first + height * width).flat_map(|n| ((n % 65_521) as u16).to_ne_bytes()).collect()
         };
         (0..self.z).map(plane).collect()
     }
