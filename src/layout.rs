@@ -113,7 +113,6 @@ impl Layout {
     /// `Format` if pages differ in shape or dtype.
     pub fn of_set(
         set: &Set,
-        set_axes: &[Axis],
         members: &[Option<u32>],
         headers: &Headers,
         paths: &[PathBuf],
@@ -127,7 +126,7 @@ impl Layout {
         let mut inside: Vec<Axis> = set.axes.iter().map(|(name, length)| Axis::new(name.clone(), *length)).collect();
         inside.extend(page_axes.iter().cloned());
         for axis in &mut inside {
-            if let Some(known) = set_axes.iter().find(|a| a.name == axis.name && a.length == axis.length) {
+            if let Some(known) = set.described.iter().find(|a| a.name == axis.name && a.length == axis.length) {
                 *axis = known.clone();
             }
         }
@@ -442,11 +441,16 @@ fn cut(
         .iter()
         .enumerate()
         .map(|(axis, lengths)| {
+            // Where every file is missing, the block is as long as all others are, if they agree.
+            let mut known = lengths.iter().flatten().map(|(length, _)| *length);
+            let first = known.next();
+            let common = first.filter(|first| known.all(|length| length == *first));
             let mut cuts = vec![0u64];
             for (at, length) in lengths.iter().enumerate() {
-                let (length, _) = length.ok_or_else(|| {
+                let length = length.map(|(length, _)| length).or(common).ok_or_else(|| {
                     Error::Format(format!(
-                        "no file says how long the block at {} number {at} is: all of its positions are holes",
+                        "no file says how long block {at} along {} is, since all of its files are missing and the other \
+                         blocks differ in length",
                         axes[axis].name
                     ))
                 })?;
@@ -456,4 +460,156 @@ fn cut(
             Ok(cuts)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::headers::Kind;
+
+    fn info(axes: &[(&str, u64)], unit: &[u64]) -> Info {
+        Info {
+            axes: axes.iter().map(|(name, length)| Axis::new(*name, *length)).collect(),
+            dtype: DType::Uint16,
+            unit: unit.to_vec(),
+            coded: true,
+            storage: "LZW".into(),
+            scratch_bytes: 0,
+            held_bytes: 0,
+            file_bytes: 0,
+            notes: Vec::new(),
+            series: Vec::new(),
+            set: None,
+        }
+    }
+
+    /// Headers of one file per entry.
+    fn headers(infos: &[Info]) -> (Headers, Vec<PathBuf>) {
+        let mut headers = Headers::default();
+        for (file, info) in infos.iter().enumerate() {
+            match headers.kinds.iter_mut().position(|k| k.info == *info) {
+                Some(kind) => {
+                    headers.kinds[kind].n_files += 1;
+                    headers.kind_of.push(Some(kind as u32));
+                }
+                None => {
+                    headers.kind_of.push(Some(headers.kinds.len() as u32));
+                    headers.kinds.push(Kind { info: info.clone(), first: file as u32, n_files: 1 });
+                }
+            }
+        }
+        (headers, (0..infos.len()).map(|i| format!("raw/file{i}.tif").into()).collect())
+    }
+
+    fn field(name: &str, n: usize) -> FieldAxis {
+        FieldAxis {
+            name: name.into(),
+            labels: (0..n).map(|i| i.to_string()).collect(),
+            coordinates: None,
+            unit: None,
+            step: None,
+            mean_step: None,
+            join: ["z", "y", "x"].contains(&name),
+            tied: Vec::new(),
+            inserted: Vec::new(),
+        }
+    }
+
+    fn lay(fields: &[FieldAxis], infos: &[Info], options: &LayoutOptions) -> Result<Layout> {
+        let (headers, paths) = headers(infos);
+        let placed: Vec<(u64, u32)> = (0..infos.len() as u64).map(|i| (i, i as u32)).collect();
+        Layout::arranged(fields, &placed, &headers, &paths, options)
+    }
+
+    #[test]
+    fn files_stack_along_named_axes_in_the_default_order() {
+        let one = info(&[("z", 5), ("y", 7), ("x", 9)], &[1, 3, 9]);
+        let layout =
+            lay(&[field("p", 2), field("c", 2), field("t", 3)], &vec![one; 12], &LayoutOptions::default()).unwrap();
+        assert_eq!(names(layout.axes()), "p, t, c, z, y, x");
+        assert_eq!(crate::axis::shape(layout.axes()), [2, 3, 2, 5, 7, 9]);
+        assert_eq!(layout.unit(), [1, 1, 1, 1, 3, 9]);
+        // File 4 is p=0, c=1, t=1.
+        assert_eq!(layout.part(&[0, 1, 1, 0, 0, 0]).unwrap().file, 4);
+        assert_eq!(layout.cell_region(&[0, 1, 1, 0, 0, 0]), Region::new([0, 1, 1, 0, 0, 0], [1, 1, 1, 5, 7, 9]));
+        assert_eq!(layout.n_holes(), 0);
+    }
+
+    #[test]
+    fn blocks_of_unequal_size_join_where_the_grid_stays_rectangular() {
+        let tile = |y, x| info(&[("y", y), ("x", x)], &[2, x]);
+        let tiles = [tile(4, 6), tile(4, 5), tile(3, 6), tile(3, 5)];
+        let layout = lay(&[field("y", 2), field("x", 2)], &tiles, &LayoutOptions::default()).unwrap();
+        assert_eq!(crate::axis::shape(layout.axes()), [1, 1, 1, 7, 11]);
+        let region = Region::new([0, 0, 0, 3, 5], [1, 1, 1, 2, 2]);
+        assert_eq!(layout.overlapping(&region).count(), 4);
+        // Strips begin anew in every file.
+        assert_eq!(layout.boundaries(3, 3), (2, 4));
+        assert_eq!(layout.boundaries(3, 5), (4, 6));
+        assert_eq!(layout.boundaries(3, 7), (7, 7));
+
+        let odd = [tile(4, 6), tile(4, 5), tile(3, 6), tile(3, 4)];
+        let error = lay(&[field("y", 2), field("x", 2)], &odd, &LayoutOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("file3.tif has 4 elements along x") && error.contains("where x is 1"), "{error}");
+    }
+
+    #[test]
+    fn an_axis_of_names_and_files_is_a_clash_unless_it_joins() {
+        let many = info(&[("t", 4), ("y", 2), ("x", 2)], &[1, 2, 2]);
+        let error = lay(&[field("t", 1)], &[many], &LayoutOptions::default()).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--pages"), "{error}");
+        let deep = info(&[("z", 4), ("y", 2), ("x", 2)], &[1, 2, 2]);
+        let layout = lay(&[field("z", 2)], &[deep.clone(), deep], &LayoutOptions::default()).unwrap();
+        assert_eq!(layout.axes()[2].length, 8);
+    }
+
+    #[test]
+    fn a_hole_that_nobody_measures_is_as_long_as_the_others() {
+        let deep = |z| info(&[("z", z), ("y", 2), ("x", 2)], &[1, 2, 2]);
+        let lay = |name: &str, infos: &[Info]| {
+            let (headers, paths) = headers(infos);
+            let placed: Vec<(u64, u32)> = (0..infos.len() as u32).map(|i| (u64::from(i) + 1, i)).collect();
+            let fields = [field(name, infos.len() + 1)];
+            Layout::arranged(&fields, &placed, &headers, &paths, &LayoutOptions::default())
+        };
+        assert_eq!(lay("t", &[deep(4)]).unwrap().n_holes(), 1);
+        assert_eq!(lay("z", &[deep(4), deep(4)]).unwrap().axes()[2].length, 12);
+        let error = lay("z", &[deep(4), deep(3)]).unwrap_err().to_string();
+        assert!(error.contains("no file says how long block 0 along z is"), "{error}");
+    }
+
+    #[test]
+    fn members_of_a_set_are_placed_page_by_page() {
+        let set = Set {
+            id: "a".into(),
+            axes: vec![("t".into(), 2), ("z".into(), 2)],
+            planes: vec![Some((0, 1)), Some((0, 0)), None, Some((1, 0))],
+            files: vec!["a".into(), "b".into()],
+            described: vec![Axis::new("t", 2), Axis::new("z", 2), Axis::new("y", 3), Axis::new("x", 4)],
+        };
+        let page = info(&[("z", 2), ("y", 3), ("x", 4)], &[1, 3, 4]);
+        let (headers, paths) = headers(&[page]);
+        let layout = Layout::of_set(&set, &[Some(0), None], &headers, &paths, &LayoutOptions::default()).unwrap();
+        assert_eq!(crate::axis::shape(layout.axes()), [2, 1, 2, 3, 4]);
+        assert_eq!(layout.part(&[0, 0, 0, 0, 0]), Some(Part { file: 0, page: 1 }));
+        assert_eq!(layout.part(&[0, 0, 1, 0, 0]), Some(Part { file: 0, page: 0 }));
+        // One plane has no page, the other no file.
+        assert_eq!(layout.n_holes(), 2);
+    }
+
+    #[test]
+    fn the_order_of_axes_is_the_users() {
+        let one = info(&[("y", 7), ("x", 9), ("c", 3)], &[7, 9, 3]);
+        let order = |text: &str| LayoutOptions {
+            axes: Some(text.split(',').map(String::from).collect()),
+            ..LayoutOptions::default()
+        };
+        let layout = lay(&[], std::slice::from_ref(&one), &order("x,y,c")).unwrap();
+        assert_eq!(crate::axis::shape(layout.axes()), [9, 7, 3]);
+        assert_eq!(layout.file_axes(), [Some(1), Some(0), Some(2)]);
+        for wrong in ["x,y", "x,y,c,q", "x,x,y,c"] {
+            assert_eq!(lay(&[], std::slice::from_ref(&one), &order(wrong)).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
 }

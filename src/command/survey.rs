@@ -7,7 +7,6 @@ use anyhow::Result;
 
 use super::calibration;
 use crate::array::Array;
-use crate::axis::Axis;
 use crate::cli::{InputArgs, Missing, NameArgs};
 use crate::error::Error;
 use crate::layout::{Layout, LayoutOptions};
@@ -32,8 +31,6 @@ pub(super) enum Naming {
     /// The files describe themselves.
     Set {
         set: Box<Set>,
-        /// Axes of the whole set, as its main file describes them.
-        axes: Vec<Axis>,
         /// For every member of the set, the file, if it is there.
         members: Vec<Option<u32>>,
     },
@@ -84,7 +81,6 @@ impl Survey {
     fn by_set(mut self) -> Result<Self> {
         let Some(kind) = self.headers.kinds.iter().find(|k| k.info.set.is_some()) else { return Ok(self) };
         let Some(set) = kind.info.set.clone() else { return Ok(self) };
-        let axes = set.described.clone();
         let folder = self.paths[kind.first as usize].parent().map(PathBuf::from).unwrap_or_default();
         let mut paths = Vec::new();
         let mut members = Vec::new();
@@ -100,7 +96,7 @@ impl Survey {
         self.options.as_pages = true;
         self.headers = Headers::read(&paths, &self.options);
         self.paths = paths;
-        self.naming = Naming::Set { set: Box::new(set), axes, members };
+        self.naming = Naming::Set { set: Box::new(set), members };
         Ok(self)
     }
 
@@ -166,9 +162,7 @@ impl Survey {
         };
         match &self.naming {
             Naming::Single => Layout::arranged(&[], &[(0, 0)], &self.headers, &self.paths, &options),
-            Naming::Set { set, axes, members } => {
-                Layout::of_set(set, axes, members, &self.headers, &self.paths, &options)
-            }
+            Naming::Set { set, members } => Layout::of_set(set, members, &self.headers, &self.paths, &options),
             Naming::Names { arrangement, .. } => {
                 Layout::arranged(&arrangement.axes, &arrangement.cells, &self.headers, &self.paths, &options)
             }
