@@ -13,11 +13,15 @@ use crate::grid::{Region, n_elements, positions};
 
 pub mod codec;
 pub mod directory;
+mod gather;
+mod headers;
 mod inflate;
 pub mod page;
+mod predict;
 mod read;
 mod samples;
 pub mod series;
+mod tag;
 
 use directory::Directory;
 use page::PageKind;
@@ -285,10 +289,13 @@ fn scratch_bytes(directory: &Directory, series: &Series) -> u64 {
         let kind = directory.kind(page);
         let elements = kind.chunk_element_bytes();
         let packed = kind.chunk[0] * kind.chunk[1] * kind.row_bytes();
-        let bytes = if kind.is_plain() {
-            read::PASS_BYTES.max(2 * kind.row_bytes())
+        let bytes = if kind.compression == 1 {
+            // Some rows at a time, as stored, as elements, and what the predictor needs.
+            3 * read::PASS_BYTES
+                .max(kind.row_bytes().max(kind.width * u64::from(kind.samples) * kind.dtype.size() as u64))
+                * if kind.is_plain() { 1 } else { 8 }
         } else {
-            let stored = if kind.compression == 1 { 0 } else { directory.largest_chunk_bytes };
+            let stored = directory.largest_chunk_bytes;
             // Libraries for images hold rows or whole images of their own.
             let library = if kind.image_codec() { 3 * elements } else { 1 << 18 };
             let spill = if matches!(kind.compression, 8 | 32946) && !kind.is_tiled() { 2 * packed } else { 0 };

@@ -4,10 +4,26 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::codec;
-use super::directory::{Field, Headers, PageError};
+use super::headers::Headers;
+use super::tag::{Field, uint};
 use crate::axis::Axis;
 use crate::dtype::DType;
 use crate::error::Result;
+
+/// Why the pixels of one page cannot be read, while its neighbours may.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum PageError {
+    Format(String),
+    Unsupported(String),
+}
+
+impl PageError {
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Format(text) | Self::Unsupported(text) => text,
+        }
+    }
+}
 
 /// Where a strip or tile lies in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +47,8 @@ pub(super) struct RawPage {
     width: Option<u64>,
     height: Option<u64>,
     depth: Option<u64>,
-    bits: Vec<u64>,
-    formats: Vec<u64>,
+    bits: Alike,
+    formats: Alike,
     compression: Option<u64>,
     photometric: Option<u64>,
     fill_order: Option<u64>,
@@ -64,7 +80,12 @@ impl RawPage {
     /// `Io` only: fields that are at fault make the page so, not the file.
     pub(super) fn collect(fields: impl Iterator<Item = Field>, headers: &mut Headers<'_>) -> Result<Self> {
         let mut raw = Self::default();
+        let mut last = 0;
         for field in fields {
+            // Where a tag comes twice, the first counts, as in other readers.
+            if std::mem::replace(&mut last, field.tag) == field.tag {
+                continue;
+            }
             match raw.take(&field, headers) {
                 Ok(()) => {}
                 Err(io @ crate::error::Error::Io { .. }) => return Err(io),
@@ -90,7 +111,7 @@ impl RawPage {
             255 => self.subfile |= u64::from(one()? == Some(2)),
             256 => self.width = one()?,
             257 => self.height = one()?,
-            258 => self.bits = several(field, headers, MOST_SAMPLES)?,
+            258 => self.bits = Alike::read(field, headers)?,
             259 => self.compression = one()?,
             262 => self.photometric = one()?,
             266 => self.fill_order = one()?,
@@ -103,7 +124,7 @@ impl RawPage {
             282 | 283 if field.field_type == 5 && field.count == 1 => {
                 let big = headers.big_endian;
                 let b = headers.value(field.at, 8)?;
-                let part = |b: &[u8]| super::directory::uint(b, big) as u32;
+                let part = |b: &[u8]| uint(b, big) as u32;
                 self.resolution[usize::from(field.tag - 282)] = Some((part(&b[..4]), part(&b[4..])));
             }
             284 => self.planar = one()?,
@@ -123,7 +144,7 @@ impl RawPage {
                 self.tile_offsets = true;
                 self.counts = Some(*field);
             }
-            339 => self.formats = several(field, headers, MOST_SAMPLES)?,
+            339 => self.formats = Alike::read(field, headers)?,
             347 if field.count <= MOST_TABLE_BYTES => {
                 self.jpeg_tables = Some(headers.value(field.at, field.size_bytes() as usize)?.into());
             }
@@ -134,6 +155,28 @@ impl RawPage {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// One value per sample, as far as it matters: the first, and how many are like it.
+#[derive(Debug, Default)]
+struct Alike {
+    first: Option<u64>,
+    n_alike: u64,
+    n: u64,
+}
+
+impl Alike {
+    fn read(field: &Field, headers: &mut Headers<'_>) -> Result<Self> {
+        let mut alike = Self { n: field.count.min(MOST_SAMPLES), ..Self::default() };
+        let mut i = 0;
+        headers.uints(field, alike.n, |value| {
+            if *alike.first.get_or_insert(value) == value && alike.n_alike == i {
+                alike.n_alike += 1;
+            }
+            i += 1;
+        })?;
+        Ok(alike)
     }
 }
 
@@ -217,8 +260,8 @@ impl PageKind {
             depth: raw.depth.unwrap_or(1),
             samples: short(raw.samples, 1),
             planar: raw.planar == Some(2) && raw.samples.unwrap_or(1) > 1,
-            bits: short(raw.bits.first().copied(), 1),
-            sample_format: short(raw.formats.first().copied(), 1),
+            bits: short(raw.bits.first, 1),
+            sample_format: short(raw.formats.first, 1),
             dtype: DType::Uint8,
             packing: Packing::Native,
             compression: short(raw.compression, 1),
@@ -267,14 +310,11 @@ impl PageKind {
         if raw.samples.is_some_and(|s| s == 0 || s > MOST_SAMPLES) {
             return format(format!("has {} samples per pixel", raw.samples.unwrap_or(0)));
         }
-        let counted = usize::from(self.samples);
-        if raw.bits.iter().take(counted).any(|&b| b != raw.bits[0]) {
-            return unsupported(format!(
-                "samples of unequal depth ({:?} bits)",
-                &raw.bits[..counted.min(raw.bits.len())]
-            ));
+        let counted = u64::from(self.samples);
+        if raw.bits.n_alike < raw.bits.n.min(counted) {
+            return unsupported("samples of unequal depth".to_owned());
         }
-        if raw.formats.iter().take(counted).any(|&f| f != raw.formats[0]) {
+        if raw.formats.n_alike < raw.formats.n.min(counted) {
             return unsupported("samples of unequal format".to_owned());
         }
         (self.dtype, self.packing) = match (self.sample_format, self.bits) {

@@ -6,9 +6,10 @@
 
 use super::codec::{self, Piece};
 use super::directory::Directory;
+use super::gather::{Gather, Run};
 use super::inflate::{self, Decoders};
 use super::page::{Chunk, Packing, PageKind};
-use super::samples;
+use super::{predict, samples};
 use crate::error::{Error, Result};
 use crate::source::Scratch;
 
@@ -33,12 +34,10 @@ impl Place {
     }
 }
 
-/// Bytes that one read into the target brings at most: read and swapped while in cache.
-const MOST_RUN_BYTES: u64 = 1 << 20;
 /// Bytes of file that are read and thrown away rather than read around.
-const GAP_BYTES: u64 = 1 << 14;
-/// Runs in the target below this length are cheaper to copy than to read one by one.
-const SHORT_RUN_BYTES: u64 = 1 << 13;
+const GAP_BYTES: u64 = 1 << 12;
+/// Runs in the target shorter than this are cheaper to copy than to read each into its place.
+const SHORT_RUN_BYTES: u64 = 128;
 /// Bytes of scratch that uncompressed samples pass through at a time.
 pub(super) const PASS_BYTES: u64 = 1 << 19;
 
@@ -52,16 +51,7 @@ pub(super) struct Reader<'a> {
     pub(super) scratch: &'a mut Scratch,
     /// Elements that were filled.
     pub(super) n_filled: u64,
-    pending: Run,
-}
-
-/// Bytes of the file and where they go.
-#[derive(Clone, Copy, Default)]
-struct Run {
-    at: u64,
-    len: u64,
-    to: usize,
-    swap: usize,
+    pending: Gather,
 }
 
 /// One strip or tile.
@@ -85,7 +75,7 @@ impl<'a> Reader<'a> {
         scratch: &'a mut Scratch,
     ) -> Self {
         let absent = absent.filter(|a| a.len() == fill.len()).unwrap_or(fill);
-        Self { directory, bytes, absent, scratch, n_filled: 0, pending: Run::default() }
+        Self { directory, bytes, absent, scratch, n_filled: 0, pending: Gather::default() }
     }
 
     /// Sets a box of elements to `value`, one element's bytes.
@@ -157,11 +147,13 @@ impl<'a> Reader<'a> {
             let place = place.moved([0, d, 0, 0, 0]);
             let dense_rows = dense_row && gap == 0 && (c.wanted[2] == 1 || place.strides[2] == row as isize);
             if dense_rows {
-                self.run(Run { at, len: c.wanted[2] * row, to: place.start, swap })?;
-            } else if dense_row && (wanted >= SHORT_RUN_BYTES || gap > GAP_BYTES) {
+                let run = Run { at, len: c.wanted[2] * row, to: place.start, swap };
+                self.pending.add(run, &self.directory.input, self.bytes)?;
+            } else if dense_row && wanted >= SHORT_RUN_BYTES {
                 for y in 0..c.wanted[2] {
                     let to = place.at([0, 0, y, 0, 0]);
-                    self.run(Run { at: at + y * row, len: wanted, to, swap })?;
+                    let run = Run { at: at + y * row, len: wanted, to, swap };
+                    self.pending.add(run, &self.directory.input, self.bytes)?;
                 }
             } else {
                 self.pass(c, at, swap, size as usize, place)?;
@@ -202,19 +194,22 @@ impl<'a> Reader<'a> {
         let size = kind.dtype.size();
         let mut c = ChunkBox { ..*c };
         if kind.compression == 1 {
-            // Rows lie at known places: take only the ones that are wanted, plane by plane.
+            // Rows lie at known places: take only the ones that are wanted, some at a time.
             let row_bytes = kind.row_bytes();
-            let depth = c.wanted[1];
+            let [_, depth, height, ..] = c.wanted;
             let first = (c.origin[1] * c.shape[2] + c.origin[2]) * row_bytes;
             let plane = c.shape[2] * row_bytes;
-            c.shape = [1, 1, c.wanted[2], c.shape[3], c.shape[4]];
-            c.chunk.count = c.wanted[2] * row_bytes;
-            c.wanted[1] = 1;
-            (c.origin[1], c.origin[2]) = (0, 0);
             let offset = c.chunk.offset + first;
+            let rows = (PASS_BYTES / row_bytes).clamp(1, height);
+            (c.origin[1], c.origin[2]) = (0, 0);
             for d in 0..depth {
-                c.chunk.offset = offset + d * plane;
-                self.decode(kind, &c, place.moved([0, d, 0, 0, 0]), size)?;
+                for y in (0..height).step_by(rows as usize) {
+                    let rows = rows.min(height - y);
+                    c.shape = [1, 1, rows, c.shape[3], c.shape[4]];
+                    (c.wanted[1], c.wanted[2]) = (1, rows);
+                    c.chunk = Chunk { offset: offset + d * plane + y * row_bytes, count: rows * row_bytes };
+                    self.decode(kind, &c, place.moved([0, d, y, 0, 0]), size)?;
+                }
             }
             return Ok(());
         }
@@ -265,11 +260,11 @@ impl<'a> Reader<'a> {
             let samples_per_pixel = c.shape[4] as usize;
             if kind.predictor == 3 {
                 let row = extra.sized(row_bytes);
-                samples::undo_float_differences(elements, row_bytes, size, samples_per_pixel, row);
+                predict::undo_float_differences(elements, row_bytes, size, samples_per_pixel, row);
             } else {
                 samples::swap_bytes(elements, swap_size(kind, directory.big_endian));
                 if kind.predictor == 2 {
-                    samples::undo_differences(elements, row_bytes, size, samples_per_pixel);
+                    predict::undo_differences(elements, row_bytes, size, samples_per_pixel);
                 }
             }
         }
@@ -283,46 +278,9 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Adds bytes to read to the pending ones if they follow, else reads the pending ones first.
-    fn run(&mut self, mut run: Run) -> Result<()> {
-        let p = &mut self.pending;
-        if p.len > 0 {
-            if p.at + p.len == run.at && p.to + p.len as usize == run.to && p.swap == run.swap {
-                p.len += run.len;
-                run.len = 0;
-            } else {
-                self.flush()?;
-            }
-        }
-        if run.len > 0 {
-            self.pending = run;
-        }
-        while self.pending.len >= 2 * MOST_RUN_BYTES {
-            let head = Run { len: MOST_RUN_BYTES, ..self.pending };
-            self.read(head)?;
-            let p = &mut self.pending;
-            (p.at, p.len, p.to) = (p.at + head.len, p.len - head.len, p.to + head.len as usize);
-        }
-        Ok(())
-    }
-
     /// Reads what is pending.
     pub(super) fn flush(&mut self) -> Result<()> {
-        let run = std::mem::take(&mut self.pending);
-        if run.len > 0 { self.read(run) } else { Ok(()) }
-    }
-
-    fn read(&mut self, run: Run) -> Result<()> {
-        let bytes = &mut self.bytes[run.to..run.to + run.len as usize];
-        self.directory.bytes_at(bytes, run.at)?;
-        if run.swap > 1 {
-            if aligned(bytes, run.swap) {
-                samples::swap_bytes(bytes, run.swap);
-            } else {
-                bytes.chunks_exact_mut(run.swap).for_each(<[u8]>::reverse);
-            }
-        }
-        Ok(())
+        self.pending.flush(&self.directory.input, self.bytes)
     }
 }
 

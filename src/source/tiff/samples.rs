@@ -1,6 +1,4 @@
-//! From stored samples to elements: byte and bit order, predictors, odd depths. Pure arithmetic on slices.
-
-use bytemuck::Pod;
+//! From stored samples to elements: byte and bit order, odd depths. Pure arithmetic on slices.
 
 use super::page::Packing;
 use crate::dtype::DType;
@@ -38,96 +36,6 @@ macro_rules! swap {
 swap!(swap_u16, u16);
 swap!(swap_u32, u32);
 swap!(swap_u64, u64);
-
-/// A whole number that wraps around: what horizontal differences are taken in.
-trait Wrapping: Pod {
-    fn plus(self, other: Self) -> Self;
-}
-
-macro_rules! wrapping {
-    ($($t:ty),*) => {
-        $(impl Wrapping for $t {
-            #[inline(always)]
-            fn plus(self, other: Self) -> Self {
-                self.wrapping_add(other)
-            }
-        })*
-    };
-}
-wrapping!(u8, u16, u32, u64);
-
-/// Undoes predictor 2, horizontal differences between pixels of `samples` samples of `size` bytes, in rows
-/// of `row_bytes`; samples in native byte order.
-pub(super) fn undo_differences(bytes: &mut [u8], row_bytes: usize, size: usize, samples: usize) {
-    for row in bytes.chunks_exact_mut(row_bytes) {
-        match size {
-            1 => sum_row::<u8>(row, samples),
-            2 => sum_row::<u16>(bytemuck::cast_slice_mut(row), samples),
-            4 => sum_row::<u32>(bytemuck::cast_slice_mut(row), samples),
-            _ => sum_row::<u64>(bytemuck::cast_slice_mut(row), samples),
-        }
-    }
-}
-
-fn sum_row<T: Wrapping>(row: &mut [T], samples: usize) {
-    match samples {
-        1 => sum_pixels::<T, 1>(row),
-        2 => sum_pixels::<T, 2>(row),
-        3 => sum_pixels::<T, 3>(row),
-        4 => sum_pixels::<T, 4>(row),
-        _ => {
-            for i in samples..row.len() {
-                row[i] = row[i].plus(row[i - samples]);
-            }
-        }
-    }
-}
-
-fn sum_pixels<T: Wrapping, const N: usize>(row: &mut [T]) {
-    let (pixels, _) = row.as_chunks_mut::<N>();
-    let mut sum = [T::zeroed(); N];
-    for pixel in pixels {
-        for s in 0..N {
-            sum[s] = sum[s].plus(pixel[s]);
-        }
-        *pixel = sum;
-    }
-}
-
-/// Undoes predictor 3: every row of `row_bytes` holds the highest bytes of all its floats, then the next
-/// ones, and so on, as byte differences between pixels of `samples` samples. Gives native byte order.
-///
-/// `plane` is room for one row.
-pub(super) fn undo_float_differences(
-    bytes: &mut [u8],
-    row_bytes: usize,
-    size: usize,
-    samples: usize,
-    plane: &mut [u8],
-) {
-    let plane = &mut plane[..row_bytes];
-    for row in bytes.chunks_exact_mut(row_bytes) {
-        sum_row::<u8>(row, samples);
-        plane.copy_from_slice(row);
-        match size {
-            2 => join_bytes::<2>(plane, row),
-            4 => join_bytes::<4>(plane, row),
-            _ => join_bytes::<8>(plane, row),
-        }
-    }
-}
-
-fn join_bytes<const N: usize>(planes: &[u8], floats: &mut [u8]) {
-    let n = planes.len() / N;
-    let (floats, _) = floats.as_chunks_mut::<N>();
-    let plane: [&[u8]; N] = std::array::from_fn(|i| {
-        let from_low = if cfg!(target_endian = "little") { N - 1 - i } else { i };
-        &planes[from_low * n..][..n]
-    });
-    for (i, float) in floats[..n].iter_mut().enumerate() {
-        *float = std::array::from_fn(|b| plane[b][i]);
-    }
-}
 
 /// Widens rows of packed samples, `bits` each and the highest bit first, to elements of `dtype` in native
 /// byte order. Rows begin at whole bytes: `packed_row_bytes` and `n_row` elements each.

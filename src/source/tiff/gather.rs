@@ -1,0 +1,134 @@
+//! Reads gathered into few system calls: runs of bytes that lie near one another in the file, each going to
+//! its own place in memory.
+
+use std::io::IoSliceMut;
+
+use super::headers::Input;
+use super::samples;
+use crate::error::Result;
+
+/// Bytes that one call brings at most: they are still in cache when their order is changed.
+const MOST_BYTES: u64 = 1 << 20;
+/// Pieces of memory of one call, within every system's limit.
+const MOST_PIECES: usize = 1000;
+/// Bytes between two runs that are read and thrown away rather than read around with another call.
+const MOST_SKIPPED: u64 = 1 << 11;
+/// Bytes that one call throws away at most.
+const SKIPPED_ROOM: usize = 1 << 16;
+
+/// Bytes of the file and where they go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Run {
+    /// Where they are in the file.
+    pub(super) at: u64,
+    /// How many.
+    pub(super) len: u64,
+    /// Where they begin in the target's bytes.
+    pub(super) to: usize,
+    /// Bytes of the unit to be swapped; 1 if nothing is to be.
+    pub(super) swap: usize,
+}
+
+/// Runs waiting to be read together.
+#[derive(Default)]
+pub(super) struct Gather {
+    /// In the order of the file and of memory alike.
+    runs: Vec<Run>,
+    bytes: u64,
+    skipped: u64,
+    room: Vec<u8>,
+}
+
+impl Gather {
+    /// Adds `run`, reading what waits if it does not fit to it. `target` is the same memory at every call.
+    pub(super) fn add(&mut self, run: Run, input: &Input, target: &mut [u8]) -> Result<()> {
+        let mut run = run;
+        if let Some(last) = self.runs.last_mut() {
+            let gap = run.at.checked_sub(last.at + last.len).filter(|&gap| gap <= MOST_SKIPPED);
+            let after = run.to.checked_sub(last.to + last.len as usize);
+            match (gap, after) {
+                (Some(0), Some(0)) if last.swap == run.swap => {
+                    last.len += run.len;
+                    self.bytes += run.len;
+                    run.len = 0;
+                }
+                (Some(gap), Some(_))
+                    if self.bytes + gap + run.len <= MOST_BYTES
+                        && self.runs.len() * 2 < MOST_PIECES
+                        && self.skipped + gap <= SKIPPED_ROOM as u64 =>
+                {
+                    self.skipped += gap;
+                    self.bytes += gap;
+                }
+                _ => self.flush(input, target)?,
+            }
+        }
+        if run.len > 0 {
+            self.runs.push(run);
+            self.bytes += run.len;
+        }
+        if self.bytes >= 2 * MOST_BYTES {
+            self.flush(input, target)?;
+        }
+        Ok(())
+    }
+
+    /// Reads what waits.
+    pub(super) fn flush(&mut self, input: &Input, target: &mut [u8]) -> Result<()> {
+        (self.bytes, self.skipped) = (0, 0);
+        if self.runs.len() > 1 {
+            scatter(&self.runs, &mut self.room, input, target)?;
+        } else if let Some(run) = self.runs.first() {
+            // In portions, so that the bytes to be swapped are still in cache.
+            let bytes = &mut target[run.to..][..run.len as usize];
+            for (i, part) in bytes.chunks_mut(MOST_BYTES as usize).enumerate() {
+                input.read_at(part, run.at + i as u64 * MOST_BYTES)?;
+                swap(part, run.swap);
+            }
+            self.runs.clear();
+        }
+        for run in self.runs.drain(..) {
+            swap(&mut target[run.to..][..run.len as usize], run.swap);
+        }
+        Ok(())
+    }
+}
+
+/// Reads several runs with one call.
+fn scatter(runs: &[Run], room: &mut Vec<u8>, input: &Input, target: &mut [u8]) -> Result<()> {
+    if room.is_empty() {
+        room.resize(SKIPPED_ROOM, 0);
+    }
+    let (mut pieces, mut rest, mut rest_at) = (Vec::with_capacity(2 * runs.len()), &mut *target, 0);
+    let (mut room, at) = (&mut room[..], runs[0].at);
+    let mut end = at;
+    for run in runs {
+        if run.at > end {
+            let (skipped, after) = room.split_at_mut((run.at - end) as usize);
+            pieces.push(IoSliceMut::new(skipped));
+            room = after;
+        }
+        let (piece, after) = rest[run.to - rest_at..].split_at_mut(run.len as usize);
+        pieces.push(IoSliceMut::new(piece));
+        (rest, rest_at) = (after, run.to + run.len as usize);
+        end = run.at + run.len;
+    }
+    let n = rustix::io::preadv(&input.file, &mut pieces, at).unwrap_or(0) as u64;
+    // A call may bring less than asked, or nothing; the rest comes run by run, with errors of its own.
+    for run in runs.iter().filter(|run| run.at + run.len > at + n) {
+        let have = (at + n).saturating_sub(run.at);
+        input.read_at(&mut target[run.to..][have as usize..run.len as usize], run.at + have)?;
+    }
+    Ok(())
+}
+
+fn swap(bytes: &mut [u8], size: usize) {
+    if size <= 1 {
+        return;
+    }
+    if (bytes.as_ptr() as usize).is_multiple_of(size) {
+        samples::swap_bytes(bytes, size);
+    } else {
+        bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+    }
+}

@@ -1,0 +1,140 @@
+//! Reading headers: small pieces of a file by position, in as few reads as their places allow.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::tag::{Field, is_uint, type_size, uint};
+use crate::error::{Error, Result};
+
+/// A part of a file in memory that grows while reads come from near one another.
+struct Window {
+    bytes: Vec<u8>,
+    start: u64,
+    len: usize,
+    /// Bytes to read next time.
+    ahead: usize,
+}
+
+/// Fewest and most bytes that one read of headers asks for.
+const AHEAD: std::ops::RangeInclusive<usize> = 1 << 10..=1 << 16;
+
+impl Window {
+    fn new() -> Self {
+        Self { bytes: Vec::new(), start: 0, len: 0, ahead: *AHEAD.start() }
+    }
+
+    fn get(&self, at: u64, len: usize) -> Option<&[u8]> {
+        let from = usize::try_from(at.checked_sub(self.start)?).ok()?;
+        self.bytes[..self.len].get(from..from.checked_add(len)?)
+    }
+
+    /// Reads on from `at`; the bytes asked for must lie in the file.
+    fn load(&mut self, input: &Input, at: u64, len: usize) -> Result<()> {
+        // Reads that follow one another closely will go on doing so; jumps will go on too.
+        let end = self.start + self.len as u64;
+        let near = at >= self.start && at < end.saturating_add(self.ahead as u64 / 2);
+        self.ahead = if near { self.ahead * 4 } else { self.ahead / 4 }.clamp(*AHEAD.start(), *AHEAD.end());
+        let want = self.ahead.max(len);
+        let want = usize::try_from(input.size - at).map_or(want, |rest| want.min(rest));
+        if self.bytes.len() < want {
+            self.bytes.resize(want, 0);
+        }
+        self.len = 0;
+        input.read_at(&mut self.bytes[..want], at)?;
+        (self.start, self.len) = (at, want);
+        Ok(())
+    }
+}
+
+/// A file to read by position.
+#[derive(Debug)]
+pub(super) struct Input {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) size: u64,
+}
+
+impl Input {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+        let meta = file.metadata().map_err(|e| Error::io(path, "cannot read", e))?;
+        if meta.is_dir() {
+            return Err(Error::format("is a directory, not a TIFF file"));
+        }
+        Ok(Self { file, path: path.to_owned(), size: meta.len() })
+    }
+
+    pub(super) fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
+        self.file.read_exact_at(bytes, at).map_err(|e| {
+            if e.kind() == std::io::ErrorKind::UnexpectedEof {
+                let end = at.saturating_add(bytes.len() as u64);
+                Error::format(format!("ends before byte {end}: it had {} bytes when it was opened", self.size))
+            } else {
+                Error::io(&self.path, "cannot read", e)
+            }
+        })
+    }
+}
+
+/// Reads small pieces of a file through two windows: one follows the directories, one their values.
+pub(super) struct Headers<'a> {
+    pub(super) input: &'a Input,
+    pub(super) big_endian: bool,
+    directories: Window,
+    values: Window,
+}
+
+impl<'a> Headers<'a> {
+    pub(super) fn new(input: &'a Input) -> Self {
+        Self { input, big_endian: false, directories: Window::new(), values: Window::new() }
+    }
+
+    /// Bytes of a directory.
+    pub(super) fn directory(&mut self, at: u64, len: usize) -> Result<&[u8]> {
+        self.inside(at, len as u64)?;
+        if self.directories.get(at, len).is_none() {
+            self.directories.load(self.input, at, len)?;
+        }
+        Ok(self.directories.get(at, len).unwrap_or_default())
+    }
+
+    /// Bytes of values, wherever they lie.
+    pub(super) fn value(&mut self, at: u64, len: usize) -> Result<&[u8]> {
+        self.inside(at, len as u64)?;
+        if self.directories.get(at, len).is_none() && self.values.get(at, len).is_none() {
+            self.values.load(self.input, at, len)?;
+        }
+        Ok(self.directories.get(at, len).or_else(|| self.values.get(at, len)).unwrap_or_default())
+    }
+
+    fn inside(&self, at: u64, len: u64) -> Result<()> {
+        if at.checked_add(len).is_none_or(|end| end > self.input.size) {
+            return Err(Error::format(format!(
+                "{len} bytes at {at} lie outside the file of {} bytes",
+                self.input.size
+            )));
+        }
+        Ok(())
+    }
+
+    /// Calls `f` with the first `n` values of `field` as unsigned integers.
+    pub(super) fn uints(&mut self, field: &Field, n: u64, mut f: impl FnMut(u64)) -> Result<()> {
+        let size = type_size(field.field_type);
+        if !is_uint(field.field_type) {
+            return Err(Error::format(format!("tag {} has field type {}", field.tag, field.field_type)));
+        }
+        self.inside(field.at, field.size_bytes())?;
+        let big_endian = self.big_endian;
+        let (mut at, mut left) = (field.at, size.saturating_mul(n.min(field.count)));
+        while left > 0 {
+            let step = left.min(*AHEAD.end() as u64);
+            for bytes in self.value(at, step as usize)?.chunks_exact(size as usize) {
+                f(uint(bytes, big_endian));
+            }
+            at += step;
+            left -= step;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+//! TIFF layouts written here and read back: whole arrays, regions, strided targets, absent tiles, damage.
+
+#[path = "common/tiff.rs"]
+mod tiff;
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use stackctl::block::{Block, Target};
+use stackctl::dtype::DType;
+use stackctl::error::Error;
+use stackctl::grid::Region;
+use stackctl::source::{self, OpenOptions, Scratch, Source};
+use tiff::{Layout, Numbers};
+
+fn saved(folder: &tempfile::TempDir, bytes: &[u8]) -> PathBuf {
+    let path = folder.path().join("a.tif");
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn open(path: &Path) -> Result<Box<dyn Source>, Error> {
+    source::open(path, &OpenOptions::default())
+}
+
+fn read(source: &dyn Source, region: &Region, scratch: &mut Scratch) -> Result<Block, Error> {
+    let dtype = source.info().dtype;
+    let mut block = Block::new(region.clone(), dtype)?;
+    block.bytes_mut().fill(0xa5);
+    let n = source.read(region, &mut block.target(), &vec![7; dtype.size()], scratch)?;
+    block.n_filled = n;
+    Ok(block)
+}
+
+/// Elements of a page whose values fit in `bits`.
+fn page(layout: &Layout, numbers: &mut Numbers) -> Vec<u8> {
+    let size = layout.size();
+    let mask = if layout.bits >= 64 { u64::MAX } else { (1 << layout.bits) - 1 };
+    let mut value = 0u64;
+    (0..layout.page_bytes() / size)
+        .flat_map(|_| {
+            value = value.wrapping_add(numbers.below(9)).wrapping_sub(4);
+            if numbers.below(50) == 0 {
+                value = numbers.next();
+            }
+            (value & mask).to_le_bytes()[..size].to_vec()
+        })
+        .collect()
+}
+
+fn dtype(layout: &Layout) -> DType {
+    match (layout.format, layout.bits) {
+        (_, 1) => DType::Bool,
+        (3, 16) => DType::Float16,
+        (3, 32) => DType::Float32,
+        (3, 64) => DType::Float64,
+        (2, 8) => DType::Int8,
+        (2, 16) => DType::Int16,
+        (2, 32) => DType::Int32,
+        (2, 64) => DType::Int64,
+        (_, 2..=8) => DType::Uint8,
+        (_, 9..=16) => DType::Uint16,
+        (_, 17..=32) => DType::Uint32,
+        _ => DType::Uint64,
+    }
+}
+
+prop_compose! {
+    fn layouts()(
+        (big_endian, big_tiff, planar) in any::<(bool, bool, bool)>(),
+        (width, height, samples) in (1usize..70, 1usize..50, prop_oneof![4 => Just(1usize), 1 => 2usize..6]),
+        (bits, format, predictor) in prop_oneof![
+            6 => (prop_oneof![Just(8), Just(16), Just(32), Just(64)], 1u16..3, 1u16..3),
+            2 => (prop_oneof![Just(16), Just(32), Just(64)], Just(3u16), 1u16..4),
+            1 => (prop_oneof![1usize..8, 9usize..16, 17usize..32], Just(1u16), Just(1u16)),
+        ],
+        compression in prop_oneof![3 => Just(1u16), 1 => Just(5), 1 => Just(8), 1 => Just(32773), 1 => Just(50000)],
+        fill_order in prop_oneof![5 => Just(1u16), 1 => Just(2)],
+        rows in prop_oneof![2 => Just(None), 2 => Just(Some(1)), 3 => (1usize..20).prop_map(Some)],
+        tile in prop_oneof![2 => Just(None), 1 => (1usize..3, 1usize..4).prop_map(|(h, w)| Some((h * 16, w * 16)))],
+        gap in prop_oneof![3 => Just(0usize), 1 => 1usize..5],
+        level in Just(3),
+    ) -> Layout {
+        Layout {
+            big_endian, big_tiff, width, height, samples, planar, bits, format, compression, predictor, fill_order,
+            rows_per_strip: rows, tile, gap, level, ..Layout::default()
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn every_layout_reads_back_whole_and_in_regions(
+        layout in layouts(), n_pages in 1usize..5, seed in 1u64..u64::MAX,
+    ) {
+        let mut numbers = Numbers(seed);
+        let pages: Vec<_> = (0..n_pages).map(|_| page(&layout, &mut numbers)).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let source = open(&saved(&folder, &layout.write(&pages))).unwrap();
+        let info = source.info();
+        prop_assert_eq!(info.dtype, dtype(&layout));
+        let shape = info.shape();
+        let mut scratch = Scratch::default();
+        let whole = read(&*source, &Region::whole(&shape), &mut scratch).unwrap();
+        prop_assert_eq!(whole.bytes(), &pages.concat()[..]);
+
+        let size = info.dtype.size();
+        for _ in 0..8 {
+            let origin: Vec<u64> = shape.iter().map(|&n| numbers.below(n)).collect();
+            let lengths: Vec<u64> = shape.iter().zip(&origin).map(|(&n, &o)| 1 + numbers.below(n - o)).collect();
+            let region = Region::new(origin, lengths);
+            // Into a target with its axes in any order, some of them backwards.
+            let rank = region.rank();
+            let mut order: Vec<usize> = (0..rank).collect();
+            if numbers.below(2) == 0 {
+                order.sort_by_key(|_| numbers.next());
+            }
+            let (mut strides, mut step, mut start) = (vec![0isize; rank], size as isize, 0isize);
+            for &axis in order.iter().rev() {
+                let n = region.shape[axis] as isize;
+                strides[axis] = step;
+                if numbers.below(4) == 0 {
+                    start += step * (n - 1);
+                    strides[axis] = -step;
+                }
+                step *= n;
+            }
+            let mut bytes = vec![0xa5; step as usize];
+            let mut target = Target {
+                bytes: &mut bytes, start: start as usize, shape: region.shape.clone(), strides: strides.clone(), dtype: info.dtype,
+            };
+            source.read(&region, &mut target, &vec![0; size], &mut scratch).unwrap();
+            let dense = stackctl::grid::row_major_strides(&shape);
+            for position in stackctl::grid::positions(&region.shape) {
+                let from: u64 = (0..rank).map(|i| (position[i] + region.origin[i]) * dense[i]).sum();
+                let to: isize = start + (0..rank).map(|i| position[i] as isize * strides[i]).sum::<isize>();
+                let (from, to) = (from as usize * size, to as usize);
+                prop_assert_eq!(&bytes[to..to + size], &whole.bytes()[from..from + size], "{} at {:?}", region, position);
+            }
+            source.prefetch(&region);
+        }
+    }
+}
+
+#[test]
+fn absent_tiles_and_strips_hold_the_fill_value() {
+    let folder = tempfile::tempdir().unwrap();
+    for compression in [1, 8] {
+        for tile in [None, Some((16, 16))] {
+            let layout = Layout {
+                width: 40,
+                height: 20,
+                rows_per_strip: Some(10),
+                tile,
+                absent: vec![1],
+                compression,
+                ..Layout::default()
+            };
+            let source = open(&saved(&folder, &layout.write(&[vec![1; 800]]))).unwrap();
+            let block = read(&*source, &Region::whole(&[20, 40]), &mut Scratch::default()).unwrap();
+            let n = if tile.is_some() { 256 } else { 400 };
+            assert_eq!(block.n_filled, n);
+            assert_eq!(block.bytes().iter().filter(|&&b| b == 7).count() as u64, n);
+            assert_eq!(block.bytes().iter().filter(|&&b| b == 1).count() as u64, 800 - n);
+        }
+    }
+}
+
+#[test]
+fn pages_that_differ_in_shape_are_left_out_and_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = Layout { width: 4, height: 4, ..Layout::default() };
+    // The second file's directory is moved behind the first file's.
+    let mut bytes = Layout::default().write(&[vec![1; 256], vec![2; 256]]);
+    let more = small.write(&[vec![3; 16]]);
+    append(&mut bytes, &more);
+    let source = open(&saved(&folder, &bytes)).unwrap();
+    assert_eq!(source.info().shape(), [2, 16, 16]);
+    assert_eq!(source.info().series.len(), 2);
+    assert!(source.info().notes.iter().any(|n| n.contains("left out")), "{:?}", source.info().notes);
+    let options = OpenOptions { series: Some(1), ..OpenOptions::default() };
+    let other = source::open(&folder.path().join("a.tif"), &options).unwrap();
+    assert_eq!(other.info().shape(), [4, 4]);
+    let options = OpenOptions { series: Some(2), ..OpenOptions::default() };
+    assert!(matches!(source::open(&folder.path().join("a.tif"), &options), Err(Error::Usage(_))));
+}
+
+/// Adds the pages of the classic little-endian file `more` to those of `bytes`.
+fn append(bytes: &mut Vec<u8>, more: &[u8]) {
+    let base = bytes.len() as u32;
+    let u16_at = |b: &[u8], at: usize| u16::from_le_bytes([b[at], b[at + 1]]);
+    let u32_at = |b: &[u8], at: usize| u32::from_le_bytes(b[at..at + 4].try_into().unwrap());
+    let mut moved = more.to_vec();
+    let ifd = u32_at(more, 4) as usize;
+    let n = usize::from(u16_at(more, ifd));
+    for i in 0..n {
+        let entry = ifd + 2 + i * 12;
+        let (tag, kind, count) = (u16_at(more, entry), u16_at(more, entry + 2), u32_at(more, entry + 4));
+        let outside = count * [0, 1, 1, 2, 4][usize::from(kind)] > 4;
+        if outside || tag == 273 {
+            let value = u32_at(more, entry + 8) + base;
+            moved[entry + 8..entry + 12].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    let mut link = 4;
+    loop {
+        let at = u32_at(bytes, link) as usize;
+        if at == 0 {
+            break;
+        }
+        link = at + 2 + 12 * usize::from(u16_at(bytes, at));
+    }
+    bytes[link..link + 4].copy_from_slice(&(base + ifd as u32).to_le_bytes());
+    bytes.extend(moved);
+}
+
+#[test]
+fn errors_name_page_strip_found_and_expected() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout { rows_per_strip: Some(8), compression: 32773, ..Layout::default() };
+    let bytes = layout.write(&[vec![1; 256], vec![2; 256]]);
+    // Strip 1 of page 1 claims half a row less: the tables lie behind the last directory.
+    let n = bytes.len();
+    let mut short = bytes.clone();
+    let count = u32::from_le_bytes(short[n - 4..].try_into().unwrap());
+    short[n - 4..].copy_from_slice(&(count - 1).to_le_bytes());
+    let source = open(&saved(&folder, &short)).unwrap();
+    let e = read(&*source, &Region::whole(&[2, 16, 16]), &mut Scratch::default()).err().unwrap().to_string();
+    assert!(e.contains("a.tif: page 1, strip 1: decodes to") && e.contains("expected 128"), "{e}");
+
+    let plain = Layout { rows_per_strip: Some(8), ..Layout::default() }.write(&[vec![1; 256]]);
+    let mut short = plain.clone();
+    let n = short.len();
+    short[n - 4..].copy_from_slice(&100u32.to_le_bytes());
+    let e = open(&saved(&folder, &short)).err().unwrap().to_string();
+    assert!(e.contains("page 0: strip 1 has 100 bytes, expected 128"), "{e}");
+
+    let e = open(&saved(&folder, &plain[..plain.len() - 20])).err().unwrap().to_string();
+    assert!(e.contains("a.tif: page 0") && e.contains("outside the file"), "{e}");
+}
+
+#[test]
+fn circles_and_overlaps_of_directories_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages: Vec<_> = (0..5).map(|i| vec![i; 256]).collect();
+    let bytes = Layout::default().write(&pages);
+    let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let mut at = u32_at(4) as usize;
+    let first = at as u32;
+    let mut link = 0;
+    while at != 0 {
+        link = at + 2 + 12 * usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+        at = u32_at(link) as usize;
+    }
+    let mut circle = bytes.clone();
+    circle[link..link + 4].copy_from_slice(&first.to_le_bytes());
+    let e = open(&saved(&folder, &circle)).err().unwrap().to_string();
+    assert!(e.contains("circle") || e.contains("overlap"), "{e}");
+}
+
+#[test]
+fn an_index_larger_than_allowed_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages: Vec<_> = (0..200).map(|_| vec![0; 256]).collect();
+    let path = saved(&folder, &Layout::default().write(&pages));
+    let options = OpenOptions { limit_bytes: Some(1000), ..OpenOptions::default() };
+    assert!(matches!(source::open(&path, &options), Err(Error::Limit(_))));
+    let source = open(&path).unwrap();
+    assert!(source.info().held_bytes < 200 * 64 + 1024, "{}", source.info().held_bytes);
+}
