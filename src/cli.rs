@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::dtype::DType;
 use crate::exec::budget::Bytes;
 
 /// Turns piles of TIFF files into one n-dimensional array, or reduces it, in bounded memory.
@@ -23,6 +24,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Write the files as one Zarr array
     Stitch(StitchArgs),
+    /// Reduce files or a Zarr array along axes: mean, max, median, histogram and more
+    Reduce(Box<ReduceArgs>),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -92,6 +95,8 @@ pub enum Missing {
     Error,
     /// Put the fill value there and count them
     Fill,
+    /// Leave them out of what is computed; for reduce only
+    Skip,
 }
 
 /// How a run uses the machine and what it says.
@@ -157,6 +162,82 @@ pub struct StitchArgs {
     /// How the run goes.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// Arguments of `reduce`.
+#[derive(Args, Clone, Debug)]
+pub struct ReduceArgs {
+    /// Which files, or which Zarr array.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// What to compute: operators joined by commas, such as max,mean,quantile=0.1:0.9; all of them read
+    /// the input once
+    #[arg(long, value_name = "OPS", required = true)]
+    pub op: String,
+    /// Axes to reduce, by name or number (from 0, or from -1 backwards); all if not given
+    #[arg(long, value_name = "AXES", value_delimiter = ',', allow_hyphen_values = true)]
+    pub axis: Vec<String>,
+    /// Where to write: a name ending in .zarr, .npy, .tif or .png; {op} in it stands for the operator;
+    /// - writes .npy to standard output. Without it, numbers are printed
+    #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath, allow_hyphen_values = true)]
+    pub output: Option<String>,
+    /// Replace an existing output, once the new one is complete
+    #[arg(long)]
+    pub overwrite: bool,
+    /// What goes into the result.
+    #[command(flatten)]
+    pub elements: ElementArgs,
+    /// How names become axes.
+    #[command(flatten)]
+    pub names: NameArgs,
+    /// Zarr format of a .zarr output: 3 or 2
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3),
+        help_heading = "Storage")]
+    pub zarr_format: u8,
+    /// Codec of a .zarr output: blosc, blosc:lz4,5,shuffle, zstd:3, gzip:6, none
+    #[arg(long, value_name = "CODEC", default_value = "blosc:lz4,5,bitshuffle", help_heading = "Storage")]
+    pub codec: String,
+    /// How the run goes.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What goes into a result, and what comes out.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Elements")]
+pub struct ElementArgs {
+    /// Reduce a part: slices of axes by NumPy's rules, such as 'c=1,t=::4,z=10:20'; labels (c=GFP) and
+    /// coordinates (t@s=10:20) too
+    #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
+    pub select: Option<String>,
+    /// Use only elements that satisfy CONDITION: '>0', '!=nan', '>=10,<20'
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub condition: Option<String>,
+    /// Leave NaN out; otherwise a NaN makes its result NaN
+    #[arg(long)]
+    pub skipna: bool,
+    /// Degrees of freedom taken off the number of elements in var and std
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub ddof: u64,
+    /// Weights for the mean: a one-dimensional .npy as long as the first reduced axis
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub weights: Option<PathBuf>,
+    /// Reduce the axis in groups of N; the last may be shorter
+    #[arg(long, value_name = "N", conflicts_with = "window")]
+    pub every: Option<u64>,
+    /// With --every: leave a shorter last group out
+    #[arg(long, requires = "every")]
+    pub trim: bool,
+    /// Reduce every run of N neighbours along the axis; the result is N-1 shorter
+    #[arg(long, value_name = "N")]
+    pub window: Option<u64>,
+    /// Keep reduced axes, with length 1
+    #[arg(long)]
+    pub keepdims: bool,
+    /// Element type of the results, such as float32; a value that does not fit is an error
+    /// [default: NumPy's]
+    #[arg(long, value_name = "DTYPE")]
+    pub dtype: Option<DType>,
 }
 
 /// How an array is stored.

@@ -9,8 +9,11 @@ use crate::error::Error;
 
 mod calibration;
 mod inspect;
+mod npy;
 mod progress;
+mod reduce;
 mod resources;
+mod results;
 mod stitch;
 mod stop;
 mod survey;
@@ -23,6 +26,7 @@ pub fn run(command: Command) -> Result<()> {
     match command {
         Command::Inspect(args) => inspect::run(&args),
         Command::Stitch(args) => stitch::run(&args),
+        Command::Reduce(args) => reduce::run(&args),
         Command::Completions { shell } => completions(shell),
     }
 }

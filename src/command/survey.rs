@@ -136,7 +136,7 @@ impl Survey {
                 }
             }
             Naming::Names { arrangement, names, .. } => {
-                let allowed = |kind| kind == FaultKind::Missing && missing == Missing::Fill;
+                let allowed = |kind| kind == FaultKind::Missing && missing != Missing::Error;
                 let faults = arrangement.faults(names).into_iter().filter(|f| !allowed(f.kind));
                 let faults: Vec<String> = faults
                     .map(|fault| match fault.kind {

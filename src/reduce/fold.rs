@@ -10,7 +10,7 @@ use crate::reduce::panel::Panel;
 ///
 /// Folds see panels in row-major order of the reduced elements of a block, blocks and merged folds in plan
 /// order.
-pub(super) trait Fold: Send {
+pub(super) trait Fold: Send + Sync {
     /// Takes the elements of `panel` in. `counts` says how many each output had before, when elements are
     /// masked.
     fn fold(&mut self, panel: &Panel<'_>, counts: &Counts) -> Result<()>;

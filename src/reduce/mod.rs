@@ -8,6 +8,7 @@
 //! [`OPERATORS`]. This module knows no files, no threads and no plans.
 
 mod counting;
+mod cut;
 mod extrema;
 mod fold;
 mod histogram;
@@ -30,6 +31,7 @@ mod wide;
 use std::fmt;
 use std::sync::Arc;
 
+pub use cut::{Cut, Terrain};
 pub use partial::{Finished, Partial};
 pub use predicate::Predicate;
 pub use reducer::{Grouping, Output, Reducer, Settings};

@@ -198,9 +198,9 @@ real_float!(
 /// An integer type with the type its short sums are kept in.
 pub(super) trait Integer: Real {
     /// Holds sums of up to [`Integer::SPILL`] elements.
-    type Narrow: Copy + Default + Send + std::ops::AddAssign + std::ops::Add<Output = Self::Narrow> + 'static;
+    type Narrow: Copy + Default + Send + Sync + std::ops::AddAssign + std::ops::Add<Output = Self::Narrow> + 'static;
     /// Holds sums of squares of up to [`Integer::SPILL`] elements.
-    type Square: Copy + Default + Send + std::ops::AddAssign + std::ops::Add<Output = Self::Square> + 'static;
+    type Square: Copy + Default + Send + Sync + std::ops::AddAssign + std::ops::Add<Output = Self::Square> + 'static;
     /// Elements that a sum can take before it must be carried to a wider one.
     const SPILL: u64;
     /// Largest magnitude of an element.

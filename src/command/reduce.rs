@@ -1,0 +1,312 @@
+//! `reduce`: operators along axes of files or of a Zarr array.
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::progress::Progress;
+use super::resources::Resources;
+use super::results::{self, Results};
+use super::stop;
+use super::survey::{Survey, provenance};
+use crate::array::Array;
+use crate::axis::Axis;
+use crate::block::{Block, size_bytes};
+use crate::cli::{Missing, ReduceArgs};
+use crate::error::Error;
+use crate::exec::budget::{Bytes, peak_bytes};
+use crate::exec::{self, Terms, Worker};
+use crate::grid::Region;
+use crate::plan::Task;
+use crate::reduce::{Cut, Finished, Grouping, Options, Partial, Predicate, Reducer, Settings, Terrain, Weights};
+use crate::report::{count, tuple};
+
+pub(super) fn run(args: &ReduceArgs) -> Result<()> {
+    let start = Instant::now();
+    let survey = Survey::new(&args.input, &args.names)?;
+    let pattern = survey.pattern();
+    let stack = survey.into_stack(&args.names)?;
+    let provenance = provenance(&stack, pattern.as_deref());
+    let n_files = stack.paths().len() as u64;
+    let array: &dyn Array = &stack;
+    let reducer = Reducer::new(array.axes(), array.dtype(), &settings(args, array.axes())?)?;
+    let targets = results::targets(args, &reducer)?;
+    let budget = Resources::new(&args.run, array);
+    let stop = stop::on_signals()?;
+    let held_bytes = results::held_bytes(&targets, &reducer);
+    let cut = make_cut(args, &reducer, array, &budget, held_bytes)?;
+    let terms = Terms {
+        threads: budget.threads,
+        cost: cut.cost(),
+        limit_bytes: budget.for_tasks().saturating_sub(held_bytes),
+        stop: &stop,
+    };
+    let predicted_peak_bytes = budget.base_bytes + held_bytes + terms.peak_bytes();
+    let bytes_in = size_bytes(&array.shape(), array.dtype());
+    let run = Run { array, reducer: &reducer, cut: &cut, terms: &terms, skip: args.names.missing == Missing::Skip };
+    let plan = run.describe(&budget, predicted_peak_bytes);
+    if args.run.dry_run {
+        return results::show_plan(args, &reducer, &targets, &plan);
+    }
+    let results = Results::create(args, targets, &reducer, &cut, provenance)?;
+    if !args.run.quiet {
+        eprintln!(
+            "reading {}, {} {} ({}), {}, memory limit {} ({})",
+            count(n_files, "file"),
+            tuple(&array.shape()),
+            array.dtype(),
+            Bytes(bytes_in),
+            count(terms.workers() as u64, "thread"),
+            Bytes(budget.limit.bytes),
+            budget.limit.from
+        );
+        for output in reducer.outputs() {
+            if let Some(strategy) = &output.strategy {
+                eprintln!("{}: {strategy}", output.label);
+            }
+        }
+    }
+    let mut progress = Progress::new(bytes_in.saturating_mul(u64::from(reducer.n_passes())), args.run.quiet);
+    let done = if cut.is_split() { run.split(&results, &mut progress) } else { run.tiles(&results, &mut progress) };
+    let n_filled = done.map_err(|e| told(e, cut.n_tasks(&reducer)))?;
+    progress.finish();
+    let mut figures = plan;
+    figures.elements_filled = n_filled;
+    figures.wall_s = start.elapsed().as_secs_f64();
+    let finished = results.finish()?;
+    figures.wall_s = start.elapsed().as_secs_f64();
+    figures.rate_bytes_per_s = bytes_in as f64 / figures.wall_s.max(1e-9);
+    figures.measured_peak_bytes = peak_bytes();
+    results::show(args, &reducer, finished, &figures, n_files)
+}
+
+/// A stop says what has become of the output.
+fn told(error: Error, n_tasks: u64) -> Error {
+    match error {
+        Error::Stopped(text) => Error::Stopped(format!("{text} of {n_tasks}; no output was made")),
+        other => other,
+    }
+}
+
+/// What the flags mean for an array of `axes`.
+fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings> {
+    let elements = &args.elements;
+    let reduced = reduced_axes(&args.axis, axes)?;
+    let predicate: Predicate = elements.condition.as_deref().map(str::parse).transpose()?.unwrap_or_default();
+    let grouping = match (elements.every, elements.window) {
+        (Some(n), _) => Some(Grouping::Every { n, trim: elements.trim }),
+        (None, Some(n)) => Some(Grouping::Window { n }),
+        (None, None) => None,
+    };
+    let weights = match &elements.weights {
+        // They belong to the first reduced axis.
+        Some(path) => Some(Weights { axis: 0, values: super::npy::vector(path)?.into() }),
+        None => None,
+    };
+    Ok(Settings {
+        operators: args.op.clone(),
+        axes: reduced,
+        options: Options { ddof: elements.ddof, weights },
+        predicate: predicate.skipping_nan(elements.skipna),
+        skip_absent: args.names.missing == Missing::Skip,
+        keep_axes: elements.keepdims,
+        grouping,
+        dtype: elements.dtype,
+    })
+}
+
+/// Numbers of the axes that `names` give by name or number; `all`, or none, are all.
+fn reduced_axes(names: &[String], axes: &[Axis]) -> Result<Vec<usize>, Error> {
+    if names.is_empty() || matches!(names, [all] if all == "all" && crate::axis::position(axes, "all").is_none()) {
+        return Ok((0..axes.len()).collect());
+    }
+    let mut numbers = Vec::new();
+    for name in names {
+        let number = crate::axis::position(axes, name).or_else(|| {
+            let n = name.parse::<i64>().ok()?;
+            let n = if n < 0 { n + axes.len() as i64 } else { n };
+            usize::try_from(n).ok().filter(|&n| n < axes.len())
+        });
+        let number = number.ok_or_else(|| {
+            let known: Vec<&str> = axes.iter().map(|a| a.name.as_str()).collect();
+            Error::usage(format!(
+                "--axis {name}: the array has axes {}, numbered 0 to {} or from -1 backwards",
+                known.join(","),
+                axes.len().saturating_sub(1)
+            ))
+        })?;
+        if numbers.contains(&number) {
+            return Err(Error::usage(format!("--axis {name}: axis {} is named twice", axes[number].name)));
+        }
+        numbers.push(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn make_cut(
+    args: &ReduceArgs,
+    reducer: &Reducer,
+    array: &dyn Array,
+    budget: &Resources,
+    held_bytes: u64,
+) -> Result<Cut> {
+    let write_bytes = results::write_bytes(args, reducer)?;
+    let limit_bytes = budget.for_tasks().saturating_sub(held_bytes);
+    let cut = Cut::new(
+        reducer,
+        &Terrain {
+            boundaries: &|axis, at| array.boundaries(axis, at),
+            coded: array.coded(),
+            scratch_bytes: array.scratch_bytes(),
+            limit_bytes,
+            write_bytes: &*write_bytes,
+        },
+    );
+    cut.map_err(|e| match e {
+        Error::Limit(text) => {
+            let held = if held_bytes > 0 { format!(" and {} for results", Bytes(held_bytes)) } else { String::new() };
+            Error::Limit(format!(
+                "{text}; the program itself needs {}{held} of the {} that --memory allows",
+                Bytes(budget.base_bytes),
+                Bytes(budget.limit.bytes)
+            ))
+            .into()
+        }
+        other => other.into(),
+    })
+}
+
+/// A reduction on its way.
+struct Run<'a> {
+    array: &'a dyn Array,
+    reducer: &'a Reducer,
+    cut: &'a Cut,
+    terms: &'a Terms<'a>,
+    /// Whether elements that no file covers are left out.
+    skip: bool,
+}
+
+impl Run<'_> {
+    fn describe(&self, budget: &Resources, predicted_peak_bytes: u64) -> results::Figures {
+        results::Figures {
+            input_axes: self.array.axes().iter().map(|a| a.name.clone()).collect(),
+            input_shape: self.array.shape(),
+            input_dtype: self.array.dtype().to_string(),
+            bytes_in: size_bytes(&self.array.shape(), self.array.dtype()),
+            passes: self.reducer.n_passes(),
+            tasks: self.cut.n_tasks(self.reducer),
+            piece: self.cut.piece().to_vec(),
+            read_amplification: self.cut.amplification(),
+            threads: self.terms.workers(),
+            memory_limit_bytes: budget.limit.bytes,
+            predicted_peak_bytes,
+            ..results::Figures::default()
+        }
+    }
+
+    /// Folds `pieces`; the number of their elements that no file covers.
+    fn fold(
+        &self,
+        partial: &mut Partial,
+        pieces: impl Iterator<Item = Region>,
+        worker: &mut Worker,
+    ) -> Result<u64, Error> {
+        let mut n_filled = 0;
+        let mut pieces = pieces.peekable();
+        while let Some(piece) = pieces.next() {
+            if let Some(next) = pieces.peek() {
+                self.array.prefetch(next);
+            }
+            let block = self.array.block(&piece, std::mem::take(&mut worker.buffer), &mut worker.scratch)?;
+            n_filled += block.n_filled;
+            let absent = if self.skip && block.n_filled > 0 { self.array.absent(&piece) } else { Vec::new() };
+            self.reducer.fold(partial, &block, &absent)?;
+            worker.buffer = block.into_buffer();
+        }
+        Ok(n_filled)
+    }
+
+    /// One task for each tile.
+    fn tiles(&self, results: &Results, progress: &mut Progress) -> Result<u64, Error> {
+        let (reducer, cut) = (self.reducer, self.cut);
+        let element_bytes = self.array.dtype().size() as u64;
+        let mut n_filled = 0;
+        exec::run(
+            cut.tasks(),
+            self.terms,
+            |task, worker| {
+                let mut partial = reducer.start(&task.region, cut.whole());
+                let mut n_filled = None;
+                let blocks = loop {
+                    let filled = self.fold(&mut partial, cut.pieces(reducer, &task.region), worker)?;
+                    n_filled.get_or_insert(filled);
+                    match reducer.finish(partial)? {
+                        Finished::Done(blocks) => break blocks,
+                        Finished::Again(next) => partial = next,
+                    }
+                };
+                Ok((results.write(blocks, worker)?, n_filled.unwrap_or(0)))
+            },
+            |task, (receipts, filled)| {
+                n_filled += filled;
+                let bytes = reducer.input_of(&task.region).n_elements().saturating_mul(element_bytes);
+                progress.add(bytes.saturating_mul(u64::from(reducer.n_passes())));
+                results.commit(receipts)
+            },
+        )?;
+        Ok(n_filled)
+    }
+
+    /// Few tiles: the pieces of each are shared out, and what the workers folded is merged in order.
+    fn split(&self, results: &Results, progress: &mut Progress) -> Result<u64, Error> {
+        let mut n_filled = 0;
+        for tile in self.cut.tasks() {
+            let blocks = self.split_tile(&tile.region, progress, &mut n_filled)?;
+            let receipts = results.write(blocks, &mut Worker::default())?;
+            results.commit(receipts)?;
+        }
+        Ok(n_filled)
+    }
+
+    fn split_tile(&self, tile: &Region, progress: &mut Progress, n_filled: &mut u64) -> Result<Vec<Block>, Error> {
+        let (reducer, cut) = (self.reducer, self.cut);
+        let element_bytes = self.array.dtype().size() as u64;
+        let lists = cut.split(reducer, tile);
+        let mut partial = reducer.start(tile, cut.whole());
+        let mut first = true;
+        loop {
+            let total = Mutex::new(reducer.fork(&partial));
+            let tasks = (0..lists.len() as u64).map(|index| Task { index, region: tile.clone() });
+            exec::run(
+                tasks,
+                self.terms,
+                |task, worker| {
+                    let list = &lists[task.index as usize];
+                    if let Some(next) = lists.get(task.index as usize + self.terms.workers()).and_then(|l| l.first()) {
+                        self.array.prefetch(next);
+                    }
+                    let mut part = reducer.fork(&partial);
+                    let filled = self.fold(&mut part, list.iter().cloned(), worker)?;
+                    Ok((part, filled))
+                },
+                |task, (part, filled)| {
+                    if first {
+                        *n_filled += filled;
+                    }
+                    let elements: u64 = lists[task.index as usize].iter().map(Region::n_elements).sum();
+                    progress.add(elements.saturating_mul(element_bytes));
+                    reducer.combine(&mut total.lock().unwrap_or_else(std::sync::PoisonError::into_inner), part)
+                },
+            )?;
+            let total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+            reducer.combine(&mut partial, total)?;
+            match reducer.finish(partial)? {
+                Finished::Done(blocks) => return Ok(blocks),
+                Finished::Again(next) => partial = next,
+            }
+            first = false;
+        }
+    }
+}
