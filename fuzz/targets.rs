@@ -1,0 +1,81 @@
+//! What is fuzzed: every function takes any bytes at all and must come back, soon, without a panic.
+
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::io::Write;
+
+use stackctl::block::Block;
+use stackctl::error::Result;
+use stackctl::grid::Region;
+use stackctl::source::tiff::codec::{self, Piece};
+use stackctl::source::tiff::series::{imagej, ome, shaped};
+use stackctl::source::{self, OpenOptions, Scratch};
+
+/// Elements that a target is willing to hold.
+const MOST_BYTES: u64 = 1 << 22;
+
+/// One strip, see [`strip`].
+pub fn codec(data: &[u8]) {
+    let _ = strip(data);
+}
+
+/// Decodes one strip: a head of 16 bytes says what it is, the rest are the stored bytes, with JPEG tables of
+/// a length that the head gives in front. None if that is not enough to go by.
+pub fn strip(data: &[u8]) -> Option<Result<Vec<u8>>> {
+    let (head, rest) = data.split_at_checked(16)?;
+    let short = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
+    let (tables, stored) = rest.split_at(usize::from(short(14)).min(rest.len()));
+    let piece = Piece {
+        compression: short(0),
+        width: short(2).into(),
+        rows: short(4).into(),
+        samples: u16::from(head[6]),
+        bits: u16::from(head[7]),
+        sample_format: u16::from(head[8]),
+        photometric: u16::from(head[9]),
+        big_endian: head[10] & 1 != 0,
+        fill_order: if head[10] & 2 != 0 { 2 } else { 1 },
+        jpeg_tables: (!tables.is_empty()).then_some(tables),
+        ycbcr_subsampling: (u16::from(head[11]), u16::from(head[12])),
+        fax_options: u32::from(head[10] >> 2),
+        lerc_parameters: &[4, u32::from(head[13])],
+    };
+    let bits = u64::from(piece.width) * u64::from(piece.samples) * u64::from(piece.bits);
+    let bytes = bits.div_ceil(8) * u64::from(piece.rows);
+    let mut decoded = vec![0; usize::try_from(bytes).ok().filter(|_| bytes <= MOST_BYTES)?];
+    Some(codec::decode(&piece, stored, &mut decoded).map(|()| decoded))
+}
+
+/// A description of any program.
+pub fn description(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let _ = imagej::Description::parse(&text);
+    let _ = ome::xml::Ome::parse(&text);
+    if let Some(Ok(found)) = shaped::Description::parse(&text) {
+        let _ = found.leading(&[3, 64, 64]);
+    }
+    let counts: Vec<u64> = data.iter().take(8).map(|&b| u64::from(b)).collect();
+    let _ = imagej::labels(&counts, data, data.len().is_multiple_of(2));
+}
+
+/// A whole file: opened, and read if it is small.
+pub fn file(data: &[u8]) {
+    let Ok(mut file) = tempfile::Builder::new().suffix(".tif").tempfile() else { return };
+    if file.write_all(data).is_err() {
+        return;
+    }
+    let limits = OpenOptions { limit_bytes: Some(64 << 20), ..OpenOptions::default() };
+    for options in [limits.clone(), OpenOptions { as_pages: true, ..limits }] {
+        let Ok(source) = source::open(file.path(), &options) else { continue };
+        let info = source.info();
+        let bytes = stackctl::block::size_bytes(&info.shape(), info.dtype);
+        if bytes > MOST_BYTES || info.scratch_bytes > 16 * MOST_BYTES {
+            continue;
+        }
+        let region = Region::whole(&info.shape());
+        let Ok(mut block) = Block::new(region.clone(), info.dtype) else { continue };
+        let fill = vec![0; info.dtype.size()];
+        source.prefetch(&region);
+        let _ = source.read(&region, &mut block.target(), &fill, &mut Scratch::default());
+    }
+}
