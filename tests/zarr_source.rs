@@ -51,3 +51,81 @@ fn arrays_of_others_read_as_zarr_python_reads_them() {
     println!("{n_equal} arrays equal");
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
+
+/// Reads an array whose `zarr.json` is a plain one with the values at `changes` replaced.
+fn altered(folder: &std::path::Path, changes: &[(&str, Value)]) -> Result<Block> {
+    let mut document = serde_json::json!({
+        "zarr_format": 3, "node_type": "array", "shape": [4, 6], "data_type": "uint16", "fill_value": 7,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [4, 4]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "codecs": [{"name": "sharding_indexed", "configuration": {
+            "chunk_shape": [2, 2], "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+            "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]}}],
+    });
+    for (at, value) in changes {
+        *document.pointer_mut(at).unwrap() = value.clone();
+    }
+    fs::write(folder.join("zarr.json"), document.to_string()).unwrap();
+    read(folder).map(|(block, _)| block)
+}
+
+#[test]
+fn hostile_metadata_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |change: (&str, Value)| altered(folder.path(), &[change]);
+    assert_eq!(altered(folder.path(), &[]).unwrap().elements::<u16>(), [7; 24]);
+    let (huge, inner) = (u64::MAX, "/codecs/0/configuration");
+    let configuration = |key: &str| format!("{inner}/{key}");
+    let chunk = "/chunk_grid/configuration/chunk_shape";
+    use serde_json::json;
+    for (pointer, values) in [
+        ("/shape", vec![json!([4]), json!([4, 6, 1]), json!([-1, 6]), json!("x"), json!([1.5, 2])]),
+        ("/data_type", vec![json!("uint24"), json!({"name": "struct"}), json!(3), json!("r16"), json!("string")]),
+        ("/fill_value", vec![json!("x"), json!(70_000), json!(-1), json!([1, 2]), json!(null)]),
+        (chunk, vec![json!([0, 4]), json!([4]), json!([3, 4]), json!([]), json!([4, 4, 4]), json!([huge, huge])]),
+        ("/chunk_grid/name", vec![json!("rectilinear"), json!("x")]),
+        ("/chunk_key_encoding/name", vec![json!("x")]),
+        ("/codecs", vec![json!([]), json!([{"name": "gzip"}]), json!([{"name": "x"}]), json!(3)]),
+        (&configuration("chunk_shape"), vec![json!([0, 2]), json!([2]), json!([3, 2]), json!([huge, 1])]),
+        (&configuration("index_codecs"), vec![json!([]), json!([{"name": "bytes"}, {"name": "gzip"}])]),
+        (&configuration("codecs"), vec![json!([]), json!([{"name": "bytes"}, {"name": "bytes"}])]),
+    ] {
+        for value in values {
+            assert!(at((pointer, value.clone())).is_err(), "{pointer} {value}");
+        }
+    }
+    // More than memory holds, or nothing at all: opened, and refused or read by whoever wants the elements.
+    for shape in [json!([huge, huge]), json!([1u64 << 62, 1u64 << 62])] {
+        assert!(at(("/shape", shape)).is_err());
+    }
+    assert_eq!(at(("/shape", json!([0, 6]))).unwrap().bytes().len(), 0);
+    let big = [(chunk, json!([1u64 << 40, 4])), (&configuration("chunk_shape"), json!([1u64 << 40, 4]))];
+    assert!(altered(folder.path(), &big).is_ok(), "no chunk is there to be decoded");
+
+    // Shards that contradict themselves.
+    fs::create_dir_all(folder.path().join("c/0")).unwrap();
+    let shard = folder.path().join("c/0/0");
+    let index = |entries: [(u64, u64); 4]| {
+        let mut bytes: Vec<u8> =
+            entries.iter().flat_map(|(o, n)| [o.to_le_bytes(), n.to_le_bytes()].concat()).collect();
+        bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+        bytes
+    };
+    let none = (huge, huge);
+    let elements = [1u16, 2, 3, 4].map(u16::to_le_bytes).concat();
+    let whole = [elements.clone(), index([(0, 8), none, none, none])].concat();
+    fs::write(&shard, &whole).unwrap();
+    let found = altered(folder.path(), &[]).unwrap();
+    assert_eq!(found.elements::<u16>()[..8], [1, 2, 7, 7, 7, 7, 3, 4]);
+    for entry in [(0, 9), (1 << 40, 8), (huge - 1, 8), (huge, 8), (8, huge), (0, 0), (0, 4)] {
+        fs::write(&shard, [elements.clone(), index([entry, none, none, none])].concat()).unwrap();
+        let said = altered(folder.path(), &[]).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(said.contains("c/0/0"), "{entry:?}: {said}");
+    }
+    let mut wrong = whole.clone();
+    wrong[20] ^= 1;
+    for damage in [&wrong[..], &whole[..30], &[]] {
+        fs::write(&shard, damage).unwrap();
+        assert!(altered(folder.path(), &[]).is_err());
+    }
+}

@@ -263,6 +263,19 @@ mod tests {
     }
 
     #[test]
+    fn compressors_stay_in_the_memory_they_are_given() {
+        for level in [-7, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 19, 22] {
+            for n in [1 << 10, 100_000, 1 << 20, (4 << 20) + 1] {
+                let mut contexts = Contexts::default();
+                encode_zstd(level, &vec![0; n], &mut vec![], &mut contexts).unwrap();
+                let used = contexts.zstd.map_or(0, |c| c.sizeof() as u64);
+                let allowed = zstd_context_bytes(level, n as u64);
+                assert!(used <= allowed, "level {level}, {n} bytes: {used} > {allowed}");
+            }
+        }
+    }
+
+    #[test]
     fn encoded_chunks_stay_in_their_bound_and_append() {
         let noise: Vec<u8> = (0..70_001u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let mut contexts = Contexts::default();

@@ -96,6 +96,7 @@ impl ZarrSource {
             storage: format!("{}, chunks of {}{shards}", stored.storage, by(&stored.unit)),
             scratch_bytes,
             held_bytes: index_bytes.saturating_mul(most_open) + (64 << 10),
+            // As many as there are elements for: asking every file would take longer than reading headers may.
             file_bytes: size_bytes(stored.shape(), stored.dtype),
             notes: vec![],
             series: chosen.series,
