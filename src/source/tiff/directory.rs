@@ -2,8 +2,10 @@
 //! what they say.
 //!
 //! Only what reading pixels needs is kept. Descriptions, software names and private tags stay in the file
-//! until [`Directory::tag`] is asked for them. SubIFDs are not followed: they hold reduced copies.
+//! until [`Directory::tag`] is asked for them. SubIFDs mostly hold reduced copies and are left out; those that
+//! are images like their page, and not marked as copies, are kept behind all other pages.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use super::headers::{Headers, Input};
@@ -50,6 +52,10 @@ pub struct Directory {
     pub big_tiff: bool,
     kinds: Vec<PageKind>,
     pages: Vec<PageEntry>,
+    /// Pages of the main chain of directories; the rest are those of SubIFDs.
+    n_main: u32,
+    /// For every page of a SubIFD, in order, the page that it belongs to.
+    parents: Vec<u32>,
     chunks: Vec<Chunk>,
     problems: Vec<Problem>,
     /// Most bytes of one stored strip or tile.
@@ -99,18 +105,35 @@ impl Directory {
             largest_chunk_bytes: 0,
             directory_bytes: 0,
             table_bytes: 0,
+            sub_ifds: Vec::new(),
+            without_sub_ifds: Vec::new(),
         };
         walk.run(first)?;
+        let n_main = walk.pages.len() as u32;
+        let parents = walk.sub_pages()?;
+        walk.overlaps()?;
         let Walk { mut kinds, mut pages, mut chunks, problems, largest_chunk_bytes, .. } = walk;
         kinds.shrink_to_fit();
         pages.shrink_to_fit();
         chunks.shrink_to_fit();
-        Ok(Self { input, big_endian, big_tiff, kinds, pages, chunks, problems, largest_chunk_bytes })
+        Ok(Self { input, big_endian, big_tiff, kinds, pages, n_main, parents, chunks, problems, largest_chunk_bytes })
     }
 
-    /// Number of pages.
+    /// Number of pages, without those of SubIFDs, whose numbers follow.
     pub fn n_pages(&self) -> u32 {
-        self.pages.len() as u32
+        self.n_main
+    }
+
+    /// Every page, those of SubIFDs behind the page that they belong to.
+    pub fn in_order(&self) -> impl Iterator<Item = u32> {
+        let mut subs = self.parents.iter().zip(self.n_main..).peekable();
+        (0..self.n_main).flat_map(move |page| {
+            let mut own = vec![page];
+            while let Some((_, sub)) = subs.next_if(|(parent, _)| **parent == page) {
+                own.push(sub);
+            }
+            own
+        })
     }
 
     /// Number of the kind of page `page`: pages of one kind are alike in all but the place of their pixels.
@@ -262,7 +285,16 @@ struct Walk<'a> {
     largest_chunk_bytes: u64,
     directory_bytes: u64,
     table_bytes: u64,
+    /// Where SubIFDs are, with the page that they belong to.
+    sub_ifds: Vec<(u32, u64)>,
+    /// Kinds of pages whose SubIFDs have been found to be reduced copies.
+    without_sub_ifds: Vec<u32>,
 }
+
+/// SubIFDs of one page that are looked at: pyramids have a dozen levels.
+const MOST_SUB_IFDS: u64 = 64;
+/// SubIFDs of a file that are looked at.
+const MOST_FOLLOWED: usize = 1 << 20;
 
 impl Walk<'_> {
     fn run(&mut self, first: u64) -> Result<()> {
@@ -300,7 +332,57 @@ impl Walk<'_> {
         if self.pages.is_empty() {
             return Err(Error::format("has no page"));
         }
-        self.overlaps()
+        Ok(())
+    }
+
+    /// Indexes the SubIFDs that are images in their own right; gives the page that each belongs to.
+    ///
+    /// What is wrong with a SubIFD is of no concern: it is left out.
+    fn sub_pages(&mut self) -> Result<Vec<u32>> {
+        let mut parents = Vec::new();
+        if self.sub_ifds.is_empty() {
+            return Ok(parents);
+        }
+        let mut known: HashSet<u64> = self.pages.iter().map(|p| p.at).collect();
+        let found = std::mem::take(&mut self.sub_ifds);
+        for same in found.chunk_by(|a, b| a.0 == b.0) {
+            let parent = same[0].0;
+            let kind = self.pages[parent as usize].kind;
+            if self.without_sub_ifds.contains(&kind) {
+                continue;
+            }
+            let before = parents.len();
+            for &(_, at) in same {
+                let (n_pages, n_chunks, n_problems) = (self.pages.len(), self.chunks.len(), self.problems.len());
+                let largest = self.largest_chunk_bytes;
+                match self.page(at) {
+                    Err(io @ Error::Io { .. }) => return Err(io),
+                    Ok(_) => {
+                        self.directory_bytes += self.ifd.len() as u64 + 6;
+                        if self.directory_bytes > self.headers.input.size {
+                            return Err(Error::format("the directories overlap"));
+                        }
+                        let own = self.pages[n_pages].kind as usize;
+                        let (own, kind) = (&self.kinds[own], &self.kinds[kind as usize]);
+                        let alike = !own.is_secondary() && own.stacks_with(kind) && own.problem.is_none();
+                        if alike && self.problems.len() == n_problems && known.insert(at) {
+                            parents.push(parent);
+                            continue;
+                        }
+                    }
+                    Err(_) => {}
+                }
+                self.pages.truncate(n_pages);
+                self.chunks.truncate(n_chunks);
+                self.problems.truncate(n_problems);
+                self.largest_chunk_bytes = largest;
+            }
+            if parents.len() == before && self.without_sub_ifds.len() < 256 {
+                self.without_sub_ifds.push(kind);
+            }
+        }
+        self.sub_ifds.clear();
+        Ok(parents)
     }
 
     /// Refuses directories that share bytes: no program writes them, and they multiply work.
@@ -344,7 +426,16 @@ impl Walk<'_> {
             self.problems.push(Problem { page: self.pages.len() as u32, text: e.into_text(), unsupported });
         }
         let kind = self.kind(kind);
+        let page = self.pages.len() as u32;
         self.pages.push(PageEntry { at, stored, kind });
+        if let Some(field) = raw.sub_ifds.as_ref().filter(|_| self.sub_ifds.len() < MOST_FOLLOWED) {
+            let sub_ifds = &mut self.sub_ifds;
+            let n = field.count.min(MOST_SUB_IFDS);
+            // Offsets that cannot be read lead nowhere.
+            if let Err(io @ Error::Io { .. }) = self.headers.uints(field, n, |at| sub_ifds.push((page, at))) {
+                return Err(io);
+            }
+        }
         Ok(next)
     }
 

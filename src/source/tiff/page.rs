@@ -42,6 +42,8 @@ impl Chunk {
 pub(super) struct RawPage {
     pub(super) offsets: Option<Field>,
     pub(super) counts: Option<Field>,
+    /// Where directories of other versions of the page are.
+    pub(super) sub_ifds: Option<Field>,
     tile_offsets: bool,
     subfile: u64,
     width: Option<u64>,
@@ -144,6 +146,7 @@ impl RawPage {
                 self.tile_offsets = true;
                 self.counts = Some(*field);
             }
+            330 => self.sub_ifds = Some(*field),
             339 => self.formats = Alike::read(field, headers)?,
             347 if field.count <= MOST_TABLE_BYTES => {
                 self.jpeg_tables = Some(headers.value(field.at, field.size_bytes() as usize)?.into());

@@ -287,7 +287,8 @@ fn main(directory: &Directory, all: &[Series]) -> usize {
 
 /// Series of equally shaped pages that are not in one of `described`.
 fn by_shape(directory: &Directory, options: &OpenOptions, described: &[Series]) -> Vec<Series> {
-    let mut taken = vec![false; if described.is_empty() { 0 } else { directory.n_pages() as usize }];
+    let n_pages = directory.n_pages();
+    let mut taken = vec![false; if described.is_empty() { 0 } else { n_pages as usize }];
     for page in described.iter().flat_map(|s| s.pages.pages()) {
         taken[page as usize] = true;
     }
@@ -305,10 +306,14 @@ fn by_shape(directory: &Directory, options: &OpenOptions, described: &[Series]) 
         })
         .collect();
     let mut pages = vec![Vec::new(); groups.len()];
-    for page in (0..directory.n_pages()).filter(|&p| !taken.get(p as usize).is_some_and(|t| *t)) {
+    // Descriptions, and who asks for pages as they are, count those of the main chain alone.
+    let main_only = options.as_pages || !described.is_empty();
+    for page in directory.in_order().filter(|&p| !(main_only && p >= n_pages)) {
+        if taken.get(page as usize).is_some_and(|t| *t) {
+            continue;
+        }
         pages[group_of[directory.kind_index(page)]].push(page);
     }
-    let n_pages = directory.n_pages();
     let groups = pages.into_iter().zip(&groups).filter(|(pages, _)| !pages.is_empty());
     groups.map(|(pages, &k)| plain(pages, n_pages, &kinds[k], options)).collect()
 }
