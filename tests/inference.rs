@@ -203,3 +203,113 @@ fn real_sets_have_their_labels_and_inference_is_never_wrong() {
     }
     assert!(wrong.is_empty(), "wrong: {wrong:?}");
 }
+
+/// Small random numbers that are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % sides
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.roll(of.len())]
+    }
+}
+
+/// Enough to have met every mistake that three thousand found.
+const N_CASES: usize = 500;
+
+/// Names made of parts in any order, some of them misleading, some files missing.
+#[test]
+fn made_up_names_are_never_read_wrong() {
+    let markers: [(&str, &[&str]); 6] = [
+        ("c", &["ch", "C", "c", "channel", "CH"]),
+        ("t", &["t", "T", "tp", "stack", "time"]),
+        ("z", &["z", "Z", "slice", "zs"]),
+        ("p", &["pos", "xy", "scene", "Pos"]),
+        // What no marker tells.
+        ("u", &["n", "img", "foo", "", "s", "p", "f"]),
+        ("v", &["DAPI", "Trans", "left"]),
+    ];
+    let mut dice = Dice(0x1234_5678_9ABC_DEF1);
+    let mut counts = [0; 4];
+    for case in 0..N_CASES {
+        let mut axes: Vec<(&str, &str, usize, usize, usize)> = Vec::new();
+        for _ in 0..=dice.roll(4) {
+            let (axis, spellings) = markers[dice.roll(5)];
+            if !axes.iter().any(|a| a.0 == axis) {
+                axes.push((axis, dice.pick(spellings), 1 + dice.roll(6), dice.roll(3), dice.pick(&[1, 1, 2, 3, 4])));
+            }
+        }
+        let separator = dice.pick(&["_", "-", "_", " ", ""]);
+        let head = dice.pick(&["", "exp01_", "2019-03-04 mouse7", "a_t0_", "raw/s1/", "CamA_"]);
+        let tail = dice.pick(&["", "_ORG", "_488nm", "_000x_000y", "_t"]);
+        let decoy = dice.roll(6);
+        let total: usize = axes.iter().map(|a| a.2).product();
+        let names: Vec<String> = (0..total)
+            .map(|cell| {
+                let lengths: Vec<usize> = axes.iter().map(|a| a.2).collect();
+                let at = schemes::unravel(cell, &lengths);
+                let mut name = head.to_owned();
+                for (k, (axis, marker, _, first, width)) in axes.iter().enumerate() {
+                    // Side by side without a separator, letters must divide the numbers.
+                    let marker = if separator.is_empty() && marker.is_empty() { "q" } else { marker };
+                    let width = if separator.is_empty() { 3 } else { *width };
+                    name.push_str(&format!("{}{marker}{:0width$}", if k > 0 { separator } else { "" }, at[k] + first));
+                    let _ = axis;
+                }
+                match decoy {
+                    // Different for every file, or together with the first part.
+                    1 => name.push_str(&format!("_{:08}", 1000 + cell * 37)),
+                    2 => name.push_str(&format!("_{:05}msec", at[0] * 250)),
+                    3 => name.push_str(&format!("_{}", at[0] * 7)),
+                    4 => name.push_str(&format!("_{}nm", 405 + at[at.len() - 1] * 80)),
+                    _ => {}
+                }
+                name + tail + ".tif"
+            })
+            .collect();
+        if total < 2 {
+            continue;
+        }
+        let missing = if total > 12 { dice.roll(3) * total / 20 } else { 0 };
+        let mut kept: Vec<usize> = (0..total).collect();
+        for _ in 0..missing {
+            kept.remove(dice.roll(kept.len()));
+        }
+        let names: Vec<String> = kept.iter().map(|cell| names[*cell].clone()).collect();
+        let outcome = match infer(&names, &InferOptions::default()) {
+            Err(_) => Outcome::Refused,
+            Ok(found) => {
+                let read = positions(&found.arrangement, names.len());
+                let lengths: Vec<usize> = axes.iter().map(|a| a.2).collect();
+                let right = kept.iter().enumerate().all(|(i, cell)| {
+                    let at = schemes::unravel(*cell, &lengths);
+                    axes.iter().enumerate().filter(|(_, a)| a.2 > 1).all(|(k, (axis, _, _, first, _))| {
+                        let value = (at[k] + first) as u64;
+                        let is_value = |label: &str| label.parse::<u64>().ok() == Some(value);
+                        match *axis {
+                            "c" | "t" | "z" => read[i].iter().any(|(n, label)| n == axis && is_value(label)),
+                            _ => read[i].iter().any(|(_, label)| is_value(label)),
+                        }
+                    })
+                });
+                if right { Outcome::Right } else { Outcome::Wrong }
+            }
+        };
+        counts[outcome as usize] += 1;
+        assert_ne!(
+            outcome,
+            Outcome::Wrong,
+            "case {case}: {axes:?}\n{}\n{:?}",
+            names[..names.len().min(6)].join("\n"),
+            infer(&names, &InferOptions::default()).map(|f| (f.pattern.to_string(), f.why))
+        );
+    }
+    println!("right {}, refused {}", counts[0], counts[2]);
+    assert!(counts[0] > N_CASES / 4, "{counts:?}");
+}

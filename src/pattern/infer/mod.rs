@@ -76,10 +76,29 @@ fn by_preset<N: AsRef<str> + Sync>(preset: &Preset, names: &[N], options: &Arran
     }
     let mut options = options.clone();
     options.layout.extend(preset.layout()?);
-    let Ok(mut arrangement) = arrange(&pattern, names, &options) else { return Ok(None) };
-    let (text, mut why) = simplified(&pattern, &arrangement);
-    let simple = if preset.regex { pattern } else { Pattern::parse(&text)? };
-    arrangement = arrange(&simple, names, &options)?;
+    // A part of the names mostly shows what is constant; only if that was wrong are all of them asked.
+    let some: Vec<&str> = names.iter().step_by(names.len().div_ceil(40 * SAMPLE).max(1)).map(AsRef::as_ref).collect();
+    if some.len() < names.len()
+        && let Some(found) = read_by(preset, &pattern, names, &some, &options)?
+    {
+        return Ok(Some(found));
+    }
+    read_by(preset, &pattern, names, names, &options)
+}
+
+/// Arranges `names` by a preset without the fields that are constant in `some` of them.
+fn read_by<N: AsRef<str> + Sync, S: AsRef<str> + Sync>(
+    preset: &Preset,
+    pattern: &Pattern,
+    names: &[N],
+    some: &[S],
+    options: &ArrangeOptions,
+) -> Result<Option<Inferred>> {
+    let relaxed = ArrangeOptions { layout: Vec::new(), ..options.clone() };
+    let Ok(first) = arrange(pattern, some, &relaxed) else { return Ok(None) };
+    let (text, mut why) = simplified(pattern, &first);
+    let simple = if pattern.is_regex() { pattern.clone() } else { Pattern::parse(&text)? };
+    let arrangement = arrange(&simple, names, options)?;
     if !is_convincing(&arrangement) {
         return Ok(None);
     }
