@@ -21,6 +21,8 @@ enum Stored {
     Contiguous(u64),
     /// First of the page's entries in the table of strips and tiles.
     Table(u64),
+    /// Nowhere: the page has a problem.
+    Nowhere,
 }
 
 /// One page in the index.
@@ -153,25 +155,29 @@ impl Directory {
 
     /// What is wrong with `page`, if anything.
     pub fn problem(&self, page: u32) -> Option<&Problem> {
-        self.problems.iter().find(|p| p.page == page)
+        if self.pages[page as usize].stored != Stored::Nowhere {
+            return None;
+        }
+        // The last one speaks for those that are not kept.
+        self.problems.iter().find(|p| p.page == page).or(self.problems.last())
     }
 
     /// Where the pixels of `page` begin if they are uncompressed and lie in one piece.
     pub fn contiguous_offset(&self, page: u32) -> Option<u64> {
         match self.pages[page as usize].stored {
             Stored::Contiguous(offset) => Some(offset),
-            Stored::Table(_) => None,
+            Stored::Table(_) | Stored::Nowhere => None,
         }
     }
 
     /// Where strip or tile number `index` of `page` lies.
     ///
     /// # Panics
-    /// If the page's pixels lie in one piece, or it has no such strip or tile.
+    /// If the page's pixels lie in one piece, or it has a problem or no such strip or tile.
     pub(super) fn chunk(&self, page: u32, index: u64) -> Chunk {
         match self.pages[page as usize].stored {
             Stored::Table(first) => self.chunks[(first + index) as usize],
-            Stored::Contiguous(_) => unreachable!("contiguous pages have no table"),
+            Stored::Contiguous(_) | Stored::Nowhere => unreachable!("only readable pages in pieces have a table"),
         }
     }
 
@@ -364,8 +370,9 @@ impl Walk<'_> {
                         }
                         let own = self.pages[n_pages].kind as usize;
                         let (own, kind) = (&self.kinds[own], &self.kinds[kind as usize]);
-                        let alike = !own.is_secondary() && own.stacks_with(kind) && own.problem.is_none();
-                        if alike && self.problems.len() == n_problems && known.insert(at) {
+                        let readable = self.pages[n_pages].stored != Stored::Nowhere;
+                        let alike = !own.is_secondary() && own.stacks_with(kind) && readable;
+                        if alike && known.insert(at) {
                             parents.push(parent);
                             continue;
                         }
@@ -409,21 +416,24 @@ impl Walk<'_> {
         let raw = RawPage::collect(fields, &mut self.headers)?;
         let kind = PageKind::new(&raw);
         let mut problem = kind.problem.clone();
-        let stored = if problem.is_some() {
-            Stored::Table(self.chunks.len() as u64)
-        } else {
+        let mut stored = Stored::Nowhere;
+        if problem.is_none() {
             let before = self.chunks.len();
-            self.table(&raw, &kind).unwrap_or_else(|e| {
-                self.chunks.truncate(before);
-                problem = Some(e);
-                Stored::Table(before as u64)
-            })
-        };
+            match self.table(&raw, &kind) {
+                Ok(found) => stored = found,
+                Err(e) => {
+                    self.chunks.truncate(before);
+                    problem = Some(e);
+                }
+            }
+        }
         if let Some(e) = problem
-            && self.problems.len() < MOST_PROBLEMS
+            && self.problems.len() <= MOST_PROBLEMS
         {
             let unsupported = matches!(e, PageError::Unsupported(_));
-            self.problems.push(Problem { page: self.pages.len() as u32, text: e.into_text(), unsupported });
+            let last = self.problems.len() == MOST_PROBLEMS;
+            let text = if last { format!("cannot be read, like {MOST_PROBLEMS} before it") } else { e.into_text() };
+            self.problems.push(Problem { page: self.pages.len() as u32, text, unsupported });
         }
         let kind = self.kind(kind);
         let page = self.pages.len() as u32;

@@ -121,7 +121,8 @@ impl<'a> Headers<'a> {
     /// Calls `f` with the first `n` values of `field` as unsigned integers.
     pub(super) fn uints(&mut self, field: &Field, n: u64, mut f: impl FnMut(u64)) -> Result<()> {
         let size = type_size(field.field_type);
-        if !is_uint(field.field_type) {
+        // Some programs write sizes as signed numbers.
+        if !is_uint(field.field_type) && !matches!(field.field_type, 8 | 9 | 17) {
             return Err(Error::format(format!("tag {} has field type {}", field.tag, field.field_type)));
         }
         self.inside(field.at, field.size_bytes())?;

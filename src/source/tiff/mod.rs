@@ -290,10 +290,10 @@ fn scratch_bytes(directory: &Directory, series: &Series) -> u64 {
         let elements = kind.chunk_element_bytes();
         let packed = kind.chunk[0] * kind.chunk[1] * kind.row_bytes();
         let bytes = if kind.compression == 1 {
-            // Some rows at a time, as stored, as elements, and what the predictor needs.
-            3 * read::PASS_BYTES
-                .max(kind.row_bytes().max(kind.width * u64::from(kind.samples) * kind.dtype.size() as u64))
-                * if kind.is_plain() { 1 } else { 8 }
+            // Some rows at a time: as stored, as elements, and room for the predictor or to skip into.
+            let rows = (read::PASS_BYTES / kind.row_bytes()).max(1);
+            let row = kind.chunk[2] * kind.chunk_samples() * kind.dtype.size() as u64;
+            rows * kind.row_bytes() + if kind.is_plain() { 1 << 17 } else { (rows + 1) * row }
         } else {
             let stored = directory.largest_chunk_bytes;
             // Libraries for images hold rows or whole images of their own.
