@@ -159,7 +159,8 @@ impl Store {
             _ => Err(e),
         });
         let file = file.map_err(|e| Error::io(&path, "cannot create", e))?;
-        Ok(Append { counts: self.counts.clone(), path, file, n_bytes: 0 })
+        let eager = self.durability == Durability::Data;
+        Ok(Append { counts: self.counts.clone(), path, file, n_bytes: 0, n_handed_over: 0, eager })
     }
 
     /// Makes what was written durable, by policy, and gives it its name.
@@ -176,7 +177,10 @@ impl Store {
         self.published = true;
         if self.durability == Durability::Data {
             let folder = self.name.parent().unwrap_or(Path::new("/"));
-            File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io(folder, "cannot write to disk", e))?;
+            // A folder that may be written to but not read cannot be opened for this.
+            if let Ok(open) = File::open(folder) {
+                sync_folder(&open).map_err(|e| Error::io(folder, "cannot write to disk", e))?;
+            }
         }
         let (files, bytes) = (&self.counts.files, &self.counts.bytes);
         Ok(Written { files: files.load(Ordering::Relaxed), bytes: bytes.load(Ordering::Relaxed) })
@@ -228,7 +232,15 @@ pub struct Append {
     path: PathBuf,
     file: File,
     n_bytes: u64,
+    /// Bytes that the disk has been told to begin with.
+    n_handed_over: u64,
+    /// Whether it is told at all.
+    eager: bool,
 }
+
+/// The disk is told to begin with this many bytes of a file at once: for less it takes longer to tell than
+/// to wait.
+const WRITEBACK_BYTES: u64 = 256 << 10;
 
 impl Append {
     /// Bytes so far.
@@ -242,8 +254,12 @@ impl Append {
     /// `Io`.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(|e| Error::io(&self.path, "cannot write", e))?;
-        start_writeback(&self.file, self.n_bytes, bytes.len() as u64);
         self.n_bytes += bytes.len() as u64;
+        let waiting = self.n_bytes - self.n_handed_over;
+        if self.eager && waiting >= WRITEBACK_BYTES {
+            start_writeback(&self.file, self.n_handed_over, waiting);
+            self.n_handed_over = self.n_bytes;
+        }
         Ok(())
     }
 
@@ -292,7 +308,15 @@ fn sync(file: &File) -> io::Result<()> {
     rustix::fs::syncfs(file)?;
     #[cfg(not(target_os = "linux"))]
     rustix::fs::sync();
-    file.sync_all()
+    sync_folder(file)
+}
+
+/// Writes the entries of a folder to disk, where the file system has a way to.
+fn sync_folder(folder: &File) -> io::Result<()> {
+    match folder.sync_all() {
+        Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        answer => answer,
+    }
 }
 
 /// The name and the private name beside it.
