@@ -55,6 +55,8 @@ pub struct Arrangement {
     /// What was assumed, for the user to read.
     pub notes: Vec<String>,
     pub(super) pattern: Pattern,
+    /// Why most cells are holes, if they are.
+    pub(super) sparse: Option<String>,
 }
 
 /// One axis of the grid that names fall on.
@@ -188,7 +190,10 @@ pub fn arrange<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], options: &A
         .collect();
     let mut fields = report::fields(&columns, &axes, &mut notes);
     fields.extend(outside.report(&axes, &indices, &matched, &duplicates));
-    Ok(Arrangement { axes, cells, holes, duplicates, conflicts, unmatched, fields, notes, pattern: pattern.clone() })
+    let sparse =
+        if holes.count >= total / 2 && !holes.is_empty() { axes::sparse_because(&axes, &indices) } else { None };
+    let pattern = pattern.clone();
+    Ok(Arrangement { axes, cells, holes, duplicates, conflicts, unmatched, fields, notes, pattern, sparse })
 }
 
 /// Names divided by the value of a field.

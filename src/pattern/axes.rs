@@ -134,22 +134,8 @@ pub(super) fn build(columns: &[Column<'_>], matched: &[u32], options: &ArrangeOp
 
 /// Whether numbers along the axis count steps, so that an absent number is an absent position.
 pub(super) fn is_ordered(axis: &str) -> bool {
-    const ORDERED: [&str; 14] = [
-        "t",
-        "z",
-        "y",
-        "x",
-        "time",
-        "frame",
-        "stack",
-        "timepoint",
-        "slice",
-        "plane",
-        "section",
-        "part",
-        "row",
-        "column",
-    ];
+    const ORDERED: [&str; 12] =
+        ["t", "z", "y", "x", "time", "frame", "stack", "timepoint", "slice", "plane", "section", "part"];
     ORDERED.contains(&axis.to_ascii_lowercase().as_str())
 }
 
@@ -297,22 +283,55 @@ fn describe_spacing(axis: &mut FieldAxis, tolerance: f64, notes: &mut Vec<String
     let deviation = values.iter().enumerate().map(|(i, v)| (v - (first + mean * i as f64)).abs()).fold(0.0, f64::max);
     axis.mean_step = Some(mean);
     let unit = axis.unit.clone().unwrap_or_default();
+    let (name, step, off) = (&axis.name, rounded(mean), rounded(deviation));
+    let counts = name != "c";
     if deviation <= tolerance * mean.abs() {
         axis.step = Some(mean);
-        if deviation > 0.0 && axis.name != "c" {
-            notes.push(format!("{}: step {mean} {unit}, largest deviation {deviation:.3}", axis.name));
+        if deviation > 1e-9 * mean.abs() && counts {
+            notes.push(format!("{name}: step {step} {unit}, largest deviation {off}"));
         }
-    } else if axis.name != "c" {
+    } else if counts {
         notes.push(format!(
-            "{}: coordinates are not evenly spaced (mean step {mean:.6} {unit}, off by up to {deviation:.6}); they are kept exactly",
-            axis.name
+            "{name}: coordinates are not evenly spaced (mean step {step} {unit}, off by up to {off}); they are kept exactly"
         ));
     }
-    if !axis.inserted.is_empty() {
-        notes.push(format!(
-            "{}: the coordinates of {} positions without files are interpolated",
-            axis.name,
-            axis.inserted.len()
-        ));
+    match axis.inserted.len() {
+        0 => {}
+        1 => notes.push(format!("{name}: the coordinate of 1 position without files is interpolated")),
+        n => notes.push(format!("{name}: the coordinates of {n} positions without files are interpolated")),
     }
+}
+
+/// A number for people: six decimals at most.
+fn rounded(number: f64) -> String {
+    let text = format!("{number:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Whether equal positions along `a` always come with equal positions along `b`.
+pub(super) fn determines(a: &[u32], length: usize, b: &[u32]) -> bool {
+    let mut seen = vec![u32::MAX; length];
+    a.iter().zip(b).all(|(x, y)| match seen.get_mut(*x as usize) {
+        Some(known) if *known == u32::MAX => {
+            *known = *y;
+            true
+        }
+        Some(known) => known == y,
+        None => false,
+    })
+}
+
+/// What makes a grid sparse: an axis that goes with another.
+pub(super) fn sparse_because(axes: &[FieldAxis], indices: &[Vec<u32>]) -> Option<String> {
+    for (a, along_a) in axes.iter().zip(indices).filter(|(a, _)| a.len() > 1) {
+        for (b, along_b) in axes.iter().zip(indices).filter(|(b, _)| b.len() > 1 && b.name != a.name) {
+            if determines(along_a, a.labels.len(), along_b) {
+                return Some(format!(
+                    "{} goes with {}: if it is a value of {} give it a unit, such as {{{}@ms}}, if it is nothing pass over it with *",
+                    b.name, a.name, a.name, a.name
+                ));
+            }
+        }
+    }
+    None
 }

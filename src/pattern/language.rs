@@ -370,6 +370,10 @@ impl<'a> Parser<'a> {
         let mut chars = inside.chars().peekable();
         let mut ranges = Vec::new();
         while let Some(c) = chars.next() {
+            if matches!(c, '[' | ']') {
+                let what = format!("'{c}' in a set is written \\{c}; a field has one set, [A-H] or [A-H]+");
+                return Err(self.error(at, what));
+            }
             let from = if c == '\\' { chars.next().unwrap_or(c) } else { c };
             let mut to = from;
             if chars.peek() == Some(&'-') {

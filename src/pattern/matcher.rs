@@ -14,6 +14,8 @@ pub(super) struct Scratch {
     /// A bit for every step and place from where the rest is known not to match.
     failed: Vec<u64>,
     pub(super) spans: Spans,
+    /// Where a regular expression's groups were found.
+    pub(super) places: Option<regex::CaptureLocations>,
 }
 
 /// How far a failed match came.

@@ -63,7 +63,7 @@
 //! The values of an axis are sorted, and their place in that order is their index; the texts are its labels.
 //! An absent optional field comes first, as `none`. So indices may begin anywhere, have steps, and lack
 //! values by design (CH1, CH2, CH4). But along `t`, `z`, `y`, `x` (and `time`, `frame`, `stack`, `slice`,
-//! `section`, `row`, `column` and the like) a number that is lacking in an even series is a missing file:
+//! `section` and the like) a number that is lacking in an even series is a missing file:
 //! of `t` 0, 1, 2, 4, 5 the number 3 is a hole. The step is the commonest difference; a series that lacks
 //! more than a third of its numbers is taken as it is.
 //!
@@ -180,7 +180,8 @@ struct Slot {
 #[derive(Clone, Debug)]
 enum Engine {
     Template(Vec<Step>),
-    Named(regex::Regex),
+    /// The expression and the number of each slot's group.
+    Named(regex::Regex, Vec<usize>),
 }
 
 /// A file-name template.
@@ -233,7 +234,7 @@ impl Pattern {
 
     /// Whether it was given as a regular expression.
     pub fn is_regex(&self) -> bool {
-        matches!(self.engine, Engine::Named(_))
+        matches!(self.engine, Engine::Named(..))
     }
 
     /// Whether it is matched in the whole path rather than in the file name.
@@ -266,13 +267,14 @@ impl Pattern {
                     return false;
                 }
             }
-            Engine::Named(regex) => {
-                let Some(found) = regex.captures(path.get(from..).unwrap_or_default()) else { return false };
+            Engine::Named(regex, groups) => {
+                let places = scratch.places.get_or_insert_with(|| regex.capture_locations());
+                if regex.captures_read(places, path.get(from..).unwrap_or_default()).is_none() {
+                    return false;
+                }
+                let span = |group: &usize| places.get(*group).map(|(a, b)| ((a + from) as u32, (b + from) as u32));
                 scratch.spans.clear();
-                scratch.spans.extend(self.slots.iter().map(|slot| {
-                    let name = self.fields.get(slot.field).map_or("", |f| f.name.as_str());
-                    found.name(name).map(|m| ((m.start() + from) as u32, (m.end() + from) as u32))
-                }));
+                scratch.spans.extend(groups.iter().map(span));
             }
         }
         spans.clear();

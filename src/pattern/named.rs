@@ -12,6 +12,8 @@ pub(super) fn parse(text: &str) -> Result<Pattern> {
         .size_limit(SIZE_LIMIT)
         .build()
         .map_err(|e| Error::usage(format!("--regex: {e}")))?;
+    let groups: Vec<usize> =
+        regex.capture_names().enumerate().filter(|(_, name)| name.is_some()).map(|(i, _)| i).collect();
     let fields: Vec<Field> = regex.capture_names().flatten().map(field).collect();
     if fields.is_empty() {
         let what = "--regex: no group has a name; the parts that vary are written (?P<t>\\d+)";
@@ -19,7 +21,7 @@ pub(super) fn parse(text: &str) -> Result<Pattern> {
     }
     let slots = (0..fields.len()).map(|i| Slot { field: i, kind: fields[i].kind.clone(), again: false }).collect();
     let in_path = text.contains('/');
-    Ok(Pattern { text: text.to_owned(), engine: Engine::Named(regex), fields, slots, in_path })
+    Ok(Pattern { text: text.to_owned(), engine: Engine::Named(regex, groups), fields, slots, in_path })
 }
 
 /// The field of a group's name: `t`, `c.camera`, `t_ms`, `_ignored`. What it holds is decided by the values.

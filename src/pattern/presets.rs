@@ -156,12 +156,7 @@ const BUILT_IN: [[&str; 4]; 39] = [
         "^{well:well}_{field}Z{z}_{c:[^_]+}_{_}_{t:3}_.tif$",
         "A1_1Z4_DAPI_1_003_.tif",
     ],
-    [
-        "cytation",
-        "BioTek Cytation",
-        "^{well:well}_{_}_{field}_{z}_{c:[^_0-9][^_]+}_{t:3}.tif$",
-        "P24_01_1_9_DAPI_002.tif",
-    ],
+    ["cytation", "BioTek Cytation", "^{well:well}_{_}_{field}_{z}_{c:[^_]+}_{t:3}.tif$", "P24_01_1_9_DAPI_002.tif"],
     [
         "cytation-stitched",
         "BioTek Cytation, processed",

@@ -63,12 +63,10 @@ pub(super) fn fields(columns: &[Column<'_>], axes: &[FieldAxis], notes: &mut Vec
         });
     }
     for axis in axes {
-        if !axis.inserted.is_empty() {
-            notes.push(format!(
-                "{}: {} numbers that no name has count as missing positions",
-                axis.name,
-                axis.inserted.len()
-            ));
+        match axis.inserted.len() {
+            0 => {}
+            1 => notes.push(format!("{}: 1 number that no name has counts as a missing position", axis.name)),
+            n => notes.push(format!("{}: {n} numbers that no name has count as missing positions", axis.name)),
         }
     }
     reports
@@ -174,7 +172,10 @@ impl Arrangement {
             let (count, total) = (self.holes.count, self.holes.total);
             let verb = if count == 1 { "has" } else { "have" };
             let lines = self.holes.describe(&self.axes, SHOWN).join("\n  ");
-            let text = format!("{count} of {total} positions {verb} no file\n  {lines}");
+            let mut text = format!("{count} of {total} positions {verb} no file\n  {lines}");
+            if let Some(because) = &self.sparse {
+                text.push_str(&format!("\n  {because}"));
+            }
             faults.push(Fault { kind: FaultKind::Missing, text });
         }
         if !self.unmatched.is_empty() {

@@ -97,6 +97,7 @@ fn mistakes_are_pointed_at() {
     mistake("abc", 4, "nothing in it is a field");
     mistake("é_{t", 3, "never closed");
     mistake("_{c:[]}", 5, "empty");
+    mistake("_{c:[A-C][0-9]+}", 5, "one set");
     mistake("_{c:a||b}", 5, "word 2");
     mistake("*{c:text}_{t}", 2, "leave '*' out");
 }
@@ -214,6 +215,26 @@ proptest! {
         if let Ok(pattern) = Pattern::parse(&text) {
             let _ = pattern.matches(&name);
             let _ = pattern.explain(&name);
+        }
+    }
+
+    #[test]
+    fn any_names_are_arranged_or_refused(
+        names in prop::collection::vec("[a-cChtz0-2_./ -]{0,14}|\\PC{0,12}", 0..16),
+        text in "[{}<>*tcz:@ms0-3_/?|a.]{1,16}",
+        cut in 0..9usize,
+    ) {
+        let _ = infer(&names, &InferOptions::default());
+        let patterns = [text.as_str(), "{t}", "{c:letters}{t}<_{z}>", "{x:float}*{y@um}", "{c.a:word}_{c.b}"];
+        for text in patterns {
+            let Ok(pattern) = Pattern::parse(text) else { continue };
+            let _ = split(&pattern, &names, "t");
+            if let Ok(found) = arrange(&pattern, &names, &ArrangeOptions::default()) {
+                let total = found.cells.len() + found.unmatched.len();
+                prop_assert_eq!(total, names.len());
+                let _ = found.faults(&names);
+                let _ = found.holes.describe(&found.axes, cut);
+            }
         }
     }
 

@@ -29,7 +29,7 @@ const MARKERS: [(&str, Meaning); 70] = {
         ("tm", Axis("t")),
         ("time", Axis("t")),
         ("timepoint", Axis("t")),
-        ("stack", Axis("t")),
+        ("stack", Either("t", "z")),
         ("frame", Either("t", "z")),
         ("fr", Either("t", "z")),
         ("image", Either("t", "z")),
@@ -41,7 +41,7 @@ const MARKERS: [(&str, Meaning); 70] = {
         ("zpos", Axis("z")),
         ("slice", Axis("z")),
         ("sl", Axis("z")),
-        ("sec", Axis("z")),
+        ("sec", Either("z", "t")),
         ("section", Axis("z")),
         ("plane", Axis("z")),
         ("fp", Axis("z")),
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn letters_say_what_a_number_counts() {
-        assert_eq!(before("stack"), Some(Meaning::Axis("t")));
+        assert_eq!(before("timepoint"), Some(Meaning::Axis("t")));
         assert_eq!(before("CH"), Some(Meaning::Axis("c")));
         assert_eq!(before("exT"), Some(Meaning::Axis("t")));
         assert_eq!(before("banana"), None);

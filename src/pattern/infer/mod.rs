@@ -15,7 +15,7 @@ use markers::Meaning;
 use tokens::{Build, Column, Sort};
 
 use super::arrange::{ArrangeOptions, Arrangement, arrange};
-use super::axes::ABSENT;
+use super::axes::{self, ABSENT};
 use super::value::Unit;
 use super::{Pattern, Preset, presets};
 use crate::error::{Error, Result};
@@ -132,12 +132,34 @@ fn simplified(pattern: &Pattern, arrangement: &Arrangement) -> (String, Vec<Stri
             text = text.replace(&format!("{{{}{end}", field.name), &format!("{{_{}{end}", field.name));
         }
     }
-    text = without_absent(&text, &absent);
+    text = shortened(pattern, &without_absent(&text, &absent));
     // Somebody must remain.
     match Pattern::parse(&text) {
         Ok(simple) if simple.fields().iter().any(|f| f.axis.is_some()) => (text, why),
         _ => (pattern.to_string(), Vec::new()),
     }
+}
+
+/// Names that are no longer needed to tell fields apart made short: `{_x}` is `{_}`, and `{t.stack}` is
+/// `{t}` where no other field counts along `t`.
+fn shortened(pattern: &Pattern, text: &str) -> String {
+    let mut text = text.to_owned();
+    for field in pattern.fields().iter().filter(|f| f.axis.is_some()) {
+        for end in ['}', ':'] {
+            text = text.replace(&format!("{{_{}{end}", field.name), &format!("{{_{end}"));
+        }
+    }
+    let Ok(parsed) = Pattern::parse(&text) else { return text };
+    for field in parsed.fields() {
+        let (Some(axis), Some(_), None) = (&field.axis, &field.part, &field.unit) else { continue };
+        let counting = parsed.fields().iter().filter(|f| f.axis.as_ref() == Some(axis) && f.unit.is_none()).count();
+        if counting == 1 {
+            for end in ['}', ':'] {
+                text = text.replace(&format!("{{{}{end}", field.name), &format!("{{{axis}{end}"));
+            }
+        }
+    }
+    text
 }
 
 /// Leaves out the optional parts of a preset's pattern that only hold fields called `absent`.
@@ -208,6 +230,8 @@ fn by_columns<N: AsRef<str> + Sync>(names: &[N], options: &ArrangeOptions) -> Re
     let mut why = Vec::new();
     unite_cameras(&mut varying);
     pair_rows_and_columns(&mut varying);
+    doubt_lone_letters(&build, &mut varying);
+    settle_doubts(&mut varying, &mut why);
     settle_ties(&mut varying, build.members.len(), &mut why);
     ask_about_unknown(&build, &varying)?;
     refuse_two_of_a_kind(&varying)?;
@@ -384,6 +408,71 @@ fn pair_rows_and_columns(varying: &mut [Varying<'_, '_>]) {
     }
 }
 
+/// `20x` is a magnification, `50ms` an exposure and `100nm` a bead, unless something beside them says otherwise.
+fn doubt_lone_letters(build: &Build<'_>, varying: &mut [Varying<'_, '_>]) {
+    // Axes that any number of the names is marked with, be it constant.
+    let marked: Vec<(String, Reading)> = (0..build.columns.len())
+        .filter(|at| build.columns[*at].sort == Sort::Digits)
+        .map(|at| read_column(&build.columns, at))
+        .map(|(reading, called)| (called, reading))
+        .collect();
+    let has = |axis: &str| marked.iter().any(|(_, r)| *r == Reading::Axis(axis.to_owned()));
+    let counts_time = varying.iter().any(|v| match &v.reading {
+        Reading::Axis(axis) => axis == "t",
+        Reading::Either(a, b) => a == "t" || b == "t",
+        _ => false,
+    });
+    for v in varying.iter_mut() {
+        let doubtful = match &v.reading {
+            Reading::Axis(axis) if axis == "x" => !has("y"),
+            Reading::Axis(axis) if axis == "y" => !has("x"),
+            Reading::Measure(axis, _) if axis == "t" && v.column.sort == Sort::Digits => !counts_time,
+            Reading::Measure(axis, _) if axis == "c" => {
+                let visible = |t: &&str| t.parse::<f64>().is_ok_and(|nm| (300.0..=1700.0).contains(&nm));
+                !v.column.texts().iter().all(visible)
+            }
+            _ => false,
+        };
+        if doubtful {
+            v.reading = Reading::Unknown;
+        }
+    }
+}
+
+/// Of two meanings of a marker, one that another number has already leaves the other; a time stamp that
+/// goes with a number makes it time.
+fn settle_doubts(varying: &mut [Varying<'_, '_>], why: &mut Vec<String>) {
+    for i in 0..varying.len() {
+        let Reading::Either(a, b) = varying[i].reading.clone() else { continue };
+        let taken = |axis: &str| varying.iter().find(|v| v.reading == Reading::Axis(axis.to_owned()));
+        let stamped = |axis: &str| {
+            axis == "t"
+                && varying.iter().any(|v| match (&v.reading, varying[i].column.ids(), v.column.ids()) {
+                    (Reading::Measure(of, _), Some(x), Some(y)) => of == "t" && y.1 > 1 && determines(x, y),
+                    _ => false,
+                })
+        };
+        let called = varying[i].called.clone();
+        // Loose words such as `img 0001` number files rather than planes.
+        let is_vague = matches!(called.to_lowercase().as_str(), "img" | "image");
+        let settled = if stamped(&a) {
+            Some((a, "a time stamp goes with it".to_owned()))
+        } else if stamped(&b) {
+            Some((b, "a time stamp goes with it".to_owned()))
+        } else if is_vague {
+            None
+        } else if let Some(other) = taken(&b) {
+            Some((a, format!("{b} is '{}'", other.called)))
+        } else {
+            taken(&a).map(|other| (b, format!("{a} is '{}'", other.called)))
+        };
+        if let Some((axis, because)) = settled {
+            why.push(format!("{called} is read as {axis}, because {because}"));
+            varying[i].reading = Reading::Axis(axis);
+        }
+    }
+}
+
 /// The axis of `c.camera`.
 fn base(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
@@ -391,15 +480,7 @@ fn base(name: &str) -> &str {
 
 /// Whether equal values of `a` always come with equal values of `b`.
 fn determines(a: (&[u32], usize), b: (&[u32], usize)) -> bool {
-    let mut seen = vec![u32::MAX; a.1];
-    a.0.iter().zip(b.0).all(|(x, y)| match seen.get_mut(*x as usize) {
-        Some(known) if *known == u32::MAX => {
-            *known = *y;
-            true
-        }
-        Some(known) => known == y,
-        None => false,
-    })
+    axes::determines(a.0, a.1, b.0)
 }
 
 /// Takes columns that go with an axis out of the count of axes.
@@ -492,10 +573,15 @@ fn ask_about_unknown(build: &Build<'_>, varying: &[Varying<'_, '_>]) -> Result<(
         [a, .., z] => format!("{a} to {z}"),
         _ => String::new(),
     };
+    let used = |name: &str| varying.iter().any(|v| v.reading == Reading::Axis(name.to_owned()));
+    let free = |names: [&'static str; 4]| {
+        let mut names = names.into_iter().filter(|n| !used(n));
+        (names.next().unwrap_or("a"), names.next().unwrap_or("b"))
+    };
     let (a, b) = match &first.reading {
         Reading::Either(a, b) => (a.as_str(), b.as_str()),
-        _ if first.column.sort == Sort::Digits => ("z", "t"),
-        _ => ("c", "p"),
+        _ if first.column.sort == Sort::Digits => free(["z", "t", "p", "n"]),
+        _ => free(["c", "p", "n", "m"]),
     };
     // The pattern with everything open read the first way, or the second.
     let with = |name: &str, second: bool| {
@@ -535,6 +621,7 @@ fn spoken(axis: &str) -> &str {
         "p" => "a position (p)",
         "y" => "a tile's row (y), joined to its neighbours",
         "x" => "a tile's column (x), joined to its neighbours",
+        "n" | "m" => "something else (any name will do)",
         other => other,
     }
 }
