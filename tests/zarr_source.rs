@@ -69,6 +69,82 @@ fn altered(folder: &std::path::Path, changes: &[(&str, Value)]) -> Result<Block>
     read(folder).map(|(block, _)| block)
 }
 
+/// Metadata with `n` bytes changed, by a generator of numbers that `state` is the memory of.
+fn mutated(text: &[u8], state: &mut u64) -> Vec<u8> {
+    let mut next = |n: usize| {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 33) as usize % n
+    };
+    let mut text = text.to_vec();
+    for _ in 0..=next(3) {
+        let at = next(text.len());
+        match next(5) {
+            0 => text[at] = b"0123456789[]{},:-\"aeinu.~"[next(25)],
+            1 => drop(text.remove(at)),
+            2 => text.insert(at, b"0123456789[]{},:-\"aeinu.~"[next(25)]),
+            // Parts of it once more: words at places where others are expected.
+            3 => {
+                let part = text[at..text.len().min(at + 1 + next(24))].to_vec();
+                let to = next(text.len());
+                text.splice(to..to, part);
+            }
+            _ => {
+                // Numbers that do not fit.
+                let digits = text.iter().enumerate().filter(|(_, b)| b.is_ascii_digit()).map(|(i, _)| i);
+                let digits: Vec<usize> = digits.collect();
+                if let Some(&at) = digits.get(next(digits.len().max(1))) {
+                    let huge: [&[u8]; 5] = [b"18446744073709551615", b"-1", b"0", b"4294967296", b"1e308"];
+                    text.splice(at..=at, huge[next(5)].iter().copied());
+                }
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn mutated_metadata_end_in_errors_or_elements() {
+    let folder = tempfile::tempdir().unwrap();
+    let v3 = {
+        altered(folder.path(), &[]).unwrap();
+        fs::read(folder.path().join("zarr.json")).unwrap()
+    };
+    fs::remove_file(folder.path().join("zarr.json")).unwrap();
+    let v2 = br#"{"zarr_format": 2, "shape": [4, 6], "chunks": [2, 3], "dtype": "<u2", "fill_value": 7, "order": "F",
+        "compressor": {"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1, "blocksize": 0}, "filters": null}"#;
+    let ngff = br#"{"multiscales": [{"version": "0.4", "axes": [{"name": "y", "type": "space", "unit": "micrometer"},
+        {"name": "x", "type": "space"}], "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale",
+        "scale": [0.5, 2]}, {"type": "translation", "translation": [1, 2]}]}]}], "omero": {"channels": []}}"#;
+    let image = folder.path().join("image");
+    fs::create_dir_all(image.join("0")).unwrap();
+    fs::write(image.join(".zgroup"), br#"{"zarr_format": 2}"#).unwrap();
+    fs::write(image.join("0/.zarray"), v2).unwrap();
+    fs::write(image.join("0/0.0"), b"no chunk").unwrap();
+    let mut state = 1;
+    let mut n_opened = 0;
+    for (text, file, opened) in [
+        (&v3[..], folder.path().join("a/zarr.json"), folder.path().join("a")),
+        (&v2[..], folder.path().join("b/.zarray"), folder.path().join("b")),
+        (&ngff[..], image.join(".zattrs"), image.clone()),
+    ] {
+        fs::create_dir_all(&opened).unwrap();
+        for _ in 0..400 {
+            fs::write(&file, mutated(text, &mut state)).unwrap();
+            let Ok(source) = ZarrSource::open(&opened, &OpenOptions::default()) else { continue };
+            n_opened += 1;
+            let info = source.info();
+            let region = Region::whole(&info.shape());
+            // What a command would refuse to hold.
+            if region.n_elements() > 1 << 20 || info.scratch_bytes > 1 << 26 {
+                continue;
+            }
+            let mut block = Block::new(region.clone(), info.dtype).unwrap();
+            let _ = source.read(&region, &mut block.target(), &[], &mut Scratch::default());
+        }
+    }
+    assert!(n_opened > 150, "{n_opened}");
+}
+
 #[test]
 fn hostile_metadata_are_errors() {
     let folder = tempfile::tempdir().unwrap();

@@ -84,8 +84,11 @@ impl ZarrSource {
         let shards = stored.sharding.as_ref().map_or(String::new(), |s| format!(" in shards of {}", by(&s.shape)));
         // The chunk, what is stored of it, and what the general chain makes of it on the way.
         let steps = if stored.chain.plain.is_some() { 1 } else { 4 };
+        // Blosc decodes through three blocks; whoever sets their size keeps them below this.
+        let blocks = 3 * (chunk_bytes as u64).min(8 << 20);
         let scratch_bytes = (chunk_bytes as u64)
             .saturating_mul(steps)
+            .saturating_add(blocks)
             .saturating_add(stored_bound(chunk_bytes as u64))
             .saturating_add(index_bytes.saturating_mul(3))
             .saturating_add(256 << 10);
