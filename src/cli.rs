@@ -70,6 +70,9 @@ pub struct NameArgs {
     /// Which series of every file, from 0 [default: the main one; inspect lists them]
     #[arg(long, value_name = "N")]
     pub series: Option<usize>,
+    /// Which level of a multiscale Zarr input, from 0, the full resolution [default: 0]
+    #[arg(long, value_name = "N")]
+    pub level: Option<usize>,
     /// What to do about positions without a file
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Missing::Error)]
     pub missing: Missing,

@@ -230,6 +230,38 @@ fn regions_and_axes_come_back() {
     }
 }
 
+#[test]
+fn levels_and_series_are_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (image, half) = (folder.path().join("image"), folder.path().join("half.zarr"));
+    let large = spec("yx", &[8, 12], DType::Uint16);
+    let small = spec("yx", &[4, 6], DType::Uint16);
+    write(&image, &large, &options(Format::V3, &[4, 4], None, "blosc"), None);
+    write(&half, &small, &options(Format::V3, &[4, 4], None, "blosc"), None);
+    fs::rename(half.join("0"), image.join("1")).unwrap();
+    let document = image.join("zarr.json");
+    let mut group: Value = serde_json::from_slice(&fs::read(&document).unwrap()).unwrap();
+    let levels = group.pointer_mut("/attributes/ome/multiscales/0/datasets").unwrap().as_array_mut().unwrap();
+    levels.push(json!({"path": "1", "coordinateTransformations": [{"type": "scale", "scale": [2.0, 2.0]}]}));
+    fs::write(&document, group.to_string()).unwrap();
+    let shape = |path: &Path, level, series| {
+        let options = OpenOptions { level, series, ..OpenOptions::default() };
+        source::open(path, &options).map(|s| (s.info().shape(), s.info().axes[0].calibration.as_ref().map(|c| c.step)))
+    };
+    assert_eq!(shape(&image, None, None).unwrap(), (vec![8, 12], None));
+    assert_eq!(shape(&image, Some(1), None).unwrap(), (vec![4, 6], Some(2.0)));
+    assert_eq!(shape(&image.join("1"), None, None).unwrap(), (vec![4, 6], Some(2.0)));
+    assert!(shape(&image, Some(2), None).unwrap_err().to_string().contains("has 2 levels"));
+    // A group of two images, which is a choice.
+    fs::write(folder.path().join("zarr.json"), r#"{"zarr_format": 3, "node_type": "group"}"#).unwrap();
+    fs::remove_dir_all(&half).unwrap();
+    assert_eq!(shape(folder.path(), None, None).unwrap().0, [8, 12]);
+    write(&folder.path().join("other"), &small, &options(Format::V2, &[4, 4], None, "none"), None);
+    let said = shape(folder.path(), None, None).unwrap_err().to_string();
+    assert!(said.contains("holds 2 arrays: name one of them: image, other, or give --series"), "{said}");
+    assert_eq!(shape(folder.path(), None, Some(1)).unwrap().0, [4, 6]);
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
     #[test]

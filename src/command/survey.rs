@@ -54,7 +54,12 @@ impl Survey {
             exclude: input.exclude.clone(),
         };
         let found = scan::scan(&request)?;
-        let options = OpenOptions { series: names.series, pages: names.pages.clone(), ..OpenOptions::default() };
+        let options = OpenOptions {
+            series: names.series,
+            level: names.level,
+            pages: names.pages.clone(),
+            ..OpenOptions::default()
+        };
         let headers = Headers::read(&found.paths, &options);
         let explicit = match (&names.pattern, &names.regex) {
             (Some(text), _) => Some(Pattern::parse(text)?),

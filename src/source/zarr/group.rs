@@ -72,7 +72,10 @@ pub(super) fn choose(folder: &Path, options: &OpenOptions) -> Result<Chosen> {
         (None, n) => {
             let shown: Vec<&str> = names.iter().take(8).map(String::as_str).collect();
             let more = if n > shown.len() { format!(" and {} more", n - shown.len()) } else { String::new() };
-            return Err(Error::usage(format!("holds {n} arrays: name one of them: {}{more}", shown.join(", "))));
+            return Err(Error::usage(format!(
+                "holds {n} arrays: name one of them: {}{more}, or give --series",
+                shown.join(", ")
+            )));
         }
     };
     let (name, image) = found.swap_remove(wanted);
