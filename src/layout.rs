@@ -587,6 +587,7 @@ mod tests {
             planes: vec![Some((0, 1)), Some((0, 0)), None, Some((1, 0))],
             files: vec!["a".into(), "b".into()],
             described: vec![Axis::new("t", 2), Axis::new("z", 2), Axis::new("y", 3), Axis::new("x", 4)],
+            elsewhere: false,
         };
         let page = info(&[("z", 2), ("y", 3), ("x", 4)], &[1, 3, 4]);
         let (headers, paths) = headers(&[page]);

@@ -70,7 +70,7 @@ impl Survey {
             Self { paths: found.paths, n_left_out: found.n_left_out, headers, naming: Naming::Single, options };
         match explicit {
             Some(pattern) => survey.by_names(Some(pattern)),
-            None if survey.set().is_some() => survey.by_set(),
+            None if survey.set().is_some_and(|set| survey.paths.len() > 1 || !set.elsewhere) => survey.by_set(),
             None if survey.paths.len() == 1 => Ok(survey),
             None => survey.by_names(None),
         }

@@ -71,6 +71,8 @@ pub struct Set {
     pub files: Vec<String>,
     /// All axes of the whole, those of a page included, with what is known of them.
     pub described: Vec<Axis>,
+    /// Whether another file says so, to which this one refers: given alone, it stands for itself.
+    pub elsewhere: bool,
 }
 
 /// How a file is to be understood, where it leaves a choice.

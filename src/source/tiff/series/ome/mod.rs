@@ -29,6 +29,7 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let Some(text) = cx.descriptions.iter().find(|d| is_ome(d)) else { return Ok(None) };
     let mut ome = Ome::parse(text).map_err(Fault::Ignore)?;
     let mut uuid = ome.uuid.clone();
+    let elsewhere = ome.metadata_file.is_some();
     if let Some(name) = ome.metadata_file.clone() {
         let text = companion(cx, &name)?;
         // The file's own identity is in its own text.
@@ -39,7 +40,12 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let mut why = None;
     for (index, image) in ome.images.iter().enumerate().take(super::MOST_SERIES) {
         match series(cx, &ome, image, index, uuid.as_deref()) {
-            Ok(Some(series)) => all.push(series),
+            Ok(Some(mut series)) => {
+                if let Some(set) = &mut series.set {
+                    set.elsewhere = elsewhere;
+                }
+                all.push(series);
+            }
             Ok(None) => {}
             Err(Fault::Ignore(text)) => why = why.or(Some(text)),
             Err(refuse) => return Err(refuse),
@@ -311,6 +317,7 @@ fn set(index: usize, names: &[String], lengths: &[(char, u64)], planes: &[Place]
         planes,
         files: names.to_vec(),
         described,
+        elsewhere: false,
     }
 }
 
