@@ -181,6 +181,14 @@ impl Directory {
         }
     }
 
+    /// Reads the first bytes, at most `len`, of strip or tile number `index` of `page`, whose pixels are not in
+    /// one piece; none if it is absent.
+    pub(super) fn chunk_head(&self, page: u32, index: u64, len: u64, bytes: &mut Vec<u8>) -> Result<()> {
+        let chunk = self.chunk(page, index);
+        bytes.resize(chunk.count.min(len) as usize, 0);
+        self.input.read_at(bytes, chunk.offset)
+    }
+
     /// Where the directory of `page` begins.
     pub fn page_offset(&self, page: u32) -> u64 {
         self.pages[page as usize].at

@@ -209,6 +209,9 @@ fn absent_value(directory: &Directory, page: u32) -> Result<Option<Vec<u8>>> {
     Ok(value)
 }
 
+/// Bytes of a first strip or tile that are looked at for the kind of its compression.
+const HEAD_BYTES: u64 = 1 << 16;
+
 /// Refuses a series of which a page cannot be read.
 fn check(directory: &Directory, series: &Series) -> Result<()> {
     let mut last = None;
@@ -228,6 +231,13 @@ fn check(directory: &Directory, series: &Series) -> Result<()> {
         }
         if kind.problem.is_some() {
             return Err(Error::format(format!("page {page}: cannot be read")));
+        }
+        if last != Some(index) && kind.codec_decodes() {
+            let mut head = Vec::new();
+            directory.chunk_head(page, 0, HEAD_BYTES, &mut head)?;
+            if !head.is_empty() {
+                codec::refuse(&read::piece(directory, kind, 1), &head).map_err(|e| e.at(format!("page {page}")))?;
+            }
         }
         last = Some(index);
     }
@@ -297,7 +307,7 @@ fn scratch_bytes(directory: &Directory, series: &Series) -> u64 {
         } else {
             let stored = directory.largest_chunk_bytes;
             // Libraries for images hold rows or whole images of their own.
-            let library = if kind.image_codec() { 3 * elements } else { 1 << 18 };
+            let library = if kind.codec_decodes() { codec::scratch_bytes(kind.compression, elements) } else { 1 << 18 };
             let spill = if matches!(kind.compression, 8 | 32946) && !kind.is_tiled() { 2 * packed } else { 0 };
             stored + elements + packed + library + spill
         };

@@ -261,8 +261,9 @@ impl PageKind {
             width: raw.width.unwrap_or(0),
             height: raw.height.unwrap_or(0),
             depth: raw.depth.unwrap_or(1),
-            samples: short(raw.samples, 1),
-            planar: raw.planar == Some(2) && raw.samples.unwrap_or(1) > 1,
+            // Colours have three, whoever forgets to say so.
+            samples: short(raw.samples, if matches!(raw.photometric, Some(2 | 6)) { 3 } else { 1 }),
+            planar: raw.planar == Some(2) && raw.samples.is_some_and(|n| n > 1),
             bits: short(raw.bits.first, 1),
             sample_format: short(raw.formats.first, 1),
             dtype: DType::Uint8,

@@ -1,5 +1,8 @@
 //! JPEG as TIFF technical note 2 has it: abbreviated streams with tables kept in a tag, or whole ones.
 //!
+//! Old-style JPEG is read where a strip or tile is a whole stream; where frame and tables are spread over tags
+//! it is not.
+//!
 //! Pixels are those of libjpeg-turbo with its defaults: accurate integer DCT, smooth upsampling. Lossless,
 //! arithmetic and 12-bit streams are refused by name.
 
@@ -16,6 +19,7 @@ use crate::error::{Error, Result};
 const MAX_SCANS: usize = 500;
 
 pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], row_bytes: usize) -> Result<()> {
+    refuse(piece, stored)?;
     let header = Header::find(piece, stored)?;
     header.check(piece, decoded.len())?;
     check_scans(piece, stored)?;
@@ -26,6 +30,14 @@ pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], row_b
         unsafe { jpeg.run(piece, &header, stored, decoded, row_bytes) }
     };
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| Err(piece.damaged(complaint(payload))))
+}
+
+/// Refuses kinds of JPEG that are not decoded, as far as the beginning of a stream shows.
+pub(super) fn refuse(piece: &Piece<'_>, head: &[u8]) -> Result<()> {
+    if piece.compression == 6 && !head.starts_with(&[0xff, 0xd8]) {
+        return Err(piece.unsupported("frame and tables outside the strip or tile"));
+    }
+    Header::parse(head).map_or(Ok(()), |header| header.check_kind(piece))
 }
 
 /// What libjpeg would not go on with.
@@ -94,7 +106,7 @@ impl Header {
         }
     }
 
-    fn check(&self, piece: &Piece<'_>, decoded_bytes: usize) -> Result<()> {
+    fn check_kind(&self, piece: &Piece<'_>) -> Result<()> {
         match self.process {
             0xc0..=0xc2 => {}
             0xc3 => return Err(piece.unsupported("lossless process")),
@@ -104,6 +116,10 @@ impl Header {
         if self.precision != 8 {
             return Err(piece.unsupported(format!("{} bits per sample", self.precision)));
         }
+        Ok(())
+    }
+
+    fn check(&self, piece: &Piece<'_>, decoded_bytes: usize) -> Result<()> {
         if piece.bits != 8 {
             return Err(piece.damaged(format!("8 bits per sample, {} expected", piece.bits)));
         }

@@ -81,7 +81,33 @@ impl Piece<'_> {
 
 /// Whether [`decode`] knows `compression` at all; what it then meets inside may still be refused.
 pub fn handles(compression: u16) -> bool {
-    matches!(compression, 2 | 3 | 4 | 7 | 32771 | 34887 | 34925 | 50001 | 50002 | 52546)
+    matches!(compression, 2 | 3 | 4 | 6 | 7 | 32771 | 34887 | 34925 | 50001 | 50002 | 52546)
+}
+
+/// Refuses what the beginning of a first strip or tile, `head`, shows to be of a kind that is not decoded.
+/// Damage is left for [`decode`] to find.
+///
+/// # Errors
+/// `Unsupported`, by name and number.
+pub fn refuse(piece: &Piece<'_>, head: &[u8]) -> Result<()> {
+    match piece.compression {
+        6 | 7 => jpeg::refuse(piece, head),
+        50002 | 52546 => jxl::refuse(piece, head),
+        _ => Ok(()),
+    }
+}
+
+/// Memory that [`decode`] takes beside its buffers for a piece of `decoded_bytes`, at most.
+pub fn scratch_bytes(compression: u16, decoded_bytes: u64) -> u64 {
+    match compression {
+        // Two rows.
+        2 | 3 | 4 | 32771 => decoded_bytes.min(1 << 20),
+        // The dictionary, of which only what has been decoded is touched.
+        34925 => decoded_bytes.saturating_add(2 << 20),
+        50002 | 52546 => jxl::scratch_bytes(decoded_bytes),
+        // Coefficients of progressive JPEG, planes of WebP, a blob of LERC that was deflated.
+        _ => decoded_bytes.saturating_mul(3).saturating_add(1 << 20),
+    }
 }
 
 /// Decodes `stored`, the bytes as they lie in the file, into `decoded`, which is exactly as long as the
@@ -93,7 +119,7 @@ pub fn handles(compression: u16) -> bool {
 pub fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8]) -> Result<()> {
     let decoder = match piece.compression {
         2 | 3 | 4 | 32771 => fax::decode,
-        7 => jpeg::decode,
+        6 | 7 => jpeg::decode,
         34887 => lerc::decode,
         34925 => lzma::decode,
         50001 => webp::decode,
