@@ -313,3 +313,37 @@ fn made_up_names_are_never_read_wrong() {
     println!("right {}, refused {}", counts[0], counts[2]);
     assert!(counts[0] > N_CASES / 4, "{counts:?}");
 }
+
+/// Names that look like something they may not be.
+#[test]
+fn misleading_names_are_asked_about() {
+    let names = |make: &dyn Fn(usize) -> String| -> Vec<String> { (0..12).map(make).collect() };
+    let lists: [(&str, Vec<String>); 10] = [
+        ("a column beside a constant row", names(&|i| format!("img_r000_c{i:03}.tif"))),
+        ("exposures", names(&|i| format!("cell_{}ms.tif", (i + 1) * 10))),
+        ("magnifications", names(&|i| format!("cell_{}x.tif", (i + 1) * 10))),
+        ("beads", names(&|i| format!("bead_{}nm.tif", (i + 1) * 20))),
+        ("a stack of slices", names(&|i| format!("stack{i:04}.tif"))),
+        ("frames", names(&|i| format!("frame_{i:04}.tif"))),
+        ("a date and a time", names(&|i| format!("20190304_{:06}.tif", 120_000 + i * 7))),
+        ("z and t together", names(&|i| format!("a_z{i:02}_t{i:02}.tif"))),
+        ("a channel and a plane run together", names(&|i| format!("ch{:02}{:04}.tif", i % 2, i / 2))),
+        ("samples", names(&|i| format!("mouse{}_ch{}.tif", i / 2 + 3, i % 2))),
+    ];
+    for (what, names) in lists {
+        if let Ok(found) = infer(&names, &InferOptions::default()) {
+            panic!("{what}: read as {} ({:?})", found.pattern, found.why);
+        }
+    }
+    // With a partner the same letters are clear.
+    let clear: [(&str, Vec<String>); 4] = [
+        ("t", names(&|i| format!("a_stack{:04}_{:07}msec.tif", i, i * 500))),
+        ("t", names(&|i| format!("frame{:04}_z{:02}.tif", i / 3, i % 3))),
+        ("c", names(&|i| format!("a_{}nm_t{:02}.tif", [488, 561][i % 2], i / 2))),
+        ("x", names(&|i| format!("a_{:03}x_{:03}y.tif", i / 3, i % 3))),
+    ];
+    for (axis, names) in clear {
+        let found = infer(&names, &InferOptions::default()).unwrap_or_else(|e| panic!("{axis}: {e}"));
+        assert!(found.arrangement.axes.iter().any(|a| a.name == axis), "{axis}: {}", found.pattern);
+    }
+}

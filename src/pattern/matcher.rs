@@ -58,7 +58,19 @@ impl<'a> Matcher<'a> {
         let words = ((self.text.len() - self.from + 1) * self.steps.len()).div_ceil(64);
         self.scratch.failed.resize(words, 0);
         match self.steps.first() {
-            Some(Step::Start) => self.run(1, self.from),
+            Some(Step::Start) => {
+                // The file name's beginning or, in a path, that of any of its components.
+                let mut at = self.from;
+                loop {
+                    if self.run(1, at) {
+                        return true;
+                    }
+                    match memchr::memchr(b'/', self.text.get(at..).unwrap_or_default()) {
+                        Some(slash) => at += slash + 1,
+                        None => return false,
+                    }
+                }
+            }
             // The text begins a component of its path.
             Some(Step::Literal(literal)) if literal.starts_with('/') && self.track.is_none() => {
                 let tail = literal.as_bytes().get(1..).unwrap_or_default();
@@ -158,11 +170,8 @@ impl<'a> Matcher<'a> {
                         return false;
                     }
                 },
-                Some(Step::Start) => {
-                    if at != self.from {
-                        return false;
-                    }
-                }
+                // Only ever the first step, which the search sees to.
+                Some(Step::Start) => {}
                 Some(Step::End) => {
                     if at != self.text.len() {
                         self.missed(step, 0, at);

@@ -22,8 +22,9 @@
 //! | `**` | any text, folders too |
 //! | `?` | any one character but `/` |
 //! | `<...>` | what is inside, or nothing: a part that some names lack |
-//! | `^` first, `$` last | nothing may stand before, or after |
-//! | `/` first | the beginning of a folder's or file's name |
+//! | `^` first | the beginning of the file name; in a path, of a folder's or file's name |
+//! | `$` last | the end |
+//! | `/` first | as `^`, and the path is searched |
 //! | `\` | the next character as it is: `\{`, `\*` |
 //!
 //! Brackets, parentheses, commas, `#` and blanks are ordinary: `Blaze[{x:2} x {y:2}]`.
@@ -94,7 +95,7 @@
 //! [`Pattern::regex`] takes named groups for what braces cannot say, with the same meaning: `(?P<t>\d+)`,
 //! `(?P<c.camera>[AB])`, `(?P<t_ms>\d+)` for `{t@ms}`, names that begin with `_` to pass over. Numbers are
 //! ordered as numbers when all values of a group are. It is searched for in the file name, or in the whole
-//! path if it has a `/`.
+//! path if it has a `/`; a `^` before such a one is the beginning of a folder's or file's name.
 //!
 //! # Examples
 //!

@@ -8,7 +8,13 @@ use crate::error::{Error, Result};
 const SIZE_LIMIT: usize = 8 << 20;
 
 pub(super) fn parse(text: &str) -> Result<Pattern> {
-    let regex = regex::RegexBuilder::new(text)
+    let in_path = text.contains('/');
+    // Where the list of files begins is nothing the expression can know.
+    let searched = match text.strip_prefix('^') {
+        Some(rest) if in_path => format!("(?:^|/)(?:{rest})"),
+        _ => text.to_owned(),
+    };
+    let regex = regex::RegexBuilder::new(&searched)
         .size_limit(SIZE_LIMIT)
         .build()
         .map_err(|e| Error::usage(format!("--regex: {e}")))?;
@@ -20,7 +26,6 @@ pub(super) fn parse(text: &str) -> Result<Pattern> {
         return Err(Error::usage(what));
     }
     let slots = (0..fields.len()).map(|i| Slot { field: i, kind: fields[i].kind.clone(), again: false }).collect();
-    let in_path = text.contains('/');
     Ok(Pattern { text: text.to_owned(), engine: Engine::Named(regex, groups), fields, slots, in_path })
 }
 

@@ -63,6 +63,7 @@ fn values_are_found_where_the_pattern_says() {
     matches("/{z}.tif", "00012.tif", &["00012"]);
     matches("/{z}.tif", "a/00012.tif", &["00012"]);
     matches("^{z}.tif$", "a/00012.tif", &["00012"]);
+    matches("^ch{c}/T{t}.tif$", "/data/ch7/ch1/T0002.tif", &["1", "0002"]);
     matches("**/c{c}/**/{t}.tif", "a/b/c1/d/e/07.tif", &["1", "07"]);
     matches("_c{c:DAPI|GFP|GFP2}", "a_cGFP2_1.tif", &["GFP2"]);
     matches("_{name:word}_", "a_Zellgröße_1.tif", &["Zellgröße"]);
@@ -74,6 +75,7 @@ fn nothing_is_cut_out_of_a_number() {
     refuses("img_{t:3}", "img_0001.tif");
     refuses("{z:4}.tif", "slice00012.tif");
     refuses("^{z}.tif", "slice0012.tif");
+    refuses("^ch{c}/T{t}.tif$", "data/xch1/T0002.tif");
     refuses("_{t}*0_", "a_1230_.tif");
     refuses("Pos{p}/img_*{z:3}.tif", "Pos1/img/a_003.tif");
     refuses("_c{c:1|2}", "a_c12.tif");
@@ -121,6 +123,9 @@ fn regular_expressions_name_fields_too() {
     assert_eq!(found.axes[0].coordinates, Some(vec![400.0, 450.0, 500.0]));
     assert_eq!(found.axes[0].unit.as_deref(), Some("nanometer"));
     assert_eq!(found.axes[1].labels, ["000", "001", "002", "003"]);
+    let folders = Pattern::regex(r"^ch(?P<c>\d+)/T(?P<t>\d+)\.tif$").unwrap();
+    assert_eq!(folders.matches("/data/ch1/T0002.tif"), Some(vec![Some("1"), Some("0002")]));
+    assert_eq!(folders.matches("/data/xch1/T0002.tif"), None);
     assert!(Pattern::regex("(a").is_err() && Pattern::regex("(a)").is_err());
 }
 

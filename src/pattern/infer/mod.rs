@@ -8,6 +8,8 @@
 
 mod compose;
 mod markers;
+mod program;
+mod settle;
 mod tokens;
 
 use compose::Part;
@@ -15,7 +17,6 @@ use markers::Meaning;
 use tokens::{Build, Column, Sort};
 
 use super::arrange::{ArrangeOptions, Arrangement, arrange};
-use super::axes::{self, ABSENT};
 use super::value::Unit;
 use super::{Pattern, Preset, presets};
 use crate::error::{Error, Result};
@@ -57,126 +58,11 @@ pub fn infer<N: AsRef<str> + Sync>(names: &[N], options: &InferOptions) -> Resul
         return Err(Error::usage("there are no names to find a pattern in"));
     }
     for preset in options.presets.iter().chain(presets()) {
-        if let Some(found) = by_preset(preset, names, &options.arrange)? {
+        if let Some(found) = program::by_preset(preset, names, &options.arrange)? {
             return Ok(found);
         }
     }
     by_columns(names, &options.arrange)
-}
-
-/// Reads the names by a preset, if it was made for them.
-fn by_preset<N: AsRef<str> + Sync>(preset: &Preset, names: &[N], options: &ArrangeOptions) -> Result<Option<Inferred>> {
-    const SAMPLE: usize = 500;
-    let pattern = preset.pattern()?;
-    let step = names.len().div_ceil(SAMPLE).max(1);
-    let sample = || names.iter().step_by(step);
-    let matching = sample().filter(|n| pattern.matches(n.as_ref()).is_some()).count();
-    if (matching as f64) < (1.0 - MOST_STRANGERS) * sample().count() as f64 {
-        return Ok(None);
-    }
-    let mut options = options.clone();
-    options.layout.extend(preset.layout()?);
-    // A part of the names mostly shows what is constant; only if that was wrong are all of them asked.
-    let some: Vec<&str> = names.iter().step_by(names.len().div_ceil(40 * SAMPLE).max(1)).map(AsRef::as_ref).collect();
-    if some.len() < names.len()
-        && let Some(found) = read_by(preset, &pattern, names, &some, &options)?
-    {
-        return Ok(Some(found));
-    }
-    read_by(preset, &pattern, names, names, &options)
-}
-
-/// Arranges `names` by a preset without the fields that are constant in `some` of them.
-fn read_by<N: AsRef<str> + Sync, S: AsRef<str> + Sync>(
-    preset: &Preset,
-    pattern: &Pattern,
-    names: &[N],
-    some: &[S],
-    options: &ArrangeOptions,
-) -> Result<Option<Inferred>> {
-    let relaxed = ArrangeOptions { layout: Vec::new(), ..options.clone() };
-    let Ok(first) = arrange(pattern, some, &relaxed) else { return Ok(None) };
-    let (text, mut why) = simplified(pattern, &first);
-    let simple = if pattern.is_regex() { pattern.clone() } else { Pattern::parse(&text)? };
-    let arrangement = arrange(&simple, names, options)?;
-    if !is_convincing(&arrangement) {
-        return Ok(None);
-    }
-    why.insert(0, format!("the names are those of {} (preset '{}')", preset.program, preset.name));
-    Ok(Some(Inferred { pattern: simple, preset: Some(preset.name.clone()), why, arrangement }))
-}
-
-/// The text of a preset's pattern with constant fields, and coordinates that disagree, passed over and
-/// parts that are always absent left out; and the reasons.
-fn simplified(pattern: &Pattern, arrangement: &Arrangement) -> (String, Vec<String>) {
-    let mut text = pattern.to_string();
-    let mut why = Vec::new();
-    if pattern.is_regex() {
-        return (text, why);
-    }
-    let mut absent = Vec::new();
-    for field in pattern.fields() {
-        let (Some(axis), Some(row)) = (&field.axis, arrangement.fields.iter().find(|f| f.name == field.name)) else {
-            continue;
-        };
-        if arrangement.conflicts.iter().any(|c| c.field == field.name) {
-            why.push(format!("{} is not the same for every file of one {axis}: no coordinate", field.name));
-        } else if row.count > 1 {
-            continue;
-        } else if row.first == ABSENT {
-            absent.push(format!("_{}", field.name));
-        } else {
-            why.push(format!("{} is {} in every name: dropped", field.name, row.first));
-        }
-        for end in ['}', ':'] {
-            text = text.replace(&format!("{{{}{end}", field.name), &format!("{{_{}{end}", field.name));
-        }
-    }
-    text = shortened(pattern, &without_absent(&text, &absent));
-    // Somebody must remain.
-    match Pattern::parse(&text) {
-        Ok(simple) if simple.fields().iter().any(|f| f.axis.is_some()) => (text, why),
-        _ => (pattern.to_string(), Vec::new()),
-    }
-}
-
-/// Names that are no longer needed to tell fields apart made short: `{_x}` is `{_}`, and `{t.stack}` is
-/// `{t}` where no other field counts along `t`.
-fn shortened(pattern: &Pattern, text: &str) -> String {
-    let mut text = text.to_owned();
-    for field in pattern.fields().iter().filter(|f| f.axis.is_some()) {
-        for end in ['}', ':'] {
-            text = text.replace(&format!("{{_{}{end}", field.name), &format!("{{_{end}"));
-        }
-    }
-    let Ok(parsed) = Pattern::parse(&text) else { return text };
-    for field in parsed.fields() {
-        let (Some(axis), Some(_), None) = (&field.axis, &field.part, &field.unit) else { continue };
-        let counting = parsed.fields().iter().filter(|f| f.axis.as_ref() == Some(axis) && f.unit.is_none()).count();
-        if counting == 1 {
-            for end in ['}', ':'] {
-                text = text.replace(&format!("{{{}{end}", field.name), &format!("{{{axis}{end}"));
-            }
-        }
-    }
-    text
-}
-
-/// Leaves out the optional parts of a preset's pattern that only hold fields called `absent`.
-fn without_absent(text: &str, absent: &[String]) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('<') {
-        let Some((inside, following)) = after.split_once('>') else { break };
-        out.push_str(before);
-        let names = inside.split('{').skip(1).filter_map(|f| f.split([':', '}']).next());
-        let is_absent = names.clone().count() > 0 && names.into_iter().all(|n| absent.iter().any(|a| a == n));
-        if !is_absent {
-            out.push_str(&format!("<{inside}>"));
-        }
-        rest = following;
-    }
-    out + rest
 }
 
 /// Whether an arrangement can be believed without being asked for.
@@ -228,11 +114,11 @@ fn by_columns<N: AsRef<str> + Sync>(names: &[N], options: &ArrangeOptions) -> Re
         return Err(Error::usage(what));
     }
     let mut why = Vec::new();
-    unite_cameras(&mut varying);
-    pair_rows_and_columns(&mut varying);
-    doubt_lone_letters(&build, &mut varying);
-    settle_doubts(&mut varying, &mut why);
-    settle_ties(&mut varying, build.members.len(), &mut why);
+    settle::unite_cameras(&mut varying);
+    settle::pair_rows_and_columns(&build, &mut varying);
+    settle::doubt_lone_letters(&build, &mut varying);
+    settle::doubts(&mut varying, &mut why);
+    settle::ties(&mut varying, build.members.len(), &mut why);
     ask_about_unknown(&build, &varying)?;
     refuse_two_of_a_kind(&varying)?;
     refuse_numbers_run_together(&varying)?;
@@ -382,185 +268,6 @@ fn read_column(columns: &[Column<'_>], at: usize) -> (Reading, String) {
     }
 }
 
-/// A camera beside a channel number is a part of the channel.
-fn unite_cameras(varying: &mut [Varying<'_, '_>]) {
-    let is = |v: &Varying<'_, '_>, axis: &str| v.reading == Reading::Axis(axis.to_owned());
-    if !varying.iter().any(|v| is(v, "camera") && v.column.sort != Sort::Digits) {
-        return;
-    }
-    let several = varying.iter().filter(|v| is(v, "c")).count();
-    for v in varying.iter_mut() {
-        if v.reading == Reading::Axis("camera".to_owned()) && v.column.sort != Sort::Digits {
-            v.reading = Reading::Axis(if several == 1 { "c.camera" } else { "c" }.to_owned());
-        } else if several == 1 && v.reading == Reading::Axis("c".to_owned()) {
-            v.reading = Reading::Axis("c.channel".to_owned());
-        }
-    }
-}
-
-/// Beside a row, a `c` may be a column.
-fn pair_rows_and_columns(varying: &mut [Varying<'_, '_>]) {
-    let row = Reading::Either("y".to_owned(), "row".to_owned());
-    if varying.iter().any(|v| v.reading == row) {
-        for v in varying.iter_mut().filter(|v| v.called.eq_ignore_ascii_case("c")) {
-            v.reading = Reading::Either("x".to_owned(), "column".to_owned());
-        }
-    }
-}
-
-/// `20x` is a magnification, `50ms` an exposure and `100nm` a bead, unless something beside them says otherwise.
-fn doubt_lone_letters(build: &Build<'_>, varying: &mut [Varying<'_, '_>]) {
-    // Axes that any number of the names is marked with, be it constant.
-    let marked: Vec<(String, Reading)> = (0..build.columns.len())
-        .filter(|at| build.columns[*at].sort == Sort::Digits)
-        .map(|at| read_column(&build.columns, at))
-        .map(|(reading, called)| (called, reading))
-        .collect();
-    let has = |axis: &str| marked.iter().any(|(_, r)| *r == Reading::Axis(axis.to_owned()));
-    let counts_time = varying.iter().any(|v| match &v.reading {
-        Reading::Axis(axis) => axis == "t",
-        Reading::Either(a, b) => a == "t" || b == "t",
-        _ => false,
-    });
-    for v in varying.iter_mut() {
-        let doubtful = match &v.reading {
-            Reading::Axis(axis) if axis == "x" => !has("y"),
-            Reading::Axis(axis) if axis == "y" => !has("x"),
-            Reading::Measure(axis, _) if axis == "t" && v.column.sort == Sort::Digits => !counts_time,
-            Reading::Measure(axis, _) if axis == "c" => {
-                let visible = |t: &&str| t.parse::<f64>().is_ok_and(|nm| (300.0..=1700.0).contains(&nm));
-                !v.column.texts().iter().all(visible)
-            }
-            _ => false,
-        };
-        if doubtful {
-            v.reading = Reading::Unknown;
-        }
-    }
-}
-
-/// Of two meanings of a marker, one that another number has already leaves the other; a time stamp that
-/// goes with a number makes it time.
-fn settle_doubts(varying: &mut [Varying<'_, '_>], why: &mut Vec<String>) {
-    for i in 0..varying.len() {
-        let Reading::Either(a, b) = varying[i].reading.clone() else { continue };
-        let taken = |axis: &str| varying.iter().find(|v| v.reading == Reading::Axis(axis.to_owned()));
-        let stamped = |axis: &str| {
-            axis == "t"
-                && varying.iter().any(|v| match (&v.reading, varying[i].column.ids(), v.column.ids()) {
-                    (Reading::Measure(of, _), Some(x), Some(y)) => of == "t" && y.1 > 1 && determines(x, y),
-                    _ => false,
-                })
-        };
-        let called = varying[i].called.clone();
-        // Loose words such as `img 0001` number files rather than planes.
-        let is_vague = matches!(called.to_lowercase().as_str(), "img" | "image");
-        let settled = if stamped(&a) {
-            Some((a, "a time stamp goes with it".to_owned()))
-        } else if stamped(&b) {
-            Some((b, "a time stamp goes with it".to_owned()))
-        } else if is_vague {
-            None
-        } else if let Some(other) = taken(&b) {
-            Some((a, format!("{b} is '{}'", other.called)))
-        } else {
-            taken(&a).map(|other| (b, format!("{a} is '{}'", other.called)))
-        };
-        if let Some((axis, because)) = settled {
-            why.push(format!("{called} is read as {axis}, because {because}"));
-            varying[i].reading = Reading::Axis(axis);
-        }
-    }
-}
-
-/// The axis of `c.camera`.
-fn base(name: &str) -> &str {
-    name.split('.').next().unwrap_or(name)
-}
-
-/// Whether equal values of `a` always come with equal values of `b`.
-fn determines(a: (&[u32], usize), b: (&[u32], usize)) -> bool {
-    axes::determines(a.0, a.1, b.0)
-}
-
-/// Takes columns that go with an axis out of the count of axes.
-fn settle_ties(varying: &mut [Varying<'_, '_>], n_names: usize, why: &mut Vec<String>) {
-    let keys: Vec<usize> = (0..varying.len()).filter(|i| matches!(varying[*i].reading, Reading::Axis(_))).collect();
-    // A second number of the same axis that goes with the first in both directions says nothing new.
-    for (k, &i) in keys.iter().enumerate() {
-        for &j in &keys[k + 1..] {
-            let (Some(a), Some(b)) = (varying[i].column.ids(), varying[j].column.ids()) else { continue };
-            let same_axis = varying[i].reading == varying[j].reading;
-            if same_axis && determines(a, b) && determines(b, a) {
-                varying[j].reading = Reading::Follows(varying[i].called.clone());
-            }
-        }
-    }
-    let keys: Vec<usize> = (0..varying.len()).filter(|i| matches!(varying[*i].reading, Reading::Axis(_))).collect();
-    for j in 0..varying.len() {
-        let axis = match &varying[j].reading {
-            Reading::Measure(axis, _) => Some(axis.clone()),
-            Reading::Unknown | Reading::Either(..) => None,
-            _ => continue,
-        };
-        let Some(b) = varying[j].column.ids() else {
-            // Texts too many to follow tell files apart, or the grid will not come out.
-            if varying[j].reading == Reading::Unknown {
-                varying[j].reading = Reading::Follows("every file".to_owned());
-            }
-            continue;
-        };
-        let parents: Vec<usize> =
-            keys.iter().copied().filter(|i| varying[*i].column.ids().is_some_and(|a| determines(a, b))).collect();
-        let own: Vec<usize> = keys
-            .iter()
-            .copied()
-            .filter(|i| matches!((&varying[*i].reading, &axis), (Reading::Axis(a), Some(axis)) if base(a) == axis))
-            .collect();
-        let has_key = !own.is_empty();
-        if has_key && all_determine(varying, &own, b) {
-            continue;
-        }
-        let unique = b.1 == n_names || keys.len() > 1 && b.1 > n_names / 2;
-        if let Some(parent) = parents.first() {
-            let parent = varying[*parent].called.clone();
-            varying[j].reading = Reading::Follows(parent);
-        } else if !keys.is_empty() && unique && (axis.is_none() || has_key) && all_determine(varying, &keys, b) {
-            varying[j].reading = Reading::Follows("every file".to_owned());
-        } else if has_key {
-            let called = varying[j].called.clone();
-            varying[j].reading = Reading::Unknown;
-            why.push(format!("{called} does not go with its axis"));
-        }
-    }
-    // Measures that have no number to follow are the axis themselves; one of several is enough.
-    let measures: Vec<usize> =
-        (0..varying.len()).filter(|i| matches!(varying[*i].reading, Reading::Measure(..))).collect();
-    for (k, &i) in measures.iter().enumerate() {
-        for &j in &measures[k + 1..] {
-            let (Some(a), Some(b)) = (varying[i].column.ids(), varying[j].column.ids()) else { continue };
-            let same = matches!((&varying[i].reading, &varying[j].reading), (Reading::Measure(a, _), Reading::Measure(b, _)) if a == b);
-            if same && determines(a, b) {
-                varying[j].reading = Reading::Follows(varying[i].called.clone());
-            }
-        }
-    }
-}
-
-/// Whether the axes together fix the values of `b`.
-fn all_determine(varying: &[Varying<'_, '_>], keys: &[usize], b: (&[u32], usize)) -> bool {
-    let mut cells: Vec<u64> = vec![0; b.0.len()];
-    for key in keys {
-        let Some((ids, count)) = varying[*key].column.ids() else { return false };
-        for (cell, id) in cells.iter_mut().zip(ids) {
-            *cell = cell.wrapping_mul(count as u64).wrapping_add(u64::from(*id));
-        }
-    }
-    let mut pairs: Vec<(u64, u32)> = cells.into_iter().zip(b.0.iter().copied()).collect();
-    pairs.sort_unstable();
-    pairs.windows(2).all(|p| p[0].0 != p[1].0 || p[0].1 == p[1].1)
-}
-
 /// The error for parts that vary and that nothing explains.
 fn ask_about_unknown(build: &Build<'_>, varying: &[Varying<'_, '_>]) -> Result<()> {
     let questions: Vec<&Varying<'_, '_>> =
@@ -642,8 +349,8 @@ fn refuse_two_of_a_kind(varying: &[Varying<'_, '_>]) -> Result<()> {
             let (Reading::Axis(other), Some(x), Some(y)) = (&b.reading, a.column.ids(), b.column.ids()) else {
                 continue;
             };
-            let parts_of_one = base(axis) == base(other);
-            if !parts_of_one && determines(x, y) && determines(y, x) {
+            let parts_of_one = settle::base(axis) == settle::base(other);
+            if !parts_of_one && settle::determines(x, y) && settle::determines(y, x) {
                 return Err(Error::usage(format!(
                     "'{}' and '{}' always vary together: one of {axis} and {other} is the axis, the other goes with it; \
                      say which in a --pattern",
