@@ -94,15 +94,28 @@ impl Blosc {
 
     /// Memory that encoding `n_bytes` needs besides its two forms.
     pub fn context_bytes(&self, n_bytes: u64) -> u64 {
-        // Blosc's own choice of block is never above 2 MiB; it holds three temporary blocks.
-        let block = n_bytes.min(if self.block_bytes == 0 { 2 << 20 } else { u64::from(self.block_bytes) });
+        let block = self.block_bound().min(n_bytes);
         let inner = match self.compressor {
             Compressor::Zstd => {
                 super::zstd_context_bytes(if self.level == 9 { 22 } else { 2 * i32::from(self.level) - 1 }, block)
             }
             _ => 1 << 20,
         };
-        3 * block + inner + (64 << 10)
+        2 * block + inner + (64 << 10)
+    }
+
+    /// The most bytes that Blosc takes as one block.
+    ///
+    /// Source: `compute_blocksize` of c-blosc 1.21.
+    fn block_bound(&self) -> u64 {
+        const SPLIT_BYTES: u64 = 1 << 20;
+        let asked = u64::from(self.block_bytes);
+        match (self.compressor, asked) {
+            (Compressor::Zstd, 0) => (64 << 10) * [1, 1, 1, 2, 4, 4, 8, 8, 8, 16][usize::from(self.level.min(9))],
+            (Compressor::Zstd, asked) => asked.max(128),
+            // Blocks of the others are multiplied by the size of an element, up to this.
+            (_, asked) => asked.max(SPLIT_BYTES),
+        }
     }
 
     /// Appends a container holding `chunk` to `out`.

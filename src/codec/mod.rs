@@ -143,7 +143,8 @@ fn zstd_context_bytes(level: i32, n_bytes: u64) -> u64 {
         _ => 800 << 20,
     };
     let by_input = n_bytes.min(1 << 32).next_power_of_two() * 16;
-    by_level.min(by_input) + (2 << 20)
+    // Room for sequences; the thorough levels weigh them too.
+    by_level.min(by_input) + if level > 12 { 2 << 20 } else { 1 << 20 }
 }
 
 fn encode_zstd(level: i32, chunk: &[u8], out: &mut Vec<u8>, contexts: &mut Contexts) -> Result<()> {
@@ -265,12 +266,33 @@ mod tests {
     #[test]
     fn compressors_stay_in_the_memory_they_are_given() {
         for level in [-7, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 19, 22] {
-            for n in [1 << 10, 100_000, 1 << 20, (4 << 20) + 1] {
+            for n in [0, 1 << 10, 100_000, 128 << 10, 1 << 20, if level < 10 { (4 << 20) + 1 } else { 2 << 20 }] {
                 let mut contexts = Contexts::default();
                 encode_zstd(level, &vec![0; n], &mut vec![], &mut contexts).unwrap();
                 let used = contexts.zstd.map_or(0, |c| c.sizeof() as u64);
                 let allowed = zstd_context_bytes(level, n as u64);
                 assert!(used <= allowed, "level {level}, {n} bytes: {used} > {allowed}");
+            }
+        }
+    }
+
+    #[test]
+    fn blosc_takes_blocks_as_large_as_is_counted_on() {
+        let data = vec![0; 2 << 20];
+        for (compressor, sizes) in
+            [("zstd", [1, 2, 16]), ("lz4", [1, 2, 16]), ("blosclz", [1, 8, 16]), ("zlib", [1, 4, 16])]
+        {
+            for level in 0..=9 {
+                for block in ["", if level < 9 { ",300KiB" } else { ",1000" }] {
+                    let codec: Codec = format!("blosc:{compressor},{level}{block}").parse().unwrap();
+                    let Codec::Blosc(blosc) = &codec else { continue };
+                    for size in sizes {
+                        let mut out = vec![];
+                        blosc.encode(&data, size, &mut out).unwrap();
+                        let used = u64::from(u32::from_le_bytes(out[8..12].try_into().unwrap()));
+                        assert!(2 * used < codec.context_bytes(2 << 20), "{codec}, elements of {size}: {used}");
+                    }
+                }
             }
         }
     }
