@@ -24,3 +24,4 @@ pub mod report;
 pub mod sink;
 pub mod source;
 pub mod stack;
+pub mod view;

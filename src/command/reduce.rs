@@ -21,6 +21,7 @@ use crate::grid::Region;
 use crate::plan::Task;
 use crate::reduce::{Cut, Finished, Grouping, Options, Partial, Predicate, Reducer, Settings, Terrain, Weights};
 use crate::report::{count, tuple};
+use crate::view::View;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let start = Instant::now();
@@ -29,7 +30,14 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let stack = survey.into_stack(&args.names)?;
     let provenance = provenance(&stack, pattern.as_deref());
     let n_files = stack.paths().len() as u64;
-    let array: &dyn Array = &stack;
+    let view;
+    let array: &dyn Array = match &args.elements.select {
+        Some(text) => {
+            view = View::new(&stack, text)?;
+            &view
+        }
+        None => &stack,
+    };
     let reducer = Reducer::new(array.axes(), array.dtype(), &settings(args, array.axes())?)?;
     let targets = results::targets(args, &reducer)?;
     let budget = Resources::new(&args.run, array);

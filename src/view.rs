@@ -1,0 +1,534 @@
+//! A part of another array, chosen by slices, labels or coordinates, and read lazily.
+//!
+//! Slices follow NumPy: `start:stop:step`, negative ones counted from the end, an index alone takes its axis
+//! away. Nothing is copied before it is read, and only what is chosen is read; where the last two axes are
+//! taken in steps, the rows and columns between are read as well.
+
+use crate::array::Array;
+use crate::axis::{Axis, Calibration};
+use crate::block::{Block, Target};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::grid::{Region, positions};
+use crate::source::Scratch;
+
+/// What is chosen of one axis: `start`, `start + step`, .. , `length` indices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slice {
+    start: u64,
+    step: i64,
+    length: u64,
+    /// Whether the axis stays.
+    kept: bool,
+}
+
+impl Slice {
+    fn all(length: u64) -> Self {
+        Self { start: 0, step: 1, length, kept: true }
+    }
+
+    fn at(&self, i: u64) -> u64 {
+        self.start.wrapping_add_signed(self.step.wrapping_mul(i as i64))
+    }
+
+    /// First index of the array and one past the last that `length` indices from `i` on lie between.
+    fn span(&self, i: u64, length: u64) -> (u64, u64) {
+        let (a, b) = (self.at(i), self.at(i + length.max(1) - 1));
+        (a.min(b), a.max(b) + 1)
+    }
+
+    /// Which of the chosen indices lie in `from..to` of the array: the first, and their number.
+    fn within(&self, from: u64, to: u64) -> (u64, u64) {
+        let step = self.step.unsigned_abs();
+        let (first, end) = if self.step > 0 {
+            (from.saturating_sub(self.start).div_ceil(step), to.saturating_sub(self.start).div_ceil(step))
+        } else {
+            let below = |at: u64| (self.start + 1).saturating_sub(at).div_ceil(step);
+            (below(to), below(from))
+        };
+        let end = end.min(self.length);
+        (first.min(end), end - first.min(end))
+    }
+}
+
+/// A part of an array.
+pub struct View<'a> {
+    inner: &'a dyn Array,
+    slices: Vec<Slice>,
+    axes: Vec<Axis>,
+    /// For every axis of the view, that of the array.
+    of: Vec<usize>,
+}
+
+impl<'a> View<'a> {
+    /// The part of `inner` that `text` chooses: `c=1,t=::4,z=10:20`, `c=GFP`, `t@ms=1000:2000`.
+    ///
+    /// # Errors
+    /// `Usage` if the text is not understood, names an unknown axis, or chooses nothing.
+    pub fn new(inner: &'a dyn Array, text: &str) -> Result<Self> {
+        let mut slices: Vec<Slice> = inner.axes().iter().map(|a| Slice::all(a.length)).collect();
+        let mut named = vec![false; slices.len()];
+        for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+            let fault = |why: String| Error::usage(format!("--select '{part}': {why}"));
+            let (name, choice) =
+                part.split_once('=').ok_or_else(|| fault("expected AXIS=SLICE, as in t=::4, z=10:20 or c=1".into()))?;
+            let (name, unit) = match name.split_once('@') {
+                Some((name, unit)) => (name.trim(), Some(unit.trim())),
+                None => (name.trim(), None),
+            };
+            let i = crate::axis::position(inner.axes(), name).ok_or_else(|| {
+                let known: Vec<&str> = inner.axes().iter().map(|a| a.name.as_str()).collect();
+                fault(format!("there is no axis '{name}': the array has {}", known.join(",")))
+            })?;
+            if std::mem::replace(&mut named[i], true) {
+                return Err(fault(format!("axis {name} is named twice")));
+            }
+            let axis = &inner.axes()[i];
+            slices[i] = match unit {
+                Some(unit) => by_coordinate(axis, unit, choice.trim()),
+                None => by_index(axis, choice.trim()),
+            }
+            .map_err(fault)?;
+        }
+        let of: Vec<usize> = (0..slices.len()).filter(|&i| slices[i].kept).collect();
+        let axes = of.iter().map(|&i| chosen(&inner.axes()[i], &slices[i])).collect();
+        Ok(Self { inner, slices, axes, of })
+    }
+
+    /// Whether `axis` of the array is one of the last two and taken in steps.
+    fn is_woven(&self, axis: usize) -> bool {
+        axis + 2 >= self.slices.len() && self.slices[axis].step.unsigned_abs() != 1
+    }
+
+    /// For every axis of the array, the chosen indices of `region`: the first one's number, and how many.
+    fn ranges(&self, region: &Region) -> Vec<(u64, u64)> {
+        let mut ranges = vec![(0, 1); self.slices.len()];
+        for (k, &i) in self.of.iter().enumerate() {
+            ranges[i] = (region.origin[k], region.shape[k]);
+        }
+        ranges
+    }
+
+    /// The box of the array that spans `region`.
+    fn spanned(&self, region: &Region) -> Region {
+        let spans = self.ranges(region).into_iter().zip(&self.slices).map(|((i, n), slice)| slice.span(i, n));
+        let (origin, shape) = spans.map(|(from, to)| (from, to - from)).unzip::<_, _, Vec<_>, Vec<_>>();
+        Region::new(origin, shape)
+    }
+
+    /// Reads the box of the array for one position along the axes that are taken in steps.
+    fn read_box(&self, region: &Region, target: &mut Target<'_>, scratch: &mut Scratch) -> Result<u64> {
+        let woven: Vec<bool> = (0..self.slices.len()).map(|i| self.is_woven(i)).collect();
+        if !woven.contains(&true) {
+            return self.inner.read(region, target, scratch);
+        }
+        // Read everything between as well, and pick.
+        let mut block = Block::new(region.clone(), self.dtype())?;
+        self.inner.read(region, &mut block.target(), scratch)?;
+        let size = self.dtype().size();
+        let strides = crate::grid::row_major_strides(&region.shape);
+        for position in positions(&target.shape) {
+            let (mut from, mut to) = (0usize, target.start);
+            for (i, &p) in position.iter().enumerate() {
+                let step = if woven[i] { self.slices[i].step.unsigned_abs() } else { 1 };
+                from += (p * step * strides[i]) as usize * size;
+                to = to.wrapping_add_signed(target.strides[i] * p as isize);
+            }
+            target.bytes[to..to + size].copy_from_slice(&block.bytes()[from..from + size]);
+        }
+        Ok(0)
+    }
+}
+
+impl Array for View<'_> {
+    fn axes(&self) -> &[Axis] {
+        &self.axes
+    }
+
+    fn dtype(&self) -> DType {
+        self.inner.dtype()
+    }
+
+    fn fill(&self) -> &[u8] {
+        self.inner.fill()
+    }
+
+    fn boundaries(&self, axis: usize, at: u64) -> (u64, u64) {
+        let i = self.of[axis];
+        let slice = self.slices[i];
+        if slice.step != 1 {
+            return (at, at);
+        }
+        let (low, high) = self.inner.boundaries(i, at + slice.start);
+        (low.saturating_sub(slice.start), high.saturating_sub(slice.start).min(slice.length.max(at)))
+    }
+
+    fn coded(&self) -> bool {
+        self.inner.coded()
+    }
+
+    fn scratch_bytes(&self) -> u64 {
+        // A plane is read whole where it is taken in steps; along other axes the box has one element.
+        let woven = (0..self.slices.len()).any(|i| self.is_woven(i));
+        let plane: u64 =
+            self.slices.iter().rev().take(2).map(|s| s.step.unsigned_abs().saturating_mul(s.length)).product();
+        let plane_bytes = if woven { plane.saturating_mul(self.dtype().size() as u64) } else { 0 };
+        self.inner.scratch_bytes().saturating_add(plane_bytes)
+    }
+
+    fn held_bytes(&self, workers: usize) -> u64 {
+        self.inner.held_bytes(workers)
+    }
+
+    fn read(&self, region: &Region, target: &mut Target<'_>, scratch: &mut Scratch) -> Result<u64> {
+        if region.is_empty() {
+            return Ok(0);
+        }
+        let ranges = self.ranges(region);
+        let n = self.slices.len();
+        let woven = (0..n).any(|i| self.is_woven(i));
+        // Axes that are walked index by index: those in steps; and all but the last two where a plane is picked
+        // from, so that one plane at a time is held.
+        let walked: Vec<bool> = (0..n)
+            .map(|i| !self.is_woven(i) && (self.slices[i].step.unsigned_abs() != 1 || woven && i + 2 < n))
+            .collect();
+        let steps: Vec<u64> = (0..n).map(|i| if walked[i] { ranges[i].1 } else { 1 }).collect();
+        let size = self.dtype().size() as isize;
+        let mut n_filled = 0;
+        for position in positions(&steps) {
+            let mut inner = Region { origin: vec![0; n], shape: vec![1; n] };
+            let mut start = target.start;
+            let (mut shape, mut strides) = (vec![1; n], vec![size; n]);
+            for i in 0..n {
+                let slice = &self.slices[i];
+                let (first, count) = ranges[i];
+                let (first, count) = if walked[i] { (first + position[i], 1) } else { (first, count) };
+                let (from, to) = slice.span(first, count);
+                (inner.origin[i], inner.shape[i]) = (from, to - from);
+                shape[i] = count;
+                if let Some(k) = self.of.iter().position(|&of| of == i) {
+                    strides[i] = target.strides[k];
+                    start = start.wrapping_add_signed(target.strides[k] * position[i] as isize);
+                    if slice.step < 0 && !walked[i] {
+                        // The first element read is the last one wanted.
+                        start = start.wrapping_add_signed(target.strides[k] * (count as isize - 1));
+                        strides[i] = -strides[i];
+                    }
+                }
+            }
+            let mut into = Target { bytes: target.bytes, start, shape, strides, dtype: target.dtype };
+            n_filled += self.read_box(&inner, &mut into, scratch)?;
+        }
+        if woven {
+            // What was read in between does not count.
+            n_filled = self.absent(region).iter().map(Region::n_elements).sum();
+        }
+        Ok(n_filled)
+    }
+
+    fn prefetch(&self, region: &Region) {
+        if self.slices.iter().all(|s| s.step.unsigned_abs() == 1) {
+            self.inner.prefetch(&self.spanned(region));
+        }
+    }
+
+    fn absent(&self, region: &Region) -> Vec<Region> {
+        if region.is_empty() {
+            return Vec::new();
+        }
+        let own = |absent: Region| {
+            let mut found = Region { origin: Vec::new(), shape: Vec::new() };
+            for (i, slice) in self.slices.iter().enumerate() {
+                let (first, count) = slice.within(absent.origin[i], absent.end(i));
+                if count == 0 {
+                    return None;
+                }
+                if slice.kept {
+                    found.origin.push(first);
+                    found.shape.push(count);
+                }
+            }
+            found.intersect(region)
+        };
+        self.inner.absent(&self.spanned(region)).into_iter().filter_map(own).collect()
+    }
+}
+
+/// What is known of an axis after slicing.
+fn chosen(axis: &Axis, slice: &Slice) -> Axis {
+    let indices = || (0..slice.length).map(|i| slice.at(i) as usize);
+    let pick = |labels: &Vec<String>| indices().filter_map(|i| labels.get(i).cloned()).collect();
+    let step = |c: &Calibration| Calibration { step: c.step * slice.step.unsigned_abs() as f64, ..c.clone() };
+    Axis {
+        length: slice.length,
+        calibration: axis.calibration.as_ref().map(step),
+        labels: axis.labels.as_ref().map(pick),
+        coordinates: axis.coordinates.as_ref().map(|c| indices().filter_map(|i| c.get(i).copied()).collect()),
+        ..axis.clone()
+    }
+}
+
+/// Indices by NumPy's rules, or a label.
+fn by_index(axis: &Axis, text: &str) -> Result<Slice, String> {
+    let length = axis.length;
+    let signed = i64::try_from(length).map_err(|_| format!("axis {} is too long", axis.name))?;
+    if !text.contains(':') {
+        let by_label = || axis.labels.as_ref()?.iter().position(|l| l == text).map(|i| i as u64);
+        let by_number = || {
+            let n: i64 = text.parse().ok()?;
+            u64::try_from(if n < 0 { n + signed } else { n }).ok().filter(|&n| n < length)
+        };
+        // A label that looks like a number is a label only where no index is meant.
+        let Some(start) = by_number().or_else(by_label) else {
+            let labels = axis.labels.as_ref().map_or(String::new(), |l| format!(" or one of {}", l.join(", ")));
+            return Err(format!("axis {} has indices 0 to {}{labels}", axis.name, length.saturating_sub(1)));
+        };
+        return Ok(Slice { start, step: 1, length: 1, kept: false });
+    }
+    let parts: Vec<&str> = text.split(':').collect();
+    let number = |i: usize| -> Result<Option<i64>, String> {
+        match parts.get(i).map(|p| p.trim()).unwrap_or_default() {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| format!("'{text}' is not an index")),
+        }
+    };
+    if parts.len() > 3 {
+        return Err("expected start:stop:step".into());
+    }
+    let (start, stop, step) = (number(0)?, number(1)?, number(2)?.unwrap_or(1));
+    if step == 0 || step == i64::MIN {
+        return Err("a step of 0 leads nowhere".into());
+    }
+    // As Python's slice.indices.
+    let (lowest, highest) = if step > 0 { (0, signed) } else { (-1, signed - 1) };
+    let bound = |n: Option<i64>, default: i64| match n {
+        None => default,
+        Some(n) if n < 0 => n.saturating_add(signed).max(lowest),
+        Some(n) => n.min(highest),
+    };
+    let (start, stop) = if step > 0 {
+        (bound(start, lowest), bound(stop, highest))
+    } else {
+        (bound(start, highest), bound(stop, lowest))
+    };
+    let count = if step > 0 { stop - start } else { start - stop };
+    if count <= 0 {
+        return Err(format!(
+            "nothing of axis {} is chosen: it has indices 0 to {}",
+            axis.name,
+            length.saturating_sub(1)
+        ));
+    }
+    let length = (count as u64).div_ceil(step.unsigned_abs());
+    Ok(Slice { start: start as u64, step, length, kept: true })
+}
+
+/// Factor to the base unit of a unit of time or length, and which of both it is.
+fn unit_factor(unit: &str) -> Option<(f64, char)> {
+    Some(match unit {
+        "ns" | "nanosecond" => (1e-9, 't'),
+        "us" | "µs" | "microsecond" => (1e-6, 't'),
+        "ms" | "msec" | "millisecond" => (1e-3, 't'),
+        "s" | "sec" | "second" => (1.0, 't'),
+        "min" | "minute" => (60.0, 't'),
+        "h" | "hour" => (3600.0, 't'),
+        "pm" | "picometer" => (1e-12, 'l'),
+        "A" | "Å" | "angstrom" => (1e-10, 'l'),
+        "nm" | "nanometer" => (1e-9, 'l'),
+        "um" | "µm" | "micrometer" | "micron" => (1e-6, 'l'),
+        "mm" | "millimeter" => (1e-3, 'l'),
+        "cm" | "centimeter" => (1e-2, 'l'),
+        "m" | "meter" => (1.0, 'l'),
+        _ => return None,
+    })
+}
+
+/// Indices whose coordinates, in `unit`, lie in `from:to`, `to` left out; or the one at a coordinate.
+fn by_coordinate(axis: &Axis, unit: &str, text: &str) -> Result<Slice, String> {
+    let Some(calibration) = &axis.calibration else {
+        return Err(format!("nothing is known of the coordinates of axis {}: choose by index", axis.name));
+    };
+    let known = calibration.unit.as_deref().unwrap_or_default();
+    let factor = match (unit_factor(unit), unit_factor(known)) {
+        _ if unit == known => 1.0,
+        (Some((asked, a)), Some((own, b))) if a == b => asked / own,
+        _ => return Err(format!("axis {} is measured in '{known}', not in '{unit}'", axis.name)),
+    };
+    let coordinate = |i: u64| match &axis.coordinates {
+        Some(all) => all.get(i as usize).copied().unwrap_or(f64::NAN),
+        None => i as f64 * calibration.step,
+    };
+    let number = |text: &str, default: f64| match text.trim() {
+        "" => Ok(default),
+        text => text.parse::<f64>().map(|x| x * factor).map_err(|_| format!("'{text}' is not a number")),
+    };
+    let tolerance = calibration.step.abs() * 1e-6;
+    if let Some((from, to)) = text.split_once(':') {
+        let (from, to) = (number(from, f64::NEG_INFINITY)?, number(to, f64::INFINITY)?);
+        let inside = |i: &u64| coordinate(*i) >= from - tolerance && coordinate(*i) < to - tolerance;
+        let chosen: Vec<u64> = (0..axis.length).filter(inside).collect();
+        return match (chosen.first(), chosen.last()) {
+            (Some(&first), Some(&last)) if last - first + 1 == chosen.len() as u64 => {
+                Ok(Slice { start: first, step: 1, length: chosen.len() as u64, kept: true })
+            }
+            (Some(_), _) => Err(format!("the coordinates of axis {} are not in order: choose by index", axis.name)),
+            _ => Err(format!(
+                "nothing of axis {} is chosen: its coordinates go from {} to {} {known}",
+                axis.name,
+                coordinate(0),
+                coordinate(axis.length.saturating_sub(1))
+            )),
+        };
+    }
+    let at = number(text, f64::NAN)?;
+    let found = (0..axis.length).find(|&i| (coordinate(i) - at).abs() <= tolerance);
+    let start = found.ok_or_else(|| format!("axis {} has no coordinate {text} {unit}", axis.name))?;
+    Ok(Slice { start, step: 1, length: 1, kept: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::axis::Provenance;
+    use crate::block::Buffer;
+    use crate::grid::{n_elements, row_major_strides};
+
+    /// Elements that are their own numbers; `hole` is covered by nothing.
+    struct Numbers {
+        axes: Vec<Axis>,
+        hole: Option<Region>,
+    }
+
+    impl Array for Numbers {
+        fn axes(&self) -> &[Axis] {
+            &self.axes
+        }
+
+        fn dtype(&self) -> DType {
+            DType::Uint16
+        }
+
+        fn fill(&self) -> &[u8] {
+            &[0, 0]
+        }
+
+        fn boundaries(&self, _: usize, at: u64) -> (u64, u64) {
+            (at / 4 * 4, at.div_ceil(4) * 4)
+        }
+
+        fn coded(&self) -> bool {
+            true
+        }
+
+        fn scratch_bytes(&self) -> u64 {
+            0
+        }
+
+        fn held_bytes(&self, _: usize) -> u64 {
+            0
+        }
+
+        fn read(&self, region: &Region, target: &mut Target<'_>, _: &mut Scratch) -> Result<u64> {
+            assert!(Region::whole(&self.shape()).contains(region), "{region}");
+            let strides = row_major_strides(&self.shape());
+            let values: Vec<u16> = positions(&region.shape)
+                .map(|p| (0..p.len()).map(|i| (p[i] + region.origin[i]) * strides[i]).sum::<u64>() as u16)
+                .collect();
+            target.paste(bytemuck::cast_slice(&values));
+            Ok(self.absent(region).iter().map(Region::n_elements).sum())
+        }
+
+        fn absent(&self, region: &Region) -> Vec<Region> {
+            self.hole.iter().filter_map(|h| h.intersect(region)).collect()
+        }
+    }
+
+    fn numbers(shape: &[u64]) -> Numbers {
+        let axes = ["t", "z", "y", "x"].iter().zip(shape).map(|(n, &l)| Axis::new(*n, l)).collect();
+        Numbers { axes, hole: None }
+    }
+
+    fn values(view: &View<'_>, region: &Region) -> Vec<u16> {
+        let block = view.block(region, Buffer::default(), &mut Scratch::default()).unwrap();
+        block.elements::<u16>().to_vec()
+    }
+
+    #[test]
+    fn every_slice_reads_what_indexing_gives() {
+        let array = numbers(&[5, 4, 6, 7]);
+        let strides = row_major_strides(&array.shape());
+        let choices = ["", "0", "-1", ":", "1:4", "::2", "::-1", "3:0:-2", "-3:", ":-1", "1::3", "9:0:-1"];
+        for (n, t) in choices.iter().enumerate() {
+            for (m, x) in choices.iter().enumerate() {
+                let (z, y) = (choices[(n + m) % choices.len()], choices[(n + 3 * m + 1) % choices.len()]);
+                let parts = [("t", *t), ("z", z), ("y", y), ("x", *x)];
+                let text: Vec<String> =
+                    parts.iter().filter(|p| !p.1.is_empty()).map(|(a, s)| format!("{a}={s}")).collect();
+                let view = View::new(&array, &text.join(",")).unwrap();
+                let shape = view.shape();
+                for region in [
+                    Region::whole(&shape),
+                    Region::new(vec![0; shape.len()], shape.iter().map(|n| n.div_ceil(2)).collect::<Vec<_>>()),
+                ] {
+                    let expected: Vec<u16> = positions(&region.shape)
+                        .map(|p| {
+                            let mut own = p.iter();
+                            let at = |s: &Slice| s.at(if s.kept { *own.next().unwrap() } else { 0 });
+                            view.slices.iter().map(at).zip(&strides).map(|(i, s)| i * s).sum::<u64>() as u16
+                        })
+                        .collect();
+                    assert_eq!(values(&view, &region), expected, "{text:?} {region}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn slices_are_pythons() {
+        let axis = Axis::new("z", 10);
+        let slice = |text: &str| {
+            by_index(&axis, text).map(|s| (0..s.length).map(|i| s.at(i)).collect::<Vec<_>>()).unwrap_or_default()
+        };
+        assert_eq!(slice("7:2:-2"), [7, 5, 3]);
+        assert_eq!(slice("-2::-4"), [8, 4, 0]);
+        assert_eq!(slice("-100:3"), [0, 1, 2]);
+        assert_eq!(slice("8:100"), [8, 9]);
+        assert_eq!(slice("-1"), [9]);
+        for bad in ["10", "-11", "3:3", "5:2", "::0", "a", "1:2:3:4", "1:b"] {
+            assert!(by_index(&axis, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_and_coordinates_choose_as_well() {
+        let mut array = numbers(&[5, 2, 1, 1]);
+        array.axes[0].calibration =
+            Some(Calibration { step: 0.5, unit: Some("second".into()), from: Provenance::Name });
+        array.axes[1].labels = Some(vec!["DAPI".into(), "GFP".into()]);
+        let view = View::new(&array, "t@ms=500:2000,z=GFP").unwrap();
+        assert_eq!(view.shape(), [3, 1, 1]);
+        assert_eq!(values(&view, &Region::whole(&view.shape())), [3, 5, 7]);
+        let view = View::new(&array, "t=::-2").unwrap();
+        assert_eq!(view.axes()[0].calibration.as_ref().unwrap().step, 1.0);
+        assert_eq!(View::new(&array, "t@s=1").unwrap().slices[0].start, 2);
+        for bad in ["q=1", "t", "t=1,t=2", "t@um=1:2", "z@s=0:1", "t@s=7:9", "z=RFP", "t@s=0.7"] {
+            assert!(View::new(&array, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn holes_are_seen_through_slices() {
+        let mut array = numbers(&[6, 2, 4, 4]);
+        array.hole = Some(Region::new([2, 0, 0, 0], [3, 1, 4, 4]));
+        for (text, n) in [("t=::2", 2), ("t=::-1", 3), ("t=1::3", 1), ("z=1", 0), ("t=2,z=0,y=::3", 1)] {
+            let view = View::new(&array, text).unwrap();
+            let region = Region::whole(&view.shape());
+            let absent: u64 = view.absent(&region).iter().map(Region::n_elements).sum();
+            let plane = if text.contains('y') { 8 } else { 16 };
+            assert_eq!(absent, n * plane, "{text}");
+            let block = view.block(&region, Buffer::default(), &mut Scratch::default()).unwrap();
+            assert_eq!(block.n_filled, absent, "{text}");
+            assert!(absent <= n_elements(&view.shape()));
+        }
+    }
+}
