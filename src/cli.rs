@@ -198,7 +198,7 @@ pub struct ReduceArgs {
         help_heading = "Storage")]
     pub zarr_format: u8,
     /// Codec of a .zarr output: blosc, blosc:lz4,5,shuffle, zstd:3, gzip:6, none
-    #[arg(long, value_name = "CODEC", default_value = "blosc:lz4,5,bitshuffle", help_heading = "Storage")]
+    #[arg(long, value_name = "CODEC", default_value = "blosc:lz4,1,bitshuffle", help_heading = "Storage")]
     pub codec: String,
     /// How the run goes.
     #[command(flatten)]

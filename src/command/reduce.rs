@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::resources::Resources;
 use super::results::{self, Results};
 use super::stop;
-use super::survey::{Survey, provenance};
+use super::survey::{Naming, Survey, provenance};
 use crate::array::Array;
 use crate::axis::Axis;
 use crate::block::{Block, size_bytes};
@@ -21,22 +21,24 @@ use crate::grid::Region;
 use crate::plan::Task;
 use crate::reduce::{Cut, Finished, Grouping, Options, Partial, Predicate, Reducer, Settings, Terrain, Weights};
 use crate::report::{count, tuple};
+use crate::stack::Stack;
 use crate::view::View;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let start = Instant::now();
     let survey = Survey::new(&args.input, &args.names)?;
     let pattern = survey.pattern();
+    let is_single = matches!(survey.naming, Naming::Single);
     let stack = survey.into_stack(&args.names)?;
     let provenance = provenance(&stack, pattern.as_deref());
     let n_files = stack.paths().len() as u64;
     let view;
-    let array: &dyn Array = match &args.elements.select {
-        Some(text) => {
-            view = View::new(&stack, text)?;
-            &view
-        }
-        None => &stack,
+    let select = selection(args, &stack, is_single);
+    let array: &dyn Array = if select.is_empty() {
+        &stack
+    } else {
+        view = View::new(&stack, &select)?;
+        &view
     };
     let reducer = Reducer::new(array.axes(), array.dtype(), &settings(args, array.axes())?)?;
     let targets = results::targets(args, &reducer)?;
@@ -95,6 +97,22 @@ fn told(error: Error, n_tasks: u64) -> Error {
         Error::Stopped(text) => Error::Stopped(format!("{text} of {n_tasks}; no output was made")),
         other => other,
     }
+}
+
+/// What is chosen of the array. One file alone keeps its own axes: those of length 1 that were added to make
+/// the usual five go.
+fn selection(args: &ReduceArgs, stack: &Stack, is_single: bool) -> String {
+    let mut parts: Vec<String> = args.elements.select.iter().cloned().collect();
+    let asked = args.names.axes.iter().flatten();
+    let chosen = parts.iter().flat_map(|text| text.split(',')).filter_map(|part| part.split(['=', '@']).next());
+    let named: Vec<String> = asked.map(String::as_str).chain(chosen).map(|name| name.trim().to_owned()).collect();
+    let own: Vec<usize> = stack.layout().file_axes().iter().flatten().copied().collect();
+    for (i, axis) in stack.axes().iter().enumerate() {
+        if is_single && axis.length == 1 && !own.contains(&i) && !named.contains(&axis.name) {
+            parts.push(format!("{}=0", axis.name));
+        }
+    }
+    parts.join(",")
 }
 
 /// What the flags mean for an array of `axes`.

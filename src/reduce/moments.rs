@@ -2,9 +2,11 @@
 //!
 //! Integers of up to 32 bits: the exact sum and sum of squares, and one rounded quotient of integers, so that
 //! nothing cancels however bright and flat the data. Everything else: means and sums of squared deviations of
-//! panels, merged in order. Source: Chan, Golub and LeVeque, Algorithms for computing the sample variance,
-//! 1983, formulas 1.7 (corrected two-pass) and 2.1 (merging); relative error about n 2^-53 kappa at worst,
-//! kappa being the root of one plus mean squared over variance.
+//! panels, merged in order, of the differences to each output's first element, so that brightness does not
+//! matter there either. Source: Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983,
+//! formulas 1.7 (corrected two-pass) and 2.1 (merging), and shifting as in section 3; relative error about
+//! n 2^-53 kappa at worst, kappa being the root of one plus the squared mean of the differences over the
+//! variance.
 
 use multiversion::multiversion;
 
@@ -54,7 +56,7 @@ impl Operator for Moments {
 
     fn state_bytes(&self, input: &Input) -> u64 {
         match input.dtype {
-            d if d.is_float() || d.size() == 8 => 16,
+            d if d.is_float() || d.size() == 8 => 16 + d.size() as u64,
             d if d.size() == 4 => 24 + if input.n_reduced < 1 << 31 { 0 } else { 32 },
             _ => 12 + if input.n_reduced < 1 << 15 { 0 } else { 32 },
         }
@@ -187,6 +189,7 @@ impl<T: Integer> Fold for IntMoments<T> {
     }
 }
 
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn small_variances<T: Integer>(values: &mut [f64], sums: &[T::Narrow], squares: &[T::Square], count: u64, ddof: u64) {
     let n = count as i64;
     let denominator = (count * (count - ddof)) as f64;
@@ -256,28 +259,31 @@ fn int_rows<T: Integer>(sums: &mut [T::Narrow], squares: &mut [T::Square], panel
     }
 }
 
-/// Means and sums of squared deviations.
+/// Means and sums of squared deviations, of differences to the first element.
 struct FloatMoments<T> {
     root: bool,
     ddof: u64,
+    firsts: Vec<T>,
     means: Vec<f64>,
     deviations: Vec<f64>,
     /// Number, mean and squared deviations of a panel's elements.
     panel: [Vec<f64>; 3],
-    of: std::marker::PhantomData<T>,
 }
 
 impl<T: Real> FloatMoments<T> {
     fn new(root: bool, ddof: u64, n: usize) -> Self {
         let zeros = || vec![0.0; n];
-        Self {
-            root,
-            ddof,
-            means: zeros(),
-            deviations: zeros(),
-            panel: Default::default(),
-            of: std::marker::PhantomData,
-        }
+        let firsts = vec![T::default(); n];
+        Self { root, ddof, firsts, means: zeros(), deviations: zeros(), panel: Default::default() }
+    }
+}
+
+/// The first element of the panel that goes into its output `i`.
+fn first_present<T: Real>(panel: &Panel<'_>, i: usize) -> Option<T> {
+    let counts = |row: usize, column: usize| panel.mask_row(row).is_none_or(|m| m[column] != 0);
+    match panel.along {
+        Along::Columns => (0..panel.n_rows).find(|&row| counts(row, i)).map(|row| panel.row::<T>(row)[i]),
+        Along::Rows => (0..panel.n_columns).find(|&column| counts(i, column)).map(|column| panel.row::<T>(i)[column]),
     }
 }
 
@@ -314,16 +320,23 @@ impl<T: Real> Fold for FloatMoments<T> {
             v.clear();
             v.resize(n, 0.0);
         }
+        let before = |i: usize| match counts {
+            Counts::All(_) => panel.before + panel.first,
+            Counts::Each(each) => each[panel.at + i],
+        };
+        let firsts = &mut self.firsts[panel.at..panel.at + n];
+        for (i, first) in firsts.iter_mut().enumerate() {
+            if before(i) == 0 {
+                *first = first_present(panel, i).unwrap_or_default();
+            }
+        }
         let [numbers, means, deviations] = &mut self.panel;
         match panel.along {
-            Along::Columns => float_columns::<T>(numbers, means, deviations, panel),
-            Along::Rows => float_rows::<T>(numbers, means, deviations, panel),
+            Along::Columns => float_columns::<T>(firsts, numbers, means, deviations, panel),
+            Along::Rows => float_rows::<T>(firsts, numbers, means, deviations, panel),
         }
         for i in 0..n {
-            let before = match counts {
-                Counts::All(_) => panel.before + panel.first,
-                Counts::Each(each) => each[panel.at + i],
-            };
+            let before = before(i);
             let (mean, dev) = (&mut self.means[panel.at + i], &mut self.deviations[panel.at + i]);
             merge_moments(before as f64, mean, dev, numbers[i], means[i], deviations[i]);
         }
@@ -334,7 +347,12 @@ impl<T: Real> Fold for FloatMoments<T> {
         let later = taken::<Self>(later);
         for (i, (mean, dev)) in self.means.iter_mut().zip(&mut self.deviations).enumerate() {
             let (n_a, n_b) = (mine.of(i) as f64, theirs.of(i) as f64);
-            merge_moments(n_a, mean, dev, n_b, later.means[i], later.deviations[i]);
+            // Both means count from one first element.
+            if n_a == 0.0 {
+                self.firsts[i] = later.firsts[i];
+            }
+            let shift = if n_b == 0.0 { 0.0 } else { later.firsts[i].minus(self.firsts[i]) };
+            merge_moments(n_a, mean, dev, n_b, later.means[i] + shift, later.deviations[i]);
         }
         Ok(())
     }
@@ -354,15 +372,26 @@ impl<T: Real> Fold for FloatMoments<T> {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn float_columns<T: Real>(numbers: &mut [f64], means: &mut [f64], deviations: &mut [f64], panel: &Panel<'_>) {
+fn float_columns<T: Real>(
+    firsts: &[T],
+    numbers: &mut [f64],
+    means: &mut [f64],
+    deviations: &mut [f64],
+    panel: &Panel<'_>,
+) {
     let zero = |m: u8, x: f64| if m != 0 { x } else { 0.0 };
     for row in 0..panel.n_rows {
         let values = panel.row::<T>(row);
         match panel.mask_row(row) {
-            None => means.iter_mut().zip(values).for_each(|(sum, &x)| *sum += x.f64()),
+            None => {
+                for ((sum, &x), &first) in means.iter_mut().zip(values).zip(firsts) {
+                    *sum += x.minus(first);
+                }
+            }
             Some(mask) => {
-                for (((sum, n), &x), &m) in means.iter_mut().zip(numbers.iter_mut()).zip(values).zip(mask) {
-                    *sum += zero(m, x.f64());
+                let outputs = means.iter_mut().zip(numbers.iter_mut()).zip(firsts);
+                for ((((sum, n), &first), &x), &m) in outputs.zip(values).zip(mask) {
+                    *sum += zero(m, x.minus(first));
                     *n += f64::from(m);
                 }
             }
@@ -378,18 +407,18 @@ fn float_columns<T: Real>(numbers: &mut [f64], means: &mut [f64], deviations: &m
     let mut sums = vec![0.0; means.len()];
     for row in 0..panel.n_rows {
         let values = panel.row::<T>(row);
-        let outputs = deviations.iter_mut().zip(sums.iter_mut()).zip(means.iter()).zip(values);
+        let outputs = deviations.iter_mut().zip(sums.iter_mut()).zip(means.iter()).zip(firsts).zip(values);
         match panel.mask_row(row) {
             None => {
-                for (((dev, sum), &mean), &x) in outputs {
-                    let d = x.f64() - mean;
+                for ((((dev, sum), &mean), &first), &x) in outputs {
+                    let d = x.minus(first) - mean;
                     *dev += d * d;
                     *sum += d;
                 }
             }
             Some(mask) => {
-                for ((((dev, sum), &mean), &x), &m) in outputs.zip(mask) {
-                    let d = zero(m, x.f64() - mean);
+                for (((((dev, sum), &mean), &first), &x), &m) in outputs.zip(mask) {
+                    let d = zero(m, x.minus(first) - mean);
                     *dev += d * d;
                     *sum += d;
                 }
@@ -405,7 +434,13 @@ fn float_columns<T: Real>(numbers: &mut [f64], means: &mut [f64], deviations: &m
 const N_LANES: usize = 16;
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn float_rows<T: Real>(numbers: &mut [f64], means: &mut [f64], deviations: &mut [f64], panel: &Panel<'_>) {
+fn float_rows<T: Real>(
+    firsts: &[T],
+    numbers: &mut [f64],
+    means: &mut [f64],
+    deviations: &mut [f64],
+    panel: &Panel<'_>,
+) {
     let all = [1u8; N_LANES];
     for row in 0..panel.n_rows {
         let values = panel.row::<T>(row);
@@ -419,14 +454,14 @@ fn float_rows<T: Real>(numbers: &mut [f64], means: &mut [f64], deviations: &mut 
         let mut sum = [0.0; N_LANES];
         for (part, values) in values.chunks(N_LANES).enumerate() {
             for ((sum, &x), &m) in sum.iter_mut().zip(values).zip(part_mask(part)) {
-                *sum += if m != 0 { x.f64() } else { 0.0 };
+                *sum += if m != 0 { x.minus(firsts[row]) } else { 0.0 };
             }
         }
         let mean = sum.iter().sum::<f64>() / n;
         let (mut square, mut rest) = ([0.0; N_LANES], [0.0; N_LANES]);
         for (part, values) in values.chunks(N_LANES).enumerate() {
             for (((square, rest), &x), &m) in square.iter_mut().zip(&mut rest).zip(values).zip(part_mask(part)) {
-                let d = if m != 0 { x.f64() - mean } else { 0.0 };
+                let d = if m != 0 { x.minus(firsts[row]) - mean } else { 0.0 };
                 *square += d * d;
                 *rest += d;
             }

@@ -85,6 +85,9 @@ pub(super) trait Real: Element + PartialOrd {
     /// As an integer; of use for integer types only.
     fn i128(self) -> i128;
 
+    /// The difference, rounded once.
+    fn minus(self, other: Self) -> f64;
+
     /// Whether it is NaN.
     fn is_nan(self) -> bool;
 }
@@ -118,6 +121,11 @@ macro_rules! real_integer {
             #[inline(always)]
             fn i128(self) -> i128 {
                 i128::from(self)
+            }
+
+            #[inline(always)]
+            fn minus(self, other: Self) -> f64 {
+                (i128::from(self) - i128::from(other)) as f64
             }
 
             #[inline(always)]
@@ -168,6 +176,11 @@ macro_rules! real_float {
             #[inline(always)]
             fn i128(self) -> i128 {
                 0
+            }
+
+            #[inline(always)]
+            fn minus(self, other: Self) -> f64 {
+                Real::f64(self) - Real::f64(other)
             }
 
             #[inline(always)]

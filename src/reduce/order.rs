@@ -189,10 +189,14 @@ pub(super) fn ranks(q: f64, n: u64) -> (u64, u64, f64) {
     (low, (low + 1).min(last), position - low as f64)
 }
 
-/// The value between two neighbours, as NumPy interpolates it.
+/// The value between two neighbours, as NumPy interpolates it; between a number and an infinity lies that
+/// infinity, where NumPy's differences make NaN.
 pub(super) fn between(a: f64, b: f64, share: f64) -> f64 {
     if a == b || share == 0.0 {
         return a;
+    }
+    if !a.is_finite() || !b.is_finite() {
+        return a + b;
     }
     if share == 0.5 {
         let sum = a + b;

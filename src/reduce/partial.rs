@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use crate::block::Block;
+use crate::block::{Block, Buffer};
 use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements, positions};
 use crate::reduce::fold::{Counts, Fold, Outcome, Values};
 use crate::reduce::panel::{Cut, Index, for_each};
 use crate::reduce::reducer::{Grouping, Reducer};
-use crate::reduce::store::stored;
+use crate::reduce::store::store;
 
 /// What has been folded of one tile.
 pub struct Partial {
@@ -228,11 +228,14 @@ impl Reducer {
         let n_cells = partial.cells.len();
         for c in 0..n_cells {
             let Some(values) = partial.cells[c].results[i].take() else { continue };
-            let bytes = stored(values, dtype).map_err(|e| self.placed(e, i, &partial.tile, c))?;
+            let placed = |e| self.placed(e, i, &partial.tile, c);
             if n_cells == 1 {
-                block.bytes_mut().copy_from_slice(&bytes);
+                store(values, dtype, block.bytes_mut()).map_err(placed)?;
                 continue;
             }
+            let mut buffer = Buffer::default();
+            let bytes = buffer.sized(block.bytes().len() / n_cells);
+            store(values, dtype, bytes).map_err(placed)?;
             // The cell is one index of the grouped axis in every output before it.
             let (axis, _) = self.grouping.unwrap_or((0, Grouping::Window { n: 1 }));
             let own = usize::from(self.n_own(i).is_some());
@@ -240,7 +243,7 @@ impl Reducer {
             let at = own + kept_before.count();
             let mut part = Region::whole(&region.shape);
             (part.origin[at], part.shape[at]) = (c as u64, 1);
-            block.target().part(&part).paste(&bytes);
+            block.target().part(&part).paste(bytes);
         }
         Ok(block)
     }

@@ -224,6 +224,20 @@ impl<T: Integer> Fold for IntSum<T> {
 
     fn finish(&mut self, counts: &Counts) -> Result<Outcome> {
         let n = self.narrow.len();
+        // Short sums that are floats as they stand, and need no more than 64 bits.
+        let exact = |count: u64| T::LARGEST.saturating_mul(u128::from(count)) <= 1 << 53;
+        if let (true, Counts::All(count)) = (self.wide.is_empty(), counts)
+            && exact(*count)
+        {
+            if self.mean {
+                let mut means = vec![0.0; n];
+                short_means::<T>(&mut means, &self.narrow, *count as f64);
+                return Ok(Outcome::Done(Values::Float(means)));
+            }
+            let mut sums = vec![0i64; n];
+            short_sums::<T>(&mut sums, &self.narrow);
+            return Ok(Outcome::Done(Values::raw(DType::Int64, &sums)));
+        }
         if !self.mean {
             return Ok(Outcome::Done(Values::Int((0..n).map(|i| self.total(i)).collect())));
         }
@@ -233,6 +247,16 @@ impl<T: Integer> Fold for IntSum<T> {
     fn fork(&self) -> Box<dyn Fold> {
         Box::new(Self::new(self.mean, self.narrow.len()))
     }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn short_means<T: Integer>(means: &mut [f64], sums: &[T::Narrow], count: f64) {
+    means.iter_mut().zip(sums).for_each(|(mean, &sum)| *mean = T::wide(sum) as i64 as f64 / count);
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn short_sums<T: Integer>(wide: &mut [i64], sums: &[T::Narrow]) {
+    wide.iter_mut().zip(sums).for_each(|(wide, &sum)| *wide = T::wide(sum) as i64);
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]

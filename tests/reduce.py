@@ -1,0 +1,335 @@
+"""Compares `stackctl reduce` with NumPy. Arguments: the program, a folder to work in."""
+
+import io
+import json
+import math
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import tifffile
+import zarr
+
+EXE, WORK = sys.argv[1], Path(sys.argv[2])
+RNG = np.random.default_rng(5)
+INTEGERS = ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"]
+FLOATS = ["float16", "float32", "float64"]
+OPERATORS = (
+    "sum,mean,min,max,range,argmin,argmax,var,std,rms,median,quantile=0.1:0.75,mode,unique,count,any,all,topk=2,topk=-2,"
+    "histogram=7:-50:50"
+)
+AXES = {"t": (0,), "z": (1,), "y,x": (2, 3), "-1": (3,), "0,2": (0, 2), "all": (0, 1, 2, 3)}
+n_checked = 0
+
+
+def run(*arguments, code=0):
+    done = subprocess.run([EXE, "reduce", *map(str, arguments)], capture_output=True)
+    assert done.returncode == code, (arguments, done.returncode, done.stderr.decode())
+    return done
+
+
+def stored(name, array, **kwargs):
+    path = WORK / f"{name}.zarr"
+    z = zarr.create_array(path, shape=array.shape, dtype=array.dtype, dimension_names=["t", "z", "y", "x"], **kwargs)
+    z[...] = array
+    return path
+
+
+def slug(operator):
+    return "".join(c if c.isalnum() or c in ".-_" else "-" for c in operator)
+
+
+def reduced(path, operators, axes, *flags):
+    run(path, "--op", operators, f"--axis={axes}", "-o", WORK / "out_{op}.npy", "--overwrite", "-q", *flags)
+    return {o: np.load(WORK / f"out_{slug(o)}.npy") for o in operators.split(",")}
+
+
+def columns(array, axes):
+    """The elements of every output as a row."""
+    kept = [i for i in range(array.ndim) if i not in axes]
+    moved = np.transpose(array, kept + list(axes))
+    return moved.reshape([array.shape[i] for i in kept] + [-1])
+
+
+def exact(rows, function):
+    """Correctly rounded values of a function of exact fractions."""
+    flat = rows.reshape(-1, rows.shape[-1])
+    return np.array([float(function([Fraction(int(x)) for x in row])) for row in flat]).reshape(rows.shape[:-1])
+
+
+def fmean(v):
+    return sum(v) / len(v)
+
+
+def fvar(v):
+    m = fmean(v)
+    return sum((x - m) ** 2 for x in v) / len(v)
+
+
+def mode(row):
+    values, counts = np.unique(row, return_counts=True)
+    return values[counts.argmax()] if not np.isnan(row.astype("f8")).any() else np.nan
+
+
+def per_row(rows, function, dtype=None):
+    flat = rows.reshape(-1, rows.shape[-1])
+    return np.array([function(row) for row in flat], dtype=dtype).reshape(rows.shape[:-1])
+
+
+def quantile(row, q):
+    """NumPy's linear method, but that there is always an infinity between a number and an infinity, and never NaN."""
+    row = np.sort(row.astype("f8"))
+    position = q * (len(row) - 1)
+    low = int(position)
+    if np.isnan(row[-1]) or position == low:
+        return np.nan if np.isnan(row[-1]) else row[low]
+    a, b, share = row[low], row[low + 1], position - low
+    if a == b or not np.isfinite([a, b]).all():
+        return a if a == b else a + b
+    if share == 0.5:
+        return (a + b) / 2
+    return a + (b - a) * share if share < 0.5 else b - (b - a) * (1 - share)
+
+
+def expected(array, axes):
+    """What every operator should give, with the relative tolerance."""
+    rows = columns(array, axes)
+    dtype = array.dtype
+    integer = dtype.kind in "iu"
+    wide = rows if integer else rows.astype("f8")
+    ulp = 0 if integer else np.finfo(dtype).eps
+    with np.errstate(all="ignore"):
+        both = np.stack([per_row(rows, lambda r: quantile(r, q), "f8") for q in (0.1, 0.75)])
+        finite = np.isfinite(rows.astype("f8")).all(-1)
+        given = np.quantile(rows.astype("f8"), [0.1, 0.75], axis=-1)
+        np.testing.assert_allclose(both[:, finite], given[:, finite], rtol=1e-15, atol=1e-13)
+        small = integer and dtype.itemsize < 8
+        far = 4e-16 if small else max(4e-16, ulp)
+        if integer:
+            total = rows.sum(-1, dtype="u8" if dtype.kind == "u" else "i8")
+            mean = exact(rows, fmean)
+            var = exact(rows, fvar)
+            rms = np.sqrt(exact(rows, lambda v: fmean([x * x for x in v])))
+        else:
+            total = per_row(wide, lambda r: math.fsum(r) if np.isfinite(r).all() else r.sum()).astype(dtype)
+            mean = per_row(wide, lambda r: math.fsum(r) / len(r) if np.isfinite(r).all() else r.mean()).astype(dtype)
+            var = np.var(wide.astype("g"), axis=-1).astype("f8")
+            rms = np.sqrt(np.mean(wide.astype("g") ** 2, axis=-1)).astype("f8")
+        loose = 1e-12 if not small else 4e-16
+        ascending = np.sort(rows, axis=-1)
+        return {
+            "sum": (total, ulp),
+            "mean": (mean, ulp),
+            "min": (rows.min(-1), 0),
+            "max": (rows.max(-1), 0),
+            "range": (np.ptp(wide, axis=-1), ulp),
+            "argmin": (rows.argmin(-1), 0),
+            "argmax": (rows.argmax(-1), 0),
+            "var": (var, max(loose, ulp) if dtype.kind == "f" or not small else 0),
+            "std": (np.sqrt(var), max(loose, ulp)),
+            "rms": (rms, max(loose, ulp)),
+            "median": (np.median(rows.astype("f8"), axis=-1), far),
+            "quantile=0.1:0.75": (both, max(1e-15, ulp)),
+            "mode": (per_row(rows, mode, None if integer else "f8").astype(dtype), 0),
+            "unique": (per_row(rows, lambda r: len(np.unique(r))), 0),
+            "count": (np.full(rows.shape[:-1], rows.shape[-1]), 0),
+            "any": (rows.any(-1), 0),
+            "all": (rows.all(-1), 0),
+            "topk=2": (np.moveaxis(ascending[..., ::-1][..., :2], -1, 0), 0),
+            "topk=-2": (np.moveaxis(ascending[..., :2], -1, 0), 0),
+            "histogram=7:-50:50": (
+                np.moveaxis(
+                    np.array(
+                        [np.histogram(r[np.isfinite(r.astype("f8"))].astype("f8"), 7, (-50, 50))[0] for r in rows.reshape(-1, rows.shape[-1])]
+                    ).reshape(rows.shape[:-1] + (7,)),
+                    -1,
+                    0,
+                ),
+                0,
+            ),
+        }
+
+
+DTYPES = {"argmin": "i8", "argmax": "i8", "unique": "i8", "count": "i8", "any": "?", "all": "?", "histogram=7:-50:50": "i8"}
+
+
+def result_dtype(operator, dtype):
+    if operator in DTYPES:
+        return np.dtype(DTYPES[operator])
+    if operator == "sum" and dtype.kind in "iu":
+        return np.dtype("u8" if dtype.kind == "u" else "i8")
+    if operator in ("min", "max", "range", "mode", "topk=2", "topk=-2") or dtype.kind == "f":
+        return dtype
+    return np.dtype("f8")
+
+
+def check(array, got, axes, where):
+    global n_checked
+    for operator, (value, tolerance) in expected(array, axes).items():
+        result = got[operator]
+        place = (where, operator, axes)
+        assert result.dtype == result_dtype(operator, array.dtype), (place, result.dtype)
+        assert result.shape == np.shape(value), (place, result.shape, np.shape(value))
+        with np.errstate(all="ignore"):
+            np.testing.assert_allclose(result.astype("f8"), np.asarray(value).astype("f8"), rtol=2 * tolerance, atol=0, err_msg=str(place)) if tolerance else np.testing.assert_array_equal(result, value, err_msg=str(place))
+        n_checked += 1
+
+
+def sample(dtype, shape, special):
+    dtype = np.dtype(dtype)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        low, high = (info.min // 2**22, info.max // 2**22) if dtype.itemsize == 8 else (info.min // 2, info.max // 2)
+        array = RNG.integers(low, high, shape, dtype=dtype, endpoint=True)
+        if special:
+            # Few values, so that modes are contested; bright, so that variances could cancel.
+            array = (np.asarray(high - 3) + RNG.integers(0, 3, shape)).astype(dtype)
+        return array
+    array = (RNG.normal(0, 30, shape)).astype(dtype)
+    if special:
+        pick = RNG.integers(0, 12, shape)
+        array = np.select([pick == 0, pick == 1, pick == 2], [-0.0, np.inf, 0.0], array).astype(dtype)
+        array[0, 0, 0, 0] = np.nan
+        array[-1, -1, -1, :2] = [-np.inf, np.nan]
+    return array
+
+
+def operators_types_and_axes():
+    for dtype in INTEGERS + FLOATS:
+        for special in (False, True):
+            array = sample(dtype, (5, 3, 7, 9), special)
+            path = stored(f"{dtype}_{special}", array, chunks=(2, 3, 4, 9))
+            for names, axes in AXES.items():
+                check(array, reduced(path, OPERATORS, names), axes, f"{dtype} special={special}")
+
+
+def long_axes():
+    """Columns that are counted, not held; and the same bits for any number of threads and memory."""
+    for dtype in ("uint8", "uint16", "int32", "float32", "float64"):
+        array = sample(dtype, (1100, 1, 2, 3), False)
+        if dtype == "float64":
+            array[7, 0, 0, 0] = np.nan
+        path = stored(f"long_{dtype}", array, chunks=(100, 1, 2, 3))
+        one = reduced(path, OPERATORS, "t", "--threads", 1)
+        check(array, one, (0,), f"long {dtype}")
+        many = reduced(path, OPERATORS, "t", "--threads", 3, "--memory", "100M")
+        for operator in one:
+            np.testing.assert_array_equal(one[operator], many[operator], err_msg=operator)
+        whole = reduced(path, OPERATORS, "all", "--threads", 3)
+        check(array, whole, (0, 1, 2, 3), f"long {dtype}")
+
+
+def chosen_elements():
+    array = sample("int16", (5, 3, 7, 9), False)
+    path = stored("where", array)
+    got = reduced(path, "mean,count,sum", "t,z", "--where", ">0")
+    masked = np.ma.masked_less_equal(array, 0)
+    np.testing.assert_array_equal(got["count"], masked.count((0, 1)))
+    np.testing.assert_array_equal(got["sum"], masked.sum((0, 1)).filled(0))
+    np.testing.assert_allclose(got["mean"], masked.mean((0, 1)).filled(np.nan), rtol=1e-15)
+    got = reduced(path, "max,median", "all", "--where", ">=-100,<20")
+    inside = array[(array >= -100) & (array < 20)]
+    assert got["max"] == inside.max() and got["median"] == np.median(inside)
+    assert b"no element is left" in run(path, "--op", "min", "--where", ">40000", code=2).stderr
+
+    array = sample("float32", (5, 3, 7, 9), True)
+    array[:, 0, 0, 0] = np.nan
+    path = stored("skipna", array)
+    got = reduced(path, "mean,max,median,count,std,argmax", "z", "--skipna")
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(got["mean"], np.nanmean(array.astype("f8"), 1), rtol=1e-6)
+        np.testing.assert_array_equal(got["max"], np.nanmax(array, 1))
+        np.testing.assert_allclose(got["median"], np.nanmedian(array, 1), rtol=1e-6)
+    np.testing.assert_array_equal(got["count"], (~np.isnan(array)).sum(1))
+
+
+def parts_of_an_axis():
+    array = sample("uint16", (11, 3, 7, 9), False)
+    path = stored("groups", array)
+    got = reduced(path, "sum,argmax", "t", "--every", 4)
+    np.testing.assert_array_equal(got["sum"], np.add.reduceat(array.astype("u8"), [0, 4, 8], axis=0))
+    np.testing.assert_array_equal(got["argmax"][1], array[4:8].argmax(0) + 4)
+    got = reduced(path, "max", "z", "--every", 2, "--trim")
+    np.testing.assert_array_equal(got["max"], array[:, :2].max(1, keepdims=True))
+    got = reduced(path, "mean,median", "t", "--window", 5)
+    windows = np.lib.stride_tricks.sliding_window_view(array, 5, axis=0)
+    np.testing.assert_array_equal(got["mean"], windows.mean(-1))
+    np.testing.assert_array_equal(got["median"], np.median(windows, -1))
+    got = reduced(path, "max", "0,2", "--keepdims")
+    np.testing.assert_array_equal(got["max"], array.max((0, 2), keepdims=True))
+    got = reduced(path, "max", "t", "--select", "t=::4,y=5:1:-2,z=1")
+    np.testing.assert_array_equal(got["max"], array[::4, 1, 5:1:-2].max(0))
+    weights = RNG.normal(2, 1, 11)
+    np.save(WORK / "weights.npy", weights)
+    got = reduced(path, "mean", "t,z", "--weights", WORK / "weights.npy")
+    expected = np.average(array.mean(1), axis=0, weights=weights)
+    np.testing.assert_allclose(got["mean"], expected, rtol=1e-12)
+
+
+def other_types():
+    truth = RNG.integers(0, 2, (4, 3, 5, 7)).astype(bool)
+    path = stored("bool", truth)
+    got = reduced(path, "sum,mean,any,all,count,max", "t")
+    for operator, value in {"sum": truth.sum(0), "mean": truth.mean(0), "any": truth.any(0), "all": truth.all(0), "max": truth.max(0)}.items():
+        assert got[operator].dtype == value.dtype, operator
+        np.testing.assert_array_equal(got[operator], value)
+    z = (RNG.normal(size=(4, 3, 5, 7)) + 1j * RNG.normal(size=(4, 3, 5, 7))).astype("c8")
+    path = stored("complex", z)
+    got = reduced(path, "sum,mean", "y")
+    np.testing.assert_allclose(got["sum"], z.sum(2), rtol=1e-5)
+    np.testing.assert_allclose(got["mean"], z.astype("c16").mean(2), rtol=1e-6)
+    assert got["sum"].dtype == "c8"
+    assert b"max is not defined for complex" in run(path, "--op", "max", code=2).stderr
+
+
+def ways_out():
+    big = np.full((3, 1, 1, 2), 2**63, "u8")
+    path = stored("big", big)
+    assert b"does not fit uint64" in run(path, "--op", "sum", code=2).stderr
+    assert float(run(path, "--op", "sum", "--dtype", "float64", "-q").stdout) == 6 * 2.0**63
+    small = stored("small", np.array([100, 100, 100, 90], "u1").reshape(4, 1, 1, 1))
+    assert run(small, "--op", "sum", "-q").stdout == b"390\n"
+    assert b"does not fit uint8" in run(small, "--op", "sum", "--dtype", "uint8", code=2).stderr
+    assert run(small, "--op", "mean,max", "-q").stdout == b"mean\t97.5\nmax\t100\n"
+    told = json.loads(run(small, "--op", "quantile=0:1", "--json", "-q").stdout)
+    assert told["outputs"][0]["value"] == [90.0, 100.0], told
+    piped = run(small, "--op", "max", "--axis", "t", "--keepdims", "-o", "-", "-q").stdout
+    assert np.load(io.BytesIO(piped)).tolist() == [[[[100]]]]
+    assert b"'mix' is not an operator" in run(small, "--op", "mix", code=2).stderr
+    run(small, "--op", "max", "--axis", "w", code=2)
+    assert b"{op}" in run(small, "--op", "max,min", "-o", WORK / "x.npy", code=2).stderr
+
+
+def holes():
+    folder = WORK / "pile"
+    folder.mkdir()
+    array = sample("uint16", (4, 3, 7, 9), False)
+    for t in range(4):
+        if t != 2:
+            tifffile.imwrite(folder / f"a_t{t}.tif", array[t], photometric="minisblack")
+    pile = [folder, "--pattern", "_t{t}", "--axes", "t,c,z,y,x"]
+    expected = array[[0, 1, 3]]
+    run(*pile, "--op", "mean", "--axis", "t", code=1)
+    run(*pile, "--op", "mean,count", "--axis", "t", "-o", WORK / "holes_{op}.npy", "--missing", "skip", "-q")
+    np.testing.assert_array_equal(np.load(WORK / "holes_mean.npy")[0], expected.mean(0))
+    np.testing.assert_array_equal(np.load(WORK / "holes_count.npy"), 3)
+    run(*pile, "--op", "min", "--axis", "t", "-o", WORK / "fill.npy", "--missing", "fill", "-q")
+    np.testing.assert_array_equal(np.load(WORK / "fill.npy"), 0)
+    # Other kinds of output.
+    run(*pile, "--op", "max", "--axis", "t", "-o", WORK / "max.tif", "--missing", "skip", "-q")
+    np.testing.assert_array_equal(tifffile.imread(WORK / "max.tif"), expected.max(0))
+    run(*pile, "--op", "max", "--axis", "t", "-o", WORK / "max.zarr", "--missing", "skip", "-q")
+    np.testing.assert_array_equal(zarr.open(WORK / "max.zarr", mode="r")["0"][0], expected.max(0))
+    run(*pile, "--op", "max", "--axis", "t,z", "-o", WORK / "max.png", "--missing", "skip", "-q")
+    assert (WORK / "max.png").read_bytes().startswith(b"\x89PNG")
+
+
+if __name__ == "__main__":
+    parts = (operators_types_and_axes, long_axes, chosen_elements, parts_of_an_axis, other_types, ways_out, holes)
+    for part in parts:
+        # Names behind the folder choose parts, while one of them is being mended.
+        if len(sys.argv) == 3 or part.__name__ in sys.argv[3:]:
+            part()
+    print(f"{n_checked} results are NumPy's")

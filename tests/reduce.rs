@@ -1,0 +1,11 @@
+//! `reduce` against NumPy: every operator, element type and set of axes, through the whole program.
+
+use std::path::Path;
+
+mod common;
+
+#[test]
+fn results_are_numpys() {
+    let work = tempfile::tempdir().unwrap();
+    common::python("reduce.py", &[Path::new(env!("CARGO_BIN_EXE_stackctl")), work.path()]);
+}
