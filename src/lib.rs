@@ -22,6 +22,7 @@ pub mod plan;
 pub mod reduce;
 pub mod report;
 pub mod sink;
+pub mod size;
 pub mod source;
 pub mod stack;
 pub mod view;

@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::exec::budget::Bytes;
 use crate::grid::{Grid, Region, n_elements};
+use crate::size::Bytes;
 
 /// One numbered piece of work.
 #[derive(Clone, Debug, PartialEq, Eq)]
