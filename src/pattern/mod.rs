@@ -131,6 +131,7 @@ mod language;
 mod matcher;
 mod named;
 mod natural;
+mod presence;
 mod presets;
 mod report;
 mod runs;
@@ -145,6 +146,7 @@ pub use arrange::{ArrangeOptions, Arrangement, Conflict, Duplicate, FieldAxis, S
 pub use holes::Holes;
 pub use infer::{InferOptions, Inferred, infer};
 pub use natural::natural_cmp;
+pub use presence::Presence;
 pub use presets::{Preset, presets, user_presets};
 pub use report::{Fault, FaultKind, FieldReport, Role};
 pub use tiles::{TileAxis, TileOrder};
