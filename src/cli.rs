@@ -26,6 +26,8 @@ pub enum Command {
     Stitch(StitchArgs),
     /// Reduce files or a Zarr array along axes: mean, max, median, histogram and more
     Reduce(Box<ReduceArgs>),
+    /// List the patterns of acquisition programs that --preset takes, each with a name it reads
+    Patterns(PatternsArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -61,6 +63,16 @@ pub struct NameArgs {
     /// Regular expression with named groups instead of a pattern
     #[arg(long, value_name = "REGEX", conflicts_with = "pattern")]
     pub regex: Option<String>,
+    /// Pattern of an acquisition program, by name; `stackctl patterns` lists them
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["pattern", "regex"])]
+    pub preset: Option<String>,
+    /// File with presets of your own
+    /// [default: stackctl/config.toml in $XDG_CONFIG_HOME or ~/.config, if it is there]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Order in which a running number walks over tiles, such as 'tile=x:4,y:3,snake'
+    #[arg(long, value_name = "ORDER")]
+    pub layout: Vec<String>,
     /// Order of the array's axes, slowest first [default: t,c,z,y,x, others in front]
     #[arg(long, value_name = "AXES", value_delimiter = ',')]
     pub axes: Option<Vec<String>>,
@@ -133,15 +145,45 @@ pub struct InspectArgs {
     /// How names become axes.
     #[command(flatten)]
     pub names: NameArgs,
-    /// Print what was found as JSON on standard output
+    /// How stitch would store the array.
+    #[command(flatten)]
+    pub storage: StorageArgs,
+    /// Look at one array for each value of FIELD: positions, wells, plates
+    #[arg(long, value_name = "FIELD")]
+    pub by: Option<String>,
+    /// Use names alone: files are not opened and need not exist; names come from standard input unless given
+    #[arg(long)]
+    pub names_only: bool,
+    /// Do not estimate the size of the output, which reads a few chunks
+    #[arg(long)]
+    pub no_sample: bool,
+    /// Draw the array, its chunks and the positions that have files, as SVG
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub svg: Option<PathBuf>,
+    /// Print what was found as JSON on standard output; docs/inspect-json.md describes it
     #[arg(long)]
     pub json: bool,
     /// Exit with 3 if anything is missing, double, odd or unreadable
     #[arg(long)]
     pub strict: bool,
-    /// Threads that read headers [default: all processors the job may use]
+    /// Memory that stitch would have, such as 512M or 2GiB [default: half of what the job may use]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Bytes>,
+    /// Threads that read headers, and that stitch would have [default: all processors the job may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+}
+
+/// Arguments of `patterns`.
+#[derive(Args, Clone, Debug)]
+pub struct PatternsArgs {
+    /// File with presets of your own
+    /// [default: stackctl/config.toml in $XDG_CONFIG_HOME or ~/.config, if it is there]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Print them as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `stitch`.
@@ -150,9 +192,12 @@ pub struct StitchArgs {
     /// Which files.
     #[command(flatten)]
     pub input: InputArgs,
-    /// Where to write, ending in .zarr
+    /// Where to write, ending in .zarr; with --by FIELD it holds {FIELD}, such as 'out/{p}.zarr'
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub output: PathBuf,
+    /// Write one array for each value of FIELD: positions, wells, plates
+    #[arg(long, value_name = "FIELD")]
+    pub by: Option<String>,
     /// Replace an existing output, once the new one is complete
     #[arg(long)]
     pub overwrite: bool,

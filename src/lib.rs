@@ -12,6 +12,7 @@ pub mod block;
 pub mod cli;
 pub mod codec;
 pub mod command;
+pub mod draw;
 pub mod dtype;
 pub mod error;
 pub mod exec;

@@ -1,29 +1,56 @@
-//! `inspect`: what the files are, from names and headers alone.
+//! `inspect`: what the files are, from names and headers alone, and what stitch would make of them.
 
 use anyhow::Result;
 
-use super::calibration;
-use super::survey::{Naming, Survey};
+use super::survey::Survey;
 use crate::cli::InspectArgs;
-use crate::layout::describe;
+use crate::error::Error;
 use crate::report::count;
 
+mod findings;
+mod gather;
+mod next;
+mod picture;
+mod sample;
+mod text;
+
+use findings::Report;
+
+/// Version of the JSON.
+const SCHEMA: u32 = 1;
+
 pub(super) fn run(args: &InspectArgs) -> Result<()> {
-    let survey = Survey::new(&args.input, &args.names)?;
-    let mut text = String::new();
-    for kind in &survey.headers.kinds {
-        text += &format!("{}, {}, {}\n", count(kind.n_files, "file"), describe(&kind.info), kind.info.storage);
+    if let Some(threads) = args.threads {
+        // Fails only where the pool exists already, which then has to do.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global();
     }
-    for axis in survey.headers.main_kind().iter().flat_map(|k| &k.info.axes) {
-        if let Some(c) = &axis.calibration {
-            text += &format!("{} {} from {}\n", axis.name, calibration::words(c), calibration::origin(c.from));
-        }
+    let mut args = args.clone();
+    if args.names_only && args.input.inputs.is_empty() && args.input.files_from.is_none() {
+        args.input.files_from = Some("-".into());
     }
-    if survey.n_left_out > 0 {
-        text += &format!("{} left out\n", count(survey.n_left_out, "file"));
+    let (names, input) = (&args.names, &args.input);
+    let surveys = match &args.by {
+        Some(field) => Survey::divided(input, names, field, args.names_only)?,
+        None if args.names_only => vec![(String::new(), Survey::of_names(input, names)?)],
+        None => vec![(String::new(), Survey::new(input, names)?)],
+    };
+    let mut arrays = Vec::with_capacity(surveys.len());
+    for (value, survey) in surveys {
+        arrays.push(gather::findings(&args, args.by.is_some().then_some(value), &survey)?);
     }
-    if let Naming::Names { why, .. } = &survey.naming {
-        text += &why.join("\n");
+    let n_faults = arrays.iter().map(|a| a.faults.len() as u64).sum();
+    let report = Report { schema: SCHEMA, program: concat!("stackctl ", env!("CARGO_PKG_VERSION")), n_faults, arrays };
+    if let Some(path) = &args.svg {
+        let svg = picture::svg(&report.arrays)?;
+        std::fs::write(path, svg).map_err(|e| Error::io(path, "cannot write the picture", e))?;
     }
-    super::print(text.as_bytes())
+    if args.json {
+        super::print_json(&report)?;
+    } else {
+        super::print(text::render(&report.arrays, args.by.as_deref(), text::Style::of_stdout()).as_bytes())?;
+    }
+    if args.strict && n_faults > 0 {
+        return Err(Error::Fault(format!("{} found", count(n_faults, "fault"))).into());
+    }
+    Ok(())
 }

@@ -10,6 +10,8 @@ use crate::error::Error;
 mod calibration;
 mod inspect;
 mod npy;
+mod planning;
+mod presets;
 mod progress;
 mod reduce;
 mod resources;
@@ -27,6 +29,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Stitch(args) => stitch::run(&args),
         Command::Reduce(args) => reduce::run(&args),
+        Command::Patterns(args) => presets::run(&args),
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -161,6 +161,42 @@ impl Headers {
         }
     }
 
+    /// What the headers of those files say that `keep` chooses; the others count as unreadable.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(u32) -> bool) -> Self {
+        let kept = |file: usize| u32::try_from(file).is_ok_and(&keep);
+        let mut n_files = vec![0; self.kinds.len()];
+        let mut first = vec![None; self.kinds.len()];
+        for (file, kind) in self.kind_of.iter().enumerate() {
+            if let Some(kind) = kind.filter(|_| kept(file)) {
+                n_files[kind as usize] += 1;
+                first[kind as usize].get_or_insert(file as u32);
+            }
+        }
+        let mut number = vec![None; self.kinds.len()];
+        let mut kinds = Vec::new();
+        for (i, kind) in self.kinds.iter().enumerate() {
+            if let Some(first) = first[i] {
+                number[i] = Some(kinds.len() as u32);
+                kinds.push(Kind { info: kind.info.clone(), first, n_files: n_files[i] });
+            }
+        }
+        let kind_of = self.kind_of.iter().enumerate();
+        let kind_of =
+            kind_of.map(|(file, kind)| kind.filter(|_| kept(file)).and_then(|k| number[k as usize])).collect();
+        Self {
+            kinds,
+            kind_of,
+            broken: Vec::new(),
+            file_bytes: self.file_bytes,
+            largest_file_bytes: self.largest_file_bytes,
+            held_bytes: self.held_bytes,
+            scratch_bytes: self.scratch_bytes,
+            disagreements: self.disagreements.clone(),
+            notes: self.notes.clone(),
+        }
+    }
+
     /// What file number `file` says, as far as files of its kind are alike.
     pub fn info(&self, file: u32) -> Option<&Info> {
         let kind = self.kind_of.get(file as usize).copied().flatten()?;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::store::{Durability, Store};
 use super::{Sink, Spec, Written};
+use crate::axis::Axis;
 use crate::block::Block;
 use crate::codec::Codec;
 use crate::error::{Error, Result};
@@ -49,6 +50,11 @@ pub struct ZarrOptions {
     pub durability: Durability,
 }
 
+/// Why an array of `axes` is not written as an OME-Zarr image, if its axes do not allow it.
+pub fn misfit(axes: &[Axis]) -> Option<String> {
+    ngff::misfit(axes)
+}
+
 /// Path of the full-resolution array inside the group.
 const LEVEL: &str = "0";
 
@@ -61,6 +67,44 @@ pub struct ZarrSink {
     options: ZarrOptions,
     array: ArrayWriter,
     store: Store,
+}
+
+/// What an output will take, known before anything is written.
+pub struct Footprint(ArrayWriter);
+
+impl Footprint {
+    /// Of the output that [`ZarrSink::create`] would start.
+    ///
+    /// # Errors
+    /// `Usage` if chunks, shards, codec and format do not fit each other.
+    pub fn new(spec: &Spec, options: &ZarrOptions) -> Result<Self> {
+        ArrayWriter::new(LEVEL, spec, options).map(Self)
+    }
+
+    /// As [`Sink::unit`].
+    pub fn unit(&self) -> &[u64] {
+        self.0.chunk_shape()
+    }
+
+    /// As [`Sink::write_bytes`].
+    pub fn write_bytes(&self, n_units: u64) -> u64 {
+        self.0.write_bytes(n_units)
+    }
+
+    /// Shape of what one file holds: a shard, or a chunk.
+    pub fn object_shape(&self) -> &[u64] {
+        self.0.object_shape()
+    }
+
+    /// Files of the array if none of them holds fill only, without the metadata.
+    pub fn n_objects(&self) -> u64 {
+        self.0.n_objects()
+    }
+
+    /// Memory that stays in use while the output is written, in bytes.
+    pub fn held_bytes(&self) -> u64 {
+        self.0.held_bytes()
+    }
 }
 
 /// What writing a block came to; to be given to [`Sink::commit`].

@@ -1,0 +1,182 @@
+//! The command to run next, ready to copy.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::{InspectArgs, Missing};
+
+/// What is known when the command is made.
+pub(super) struct Next<'a> {
+    pub(super) args: &'a InspectArgs,
+    /// The pattern, if names give the places, and whether it is a regular expression.
+    pub(super) pattern: Option<(String, bool)>,
+    /// Name of the preset whose tile order goes with the pattern.
+    pub(super) preset: Option<String>,
+    pub(super) paths: &'a [PathBuf],
+    /// Names of files that are to be left out.
+    pub(super) exclude: &'a [String],
+    pub(super) fill: bool,
+}
+
+impl Next<'_> {
+    /// The command, word by word.
+    pub(super) fn words(&self) -> Vec<String> {
+        let (args, names, storage) = (self.args, &self.args.names, &self.args.storage);
+        let mut words = vec!["stackctl".to_owned(), "stitch".to_owned()];
+        let mut flag = |name: &str, value: String| words.extend([name.to_owned(), value]);
+        match (&self.preset, &self.pattern) {
+            (Some(preset), _) => flag("--preset", preset.clone()),
+            (None, Some((pattern, true))) => flag("--regex", pattern.clone()),
+            (None, Some((pattern, false))) => flag("--pattern", pattern.clone()),
+            _ => {}
+        }
+        let mut maybe = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                flag(name, value);
+            }
+        };
+        maybe("--config", names.config.as_ref().map(|p| p.display().to_string()));
+        maybe("--by", args.by.clone());
+        maybe("--axes", names.axes.as_ref().map(|a| a.join(",")));
+        maybe("--pages", names.pages.clone());
+        maybe("--series", names.series.map(|n| n.to_string()));
+        maybe("--level", names.level.map(|n| n.to_string()));
+        for layout in &names.layout {
+            maybe("--layout", Some(layout.clone()));
+        }
+        maybe("--voxel-size", (!names.voxel_size.is_empty()).then(|| names.voxel_size.join(",")));
+        maybe("--time-step", names.time_step.clone());
+        maybe("--channel-names", names.channel_names.as_ref().map(|n| n.join(",")));
+        maybe("--missing", (self.fill || names.missing == Missing::Fill).then(|| "fill".into()));
+        maybe("--fill-value", names.fill_value.clone());
+        maybe("--zarr-format", (storage.zarr_format != 3).then(|| storage.zarr_format.to_string()));
+        maybe("--chunks", storage.chunks.as_ref().map(|c| joined(c)));
+        maybe("--shards", (storage.shards != "auto").then(|| storage.shards.clone()));
+        maybe("--codec", (storage.codec != crate::codec::Codec::DEFAULT.to_string()).then(|| storage.codec.clone()));
+        maybe("--max-files", storage.max_files.map(|n| n.to_string()));
+        maybe("--memory", args.memory.map(|b| size(b.0)));
+        maybe("--threads", args.threads.map(|n| n.to_string()));
+        maybe("--files-from", args.input.files_from.as_ref().map(|p| p.display().to_string()));
+        for glob in &args.input.include {
+            maybe("--include", Some(glob.clone()));
+        }
+        for glob in &args.input.exclude {
+            maybe("--exclude", Some(glob.clone()));
+        }
+        for name in self.exclude {
+            maybe("--exclude", Some(glob::Pattern::escape(name)));
+        }
+        words.extend(self.inputs());
+        words.extend(["-o".to_owned(), self.output()]);
+        words
+    }
+
+    /// The inputs as typed; names that a shell made of a glob become one again.
+    fn inputs(&self) -> Vec<String> {
+        const FEW: usize = 4;
+        let typed = &self.args.input.inputs;
+        if typed.len() <= FEW {
+            return typed.clone();
+        }
+        as_glob(typed).map_or_else(|| typed.clone(), |glob| vec![glob])
+    }
+
+    fn output(&self) -> String {
+        let first = self.paths.first().map(PathBuf::as_path).unwrap_or(Path::new("data"));
+        let text = |part: Option<&std::ffi::OsStr>| part.map(|n| n.to_string_lossy().into_owned());
+        let name = match self.paths.len() {
+            1 => text(first.file_stem()).map(|n| n.trim_end_matches(".ome").to_owned()),
+            _ => text(first.parent().and_then(Path::file_name)),
+        };
+        let name = name.unwrap_or_else(|| "data".into());
+        match &self.args.by {
+            Some(field) => format!("{name}-zarr/{{{field}}}.zarr"),
+            None => format!("{name}.zarr"),
+        }
+    }
+}
+
+/// `raw/*.tif`, if that names exactly `inputs`.
+fn as_glob(inputs: &[String]) -> Option<String> {
+    let first = Path::new(inputs.first()?);
+    let (folder, extension) = (first.parent()?, first.extension()?.to_str()?);
+    let alike = |p: &Path| p.parent() == Some(folder) && p.extension().is_some_and(|e| e == extension);
+    if !inputs.iter().all(|i| alike(Path::new(i))) {
+        return None;
+    }
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = std::fs::read_dir(here).ok()?.filter_map(Result::ok);
+    let named = |e: &std::fs::DirEntry| {
+        let name = e.file_name();
+        Path::new(&name).extension().is_some_and(|x| x == extension) && !name.as_encoded_bytes().starts_with(b".")
+    };
+    let n = entries.filter(named).count();
+    let folder = glob::Pattern::escape(folder.to_str()?);
+    let glob = if folder.is_empty() { format!("*.{extension}") } else { format!("{folder}/*.{extension}") };
+    (n == inputs.len()).then_some(glob)
+}
+
+fn joined(lengths: &[u64]) -> String {
+    lengths.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Bytes as `--memory` reads them.
+fn size(bytes: u64) -> String {
+    match bytes {
+        b if b > 0 && b % (1 << 30) == 0 => format!("{}G", b >> 30),
+        b if b > 0 && b % (1 << 20) == 0 => format!("{}M", b >> 20),
+        b => b.to_string(),
+    }
+}
+
+/// The words as a shell reads them back, on lines of at most `width` that end in a backslash.
+pub(super) fn shell_lines(words: &[String], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = String::new();
+    let mut words = words.iter().map(|w| quoted(w)).peekable();
+    while let Some(mut word) = words.next() {
+        // A flag stays with its value.
+        if (word.starts_with("--") || word == "-o")
+            && let Some(value) = words.next()
+        {
+            word = format!("{word} {value}");
+        }
+        let fits = line.chars().count() + 1 + word.chars().count() + 2 <= width;
+        if line.is_empty() {
+            line = word;
+        } else if fits {
+            line = format!("{line} {word}");
+        } else {
+            lines.push(format!("{line} \\"));
+            line = format!("  {word}");
+        }
+    }
+    lines.push(line);
+    lines
+}
+
+/// One word for a POSIX shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./,=:@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_and_lines_kept_short() {
+        assert_eq!(quoted("raw/a.tif"), "raw/a.tif");
+        assert_eq!(quoted("_ch{c}_*"), "'_ch{c}_*'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+        assert_eq!([size(3 << 30), size(512 << 20), size(1000)], ["3G", "512M", "1000"]);
+        let words: Vec<String> =
+            ["stackctl", "stitch", "--pattern", "a b", "in", "-o", "x.zarr"].map(String::from).into();
+        assert_eq!(shell_lines(&words, 40), ["stackctl stitch --pattern 'a b' in \\", "  -o x.zarr"]);
+        assert_eq!(shell_lines(&words, 100).len(), 1);
+    }
+}

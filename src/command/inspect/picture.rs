@@ -1,0 +1,65 @@
+//! The picture of `--svg`, from what was found.
+
+use super::findings::Findings;
+use crate::axis::Calibration;
+use crate::command::calibration;
+use crate::draw::diagram::{Diagram, Dimension, Panel, draw};
+use crate::error::{Error, Result};
+use crate::exec::budget::Bytes;
+use crate::report::{count, tuple};
+
+/// Arrays that are drawn below one another.
+const MOST: usize = 20;
+
+/// All arrays, or the first of them.
+///
+/// # Errors
+/// `Format` if there is no array to draw.
+pub(super) fn svg(arrays: &[Findings]) -> Result<String> {
+    let diagrams: Vec<Diagram> = arrays.iter().take(MOST).filter_map(diagram).collect();
+    if diagrams.is_empty() {
+        let why = arrays.iter().flat_map(|a| &a.faults).map(|f| f.text.as_str()).next();
+        return Err(Error::Format(format!("--svg: nothing to draw: {}", why.unwrap_or("no file was opened"))));
+    }
+    Ok(draw(&diagrams))
+}
+
+fn diagram(found: &Findings) -> Option<Diagram> {
+    let Some(array) = &found.array else {
+        // From names alone there is the map of positions.
+        let presence = found.presence.clone()?;
+        let title = found.pattern.as_ref().map_or(String::new(), |p| p.text.clone());
+        let facts = vec![("names".to_owned(), found.files.count.to_string())];
+        return Some(Diagram { title, facts, body: None, presence: Some(presence) });
+    };
+    let stored = found.storage.as_ref();
+    let dimensions = array.axes.iter().enumerate().map(|(i, axis)| Dimension {
+        name: axis.name.clone(),
+        length: axis.length,
+        extent: axis.calibration.as_ref().map(|c| {
+            calibration::words(&Calibration { step: c.step * axis.length as f64, unit: c.unit.clone(), from: c.from })
+        }),
+        chunk: stored.map_or(axis.length, |s| s.chunks[i]),
+        shard: stored.and_then(|s| s.shards.as_ref()).map(|s| s[i]),
+    });
+    let value = found.value.as_ref().map_or(String::new(), |v| format!("{v}: "));
+    let mut facts = vec![("array".to_owned(), format!("{}, {}", Bytes(array.bytes), count(array.files, "file")))];
+    if let Some(s) = stored {
+        facts.push(("chunk".into(), format!("{}, {}, {}", tuple(&s.chunks), Bytes(s.chunk_bytes), s.n_chunks)));
+        if let (Some(shards), Some(bytes)) = (&s.shards, s.shard_bytes) {
+            facts.push(("shard".into(), format!("{}, {}, {}", tuple(shards), Bytes(bytes), s.output_files)));
+        }
+        facts.push(("codec".into(), s.codec.clone()));
+    }
+    if found.holes.count > 0 {
+        facts.push(("missing".into(), format!("{} of {} positions", found.holes.count, found.positions)));
+    }
+    let names: Vec<&str> = array.axes.iter().map(|a| a.name.as_str()).collect();
+    let title = format!("{value}{} {} {}", names.join(" "), tuple(&array.shape), array.dtype);
+    Some(Diagram {
+        title,
+        facts,
+        body: Some(Panel { dimensions: dimensions.collect() }),
+        presence: found.presence.clone(),
+    })
+}

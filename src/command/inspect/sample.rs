@@ -1,0 +1,73 @@
+//! How well the array compresses, from a few of its chunks.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::array::Array;
+use crate::block::Buffer;
+use crate::codec::{Codec, Contexts};
+use crate::grid::Grid;
+use crate::source::Scratch;
+use crate::stack::Stack;
+
+/// What the sample came to.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Sample {
+    /// Chunks that were read and encoded.
+    pub(super) chunks: u64,
+    /// Their bytes before and after.
+    pub(super) bytes: u64,
+    pub(super) encoded_bytes: u64,
+    /// Bytes before divided by bytes after.
+    pub(super) ratio: f64,
+    /// Estimated bytes of the whole output.
+    pub(super) output_bytes: u64,
+}
+
+/// Chunks that are looked at.
+const MOST_CHUNKS: u64 = 9;
+/// No further chunk is begun after this.
+const ENOUGH: Duration = Duration::from_millis(600);
+
+/// Encodes a few chunks from all over `stack`. `None` if none could be read: what is wrong with the pixels
+/// is for the run itself to find.
+pub(super) fn sample(stack: &Stack, chunks: &[u64], codec: &Codec) -> Option<Sample> {
+    let grid = Grid::new(&stack.shape(), chunks);
+    let total = grid.len();
+    let n = total.min(MOST_CHUNKS);
+    let start = Instant::now();
+    let (mut scratch, mut contexts) = (Scratch::default(), Contexts::default());
+    let (mut buffer, mut encoded) = (Buffer::default(), Vec::new());
+    let mut found = Sample { chunks: 0, bytes: 0, encoded_bytes: 0, ratio: 1.0, output_bytes: 0 };
+    for i in 0..n {
+        if start.elapsed() > ENOUGH {
+            break;
+        }
+        // The middle of equal parts; with many chunks shifted, so that not all lie at the same place of a file.
+        let part = total / n;
+        let number = i * part + (part / 2 + i.wrapping_mul(0x9E37_79B9) % part.max(1)) % part.max(1);
+        let region = grid.region(&grid.unravel(number));
+        let block = match stack.block(&region, std::mem::take(&mut buffer), &mut scratch) {
+            Ok(block) => block,
+            Err(_) => continue,
+        };
+        if block.n_filled == 0 {
+            encoded.clear();
+            codec.encode(block.bytes(), stack.dtype().size(), &mut encoded, &mut contexts).ok()?;
+            found.chunks += 1;
+            found.bytes += block.bytes().len() as u64;
+            found.encoded_bytes += encoded.len() as u64;
+        }
+        buffer = block.into_buffer();
+    }
+    if found.bytes == 0 {
+        return None;
+    }
+    found.ratio = found.bytes as f64 / found.encoded_bytes.max(1) as f64;
+    let filled =
+        1.0 - stack.layout().n_holes() as f64 / (stack.layout().n_holes() + stack.layout().n_parts()).max(1) as f64;
+    let bytes = crate::block::size_bytes(&stack.shape(), stack.dtype()) as f64;
+    found.output_bytes = (bytes * filled / found.ratio) as u64;
+    Some(found)
+}

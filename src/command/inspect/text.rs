@@ -1,0 +1,361 @@
+//! The report as a tired person reads it: the answer first, faults where the eye falls, the next command last.
+
+use std::io::IsTerminal;
+
+use super::findings::*;
+use super::next::shell_lines;
+use crate::axis::Calibration;
+use crate::command::calibration;
+use crate::draw::table::Table;
+use crate::draw::wrapped;
+use crate::exec::budget::Bytes;
+use crate::report::{count, tuple};
+
+/// No line is longer, but for names and patterns.
+const WIDTH: usize = 100;
+
+/// How a reason ends that speaks of a constant part.
+const DROPPED: &str = " in every name: dropped";
+
+/// Colours, or none.
+#[derive(Clone, Copy)]
+pub(super) struct Style {
+    colour: bool,
+}
+
+impl Style {
+    /// Colours if standard output is a terminal and nobody asks for none.
+    pub(super) fn of_stdout() -> Self {
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        Self { colour: !unwanted && !dumb && std::io::stdout().is_terminal() }
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn bold(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    fn error(self) -> String {
+        self.paint("1;31", "error:")
+    }
+
+    fn warning(self) -> String {
+        self.paint("1;33", "warning:")
+    }
+}
+
+/// All arrays; with `by` a table of them comes first, and of arrays without faults only the first is shown
+/// in full.
+pub(super) fn render(arrays: &[Findings], by: Option<&str>, style: Style) -> String {
+    let mut out = String::new();
+    let Some(field) = by else {
+        arrays.iter().for_each(|a| one(a, style, &mut out));
+        return out;
+    };
+    out += &style.bold(&format!("{} by {field}, {}", count(arrays.len() as u64, "array"), files_of(arrays)));
+    out += "\n\n";
+    let mut table = Table::default();
+    table.row([field, "files", "size", "faults", "shape"]);
+    for found in arrays {
+        let faults = found.faults.len();
+        table.row([
+            found.value.clone().unwrap_or_default(),
+            found.files.count.to_string(),
+            found.array.as_ref().map_or("-".into(), |a| Bytes(a.bytes).to_string()),
+            if faults == 0 { "-".into() } else { faults.to_string() },
+            found.array.as_ref().map_or("-".into(), |a| format!("{} {}", tuple(&a.shape), a.dtype)),
+        ]);
+    }
+    push(&mut out, table.lines(WIDTH));
+    for (i, found) in arrays.iter().enumerate() {
+        if i > 0 && found.faults.is_empty() {
+            continue;
+        }
+        out += &format!("\n{}\n", style.bold(&format!("{field} {}", found.value.as_deref().unwrap_or_default())));
+        one(found, style, &mut out);
+    }
+    out
+}
+
+fn files_of(arrays: &[Findings]) -> String {
+    let n = arrays.iter().map(|a| a.files.count).sum();
+    let bytes = arrays.iter().map(|a| a.files.bytes).sum();
+    if bytes == 0 { count(n, "file") } else { format!("{}, {}", count(n, "file"), Bytes(bytes)) }
+}
+
+fn one(found: &Findings, style: Style, out: &mut String) {
+    headline(found, style, out);
+    faults(found, style, out);
+    if let Some(presence) = found.presence.as_ref().filter(|p| p.rows.iter().any(|r| !r.is_full())) {
+        out.push('\n');
+        push(out, presence.lines(WIDTH));
+    }
+    array(found, out);
+    fields(found, out);
+    known(found, style, out);
+    next(found, style, out);
+}
+
+fn push(out: &mut String, lines: impl IntoIterator<Item = String>) {
+    for line in lines {
+        out.push_str(&line);
+        out.push('\n');
+    }
+}
+
+/// `z y x (201, 1024, 768) uint16, uncompressed`.
+fn kind(kind: &KindFound) -> String {
+    format!("{} {} {}, {}", kind.axes.join(" "), tuple(&kind.shape), kind.dtype, kind.storage)
+}
+
+fn headline(found: &Findings, style: Style, out: &mut String) {
+    let files = &found.files;
+    let mut head = if files.opened {
+        format!("{}, {}", count(files.count, "file"), Bytes(files.bytes))
+    } else {
+        format!("{}, files not opened", count(files.count, "name"))
+    };
+    let all = if files.count > 1 { "all " } else { "" };
+    if let [only] = found.kinds.as_slice() {
+        head += &format!(", {}{}", if found.unreadable.count == 0 { all } else { "" }, kind(only));
+    }
+    *out += &style.bold(&wrapped(&head, WIDTH, 2));
+    out.push('\n');
+    if found.kinds.len() > 1 {
+        const MOST: usize = 8;
+        let mut table = Table::default();
+        for k in found.kinds.iter().take(MOST) {
+            let like = if k.files < files.count / 2 + 1 { format!(", like {}", k.like) } else { String::new() };
+            table.row([count(k.files, "file"), format!("{}{like}", kind(k))]);
+        }
+        push(out, table.lines(WIDTH));
+        if found.kinds.len() > MOST {
+            *out += &format!("  and {} more kinds of files\n", found.kinds.len() - MOST);
+        }
+    }
+    if files.left_out > 0 {
+        *out += &format!("  {} left out by --include or --exclude\n", count(files.left_out, "file"));
+    }
+}
+
+fn faults(found: &Findings, style: Style, out: &mut String) {
+    let mild = |fault: &FaultFound| matches!(fault.kind, "unmatched" | "odd");
+    let mut sorted: Vec<&FaultFound> = found.faults.iter().collect();
+    sorted.sort_by_key(|f| mild(f));
+    for fault in sorted {
+        let word = if mild(fault) { style.warning() } else { style.error() };
+        let mut lines = fault.text.lines();
+        *out += &format!("{word} {}\n", wrapped(lines.next().unwrap_or_default(), WIDTH - 9, 2));
+        // Carets below names keep their column.
+        push(out, lines.map(|l| if l.starts_with(' ') { l.to_owned() } else { format!("  {l}") }));
+    }
+}
+
+fn array(found: &Findings, out: &mut String) {
+    let Some(array) = &found.array else { return };
+    let Some(file) = found.kinds.first() else { return };
+    out.push('\n');
+    let names: Vec<&str> = array.axes.iter().map(|a| a.name.as_str()).collect();
+    let planes: u64 = file.axes.iter().zip(&file.shape).take_while(|(a, _)| *a != "y").map(|(_, n)| n).product();
+    let mut table = Table::default();
+    table.row(["", "array", "file"]);
+    table.row(["bytes".to_owned(), Bytes(array.bytes).to_string(), Bytes(file.bytes).to_string()]);
+    table.row(["axes".to_owned(), names.join(" "), file.axes.join(" ")]);
+    table.row(["shape".to_owned(), tuple(&array.shape), tuple(&file.shape)]);
+    table.row(["count".to_owned(), count(array.files, "file"), count(planes, "plane")]);
+    table.row(["dtype".to_owned(), array.dtype.clone(), file.dtype.clone()]);
+    if let Some(stored) = &found.storage {
+        table.row(["", "", ""]);
+        table.row([String::new(), format!("Zarr v{}", stored.zarr_format), "size".into(), "count".into()]);
+        let chunk = tuple(&stored.chunks);
+        table.row(["chunk".to_owned(), chunk, Bytes(stored.chunk_bytes).to_string(), stored.n_chunks.to_string()]);
+        if let (Some(shards), Some(bytes)) = (&stored.shards, stored.shard_bytes) {
+            let n = stored.output_files.to_string();
+            table.row(["shard".to_owned(), tuple(shards), Bytes(bytes).to_string(), n]);
+        }
+        table.row(["codec", &stored.codec]);
+    }
+    push(out, table.lines(WIDTH));
+}
+
+fn fields(found: &Findings, out: &mut String) {
+    if found.fields.is_empty() {
+        return;
+    }
+    out.push('\n');
+    let mut table = Table::default();
+    table.row(["field", "axis", "count", "first", "last", "step", "missing"]);
+    let (constant, varying): (Vec<_>, Vec<_>) = found.fields.iter().partition(|f| f.role == "constant");
+    for field in &varying {
+        let axis = match field.role {
+            "axis" => field.axes.join(" "),
+            "coordinate" => format!("({})", field.axes.join(" ")),
+            "follows" => format!("follows {}", field.axes.join(" and ")),
+            _ => "none".to_owned(),
+        };
+        let step = field.step.map(|step| (step * 1e6).round() / 1e6);
+        let step = match (step, &field.unit) {
+            (Some(step), Some(unit)) => format!("{step} {unit}"),
+            (Some(step), None) => step.to_string(),
+            (None, Some(unit)) => format!("({unit})"),
+            (None, None) => "-".into(),
+        };
+        table.row([
+            shortened(&field.name, 24),
+            axis,
+            field.count.to_string(),
+            shortened(&field.first, 16),
+            shortened(&field.last, 16),
+            step,
+            if field.missing.is_empty() { "-".into() } else { missing(&field.missing) },
+        ]);
+    }
+    push(out, table.lines(WIDTH));
+    // Text that is no field and never changes needs no mention.
+    let constant: Vec<_> = constant.into_iter().filter(|f| f.name != f.first).collect();
+    if !constant.is_empty() {
+        let parts: Vec<String> = constant.iter().map(|f| format!("{} {}", f.name, f.first)).collect();
+        *out += &format!("  {}\n", wrapped(&format!("the same in every name: {}", parts.join(", ")), WIDTH - 2, 4));
+    }
+}
+
+fn missing(runs: &[String]) -> String {
+    const FEW: usize = 6;
+    let more = if runs.len() > FEW { format!(" and {} more", runs.len() - FEW) } else { String::new() };
+    format!("{}{more}", runs[..runs.len().min(FEW)].join(" "))
+}
+
+fn shortened(text: &str, width: usize) -> String {
+    let n = text.chars().count();
+    if n <= width {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(width / 2).collect();
+    let tail: String = text.chars().skip(n - (width - width / 2 - 1)).collect();
+    format!("{head}…{tail}")
+}
+
+/// Sizes, series and notes.
+fn known(found: &Findings, style: Style, out: &mut String) {
+    let mut table = Table::default();
+    let words =
+        |c: &CalibrationFound, step| calibration::words(&Calibration { step, unit: c.unit.clone(), from: c.from });
+    let (time, space): (Vec<_>, Vec<_>) = found.calibration.iter().partition(|c| c.axis == "t");
+    if let Some(first) = space.first() {
+        let same = space.iter().all(|c| c.from == first.from);
+        let sizes = space.iter().map(|c| {
+            let from = if same { String::new() } else { format!(" from {}", calibration::origin(c.from)) };
+            format!("{} {}{from}", c.axis, words(c, c.step))
+        });
+        let sizes = sizes.collect::<Vec<_>>().join(", ");
+        let from = if same { format!(", from {}", calibration::origin(first.from)) } else { String::new() };
+        table.row(["voxel size".to_owned(), format!("{sizes}{from}")]);
+    } else if found.array.is_some() {
+        table.row([
+            "voxel size",
+            "not found in tags or descriptions; give it with --voxel-size z=0.5um,y=0.1um,x=0.1um",
+        ]);
+    }
+    for c in &time {
+        let deviation = c.deviation.map_or(String::new(), |d| format!(" (largest deviation {})", words(c, d)));
+        table.row([
+            "time step".to_owned(),
+            format!("{} from {}{deviation}", words(c, c.step), calibration::origin(c.from)),
+        ]);
+    }
+    let has_time = found.array.as_ref().is_some_and(|a| a.axes.iter().any(|a| a.name == "t" && a.length > 1));
+    if time.is_empty() && has_time {
+        table.row(["time step", "not found in names or files; give it with --time-step 10s"]);
+    }
+    for axis in found.array.iter().flat_map(|a| &a.axes) {
+        let labels = axis.labels.as_deref().unwrap_or_default();
+        let counted = labels.iter().enumerate().all(|(i, l)| l.parse() == Ok(i));
+        if axis.name == "c" && !counted {
+            table.row(["channels".to_owned(), labels.iter().take(12).cloned().collect::<Vec<_>>().join(", ")]);
+        }
+    }
+    if let Some(pattern) = found.pattern.as_ref().filter(|p| p.from != "given") {
+        let (dropped, mut why): (Vec<&String>, Vec<&String>) = pattern.why.iter().partition(|w| w.ends_with(DROPPED));
+        let given = "as asked for".to_owned();
+        let head = match (&pattern.preset, why.is_empty()) {
+            (Some(_), false) => why.remove(0).clone(),
+            (Some(name), true) => format!("preset {name}, {given}"),
+            _ => "found in the names".to_owned(),
+        };
+        table.row(["pattern", &head]);
+        if found.array.is_none() {
+            table.row(["", &pattern.text]);
+        }
+        for why in why {
+            table.row(["", why]);
+        }
+        if !dropped.is_empty() {
+            let parts = dropped.iter().map(|w| w.trim_end_matches(DROPPED).replacen(" is ", " ", 1));
+            table.row(["".to_owned(), format!("dropped, since constant: {}", parts.collect::<Vec<_>>().join(", "))]);
+        }
+    }
+    for (i, series) in found.series.iter().enumerate() {
+        let chosen = if i == 0 { " (this one)" } else { "" };
+        table.row([if i == 0 { "series" } else { "" }, &format!("{series}{chosen}")]);
+    }
+    // What the lines above say already.
+    let told = |n: &&NoteFound| time.iter().any(|c| n.files == 0 && n.text.starts_with(&format!("{}: step ", c.axis)));
+    for note in found.notes.iter().filter(|n| !told(n)) {
+        let files = if note.files > 0 { format!(" ({})", count(note.files, "file")) } else { String::new() };
+        table.row(["note".to_owned(), format!("{}{files}", note.text)]);
+    }
+    let lines = table.lines(WIDTH);
+    if !lines.is_empty() {
+        out.push('\n');
+        push(out, lines);
+    }
+    for c in &found.calibration {
+        for other in &c.disagreements {
+            let text = format!("axis {}: {} is taken, but it is {other}", c.axis, words(c, c.step));
+            *out += &format!("{} {}\n", style.warning(), wrapped(&text, WIDTH - 9, 2));
+        }
+    }
+}
+
+fn next(found: &Findings, style: Style, out: &mut String) {
+    let Some(array) = &found.array else { return };
+    let blocked = found.faults.iter().any(|f| matches!(f.kind, "duplicates" | "conflict"));
+    let strangers = found.unmatched.count + found.odd.count + found.unreadable.count;
+    let is_excluded = found.command.iter().any(|w| w == "--exclude") || strangers == 0;
+    out.push('\n');
+    if blocked || !is_excluded {
+        *out += "  once the faults above are settled:\n";
+    }
+    push(out, shell_lines(&found.command, WIDTH - 2).iter().map(|l| format!("  {}", style.bold(l))));
+    let Some(stored) = &found.storage else { return };
+    let what = if stored.shards.is_some() { "shard" } else { "chunk file" };
+    let mut text = format!("would write {} at most", count(stored.output_files, what));
+    if let Some(sample) = &stored.sample {
+        text += &format!(
+            ", about {} ({:.2} times smaller than {}, from {})",
+            Bytes(sample.output_bytes),
+            sample.ratio,
+            Bytes(array.bytes),
+            count(sample.chunks, "sampled chunk")
+        );
+    }
+    if let Some(peak) = stored.predicted_peak_bytes {
+        text += &format!(
+            "; peak memory {} with {}, of {} allowed",
+            Bytes(peak),
+            count(stored.threads as u64, "thread"),
+            Bytes(stored.memory_limit_bytes)
+        );
+    }
+    if let Some(amplification) = stored.read_amplification.filter(|a| *a > 1.005) {
+        text += &format!("; read amplification {amplification:.2}");
+    }
+    *out += &format!("  {}\n", wrapped(&text, WIDTH - 2, 2));
+    if let Some(refused) = &stored.refused {
+        *out += &format!("{} {}\n", style.error(), wrapped(refused, WIDTH - 9, 2));
+    }
+}
