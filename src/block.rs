@@ -261,11 +261,12 @@ impl<'a> Target<'a> {
             }
         }
         let run_bytes = run as usize * size;
-        for mut position in crate::grid::positions(&region.shape[..axis]) {
-            position.resize(shape.len(), 0);
-            let (from, to) = (start + offset(&position), self.offset(&position));
-            self.bytes[to..to + run_bytes].copy_from_slice(&source[from..from + run_bytes]);
-        }
+        let from_strides: Vec<isize> = strides.iter().map(|&s| s as isize * size as isize).collect();
+        let (bytes, to_start) = (&mut *self.bytes, self.start);
+        walk(&region.shape[..axis], &from_strides, &self.strides, |from, to| {
+            let (from, to) = (start.wrapping_add_signed(from), to_start.wrapping_add_signed(to));
+            bytes[to..to + run_bytes].copy_from_slice(&source[from..from + run_bytes]);
+        });
     }
 
     /// Calls `f` with each dense run of elements, in row-major order.
@@ -293,6 +294,35 @@ impl<'a> Target<'a> {
                 at = at.wrapping_add_signed(-(self.strides[axis] * self.shape[axis] as isize));
                 position[axis] = 0;
             }
+        }
+    }
+}
+
+/// Calls `f` with the offsets of every position of a box of `shape`, row-major, in two memories with
+/// strides of their own.
+pub(crate) fn walk(shape: &[u64], strides: &[isize], others: &[isize], mut f: impl FnMut(isize, isize)) {
+    if shape.contains(&0) {
+        return;
+    }
+    let mut position = vec![0u64; shape.len()];
+    let (mut at, mut other) = (0, 0);
+    loop {
+        f(at, other);
+        let mut axis = shape.len();
+        loop {
+            if axis == 0 {
+                return;
+            }
+            axis -= 1;
+            position[axis] += 1;
+            at += strides[axis];
+            other += others[axis];
+            if position[axis] < shape[axis] {
+                break;
+            }
+            at -= strides[axis] * shape[axis] as isize;
+            other -= others[axis] * shape[axis] as isize;
+            position[axis] = 0;
         }
     }
 }

@@ -10,10 +10,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::store::Store;
 use super::{Sink, Spec, Written};
-use crate::block::{Block, size_bytes};
+use crate::block::{Block, size_bytes, walk};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::grid::{n_elements, positions, row_major_strides};
+use crate::grid::{n_elements, row_major_strides};
 use crate::source::Scratch;
 
 /// Where elements go in a file.
@@ -103,16 +103,18 @@ impl FlatSink {
                 break;
             }
         }
+        let strides: Vec<isize> = self.placement.strides.iter().map(|&s| s as isize).collect();
+        let first: u64 = region.origin.iter().zip(&self.placement.strides).map(|(o, s)| o * s).sum();
         let mut rest = block.bytes();
-        for mut position in positions(&region.shape[..axis]) {
-            position.resize(self.shape.len(), 0);
-            let offset: u64 =
-                (0..position.len()).map(|i| (position[i] + region.origin[i]) * self.placement.strides[i]).sum();
+        let mut done = Ok(());
+        walk(&region.shape[..axis], &strides, &strides, |offset, _| {
             let (now, after) = rest.split_at((run * size) as usize);
-            store.put_at(self.placement.start + offset, now)?;
+            if done.is_ok() {
+                done = store.put_at((self.placement.start + first).wrapping_add_signed(offset as i64), now);
+            }
             rest = after;
-        }
-        Ok(())
+        });
+        done
     }
 }
 

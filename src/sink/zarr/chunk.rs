@@ -35,20 +35,8 @@ pub(crate) fn gather<'a>(
     if region.shape != cell {
         target.fill(fill);
     }
-    let part = target.part(&Region::whole(&region.shape));
-    // Runs of the chunk are rows of the region: walk the same rows in the block.
-    let rank = cell.len();
-    let rows = if rank == 0 { vec![] } else { region.shape[..rank - 1].to_vec() };
-    let row_bytes = region.shape.last().map_or(1, |&n| n as usize) * size;
-    for row in crate::grid::positions(&rows) {
-        let mut at = row.clone();
-        if rank > 0 {
-            at.push(0);
-        }
-        let source = start + offset(&at);
-        let to = part.offset(&at);
-        part.bytes[to..to + row_bytes].copy_from_slice(&block.bytes()[source..source + row_bytes]);
-    }
+    let mut part = target.part(&Region::whole(&region.shape));
+    part.paste_part(block.bytes(), &block.region().shape, &from);
     if !little {
         for unit in buffer.bytes_mut().chunks_exact_mut(dtype.swap_size()) {
             unit.reverse();
