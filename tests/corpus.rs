@@ -182,6 +182,7 @@ fn assemble(folder: &Path, names: &[String], pattern: &str) -> Result<(Vec<u64>,
 fn series_of_files_are_put_together_by_their_names() {
     let Some((folder, manifest)) = corpus() else { return };
     let mut n_groups = 0;
+    let unnamed = regex::Regex::new(r"\(\?P<([^>]*)>").unwrap();
     for series in manifest["series"].as_array().unwrap() {
         let name = series["name"].as_str().unwrap();
         let folder = folder.join(series["path"].as_str().unwrap());
@@ -191,7 +192,6 @@ fn series_of_files_are_put_together_by_their_names() {
         list(&folder, &folder, &mut names);
         names.sort();
         // Only t, c and z are axes here; what else the names hold tells the groups apart.
-        let unnamed = regex::Regex::new(r"\(\?P<([^>]*)>").unwrap();
         let axes = unnamed.replace_all(pattern, |c: &regex::Captures<'_>| match &c[1] {
             "t" | "c" | "z" => c[0].to_owned(),
             _ => "(?:".to_owned(),
