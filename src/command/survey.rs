@@ -2,6 +2,7 @@
 //! commands check it and make a stack of it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 
@@ -31,7 +32,7 @@ pub(super) enum Naming {
     Single,
     /// The files describe themselves.
     Set {
-        set: Box<Set>,
+        set: Arc<Set>,
         /// For every member of the set, the file, if it is there.
         members: Vec<Option<u32>>,
     },
@@ -213,7 +214,7 @@ impl Survey {
         self.options.as_pages = true;
         self.headers = Headers::read(&paths, &self.options);
         self.paths = paths;
-        self.naming = Naming::Set { set: Box::new(set), members };
+        self.naming = Naming::Set { set, members };
         Ok(self)
     }
 

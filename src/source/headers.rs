@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::{Info, OpenOptions, open};
+use super::{Info, OpenOptions, Set, open};
 use crate::axis::{Axis, Calibration};
 use crate::error::{Error, Result};
 
@@ -95,9 +96,20 @@ impl Headers {
     pub fn read_with(paths: &[PathBuf], options: &OpenOptions, mut progress: impl FnMut(usize)) -> Self {
         let mut headers = Self { kind_of: Vec::with_capacity(paths.len()), ..Self::default() };
         let mut kinds: HashMap<Key, u32> = HashMap::new();
+        let sets: Mutex<HashMap<String, Arc<Set>>> = Mutex::default();
         for (batch, chunk) in paths.chunks(BATCH).enumerate() {
-            let infos: Vec<Result<Info>> =
-                chunk.par_iter().map(|path| open(path, options).map(|source| source.info().clone())).collect();
+            let infos: Vec<Result<Info>> = chunk
+                .par_iter()
+                .map(|path| {
+                    let mut info = open(path, options)?.info().clone();
+                    // Every member of a data set describes the whole: one description serves all.
+                    if let Some(set) = &mut info.set {
+                        let mut sets = sets.lock().unwrap_or_else(PoisonError::into_inner);
+                        *set = Arc::clone(sets.entry(set.id.clone()).or_insert_with(|| Arc::clone(set)));
+                    }
+                    Ok(info)
+                })
+                .collect();
             for (i, info) in infos.into_iter().enumerate() {
                 headers.add((batch * BATCH + i) as u32, info, &mut kinds);
             }

@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -47,7 +48,7 @@ pub struct Info {
     pub series: Vec<String>,
     /// The data set over several files that this file says it is a member of.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub set: Option<Set>,
+    pub set: Option<Arc<Set>>,
 }
 
 impl Info {

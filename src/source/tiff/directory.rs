@@ -217,6 +217,19 @@ impl Directory {
         held_bytes(&self.kinds, self.pages.capacity(), self.chunks.capacity())
     }
 
+    /// Numbers of the tags of `page`, in order, as often as they come.
+    ///
+    /// # Errors
+    /// `Io` if the directory cannot be read any more.
+    pub fn tag_numbers(&self, page: u32) -> Result<Vec<u16>> {
+        let mut headers = Headers::new(&self.input);
+        headers.big_endian = self.big_endian;
+        let mut ifd = Vec::new();
+        read_ifd(&mut headers, self.big_tiff, self.pages[page as usize].at, &mut ifd)?;
+        let entry = if self.big_tiff { 20 } else { 12 };
+        Ok(ifd.chunks_exact(entry).map(|field| uint(&field[..2], self.big_endian) as u16).collect())
+    }
+
     /// Value of tag number `tag` of `page`, the `nth` of that number (counted from zero), if it is there.
     ///
     /// # Errors

@@ -222,7 +222,7 @@ fn label_channels(cx: &Context<'_>, series: &mut Series, n: u64) {
     if position >= n_leading {
         return;
     }
-    let tag = |tag| cx.directory.tag(0, tag, 0, METADATA_BYTES).ok().flatten();
+    let tag = |tag| cx.tag(tag, METADATA_BYTES).ok().flatten();
     let (Some(counts), Some(bytes)) = (tag(METADATA_COUNTS), tag(METADATA)) else { return };
     let labels = labels(&counts.uints(), &bytes.bytes, bytes.big_endian);
     if labels.len() as u64 != n {

@@ -11,7 +11,7 @@ const HEADER_BYTES: usize = 136;
 /// The images of a file that has Zeiss's tag.
 pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let directory = cx.directory;
-    let Some(tag) = directory.tag(0, CZ_LSMINFO, 0, 1 << 20)? else { return Ok(None) };
+    let Some(tag) = cx.tag(CZ_LSMINFO, 1 << 20)? else { return Ok(None) };
     let header = Header::parse(&tag.bytes).map_err(|e| Fault::Ignore(e.to_owned()))?;
     let kind = directory.kind(0);
     if u64::from(kind.samples) != header.channels {

@@ -16,7 +16,7 @@ const UIC2: u16 = 33629;
 pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let directory = cx.directory;
     let most = directory.file_bytes();
-    let Some(planes) = directory.tag(0, UIC2, 0, most)? else { return Ok(None) };
+    let Some(planes) = cx.tag(UIC2, most)? else { return Ok(None) };
     if directory.big_endian || planes.field_type != 5 {
         return Err(Fault::Ignore("its tags are not as the format has them".to_owned()));
     }
@@ -36,7 +36,7 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     }
     let kind = directory.kind(0);
     axes.extend(kind.axes());
-    if let Ok(Some(tag)) = directory.tag(0, UIC1, 0, most)
+    if let Ok(Some(tag)) = cx.tag(UIC1, most)
         && tag.field_type == 4
         && let Ok(pairs) = cx.bytes(tag.at, tag.count.saturating_mul(8))
     {

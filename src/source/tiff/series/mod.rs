@@ -6,7 +6,9 @@
 //! The dialects of programs that say more in descriptions and private tags go before it; a description that
 //! does not fit its pages is left aside with a note.
 
-use super::directory::Directory;
+use std::sync::Arc;
+
+use super::directory::{Directory, Tag};
 use super::page::PageKind;
 use crate::axis::{self, Axis};
 use crate::error::{Error, Result};
@@ -33,6 +35,7 @@ const DIALECTS: &[(&str, Dialect)] = &[
     ("MetaMorph's stack header", metamorph::read),
 ];
 
+const IMAGE_DESCRIPTION: u16 = 270;
 /// Bytes of a description that are read at most.
 const DESCRIPTION_BYTES: u64 = 256 << 20;
 /// Series of a file that are told apart by dialects.
@@ -60,23 +63,35 @@ impl From<Error> for Fault {
 pub(super) struct Context<'a> {
     directory: &'a Directory,
     options: &'a OpenOptions,
+    /// Numbers of the first page's tags: most files have none that a dialect asks for.
+    tags: Vec<u16>,
     /// Descriptions of the first page.
     descriptions: Vec<String>,
 }
 
 impl<'a> Context<'a> {
     fn new(directory: &'a Directory, options: &'a OpenOptions) -> Result<Self, Fault> {
-        let mut context = Self { directory, options, descriptions: Vec::new() };
-        context.descriptions = context.descriptions_of(0)?;
+        let tags = directory.tag_numbers(0)?;
+        let n = tags.iter().filter(|&&t| t == IMAGE_DESCRIPTION).count();
+        let mut context = Self { directory, options, tags, descriptions: Vec::new() };
+        context.descriptions = context.first_descriptions(0, n.min(2))?;
         Ok(context)
+    }
+
+    /// A tag of the first page, of at most `limit_bytes`.
+    fn tag(&self, tag: u16, limit_bytes: u64) -> Result<Option<Tag>> {
+        if self.tags.contains(&tag) { self.directory.tag(0, tag, 0, limit_bytes) } else { Ok(None) }
     }
 
     /// The ImageDescriptions of a page: programs put theirs first or second.
     fn descriptions_of(&self, page: u32) -> Result<Vec<String>, Fault> {
-        const IMAGE_DESCRIPTION: u16 = 270;
+        self.first_descriptions(page, 2)
+    }
+
+    fn first_descriptions(&self, page: u32, n: usize) -> Result<Vec<String>, Fault> {
         let most = self.options.limit_bytes.unwrap_or(DESCRIPTION_BYTES).min(DESCRIPTION_BYTES);
         let mut texts = Vec::new();
-        for nth in 0..2 {
+        for nth in 0..n {
             match self.directory.tag(page, IMAGE_DESCRIPTION, nth, most)? {
                 Some(tag) => texts.push(tag.text()),
                 None => break,
@@ -192,7 +207,7 @@ pub struct Series {
     /// What a user should know.
     pub notes: Vec<String>,
     /// The data set over several files that the file is a member of.
-    pub set: Option<Set>,
+    pub set: Option<Arc<Set>>,
     /// The series in words, for a list of all of them.
     pub text: String,
 }

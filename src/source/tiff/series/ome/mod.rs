@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use super::units::{is_pixel, udunits};
 use super::{Context, DESCRIPTION_BYTES, Fault, PageList, Series};
@@ -42,7 +43,7 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
         match series(cx, &ome, image, index, uuid.as_deref()) {
             Ok(Some(mut series)) => {
                 if let Some(set) = &mut series.set {
-                    set.elsewhere = elsewhere;
+                    Arc::make_mut(set).elsewhere = elsewhere;
                 }
                 all.push(series);
             }
@@ -157,7 +158,7 @@ fn series(
     let Some(mut series) = own_part(cx, described, n_leading, &planes, own)? else { return Ok(None) };
     series.notes.extend(notes);
     series.notes.push(format!("one of {} files of an OME-TIFF data set", names.len()));
-    series.set = Some(set);
+    series.set = Some(Arc::new(set));
     Ok(Some(series))
 }
 
