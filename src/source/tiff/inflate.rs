@@ -168,3 +168,61 @@ fn zstd(stored: &[u8], out: &mut [u8], kept: &mut Decoders) -> Result<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pack_bits_decodes_the_example_of_its_authors() {
+        let stored = [0xfe, 0xaa, 2, 0x80, 0, 0x2a, 0xfd, 0xaa, 3, 0x80, 0, 0x2a, 0x22, 0xf7, 0xaa];
+        let mut expected = vec![0xaa, 0xaa, 0xaa, 0x80, 0, 0x2a, 0xaa, 0xaa, 0xaa, 0xaa, 0x80, 0, 0x2a, 0x22];
+        expected.extend([0xaa; 10]);
+        let mut out = [0; 24];
+        assert_eq!(pack_bits(&stored, &mut out), 24);
+        assert_eq!(out, expected[..]);
+        // Cut off anywhere, it gives what is there; with less room, what fits.
+        for n in 0..stored.len() {
+            assert!(pack_bits(&stored[..n], &mut out) < 24);
+        }
+        assert_eq!(pack_bits(&stored, &mut out[..5]), 5);
+    }
+
+    #[test]
+    fn both_kinds_of_lzw_are_told_apart() {
+        let plain: Vec<u8> = (0..20_000u32).map(|i| (i * i / 700) as u8).collect();
+        let new = weezl::encode::Encoder::with_tiff_size_switch(BitOrder::Msb, 8).encode(&plain).unwrap();
+        let old = weezl::encode::Encoder::new(BitOrder::Lsb, 8).encode(&plain).unwrap();
+        let mut kept = Decoders::default();
+        for stored in [new, old] {
+            let mut out = vec![0; plain.len()];
+            assert_eq!(decode(5, &stored, &mut out, plain.len(), &mut kept).unwrap(), plain.len());
+            assert_eq!(out, plain);
+            // Half the data is half the strip, not an error of its own.
+            let n = decode(5, &stored[..stored.len() / 2], &mut out, plain.len(), &mut kept).unwrap();
+            assert!(n > 0 && n < plain.len());
+        }
+    }
+
+    #[test]
+    fn pieces_longer_than_wanted_give_their_beginning() {
+        let plain: Vec<u8> = (0..5000u32).map(|i| (i / 9) as u8).collect();
+        let mut encoder = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
+        let mut zlib = vec![0; 6000];
+        let n = encoder.zlib_compress(&plain, &mut zlib).unwrap();
+        zlib.truncate(n);
+        let mut zstd = vec![0; 6000];
+        let n = zstd_safe::compress(&mut zstd[..], &plain, 3).unwrap();
+        zstd.truncate(n);
+        let mut kept = Decoders::default();
+        for (compression, stored) in [(8, zlib), (50000, zstd)] {
+            let mut out = vec![0; 700];
+            assert!(decode(compression, &stored, &mut out, 5000, &mut kept).unwrap() >= 700);
+            assert_eq!(out, plain[..700]);
+            let mut out = vec![0; 6000];
+            assert_eq!(decode(compression, &stored, &mut out, 6000, &mut kept).unwrap(), 5000);
+            let broken = [&stored[..20], &[0xff; 30]].concat();
+            assert!(decode(compression, &broken, &mut out, 6000, &mut kept).map_or(true, |n| n < 5000));
+        }
+    }
+}

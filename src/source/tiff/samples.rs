@@ -116,3 +116,56 @@ pub(super) fn widen_complex(packed: &[u8], elements: &mut [u8], dtype: DType, bi
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_samples_keep_their_values() {
+        let mut out = [0u16; 3];
+        // 0x123, 0xabc, 0x7ff, and four bits to fill the row.
+        let packed = [0x12, 0x3a, 0xbc, 0x7f, 0xf0];
+        unpack(&packed, 5, bytemuck::cast_slice_mut(&mut out), 3, 12, DType::Uint16, Packing::Unsigned);
+        assert_eq!(out, [0x123, 0xabc, 0x7ff]);
+        let mut out = [0i16; 3];
+        unpack(&packed, 5, bytemuck::cast_slice_mut(&mut out), 3, 12, DType::Int16, Packing::Signed);
+        assert_eq!(out, [0x123, 0xabc - 0x1000, 0x7ff]);
+        let mut out = [0u8; 10];
+        unpack(&[0b1010_0110, 0b1100_0000], 2, &mut out, 10, 1, DType::Bool, Packing::Unsigned);
+        assert_eq!(out, [1, 0, 1, 0, 0, 1, 1, 0, 1, 1]);
+    }
+
+    #[test]
+    fn floats_of_24_bits_widen_exactly() {
+        let cases = [
+            (0x3f0000u32, 1.0f32),
+            (0xbf0000, -1.0),
+            (0x408000, 3.0),
+            (0x000000, 0.0),
+            (0x000001, 2f32.powi(-78)),
+            (0x010000, 2f32.powi(-62)),
+            (0x7f0000, f32::INFINITY),
+        ];
+        for (stored, value) in cases {
+            let mut out = [0f32];
+            widen_float24(&stored.to_be_bytes()[1..], &mut out, true);
+            assert_eq!(out[0], value, "{stored:06x}");
+            widen_float24(&stored.to_le_bytes()[..3], &mut out, false);
+            assert_eq!(out[0], value, "{stored:06x}");
+        }
+        let mut out = [0f32];
+        widen_float24(&[0x7f, 0, 1], &mut out, true);
+        assert!(out[0].is_nan());
+    }
+
+    #[test]
+    fn complex_integers_become_complex_floats() {
+        let mut out = [0f32; 2];
+        widen_complex(&[0xff, 0xfe, 0, 3], bytemuck::cast_slice_mut(&mut out), DType::Complex64, true);
+        assert_eq!(out, [-2.0, 3.0]);
+        let mut out = [0f64; 2];
+        widen_complex(&[1, 0, 0, 0, 0, 0, 0, 128], bytemuck::cast_slice_mut(&mut out), DType::Complex128, false);
+        assert_eq!(out, [1.0, f64::from(i32::MIN)]);
+    }
+}
