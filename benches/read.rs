@@ -44,6 +44,10 @@ fn main() {
         let tiles = Layout { tile: Some((256, 256)), compression, level, ..plain.clone() };
         bench.codec(&format!("{name}, tiles of 256"), &tiles);
     }
+    bench.threads(
+        "Deflate, two threads beside one",
+        &Layout { rows_per_strip: Some(64), compression: 8, level: 6, ..plain.clone() },
+    );
     // What the work after decompression costs beside one pass over memory.
     let strips = Layout { rows_per_strip: Some(64), ..plain };
     bench.pass("byte order, uint16", &strips, &Layout { big_endian: true, ..strips.clone() });
@@ -181,6 +185,39 @@ impl Bench {
                 black_box(&out);
             },
             || own.read(),
+        );
+        report(name, own.bytes(), times);
+    }
+
+    /// Two threads reading half of one file each; 2 is ideal.
+    fn threads(&self, name: &str, layout: &Layout) {
+        if !self.wanted(name) {
+            return;
+        }
+        let path = self.file(layout);
+        let mut own = Own::open(&path);
+        let source = Tiff::open(&path, &OpenOptions::default()).expect("the file just written");
+        let shape = source.info().shape();
+        let fill = vec![0; source.info().dtype.size()];
+        let mut workers: Vec<_> = [0, shape[0] / 2]
+            .map(|first| {
+                let region = Region::new([first, 0, 0], [shape[0] / 2, shape[1], shape[2]]);
+                (Block::new(region, source.info().dtype).expect("enough memory"), Scratch::default())
+            })
+            .into();
+        let times = best(
+            || own.read(),
+            || {
+                std::thread::scope(|scope| {
+                    for (block, scratch) in &mut workers {
+                        let (source, fill) = (&source, &fill);
+                        scope.spawn(move || {
+                            let region = block.region().clone();
+                            source.read(&region, &mut block.target(), fill, scratch).expect("the file just written");
+                        });
+                    }
+                });
+            },
         );
         report(name, own.bytes(), times);
     }

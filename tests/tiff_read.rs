@@ -169,6 +169,20 @@ fn absent_tiles_and_strips_hold_the_fill_value() {
 }
 
 #[test]
+fn a_few_bytes_do_not_make_an_endless_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout { width: 16, height: 16, absent: vec![0], ..Layout::default() };
+    let mut bytes = layout.write(&[vec![0; 256]]);
+    // ImageWidth and ImageLength are the first fields of the directory.
+    let ifd = u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize;
+    for entry in [ifd + 2, ifd + 14] {
+        bytes[entry + 8..entry + 12].copy_from_slice(&1_000_000u32.to_le_bytes());
+    }
+    let e = open(&saved(&folder, &bytes)).err().unwrap().to_string();
+    assert!(e.contains("page 0: strip 0 of 1000000000000 bytes is not stored"), "{e}");
+}
+
+#[test]
 fn pages_that_differ_in_shape_are_left_out_and_listed() {
     let folder = tempfile::tempdir().unwrap();
     let small = Layout { width: 4, height: 4, ..Layout::default() };

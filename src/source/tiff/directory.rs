@@ -66,6 +66,8 @@ pub struct Directory {
 
 /// Problems that are kept; a file full of them is described well enough by the first.
 const MOST_PROBLEMS: usize = 64;
+/// Bytes of a strip or tile that may be absent: programs that leave some out cut images into small ones.
+const MOST_ABSENT_BYTES: u64 = 1 << 28;
 /// Entries of a directory, more than any program writes.
 const MOST_FIELDS: u64 = 4096;
 
@@ -530,7 +532,11 @@ impl Walk<'_> {
         for i in 0..n {
             let chunk = &mut chunks[first + i as usize];
             if chunk.offset == 0 || chunk.count == 0 {
-                // Absent: the fill value stands for it.
+                // Absent: the fill value stands for it. A few bytes could claim any number of pixels so.
+                let bytes = kind.chunk_element_bytes();
+                if bytes > MOST_ABSENT_BYTES {
+                    return Err(PageError::Format(format!("{name} {i} of {bytes} bytes is not stored")));
+                }
                 *chunk = Chunk::ABSENT;
                 in_one_piece = false;
                 continue;
