@@ -102,6 +102,8 @@ pub(super) fn build(columns: &[Column<'_>], matched: &[u32], options: &ArrangeOp
                     *i = filled.place[*i as usize];
                 }
                 (labels, inserted) = (filled.labels, filled.inserted);
+            } else if let Some(note) = uneven(name, &labels) {
+                built.notes.push(note);
             }
         }
         let mut axis = FieldAxis::new(name, labels);
@@ -179,13 +181,18 @@ struct Filled {
     inserted: Vec<u32>,
 }
 
-/// The numbers that an otherwise even series lacks, if it lacks some and not more than it has half of.
+/// More absent numbers for each one present make stamps rather than positions.
+const MOST_ABSENT: usize = 100;
+/// More absent numbers than this would take more memory than the names.
+const MOST_INSERTED: usize = 2_000_000;
+
+/// The numbers that a series with an even step lacks, if it lacks any.
 fn fill_gaps(labels: &[String]) -> Option<Filled> {
     let numbers: Vec<i64> = labels.iter().map(|l| l.parse().ok()).collect::<Option<_>>()?;
     let step = common_step(&numbers)?;
     let (first, last) = (*numbers.first()?, *numbers.last()?);
-    let length = usize::try_from((last - first) / step).ok()? + 1;
-    if length == numbers.len() || length - numbers.len() > numbers.len() / 2 {
+    let length = usize::try_from(last.checked_sub(first)? / step).ok()?.checked_add(1)?;
+    if length == numbers.len() || length / MOST_ABSENT > numbers.len() || length - numbers.len() > MOST_INSERTED {
         return None;
     }
     let mut filled =
@@ -196,13 +203,22 @@ fn fill_gaps(labels: &[String]) -> Option<Filled> {
         while expected < *number {
             filled.inserted.push(filled.labels.len() as u32);
             filled.labels.push(format!("{expected:0width$}"));
-            expected += step;
+            expected = expected.saturating_add(step);
         }
         filled.place.push(filled.labels.len() as u32);
         filled.labels.push(label.clone());
-        expected += step;
+        expected = number.saturating_add(step);
     }
     Some(filled)
+}
+
+/// A note for numbers that have no common step.
+fn uneven(axis: &str, labels: &[String]) -> Option<String> {
+    let numbers: Vec<i64> = labels.iter().map(|l| l.parse().ok()).collect::<Option<_>>()?;
+    let step = numbers.get(1)?.checked_sub(*numbers.first()?)?;
+    let even = numbers.windows(2).all(|pair| pair[1].checked_sub(pair[0]) == Some(step));
+    let (first, last) = (numbers.first()?, numbers.last()?);
+    (!even).then(|| format!("{axis}: the numbers {first} to {last} are not evenly spaced; they are taken in order"))
 }
 
 /// The most common difference of neighbours, if every difference is a multiple of it.

@@ -65,8 +65,9 @@
 //! An absent optional field comes first, as `none`. So indices may begin anywhere, have steps, and lack
 //! values by design (CH1, CH2, CH4). But along `t`, `z`, `y`, `x` (and `time`, `frame`, `stack`, `slice`,
 //! `section` and the like) a number that is lacking in an even series is a missing file:
-//! of `t` 0, 1, 2, 4, 5 the number 3 is a hole. The step is the commonest difference; a series that lacks
-//! more than a third of its numbers is taken as it is.
+//! of `t` 0, 1, 2, 4, 5 the number 3 is a hole. The step is the commonest difference, if all
+//! others are multiples of it; numbers without such a step are taken in order, with a note, and so are all
+//! numbers of a field that is given as `{t:word}`.
 //!
 //! Blocks are joined end to end along `z`, `y` and `x`; along any other axis each file is one step.
 //!

@@ -176,6 +176,13 @@ impl Arrangement {
             if let Some(because) = &self.sparse {
                 text.push_str(&format!("\n  {because}"));
             }
+            for axis in self.axes.iter().filter(|a| a.inserted.len() as u64 > a.len() / 3) {
+                text.push_str(&format!(
+                    "\n  most of them because numbers of {0} are absent; if those are values rather than positions, \
+                     {{{0}:word}} takes them in order",
+                    axis.name
+                ));
+            }
             faults.push(Fault { kind: FaultKind::Missing, text });
         }
         if !self.unmatched.is_empty() {

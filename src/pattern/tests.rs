@@ -197,6 +197,29 @@ fn channels_may_skip_numbers_but_time_may_not() {
 }
 
 #[test]
+fn a_series_with_more_holes_than_files_is_not_squeezed() {
+    let names: Vec<String> = [0, 1, 2, 9, 10, 20, 21].map(|z| format!("z{z:03}.tif")).into();
+    let arranged = |text: &str, names: &[String]| {
+        arrange(&Pattern::parse(text).unwrap(), names, &ArrangeOptions::default()).unwrap()
+    };
+    let found = arranged("z{z}", &names);
+    assert_eq!((found.axes[0].len(), found.holes.count), (22, 15));
+    let text = found.check(&names).unwrap_err().to_string();
+    assert!(text.contains("{z:word} takes them in order"), "{text}");
+    let found = arranged("z{z:word}", &names);
+    assert_eq!((found.axes[0].len(), found.holes.count), (7, 0));
+    // Time stamps without a common step have only their order.
+    let names: Vec<String> = [0, 43, 86, 130, 173].map(|t| format!("t{t}.tif")).into();
+    let found = arranged("t{t}", &names);
+    assert_eq!((found.axes[0].len(), found.holes.count), (5, 0));
+    assert!(found.notes[0].contains("not evenly spaced"), "{:?}", found.notes);
+    // Numbers at the ends of what can be counted are no series.
+    let names =
+        ["t-9223372036854775808.tif", "t9223372036854775807.tif", "t9223372036854775806.tif"].map(str::to_owned);
+    assert_eq!(arranged("t{t:int}", &names).axes[0].len(), 3);
+}
+
+#[test]
 fn no_match_shows_the_nearest_name() {
     let pattern = Pattern::parse("_chan{c}_stack{t}_").unwrap();
     let text = arrange(&pattern, &blog(2), &ArrangeOptions::default()).unwrap_err().to_string();
