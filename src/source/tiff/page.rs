@@ -261,8 +261,8 @@ impl PageKind {
             width: raw.width.unwrap_or(0),
             height: raw.height.unwrap_or(0),
             depth: raw.depth.unwrap_or(1),
-            // Colours have three, whoever forgets to say so.
-            samples: short(raw.samples, if matches!(raw.photometric, Some(2 | 6)) { 3 } else { 1 }),
+            // Writers of old-style JPEG forget the three samples of its colours, as libtiff knows.
+            samples: short(raw.samples, if raw.compression == Some(6) { 3 } else { 1 }),
             planar: raw.planar == Some(2) && raw.samples.is_some_and(|n| n > 1),
             bits: short(raw.bits.first, 1),
             sample_format: short(raw.formats.first, 1),
