@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::dtype::DType;
 use crate::exec::budget::Bytes;
+use crate::reduce::{Kind, OPERATORS};
 
 /// Turns piles of TIFF files into one n-dimensional array, or reduces it, in bounded memory.
 #[derive(Debug, Parser)]
@@ -212,8 +213,41 @@ pub struct StitchArgs {
     pub run: RunArgs,
 }
 
+/// Examples for `reduce`, each of which a test runs.
+const REDUCE_EXAMPLES: &str = "\
+Examples:
+  The mean over time, and three projections from one reading:
+    stackctl reduce raw/*.tif --pattern '_t{t}_c{c}' --op mean --axis t -o mean.zarr
+    stackctl reduce raw/*.tif --pattern '_t{t}_c{c}' --op max,mean,std --axis z -o 'z_{op}.tif'
+
+  One exact number; the mean of all positive elements:
+    stackctl reduce raw/*.tif --pattern '_t{t}_c{c}' --op sum
+    stackctl reduce raw/*.tif --pattern '_t{t}_c{c}' --op mean --where '>0'
+
+  Every fourth time point against those two later:
+    stackctl reduce raw/*.tif --pattern '_t{t}_c{c}' --select t=::4 --op mean --axis t -o first.npy
+    stackctl reduce raw/*.tif --pattern '_t{t}_c{c}' --select t=2::4 --op mean --axis t -o later.npy
+
+  Statistics of every plane, as text:
+    stackctl reduce raw/*.tif --pattern '_t{t}_c{c}' --op mean,std,max --axis y,x
+
+  The median of a Zarr array along its first axis, into a pipe:
+    stackctl reduce mean.zarr --op median --axis 0 -o - | wc -c
+
+  A histogram of one channel, and the means of groups of three time points:
+    stackctl reduce raw/*.tif --pattern '_t{t}_c{c}' --select c=1 --op histogram=16:0:4096
+    stackctl reduce raw/*.tif --pattern '_t{t}_c{c}' --op mean --axis t --every 3 -o groups.zarr";
+
+/// The operators and what they give, for the help.
+fn operators() -> String {
+    let line = |kind: &Kind| format!("  {:<32} {}", format!("{}{}", kind.name, kind.argument), kind.about);
+    let lines: Vec<String> = OPERATORS.iter().map(line).collect();
+    format!("Operators:\n{}\n\n{REDUCE_EXAMPLES}", lines.join("\n"))
+}
+
 /// Arguments of `reduce`.
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = operators())]
 pub struct ReduceArgs {
     /// Which files, or which Zarr array.
     #[command(flatten)]

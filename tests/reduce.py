@@ -326,8 +326,46 @@ def holes():
     assert (WORK / "max.png").read_bytes().startswith(b"\x89PNG")
 
 
+def examples():
+    """Those of the help, which are those of the man page, as they stand."""
+    folder = WORK / "examples"
+    (folder / "raw").mkdir(parents=True)
+    array = RNG.integers(0, 4096, (9, 2, 5, 12, 14), dtype="u2")
+    for t in range(9):
+        for c in range(2):
+            tifffile.imwrite(folder / "raw" / f"a_t{t}_c{c}.tif", array[t, c], photometric="minisblack")
+    text = subprocess.run([EXE, "reduce", "--help"], capture_output=True, text=True, check=True).stdout
+    text = text.split("Examples:")[1]
+    commands = [line.strip() for line in text.splitlines() if line.strip().startswith("stackctl ")]
+    assert len(commands) == 10, commands
+    out = []
+    for command in commands:
+        command = command.replace("stackctl", EXE, 1)
+        out.append(subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=True).stdout)
+    np.testing.assert_array_equal(zarr.open(folder / "mean.zarr", mode="r")["0"][...], array.mean(0))
+    np.testing.assert_allclose(tifffile.imread(folder / "z_std.tif"), array.std(2), rtol=1e-12)
+    assert out[2] == f"{array.sum()}\n"
+    assert float(out[3]) == array[array > 0].mean()
+    np.testing.assert_array_equal(np.load(folder / "first.npy"), array[::4].mean(0))
+    np.testing.assert_array_equal(np.load(folder / "later.npy"), array[2::4].mean(0))
+    means = [line.split("\t") for line in out[6].splitlines() if line.startswith("mean")]
+    assert len(means) == 90 and float(means[-1][-1]) == array[-1, -1, -1].mean()
+    assert int(out[7]) == 128 + 5 * 12 * 14 * 8
+    counts = [int(line.split("\t")[-1]) for line in out[8].splitlines()]
+    assert counts == np.histogram(array[:, 1], 16, (0, 4096))[0].tolist()
+
+
 if __name__ == "__main__":
-    parts = (operators_types_and_axes, long_axes, chosen_elements, parts_of_an_axis, other_types, ways_out, holes)
+    parts = (
+        operators_types_and_axes,
+        long_axes,
+        chosen_elements,
+        parts_of_an_axis,
+        other_types,
+        ways_out,
+        holes,
+        examples,
+    )
     for part in parts:
         # Names behind the folder choose parts, while one of them is being mended.
         if len(sys.argv) == 3 or part.__name__ in sys.argv[3:]:
