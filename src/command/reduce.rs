@@ -299,29 +299,29 @@ impl Run<'_> {
     fn split_tile(&self, tile: &Region, progress: &mut Progress, n_filled: &mut u64) -> Result<Vec<Block>, Error> {
         let (reducer, cut) = (self.reducer, self.cut);
         let element_bytes = self.array.dtype().size() as u64;
-        let lists = cut.split(reducer, tile);
+        let n_tasks = cut.n_split(reducer, tile);
         let mut partial = reducer.start(tile, cut.whole());
         let mut first = true;
         loop {
             let total = Mutex::new(reducer.fork(&partial));
-            let tasks = (0..lists.len() as u64).map(|index| Task { index, region: tile.clone() });
+            let tasks = (0..n_tasks).map(|index| Task { index, region: tile.clone() });
             exec::run(
                 tasks,
                 self.terms,
                 |task, worker| {
-                    let list = &lists[task.index as usize];
-                    if let Some(next) = lists.get(task.index as usize + self.terms.workers()).and_then(|l| l.first()) {
-                        self.array.prefetch(next);
+                    let ahead = task.index + self.terms.workers() as u64;
+                    if let Some(next) = cut.split(reducer, tile, ahead).next() {
+                        self.array.prefetch(&next);
                     }
                     let mut part = reducer.fork(&partial);
-                    let filled = self.fold(&mut part, list.iter().cloned(), worker)?;
+                    let filled = self.fold(&mut part, cut.split(reducer, tile, task.index), worker)?;
                     Ok((part, filled))
                 },
                 |task, (part, filled)| {
                     if first {
                         *n_filled += filled;
                     }
-                    let elements: u64 = lists[task.index as usize].iter().map(Region::n_elements).sum();
+                    let elements: u64 = cut.split(reducer, tile, task.index).map(|piece| piece.n_elements()).sum();
                     progress.add(elements.saturating_mul(element_bytes));
                     reducer.combine(&mut total.lock().unwrap_or_else(std::sync::PoisonError::into_inner), part)
                 },

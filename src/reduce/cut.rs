@@ -150,12 +150,28 @@ impl Cut {
         self.tiles.region(&self.tiles.unravel(index))
     }
 
-    /// The pieces of `tile`, in order.
-    pub fn pieces(&self, reducer: &Reducer, tile: &Region) -> impl Iterator<Item = Region> + use<> {
+    /// The elements that go into `tile`, and the grid that cuts them into pieces.
+    fn grid(&self, reducer: &Reducer, tile: &Region) -> (Region, Grid) {
         let input = reducer.input_of(tile);
         let cell: Vec<u64> = self.piece.iter().zip(&input.shape).map(|(p, s)| (*p).min(*s).max(1)).collect();
         let grid = Grid::new(&input.shape, &cell);
-        (0..grid.len()).map(move |i| {
+        (input, grid)
+    }
+
+    /// The pieces of `tile`, in order.
+    pub fn pieces(&self, reducer: &Reducer, tile: &Region) -> impl Iterator<Item = Region> + use<> {
+        self.some_pieces(reducer, tile, 0, u64::MAX)
+    }
+
+    fn some_pieces(
+        &self,
+        reducer: &Reducer,
+        tile: &Region,
+        from: u64,
+        to: u64,
+    ) -> impl Iterator<Item = Region> + use<> {
+        let (input, grid) = self.grid(reducer, tile);
+        (from..to.min(grid.len())).map(move |i| {
             let mut region = grid.region(&grid.unravel(i));
             region.origin.iter_mut().zip(&input.origin).for_each(|(a, b)| *a += b);
             region
@@ -164,11 +180,21 @@ impl Cut {
 
     /// Number of tasks.
     pub fn n_tasks(&self, reducer: &Reducer) -> u64 {
-        let of_tile = |n: u64, t: u64| (self.pieces(reducer, &self.tile(t)).count() as u64).div_ceil(n);
         match self.split {
             None => self.tiles.len(),
-            Some(n) => (0..self.tiles.len()).map(|t| of_tile(n, t)).sum(),
+            Some(_) => (0..self.tiles.len()).map(|t| self.n_split(reducer, &self.tile(t))).sum(),
         }
+    }
+
+    /// Number of tasks of one pass over `tile`, where tiles are split.
+    pub fn n_split(&self, reducer: &Reducer, tile: &Region) -> u64 {
+        self.grid(reducer, tile).1.len().div_ceil(self.split.unwrap_or(1).max(1))
+    }
+
+    /// The pieces of task number `index` of one pass over `tile`, where tiles are split.
+    pub fn split(&self, reducer: &Reducer, tile: &Region, index: u64) -> impl Iterator<Item = Region> + use<> {
+        let n = self.split.unwrap_or(1).max(1);
+        self.some_pieces(reducer, tile, index.saturating_mul(n), index.saturating_add(1).saturating_mul(n))
     }
 
     /// One task for each tile; their regions are tiles.
@@ -176,12 +202,7 @@ impl Cut {
         (0..self.tiles.len()).map(|index| Task { index, region: self.tile(index) })
     }
 
-    /// The tasks of one pass over `tile`, where tiles are split: lists of pieces.
-    pub fn split(&self, reducer: &Reducer, tile: &Region) -> Vec<Vec<Region>> {
-        let pieces: Vec<Region> = self.pieces(reducer, tile).collect();
-        pieces.chunks(self.split.unwrap_or(1).max(1) as usize).map(<[Region]>::to_vec).collect()
-    }
-
+    /// Bytes decoded per byte needed.
     fn decoded_per_needed(&self, reducer: &Reducer, terrain: &Terrain<'_>) -> f64 {
         let mut product = 1.0;
         for (i, axis) in reducer.axes().iter().enumerate() {
