@@ -62,9 +62,48 @@ pub(super) fn from_flags(voxel_size: &[String], time_step: Option<&str>) -> Resu
     Ok(found)
 }
 
-/// A step with the short form of its unit: `0.104 µm`, `43.75 s`.
+/// Units that lead to the next larger one: how many of the first make one of the second.
+const LARGER: [(&str, f64, &str); 9] = [
+    ("picometer", 1e3, "nanometer"),
+    ("angstrom", 10.0, "nanometer"),
+    ("nanometer", 1e3, "micrometer"),
+    ("micrometer", 1e3, "millimeter"),
+    ("millimeter", 1e3, "meter"),
+    ("nanosecond", 1e3, "microsecond"),
+    ("microsecond", 1e3, "millisecond"),
+    ("millisecond", 1e3, "second"),
+    ("minute", 1.0 / 60.0, "second"),
+];
+
+/// The step in the largest unit of its kind that [`LARGER`] leads to: comparable with others.
+fn in_large_units(calibration: &Calibration) -> (f64, Option<&str>) {
+    let (mut step, mut unit) = (calibration.step, calibration.unit.as_deref());
+    while let Some((_, factor, larger)) = LARGER.iter().find(|(small, ..)| Some(*small) == unit) {
+        (step, unit) = (step / factor, Some(*larger));
+    }
+    (step, unit)
+}
+
+/// Whether two say the same, be it in other units.
+pub(super) fn agree(a: &Calibration, b: &Calibration) -> bool {
+    let ((a, unit_a), (b, unit_b)) = (in_large_units(a), in_large_units(b));
+    unit_a == unit_b && (a - b).abs() <= 1e-3 * a.abs()
+}
+
+/// A step in a unit that keeps it short, in five digits: `0.104 µm`, `43.75 s`.
 pub(super) fn words(calibration: &Calibration) -> String {
-    let step = (calibration.step * 1e6).round() / 1e6;
+    let mut calibration = calibration.clone();
+    while calibration.step.abs() >= 1e3 {
+        let unit = calibration.unit.as_deref();
+        let Some((_, factor, larger)) = LARGER.iter().find(|(small, f, _)| Some(*small) == unit && *f > 1.0) else {
+            break;
+        };
+        calibration.step /= factor;
+        calibration.unit = Some((*larger).to_owned());
+    }
+    let magnitude = calibration.step.abs().max(1e-9).log10().floor();
+    let scale = 10f64.powi((4 - magnitude as i32).max(0));
+    let step = (calibration.step * scale).round() / scale;
     match &calibration.unit {
         Some(unit) => {
             let short = UNITS.iter().find(|(_, long)| long == unit).map_or(unit.as_str(), |(short, _)| short);
@@ -97,6 +136,11 @@ mod tests {
         assert_eq!((size.step, size.unit.as_deref()), (0.5, Some("micrometer")));
         assert_eq!(quantity("200 ms").unwrap().unit.as_deref(), Some("millisecond"));
         assert_eq!(words(&size), "0.5 µm");
+        assert_eq!(words(&quantity("43748.333ms").unwrap()), "43.748 s");
+        assert_eq!(words(&quantity("106496nm").unwrap()), "106.5 µm");
+        assert!(agree(&quantity("43.7483s").unwrap(), &quantity("43748.33ms").unwrap()));
+        assert!(agree(&quantity("2min").unwrap(), &quantity("120s").unwrap()));
+        assert!(!agree(&size, &quantity("0.5mm").unwrap()));
         for wrong in ["0.5", "um", "-1um", "0um", "1parsec", ""] {
             assert_eq!(quantity(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }

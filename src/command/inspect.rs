@@ -40,14 +40,16 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     }
     let n_faults = arrays.iter().map(|a| a.faults.len() as u64).sum();
     let report = Report { schema: SCHEMA, program: concat!("stackctl ", env!("CARGO_PKG_VERSION")), n_faults, arrays };
-    if let Some(path) = &args.svg {
-        let svg = picture::svg(&report.arrays)?;
-        std::fs::write(path, svg).map_err(|e| Error::io(path, "cannot write the picture", e))?;
-    }
     if args.json {
         super::print_json(&report)?;
     } else {
         super::print(text::render(&report.arrays, args.by.as_deref(), text::Style::of_stdout()).as_bytes())?;
+    }
+    if let Some(path) = &args.svg {
+        match picture::svg(&report.arrays) {
+            Some(svg) => std::fs::write(path, svg).map_err(|e| Error::io(path, "cannot write the picture", e))?,
+            None => eprintln!("stackctl: {}: not written, there is no array to draw", path.display()),
+        }
     }
     if args.strict && n_faults > 0 {
         return Err(Error::Fault(format!("{} found", count(n_faults, "fault"))).into());

@@ -203,7 +203,7 @@ fn map(presence: &Presence, x: f64, y: f64, out: &mut String) -> (f64, f64) {
 
 fn colour(state: State) -> &'static str {
     match state {
-        State::Missing => "#f7c9c4",
+        State::Missing => "#e4685c",
         State::Present => "#7fb3d5",
         State::Odd => "#f0a04b",
         State::Double => "#8e5bb5",

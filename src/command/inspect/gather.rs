@@ -251,7 +251,7 @@ fn calibrations(stack: &Stack, arrangement: Option<&Arrangement>, survey: &Surve
     for axis in stack.axes() {
         let by_name = arrangement.and_then(|a| a.axes.iter().find(|f| f.name == axis.name));
         let spacing = by_name.and_then(spacing);
-        let (calibration, deviation) = match (&axis.calibration, &spacing) {
+        let (chosen, deviation) = match (&axis.calibration, &spacing) {
             (Some(c), Some((_, deviation))) if c.from == Provenance::Name => (c.clone(), Some(*deviation)),
             (Some(c), _) => (c.clone(), None),
             // Uneven, so no calibration of the array, but worth to be told.
@@ -260,15 +260,13 @@ fn calibrations(stack: &Stack, arrangement: Option<&Arrangement>, survey: &Surve
             }
             _ => continue,
         };
-        let differs = |other: &Calibration| {
-            other.unit != calibration.unit || (other.step - calibration.step).abs() > 1e-3 * calibration.step.abs()
-        };
+        let differs = |other: &Calibration| !calibration::agree(&chosen, other);
         let mut disagreements = Vec::new();
         let in_files = files.and_then(|k| k.info.axes.iter().find(|a| a.name == axis.name)?.calibration.as_ref());
-        if let Some(other) = in_files.filter(|c| c.from != calibration.from && differs(c)) {
+        if let Some(other) = in_files.filter(|c| c.from != chosen.from && differs(c)) {
             disagreements.push(format!("{} in {}", calibration::words(other), calibration::origin(other.from)));
         }
-        if let Some((other, _)) = spacing.filter(|(c, _)| calibration.from != Provenance::Name && differs(c)) {
+        if let Some((other, _)) = spacing.filter(|(c, _)| chosen.from != Provenance::Name && differs(c)) {
             disagreements.push(format!("{} in the names", calibration::words(&other)));
         }
         for d in survey.headers.disagreements.iter().filter(|d| d.axis == axis.name) {
@@ -278,9 +276,9 @@ fn calibrations(stack: &Stack, arrangement: Option<&Arrangement>, survey: &Surve
         }
         found.push(CalibrationFound {
             axis: axis.name.clone(),
-            step: calibration.step,
-            unit: calibration.unit.clone(),
-            from: calibration.from,
+            step: chosen.step,
+            unit: chosen.unit.clone(),
+            from: chosen.from,
             deviation,
             disagreements,
         });

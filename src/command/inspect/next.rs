@@ -80,12 +80,20 @@ impl Next<'_> {
         as_glob(typed).map_or_else(|| typed.clone(), |glob| vec![glob])
     }
 
+    /// The folder that all files are below.
+    fn common_folder(&self) -> PathBuf {
+        let folder = |path: Option<&PathBuf>| path.and_then(|p| p.parent()).unwrap_or(Path::new("")).to_owned();
+        // Sorted names: what the first and the last share, all do.
+        let (first, last) = (folder(self.paths.first()), folder(self.paths.last()));
+        first.components().zip(last.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+    }
+
     fn output(&self) -> String {
         let first = self.paths.first().map(PathBuf::as_path).unwrap_or(Path::new("data"));
         let text = |part: Option<&std::ffi::OsStr>| part.map(|n| n.to_string_lossy().into_owned());
         let name = match self.paths.len() {
             1 => text(first.file_stem()).map(|n| n.trim_end_matches(".ome").to_owned()),
-            _ => text(first.parent().and_then(Path::file_name)),
+            _ => text(self.common_folder().file_name()),
         };
         let name = name.unwrap_or_else(|| "data".into());
         match &self.args.by {

@@ -4,24 +4,16 @@ use super::findings::Findings;
 use crate::axis::Calibration;
 use crate::command::calibration;
 use crate::draw::diagram::{Diagram, Dimension, Panel, draw};
-use crate::error::{Error, Result};
 use crate::exec::budget::Bytes;
 use crate::report::{count, tuple};
 
 /// Arrays that are drawn below one another.
 const MOST: usize = 20;
 
-/// All arrays, or the first of them.
-///
-/// # Errors
-/// `Format` if there is no array to draw.
-pub(super) fn svg(arrays: &[Findings]) -> Result<String> {
+/// All arrays, or the first of them; `None` if there is nothing to draw.
+pub(super) fn svg(arrays: &[Findings]) -> Option<String> {
     let diagrams: Vec<Diagram> = arrays.iter().take(MOST).filter_map(diagram).collect();
-    if diagrams.is_empty() {
-        let why = arrays.iter().flat_map(|a| &a.faults).map(|f| f.text.as_str()).next();
-        return Err(Error::Format(format!("--svg: nothing to draw: {}", why.unwrap_or("no file was opened"))));
-    }
-    Ok(draw(&diagrams))
+    (!diagrams.is_empty()).then(|| draw(&diagrams))
 }
 
 fn diagram(found: &Findings) -> Option<Diagram> {
