@@ -14,7 +14,7 @@ use super::survey::{Survey, provenance};
 use super::{print_json, stop};
 use crate::array::Array;
 use crate::block::size_bytes;
-use crate::cli::StitchArgs;
+use crate::cli::{Missing, StitchArgs};
 use crate::error::Error;
 use crate::exec;
 use crate::exec::budget::{Bytes, peak_bytes};
@@ -25,6 +25,11 @@ use crate::sink::{Sink, Spec};
 use crate::stack::Stack;
 
 pub(super) fn run(args: &StitchArgs) -> Result<()> {
+    if args.names.missing == Missing::Skip {
+        let why =
+            "--missing skip leaves holes out of what is computed, but an array has an element everywhere: use fill";
+        return Err(Error::Usage(why.into()).into());
+    }
     let Some(field) = &args.by else {
         check_output(&args.output)?;
         let survey = Survey::new(&args.input, &args.names)?;

@@ -181,7 +181,7 @@ impl<'a> Parser<'a> {
             && text.contains('-')
         {
             let what = format!(
-                "'<{text}>' is a range in Bio-Formats' notation; here a field is in braces: {{z}}, and --select takes ranges"
+                "'<{text}>' is a range in Bio-Formats' notation; here a field is in braces: {{z}}, and --include chooses files"
             );
             return Err(self.error(place, what));
         }

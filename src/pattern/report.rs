@@ -238,7 +238,7 @@ impl Arrangement {
         };
         format!(
             "\n  they differ in a part that the pattern does not name:\n  {a}\n  {b}\n  {:column$}{}{values} name it{example}, \
-             choose some with --select, or leave files out with --exclude",
+             or choose files with --include and --exclude",
             "",
             "^".repeat(width)
         )
