@@ -109,6 +109,16 @@ impl Block {
         bytemuck::cast_slice_mut(self.bytes_mut())
     }
 
+    /// Its elements as an `ndarray` view of the region's shape.
+    ///
+    /// # Panics
+    /// If `T` does not have the size of the block's elements.
+    pub fn view<T: Element>(&self) -> ndarray::ArrayViewD<'_, T> {
+        // Lengths fit: the elements are in memory.
+        let shape: Vec<usize> = self.region.shape.iter().map(|&n| n as usize).collect();
+        ndarray::ArrayViewD::from_shape(shape, self.elements()).expect("a block is dense and as long as its shape says")
+    }
+
     /// The whole block as a place to read into.
     pub fn target(&mut self) -> Target<'_> {
         let (shape, dtype) = (self.region.shape.clone(), self.dtype);
@@ -400,6 +410,15 @@ mod tests {
                 .collect();
             proptest::prop_assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn a_view_has_the_shape_of_the_region() {
+        let mut block = Block::new(Region::new([7, 0], [2, 3]), DType::Uint16).unwrap();
+        block.target().paste(&counted(&[2, 3]));
+        let view = block.view::<u16>();
+        assert_eq!(view.shape(), [2, 3]);
+        assert_eq!(view[[1, 2]], 5);
     }
 
     #[test]
