@@ -7,6 +7,7 @@ use std::io::Write;
 use stackctl::block::Block;
 use stackctl::error::Result;
 use stackctl::grid::Region;
+use stackctl::pattern::{self, ArrangeOptions, InferOptions, Pattern};
 use stackctl::source::tiff::codec::{self, Piece};
 use stackctl::source::tiff::series::{imagej, ome, shaped};
 use stackctl::source::{self, OpenOptions, Scratch};
@@ -56,6 +57,26 @@ pub fn description(data: &[u8]) {
     }
     let counts: Vec<u64> = data.iter().take(8).map(|&b| u64::from(b)).collect();
     let _ = imagej::labels(&counts, data, data.len().is_multiple_of(2));
+}
+
+/// A pattern on the first line, names on the others: read, matched, arranged, written back and inferred.
+pub fn pattern(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut lines = text.lines();
+    let Some(first) = lines.next() else { return };
+    let names: Vec<&str> = lines.take(64).collect();
+    for pattern in [Pattern::parse(first), Pattern::regex(first)].into_iter().flatten() {
+        for name in &names {
+            let Some(values) = pattern.matches(name) else { continue };
+            let _ = pattern.format(&values);
+        }
+        if let Ok(arrangement) = pattern::arrange(&pattern, &names, &ArrangeOptions::default()) {
+            let _ = arrangement.faults(&names);
+        }
+    }
+    if !names.is_empty() {
+        let _ = pattern::infer(&names, &InferOptions::default());
+    }
 }
 
 /// A whole file: opened, and read if it is small.

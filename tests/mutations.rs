@@ -107,3 +107,8 @@ fn damaged_descriptions_end_soon() {
 fn damaged_files_end_soon() {
     run("file", targets::file);
 }
+
+#[test]
+fn mangled_patterns_and_names_end_soon() {
+    run("pattern", targets::pattern);
+}
