@@ -282,7 +282,9 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
             axis.labels = Some(field.labels.clone());
             axis.coordinates.clone_from(&field.coordinates);
         }
-        if let Some(step) = field.step.filter(|_| !field.join && axis.kind != AxisKind::Channel) {
+        // Uneven coordinates are kept one by one; the step is then their mean, which a note says.
+        let step = field.step.or(field.mean_step);
+        if let Some(step) = step.filter(|_| !field.join && axis.kind != AxisKind::Channel) {
             axis = axis.calibrated(Calibration { step, unit: field.unit.clone(), from: Provenance::Name });
         }
         axes.push(axis);

@@ -296,6 +296,39 @@ fn calibration_and_labels_reach_the_output() {
     assert_eq!(group["attributes"]["stackctl"]["pattern"], PATTERN);
 }
 
+#[test]
+fn a_run_says_how_it_read_the_names() {
+    let acquisition = Acquisition { c: 1, t: 4, ..Acquisition::default() };
+    let folder = raw(&acquisition);
+    // Without a pattern the one that was found is told.
+    let run = stackctl(folder.path()).args(["stitch", "raw", "-o", "found.zarr"]).output().unwrap();
+    assert!(run.status.success(), "{}", message(&run));
+    assert!(message(&run).contains("pattern '") && message(&run).contains("{t@ms}"), "{}", message(&run));
+    assert!(elements(&read_zarr(&folder.path().join("found.zarr")).1) == acquisition.elements());
+
+    // Uneven time stamps are kept, the scale is their mean, and both are said.
+    let rename = |t: usize, ms: &str| {
+        let name = folder.path().join("raw").join(Acquisition::name(0, t));
+        fs::rename(name, folder.path().join("raw").join(format!("img_t{t:03}_{ms}msec.tif"))).unwrap();
+    };
+    for (t, ms) in ["0000", "0100", "0230", "0300"].into_iter().enumerate() {
+        rename(t, ms);
+    }
+    let run = stackctl(folder.path())
+        .args(["stitch", "raw", "-o", "uneven.zarr", "--pattern", "_t{t}_{t@ms}msec"])
+        .output()
+        .unwrap();
+    assert!(message(&run).contains("not evenly spaced (mean step 100 millisecond"), "{}", message(&run));
+    let text = fs::read(folder.path().join("uneven.zarr/zarr.json")).unwrap();
+    let group: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let scale = &group["attributes"]["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"];
+    assert_eq!(scale[0], 100.0);
+    assert_eq!(
+        group["attributes"]["stackctl"]["axes"][0]["coordinates"],
+        serde_json::json!([0.0, 100.0, 230.0, 300.0])
+    );
+}
+
 /// Ends a run in the middle by a signal and looks at what is left.
 #[cfg(unix)]
 #[test]

@@ -33,6 +33,7 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
     let Some(field) = &args.by else {
         check_output(&args.output)?;
         let survey = Survey::new(&args.input, &args.names)?;
+        survey.tell(args.run.quiet);
         let stop = stop::on_signals()?;
         let told = one(args, &args.output, survey.pattern(), survey.into_stack(&args.names)?, &stop)?;
         return told.map_or(Ok(()), |value| print_json(&value));
@@ -47,6 +48,9 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
             );
         }
         let pattern = survey.pattern();
+        if all.is_empty() {
+            survey.tell(args.run.quiet);
+        }
         let stack = survey.into_stack(&args.names).with_context(|| format!("{field} {label}"))?;
         all.push((output, pattern, stack));
     }

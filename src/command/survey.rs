@@ -363,6 +363,20 @@ impl Survey {
         Ok(Stack::new(layout, self.headers, self.paths, self.options, fill))
     }
 
+    /// Says on standard error what a user should know before a run: the pattern, unless it was given, and what
+    /// was assumed.
+    pub(super) fn tell(&self, quiet: bool) {
+        let Naming::Names { pattern, arrangement, why, from, .. } = &self.naming else { return };
+        if quiet {
+            return;
+        }
+        if *from != Origin::Given {
+            eprintln!("pattern '{pattern}'");
+            why.iter().for_each(|why| eprintln!("  {why}"));
+        }
+        arrangement.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    }
+
     /// What is to be kept with an output: how the names were read.
     pub(super) fn pattern(&self) -> Option<String> {
         match &self.naming {
