@@ -280,29 +280,9 @@ integer!(
 
 /// Runs `$body` with `$T` standing for the Rust type of a real `$dtype`; complex types run `$other`.
 macro_rules! with_real {
-    ($dtype:expr, $T:ident => $body:expr, else $other:expr) => {{
-        use $crate::dtype::DType;
-        macro_rules! arm {
-            ($t:ty) => {{
-                type $T = $t;
-                $body
-            }};
-        }
-        match $dtype {
-            DType::Bool | DType::Uint8 => arm!(u8),
-            DType::Uint16 => arm!(u16),
-            DType::Uint32 => arm!(u32),
-            DType::Uint64 => arm!(u64),
-            DType::Int8 => arm!(i8),
-            DType::Int16 => arm!(i16),
-            DType::Int32 => arm!(i32),
-            DType::Int64 => arm!(i64),
-            DType::Float16 => arm!(half::f16),
-            DType::Float32 => arm!(f32),
-            DType::Float64 => arm!(f64),
-            DType::Complex64 | DType::Complex128 => $other,
-        }
-    }};
+    ($dtype:expr, $T:ident => $body:expr, else $other:expr) => {
+        $crate::reduce::number::with_class!($dtype, int $T => $body, float $T => $body, else $other)
+    };
 }
 
 /// Runs `$int` for integers and booleans, `$float` for real floats, `$other` for complex types.
