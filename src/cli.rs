@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use crate::dtype::DType;
 use crate::exec::budget::Bytes;
 use crate::reduce::{Kind, OPERATORS};
+use crate::sink::png::PngOptions;
 
 /// Turns piles of TIFF files into one n-dimensional array, or reduces it, in bounded memory.
 #[derive(Debug, Parser)]
@@ -279,9 +280,43 @@ pub struct ReduceArgs {
     /// Codec of a .zarr output: blosc, blosc:lz4,5,shuffle, zstd:3, gzip:6, none
     #[arg(long, value_name = "CODEC", default_value = "blosc:lz4,1,bitshuffle", help_heading = "Storage")]
     pub codec: String,
+    /// How values become a picture.
+    #[command(flatten)]
+    pub picture: PictureArgs,
     /// How the run goes.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// How the values of a plane become a .png picture.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Storage")]
+pub struct PictureArgs {
+    /// Percentiles of the values that become black and white in a .png output
+    #[arg(long, value_name = "LOW,HIGH", default_value = "0.1,99.9", value_parser = percentiles)]
+    pub percentiles: (f64, f64),
+    /// Bits of a sample of a .png output: 8 or 16
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = picture_bits)]
+    pub png_bits: u8,
+}
+
+impl PictureArgs {
+    /// The same for the picture's sink.
+    pub fn options(&self) -> PngOptions {
+        PngOptions { low: self.percentiles.0, high: self.percentiles.1, bits: self.png_bits }
+    }
+}
+
+fn percentiles(text: &str) -> Result<(f64, f64), String> {
+    let (low, high) = text.split_once(',').unwrap_or((text, ""));
+    match (low.trim().parse(), high.trim().parse()) {
+        (Ok(low), Ok(high)) if (0.0..high).contains(&low) && high <= 100.0 => Ok((low, high)),
+        _ => Err("expected two percentiles from 0 to 100, the lower first, such as 0.1,99.9".into()),
+    }
+}
+
+fn picture_bits(text: &str) -> Result<u8, String> {
+    text.parse().ok().filter(|n| matches!(n, 8 | 16)).ok_or_else(|| "expected 8 or 16".into())
 }
 
 /// What goes into a result, and what comes out.

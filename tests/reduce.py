@@ -1,14 +1,17 @@
 """Compares `stackctl reduce` with NumPy. Arguments: the program, a folder to work in."""
 
+import hashlib
 import io
 import json
 import math
+import os
 import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import tifffile
 import zarr
 
@@ -326,6 +329,129 @@ def holes():
     assert (WORK / "max.png").read_bytes().startswith(b"\x89PNG")
 
 
+def pictures():
+    """Grey levels between percentiles, in 8 and 16 bits; the message says which values are black and white."""
+    array = RNG.normal(1000, 50, (3, 60, 70)).astype("f4")
+    array[0, :, :] = 2000
+    tifffile.imwrite(WORK / "picture.tif", array, photometric="minisblack")
+    plane = array.max(0)
+    array[0, 5, 5] = -7
+    for bits, flags, (low, high) in [
+        (8, [], (0.1, 99.9)),
+        (8, ["--percentiles", "5,95"], (5, 95)),
+        (16, ["--png-bits", "16", "--percentiles=0,100"], (0, 100)),
+    ]:
+        source = tifffile.memmap(WORK / "picture.tif")[1:]
+        plane = source.max(0)
+        path = WORK / f"picture{bits}.png"
+        done = run(
+            WORK / "picture.tif", "--op", "max", "--axis", "z", "--select", "z=1:", "-o", path, "--overwrite", *flags
+        )
+        black, white = np.percentile(plane, [low, high], method="nearest")
+        said = done.stderr.decode()
+        assert f"black is {black:.7g}"[:13] in said and f"white is {white:.7g}"[:13] in said, (said, black, white)
+        most = 2**bits - 1
+        expected = np.clip((plane.astype("f8") - black) / (white - black) * most, 0, most)
+        got = np.array(PIL.Image.open(path))
+        assert got.dtype == (np.uint8 if bits == 8 else np.uint16), got.dtype
+        assert np.abs(got - expected).max() <= 0.5 + 1e-6
+    for wrong in (["--percentiles", "95,5"], ["--percentiles", "5"], ["--png-bits", "12"]):
+        run(WORK / "picture.tif", "--op", "max", "--axis", "z", "-o", WORK / "no.png", *wrong, code=2)
+
+
+def pipes():
+    """Standard output takes results larger than the memory, band by band, whatever the tiles are."""
+    array = RNG.integers(0, 60000, (3, 8, 900, 1000), dtype="u2")
+    path = stored("pipe", array, chunks=(1, 8, 128, 256), shards=None)
+    for operators, axis, expected in [
+        ("mean", "t", array.mean(0)),
+        ("std", "0", array.std(0)),
+        ("max", "z", array.max(1)),
+        ("median", "z", np.median(array, 1)),
+        ("topk=2", "t", -np.sort(-array.astype("i4"), 0)[:2]),
+        ("argmin", "y,x", None),
+    ]:
+        for threads in (1, 2):
+            done = run(path, "--op", operators, "--axis", axis, "-o", "-", "-q", "--threads", threads)
+            got = np.load(io.BytesIO(done.stdout))
+            if expected is not None:
+                np.testing.assert_allclose(got, expected, rtol=1e-12)
+            else:
+                np.testing.assert_array_equal(got, array.reshape(3, 8, -1).argmin(2))
+    # 57 MB of float64 in less memory than that.
+    done = run(path, "--op", "mean", "--axis", "t", "-o", "-", "--memory", "48M")
+    np.testing.assert_array_equal(np.load(io.BytesIO(done.stdout)), array.mean(0))
+
+
+def compressed_files():
+    """Strips and tiles that must be decoded whole, reduced along every axis."""
+    array = np.cumsum(RNG.integers(0, 9, (2, 6, 150, 170), dtype="u2"), 3, dtype="u2")
+    for compression, predictor, tile, bigendian in [
+        ("zlib", True, None, False),
+        ("lzw", True, (64, 48), True),
+        ("zstd", None, (32, 176), False),
+        ("packbits", None, None, True),
+    ]:
+        folder = WORK / f"compressed_{compression}"
+        folder.mkdir()
+        for t in range(2):
+            tifffile.imwrite(
+                folder / f"a_t{t}.tif", array[t], compression=compression, predictor=predictor, tile=tile,
+                byteorder=">" if bigendian else "<", photometric="minisblack", rowsperstrip=None if tile else 40,
+            )  # fmt: skip
+        pile = [*sorted(folder.glob("*.tif")), "--pattern", "_t{t}", "-q"]
+        whole = array[:, None]
+        for axis, axes in (("t", (0,)), ("z", (2,)), ("y", (3,)), ("x", (4,)), ("t,y,x", (0, 3, 4))):
+            for flags in ([], ["--memory", "48M", "--threads", "1"]):
+                run(*pile, "--op", "mean,max,median", "--axis", axis, "-o", WORK / "c_{op}.npy", "--overwrite", *flags)
+                np.testing.assert_array_equal(np.load(WORK / "c_max.npy"), whole.max(axes))
+                np.testing.assert_allclose(np.load(WORK / "c_mean.npy"), whole.mean(axes), rtol=1e-14)
+                np.testing.assert_array_equal(np.load(WORK / "c_median.npy"), np.median(whole, axes))
+
+
+def refusals():
+    """What could never be stored, and what stands in the way, is said before anything is read."""
+    array = RNG.integers(0, 60000, (2, 3, 200, 300), dtype="u2")
+    path = stored("refused", array)
+    done = run(path, "--op", "histogram", "--axis", "t", "-o", WORK / "h.zarr", code=2)
+    assert b"reduce more axes" in done.stderr, done.stderr
+    assert not (WORK / "h.zarr").exists()
+    # Small results too find out about their place first.
+    (WORK / "there.npy").write_bytes(b"precious")
+    done = run(path, "--op", "sum", "-o", WORK / "there.npy", code=2)
+    assert b"--overwrite" in done.stderr and b"reading" not in done.stderr, done.stderr
+    assert (WORK / "there.npy").read_bytes() == b"precious"
+    empty = stored("empty", array[:0])
+    assert b"axis t has length 0" in run(empty, "--op", "sum", "-o", WORK / "empty.npy", code=2).stderr
+    # Too little memory: the number that is named would do.
+    done = run(path, "--op", "median", "--axis", "t", "-o", WORK / "m.npy", "--memory", "8M", code=2)
+    enough = done.stderr.decode().split("give --memory ")[1].split()[0]
+    run(path, "--op", "median", "--axis", "t", "-o", WORK / "m.npy", "--memory", enough, "-q")
+
+
+def foreign_zarr():
+    """Every real array of the shared corpus, through the whole program: a maximum of groups of one."""
+    corpus = Path(os.environ.get("STACKCTL_CORPUS", "/nowhere"))
+    if not (corpus / "manifest.json").exists():
+        print(f"skipped: no corpus in {corpus}")
+        return
+    n_equal = 0
+    for store in json.loads((corpus / "manifest.json").read_text())["zarr"]:
+        for entry in store["arrays"]:
+            truth, path = entry.get("truth") or {}, corpus / store["path"] / entry["path"]
+            real = truth.get("sha256") and not truth["dtype"].lstrip("<>|").startswith(("complex", "r"))
+            if entry["expect"] != "decode" or not real or not truth["shape"] or 0 in truth["shape"]:
+                continue
+            out = WORK / "foreign.npy"
+            run(path, "--op", "max", "--axis", "0", "--every", "1", "-o", out, "--overwrite", "-q")
+            got = np.load(out)
+            assert list(got.shape) == truth["shape"], (path, got.shape, truth)
+            assert hashlib.sha256(got.tobytes()).hexdigest() == truth["sha256"], (path, got.dtype, truth)
+            n_equal += 1
+    print(f"{n_equal} arrays of others are equal")
+    assert n_equal > 50
+
+
 def examples():
     """Those of the help, which are those of the man page, as they stand."""
     folder = WORK / "examples"
@@ -364,6 +490,11 @@ if __name__ == "__main__":
         other_types,
         ways_out,
         holes,
+        pictures,
+        pipes,
+        compressed_files,
+        refusals,
+        foreign_zarr,
         examples,
     )
     for part in parts:

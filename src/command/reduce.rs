@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::progress::Progress;
 use super::resources::Resources;
-use super::results::{self, Results};
+use super::results::{self, Results, Target};
 use super::stop;
 use super::survey::{Naming, Survey, provenance};
 use crate::array::Array;
@@ -42,11 +42,11 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
         &view
     };
     let reducer = Reducer::new(array.axes(), array.dtype(), &settings(args, array.axes())?)?;
-    let targets = results::targets(args, &reducer)?;
+    let bytes_in = size_bytes(&array.shape(), array.dtype());
+    let targets = results::targets(args, &reducer, bytes_in)?;
     let budget = Resources::new(&args.run, array);
     let stop = stop::on_signals()?;
-    let held_bytes = results::held_bytes(&targets, &reducer);
-    let cut = make_cut(args, &reducer, array, &budget, held_bytes)?;
+    let (cut, held_bytes) = make_cut(args, &reducer, array, &budget, &targets)?;
     let terms = Terms {
         threads: budget.threads,
         cost: cut.cost(),
@@ -54,13 +54,12 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
         stop: &stop,
     };
     let predicted_peak_bytes = budget.base_bytes + held_bytes + terms.peak_bytes();
-    let bytes_in = size_bytes(&array.shape(), array.dtype());
     let run = Run { array, reducer: &reducer, cut: &cut, terms: &terms, skip: args.names.missing == Missing::Skip };
     let plan = run.describe(&budget, predicted_peak_bytes);
     if args.run.dry_run {
-        return results::show_plan(args, &reducer, &targets, &plan);
+        return results::text::show_plan(args, &reducer, &targets, &plan);
     }
-    let results = Results::create(args, targets, &reducer, &cut, provenance)?;
+    let results = Results::create(args, targets, &reducer, &cut, &provenance)?;
     if !args.run.quiet {
         eprintln!(
             "reading {}, {} {} ({}), {}, memory limit {} ({})",
@@ -89,7 +88,7 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     figures.wall_s = start.elapsed().as_secs_f64();
     figures.rate_bytes_per_s = bytes_in as f64 / figures.wall_s.max(1e-9);
     figures.measured_peak_bytes = peak_bytes();
-    results::show(args, &reducer, finished, &figures, n_files)
+    results::text::show(args, &reducer, finished, &figures, n_files)
 }
 
 /// A stop says what has become of the output.
@@ -172,37 +171,50 @@ fn reduced_axes(names: &[String], axes: &[Axis]) -> Result<Vec<usize>, Error> {
     Ok(numbers)
 }
 
+/// How the array is gone over, and the memory of results that are put together meanwhile, in bytes.
 fn make_cut(
     args: &ReduceArgs,
     reducer: &Reducer,
     array: &dyn Array,
     budget: &Resources,
-    held_bytes: u64,
-) -> Result<Cut> {
+    targets: &[Target],
+) -> Result<(Cut, u64)> {
     let write_bytes = results::write_bytes(args, reducer)?;
-    let limit_bytes = budget.for_tasks().saturating_sub(held_bytes);
-    let cut = Cut::new(
-        reducer,
-        &Terrain {
-            boundaries: &|axis, at| array.boundaries(axis, at),
-            coded: array.coded(),
-            scratch_bytes: array.scratch_bytes(),
-            limit_bytes,
-            write_bytes: &*write_bytes,
-        },
-    );
-    cut.map_err(|e| match e {
-        Error::Limit(text) => {
-            let held = if held_bytes > 0 { format!(" and {} for results", Bytes(held_bytes)) } else { String::new() };
+    let attempt = |held_bytes: u64| {
+        let limit_bytes = budget.for_tasks().saturating_sub(held_bytes);
+        let cut = Cut::new(
+            reducer,
+            &Terrain {
+                boundaries: &|axis, at| array.boundaries(axis, at),
+                coded: array.coded(),
+                scratch_bytes: array.scratch_bytes(),
+                limit_bytes,
+                write_bytes: &*write_bytes,
+            },
+        );
+        cut.map_err(|piece_bytes| {
+            let needed = budget.base_bytes + held_bytes + piece_bytes;
+            let held = if held_bytes > 0 { format!(", holding results {}", Bytes(held_bytes)) } else { String::new() };
             Error::Limit(format!(
-                "{text}; the program itself needs {}{held} of the {} that --memory allows",
+                "one piece of the array and what is folded from it need {}{held}, the program itself {}; --memory \
+                 allows {}: give --memory {}M",
+                Bytes(piece_bytes),
                 Bytes(budget.base_bytes),
-                Bytes(budget.limit.bytes)
+                Bytes(budget.limit.bytes),
+                (needed >> 20) + 1
             ))
-            .into()
+        })
+    };
+    // Results that are put together band by band take what the tiles make them; less room, smaller tiles.
+    let mut held_bytes = results::held_bytes(targets, reducer, None);
+    loop {
+        let cut = attempt(held_bytes)?;
+        let needed_bytes = results::held_bytes(targets, reducer, Some(&cut));
+        if needed_bytes <= held_bytes {
+            return Ok((cut, held_bytes));
         }
-        other => other.into(),
-    })
+        held_bytes = needed_bytes;
+    }
 }
 
 /// A reduction on its way.

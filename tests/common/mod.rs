@@ -12,7 +12,11 @@ use std::process::Command;
 pub(crate) fn python(script: &str, arguments: &[&Path]) {
     let Some(python) = interpreter() else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
-    let output = Command::new(python).arg(&script).args(arguments).output().expect("Python starts");
+    let mut command = Command::new(python);
+    if let Some(corpus) = corpus() {
+        command.env("STACKCTL_CORPUS", corpus);
+    }
+    let output = command.arg(&script).args(arguments).output().expect("Python starts");
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{}: {text}", script.display());
     println!("{text}");

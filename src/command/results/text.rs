@@ -1,0 +1,222 @@
+//! What `reduce` says of its results: the plan, files written, numbers as text or JSON.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::super::{print, print_json};
+use super::{Figures, Finished, Target};
+use crate::block::Block;
+use crate::cli::ReduceArgs;
+use crate::dtype::{Complex, DType};
+use crate::exec::budget::Bytes;
+use crate::grid::n_elements;
+use crate::reduce::{Output, Reducer};
+use crate::report::{count, duration, tuple};
+
+/// Prints what would be done.
+pub(in crate::command) fn show_plan(
+    args: &ReduceArgs,
+    reducer: &Reducer,
+    targets: &[Target],
+    plan: &Figures,
+) -> Result<()> {
+    let place = |target: &Target| match target {
+        Target::Print => "printed".to_owned(),
+        Target::Pipe => "standard output".to_owned(),
+        Target::File(path) => path.display().to_string(),
+    };
+    let outputs = || reducer.outputs().iter().zip(targets);
+    if args.run.json {
+        let outputs: Vec<Value> = outputs()
+            .map(|(o, t)| {
+                json!({
+                    "operator": o.label, "output": place(t), "axes": o.axes, "shape": o.shape(),
+                    "dtype": o.dtype, "strategy": o.strategy,
+                })
+            })
+            .collect();
+        return print_json(&json!({ "outputs": outputs, "plan": plan }));
+    }
+    let mut lines = vec![format!(
+        "{} {} ({}), axes {}",
+        tuple(&plan.input_shape),
+        plan.input_dtype,
+        Bytes(plan.bytes_in),
+        plan.input_axes.join(" ")
+    )];
+    for (output, target) in outputs() {
+        let shape = output.shape();
+        let what = if shape.is_empty() { "a number".to_owned() } else { tuple(&shape) };
+        lines.push(format!("  {:<12} {what} {}: {}", output.label, output.dtype, place(target)));
+        if let Some(strategy) = &output.strategy {
+            lines.push(format!("               {strategy}"));
+        }
+    }
+    let passes = if plan.passes == 1 { "one pass".to_owned() } else { format!("{} passes", plan.passes) };
+    lines.push(format!(
+        "  reads        {passes}, {} in pieces of up to {}",
+        count(plan.tasks, "task"),
+        tuple(&plan.piece)
+    ));
+    lines.push(format!(
+        "  memory       {} with {}, limit {}",
+        Bytes(plan.predicted_peak_bytes),
+        count(plan.threads as u64, "thread"),
+        Bytes(plan.memory_limit_bytes)
+    ));
+    lines.push(format!("  read amplification {:.2}", plan.read_amplification));
+    lines.push("nothing was read (--dry-run)\n".into());
+    print(lines.join("\n").as_bytes())
+}
+
+/// Prints what was done, and results that go to the terminal.
+pub(in crate::command) fn show(
+    args: &ReduceArgs,
+    reducer: &Reducer,
+    finished: Vec<Finished>,
+    figures: &Figures,
+    n_files: u64,
+) -> Result<()> {
+    let outputs = reducer.outputs();
+    if args.run.json && !finished.iter().any(|f| matches!(f, Finished::Piped)) {
+        let list: Vec<Value> = outputs.iter().zip(&finished).map(|(o, f)| as_json(o, f)).collect();
+        print_json(&json!({ "outputs": list, "input_files": n_files, "figures": figures }))?;
+    } else {
+        let mut text = String::new();
+        for (output, finished) in outputs.iter().zip(&finished) {
+            match finished {
+                Finished::Values(block) => text += &as_text(output, block, outputs.len() > 1),
+                Finished::File(path, bytes, window) if !args.run.quiet => {
+                    let shape = tuple(&output.shape());
+                    eprintln!("{}: {shape} {} ({})", path.display(), output.dtype, Bytes(*bytes));
+                    if let Some(window) = window {
+                        eprintln!("  black is {}, white is {}", window.low, window.high);
+                    }
+                }
+                _ => {}
+            }
+        }
+        print(text.as_bytes())?;
+    }
+    if !args.run.quiet {
+        let mut line = format!(
+            "  {} of {} in {}, {}/s, peak {} (predicted {})",
+            Bytes(figures.bytes_in),
+            count(n_files, "file"),
+            duration(figures.wall_s),
+            Bytes(figures.rate_bytes_per_s as u64),
+            Bytes(figures.measured_peak_bytes),
+            Bytes(figures.predicted_peak_bytes),
+        );
+        if figures.elements_filled > 0 {
+            line += &format!("\n  {} elements are covered by no file", figures.elements_filled);
+        }
+        if figures.read_amplification > 1.005 {
+            line += &format!(
+                "\n  read amplification {:.2}: strips or tiles were decoded more than once",
+                figures.read_amplification
+            );
+        }
+        eprintln!("{line}");
+    }
+    Ok(())
+}
+
+fn as_json(output: &Output, finished: &Finished) -> Value {
+    let mut value = json!({
+        "operator": output.label, "axes": output.axes, "shape": output.shape(), "dtype": output.dtype,
+    });
+    match finished {
+        Finished::File(path, bytes, window) => {
+            value["output"] = path.display().to_string().into();
+            value["bytes"] = (*bytes).into();
+            if let Some(window) = window {
+                value["window"] = json!([window.low, window.high]);
+            }
+        }
+        Finished::Values(block) => {
+            let shape = output.shape();
+            let flat: Vec<Value> =
+                block.bytes().chunks_exact(output.dtype.size()).map(|b| element_json(output.dtype, b)).collect();
+            value["value"] = nested(&flat, &shape);
+        }
+        Finished::Piped => {}
+    }
+    value
+}
+
+/// A flat list as lists of lists.
+fn nested(flat: &[Value], shape: &[u64]) -> Value {
+    match shape.split_first() {
+        None => flat.first().cloned().unwrap_or(Value::Null),
+        Some((&n, inner)) => {
+            let size = n_elements(inner) as usize;
+            Value::Array((0..n as usize).map(|i| nested(&flat[i * size..(i + 1) * size], inner)).collect())
+        }
+    }
+}
+
+/// Numbers as text: one alone, or a line for each with its place.
+fn as_text(output: &Output, block: &Block, named: bool) -> String {
+    let texts = block.bytes().chunks_exact(output.dtype.size()).map(|b| element_text(output.dtype, b));
+    let prefix = if named { format!("{}\t", output.label) } else { String::new() };
+    let shape = output.shape();
+    let is_histogram = output.axes.first().is_some_and(|a| a.name == "bin");
+    let mut text = String::new();
+    for (position, value) in crate::grid::positions(&shape).zip(texts) {
+        // Exact histograms have thousands of values that do not occur.
+        if is_histogram && value == "0" && shape[0] > 1024 {
+            continue;
+        }
+        text += &prefix;
+        for (axis, at) in output.axes.iter().zip(&position) {
+            let at = *at as usize;
+            let label = axis.labels.as_ref().and_then(|l| l.get(at).cloned());
+            let coordinate = || axis.coordinates.as_ref().and_then(|c| c.get(at)).map(f64::to_string);
+            text += &label.or_else(coordinate).unwrap_or_else(|| at.to_string());
+            text.push('\t');
+        }
+        text += &value;
+        text.push('\n');
+    }
+    text
+}
+
+fn element_text(dtype: DType, bytes: &[u8]) -> String {
+    if dtype == DType::Bool {
+        return (bytes != [0]).to_string();
+    }
+    fn read<T: bytemuck::Pod>(bytes: &[u8]) -> T {
+        bytemuck::pod_read_unaligned(bytes)
+    }
+    match dtype {
+        DType::Bool | DType::Uint8 => read::<u8>(bytes).to_string(),
+        DType::Uint16 => read::<u16>(bytes).to_string(),
+        DType::Uint32 => read::<u32>(bytes).to_string(),
+        DType::Uint64 => read::<u64>(bytes).to_string(),
+        DType::Int8 => read::<i8>(bytes).to_string(),
+        DType::Int16 => read::<i16>(bytes).to_string(),
+        DType::Int32 => read::<i32>(bytes).to_string(),
+        DType::Int64 => read::<i64>(bytes).to_string(),
+        DType::Float16 => read::<half::f16>(bytes).to_string(),
+        DType::Float32 => read::<f32>(bytes).to_string(),
+        DType::Float64 => read::<f64>(bytes).to_string(),
+        DType::Complex64 => {
+            let z = read::<Complex<f32>>(bytes);
+            format!("{}{:+}j", z.re, z.im)
+        }
+        DType::Complex128 => {
+            let z = read::<Complex<f64>>(bytes);
+            format!("{}{:+}j", z.re, z.im)
+        }
+    }
+}
+
+/// Numbers as JSON numbers; what JSON has no number for as text.
+fn element_json(dtype: DType, bytes: &[u8]) -> Value {
+    let text = element_text(dtype, bytes);
+    match dtype {
+        DType::Bool => Value::Bool(text == "true"),
+        _ => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+    }
+}
