@@ -391,6 +391,7 @@ def compressed_files():
         ("lzw", True, (64, 48), True),
         ("zstd", None, (32, 176), False),
         ("packbits", None, None, True),
+        ("jpeg2000", None, (64, 48), False),
     ]:
         folder = WORK / f"compressed_{compression}"
         folder.mkdir()
@@ -398,6 +399,7 @@ def compressed_files():
             tifffile.imwrite(
                 folder / f"a_t{t}.tif", array[t], compression=compression, predictor=predictor, tile=tile,
                 byteorder=">" if bigendian else "<", photometric="minisblack", rowsperstrip=None if tile else 40,
+                compressionargs={"reversible": True} if compression == "jpeg2000" else None,
             )  # fmt: skip
         pile = [*sorted(folder.glob("*.tif")), "--pattern", "_t{t}", "-q"]
         whole = array[:, None]
