@@ -70,17 +70,21 @@ impl Summary {
             Bytes(self.measured_peak_bytes),
             Bytes(self.predicted_peak_bytes),
         );
-        if self.elements_filled > 0 {
-            text += &format!("\n  {} elements are covered by no file and hold the fill value", self.elements_filled);
-        }
-        if self.read_amplification > 1.005 {
-            text += &format!(
-                "\n  read amplification {:.2}: strips or tiles were decoded more than once",
-                self.read_amplification
-            );
-        }
-        text
+        text + &remarks(self.elements_filled, "hold the fill value", self.read_amplification)
     }
+}
+
+/// A line each, if there is reason: elements that no file covers, of which something `happened`, and strips or
+/// tiles decoded more than once.
+pub fn remarks(elements_filled: u64, happened: &str, read_amplification: f64) -> String {
+    let mut text = String::new();
+    if elements_filled > 0 {
+        text += &format!("\n  {} that no file covers {happened}", count(elements_filled, "element"));
+    }
+    if read_amplification > 1.005 {
+        text += &format!("\n  read amplification {read_amplification:.2}: strips or tiles were decoded more than once");
+    }
+    text
 }
 
 /// `(199, 3, 201, 1024, 768)`; a single length keeps its comma, as NumPy prints it.

@@ -30,9 +30,9 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     }
     let (names, input) = (&args.names, &args.input);
     let surveys = match &args.by {
-        Some(field) => Survey::divided(input, names, field, args.names_only)?,
+        Some(field) => Survey::divided(input, names, field, args.names_only, false)?,
         None if args.names_only => vec![(String::new(), Survey::of_names(input, names)?)],
-        None => vec![(String::new(), Survey::new(input, names)?)],
+        None => vec![(String::new(), Survey::new(input, names, false)?)],
     };
     let mut arrays = Vec::with_capacity(surveys.len());
     for (value, survey) in surveys {

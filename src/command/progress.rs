@@ -11,12 +11,24 @@ use crate::report::duration;
 /// Time between two lines where there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
 
+/// Reading headers is told of when it takes longer than this.
+const SOON: Duration = Duration::from_secs(1);
+
 /// How far a run is, in bytes.
 pub(super) struct Progress {
     how: How,
     total_bytes: u64,
     done_bytes: u64,
     start: Instant,
+    last_line: Instant,
+}
+
+/// How far reading the headers of many files is.
+pub(super) struct HeaderProgress {
+    quiet: bool,
+    n_files: u64,
+    start: Instant,
+    bar: Option<ProgressBar>,
     last_line: Instant,
 }
 
@@ -31,13 +43,7 @@ impl Progress {
         let how = if quiet {
             How::Quiet
         } else if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::stderr_with_hz(8));
-            let style = ProgressStyle::with_template(
-                "{percent:>3}% {bar:36} {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left",
-            );
-            // The template is fixed; should a later version refuse it, the default bar does.
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
-            How::Bar(bar)
+            How::Bar(bar(total_bytes, "{binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left"))
         } else {
             How::Lines
         };
@@ -82,6 +88,44 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+impl HeaderProgress {
+    pub(super) fn new(n_files: usize, quiet: bool) -> Self {
+        let now = Instant::now();
+        Self { quiet, n_files: n_files as u64, start: now, bar: None, last_line: now }
+    }
+
+    /// `n_done` files are done.
+    pub(super) fn reach(&mut self, n_done: usize) {
+        if self.quiet || self.start.elapsed() < SOON {
+            return;
+        }
+        if std::io::stderr().is_terminal() {
+            let bar = self.bar.get_or_insert_with(|| bar(self.n_files, "headers of {human_pos} of {human_len} files"));
+            bar.set_position(n_done as u64);
+        } else if self.last_line.elapsed() >= INTERVAL {
+            self.last_line = Instant::now();
+            let _ = writeln!(std::io::stderr(), "headers of {n_done} of {} files", self.n_files);
+        }
+    }
+}
+
+impl Drop for HeaderProgress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A bar on the terminal, with `text` behind it.
+fn bar(length: u64, text: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(8));
+    let style = ProgressStyle::with_template(&format!("{{percent:>3}}% {{bar:36}} {text}"));
+    // The template is fixed; should a later version refuse it, the default bar does.
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
+    bar
 }
 
 impl Drop for Progress {

@@ -26,7 +26,7 @@ use crate::view::View;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let start = Instant::now();
-    let survey = Survey::new(&args.input, &args.names)?;
+    let survey = Survey::new(&args.input, &args.names, args.run.quiet)?;
     survey.tell(args.run.quiet);
     let pattern = survey.pattern();
     let is_single = matches!(survey.naming, Naming::Single);

@@ -32,7 +32,7 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
     }
     let Some(field) = &args.by else {
         check_output(&args.output)?;
-        let survey = Survey::new(&args.input, &args.names)?;
+        let survey = Survey::new(&args.input, &args.names, args.run.quiet)?;
         survey.tell(args.run.quiet);
         let stop = stop::on_signals()?;
         let told = one(args, &args.output, survey.pattern(), survey.into_stack(&args.names)?, &stop)?;
@@ -40,7 +40,7 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
     };
     // Every array is checked before the first one is written.
     let mut all: Vec<(PathBuf, Option<String>, Stack)> = Vec::new();
-    for (label, survey) in Survey::divided(&args.input, &args.names, field, false)? {
+    for (label, survey) in Survey::divided(&args.input, &args.names, field, false, args.run.quiet)? {
         let output = output_for(&args.output, field, &label)?;
         if all.iter().any(|(known, ..)| *known == output) {
             return Err(

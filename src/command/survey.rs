@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use super::progress::HeaderProgress;
 use super::{calibration, presets};
 use crate::array::Array;
 use crate::cli::{InputArgs, Missing, NameArgs};
@@ -118,11 +119,11 @@ fn texts(paths: &[PathBuf]) -> Vec<String> {
 }
 
 impl Survey {
-    /// Lists the files, reads their headers and arranges their names.
-    pub(super) fn new(input: &InputArgs, names: &NameArgs) -> Result<Self> {
+    /// Lists the files, reads their headers and arranges their names. Says how far it is, unless `quiet`.
+    pub(super) fn new(input: &InputArgs, names: &NameArgs, quiet: bool) -> Result<Self> {
         let found = list(input)?;
         let reading = Reading::new(names)?;
-        let survey = Self::headers(found.paths, found.n_left_out, names);
+        let survey = Self::headers(found.paths, found.n_left_out, names, quiet);
         match reading.pattern {
             Some(_) => survey.by_names(&reading),
             None if survey.set().is_some_and(|set| survey.paths.len() > 1 || !set.elsewhere) => survey.by_set(),
@@ -138,6 +139,7 @@ impl Survey {
         names: &NameArgs,
         field: &str,
         names_only: bool,
+        quiet: bool,
     ) -> Result<Vec<(String, Self)>> {
         let found = list(input)?;
         let mut reading = Reading::new(names)?;
@@ -158,7 +160,7 @@ impl Survey {
         let mut surveys = Vec::new();
         for (label, files) in split.groups {
             let paths: Vec<PathBuf> = files.iter().map(|i| found.paths[*i as usize].clone()).collect();
-            let survey = if names_only { Self::bare(paths, names) } else { Self::headers(paths, 0, names) };
+            let survey = if names_only { Self::bare(paths, names) } else { Self::headers(paths, 0, names, quiet) };
             surveys.push((label, survey.by_names(&reading)?));
         }
         Ok(surveys)
@@ -182,9 +184,10 @@ impl Survey {
         Self { paths, n_left_out: 0, headers: Headers::default(), naming: Naming::Single, options }
     }
 
-    fn headers(paths: Vec<PathBuf>, n_left_out: u64, names: &NameArgs) -> Self {
+    fn headers(paths: Vec<PathBuf>, n_left_out: u64, names: &NameArgs, quiet: bool) -> Self {
         let mut survey = Self::bare(paths, names);
-        survey.headers = Headers::read(&survey.paths, &survey.options);
+        let mut progress = HeaderProgress::new(survey.paths.len(), quiet);
+        survey.headers = Headers::read_with(&survey.paths, &survey.options, |n| progress.reach(n));
         survey.n_left_out = n_left_out;
         survey
     }

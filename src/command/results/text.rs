@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use super::super::{print, print_json};
 use super::{Figures, Finished, Target};
 use crate::block::Block;
-use crate::cli::ReduceArgs;
+use crate::cli::{Missing, ReduceArgs};
 use crate::dtype::{Complex, DType};
 use crate::exec::budget::Bytes;
 use crate::grid::n_elements;
 use crate::reduce::{Output, Reducer};
-use crate::report::{count, duration, tuple};
+use crate::report::{count, duration, remarks, tuple};
 
 /// Prints what would be done.
 pub(in crate::command) fn show_plan(
@@ -99,7 +99,7 @@ pub(in crate::command) fn show(
         print(text.as_bytes())?;
     }
     if !args.run.quiet {
-        let mut line = format!(
+        let line = format!(
             "  {} of {} in {}, {}/s, peak {} (predicted {})",
             Bytes(figures.bytes_in),
             count(n_files, "file"),
@@ -108,16 +108,8 @@ pub(in crate::command) fn show(
             Bytes(figures.measured_peak_bytes),
             Bytes(figures.predicted_peak_bytes),
         );
-        if figures.elements_filled > 0 {
-            line += &format!("\n  {} elements are covered by no file", figures.elements_filled);
-        }
-        if figures.read_amplification > 1.005 {
-            line += &format!(
-                "\n  read amplification {:.2}: strips or tiles were decoded more than once",
-                figures.read_amplification
-            );
-        }
-        eprintln!("{line}");
+        let happened = if args.names.missing == Missing::Skip { "were left out" } else { "hold the fill value" };
+        eprintln!("{line}{}", remarks(figures.elements_filled, happened, figures.read_amplification));
     }
     Ok(())
 }
