@@ -1,12 +1,12 @@
 //! A part of another array, chosen by slices, labels or coordinates, and read lazily.
 //!
 //! Slices follow NumPy: `start:stop:step`, negative ones counted from the end, an index alone takes its axis
-//! away. Nothing is copied before it is read, and only what is chosen is read; where the last two axes are
-//! taken in steps, the rows and columns between are read as well.
+//! away. Nothing is copied before it is read, and only what is chosen is read; where axes are taken in steps,
+//! the stored pieces that hold chosen elements, each once.
 
 use crate::array::Array;
 use crate::axis::{Axis, Calibration};
-use crate::block::{Block, Target};
+use crate::block::{Block, Buffer, Target};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Region, positions};
@@ -95,11 +95,6 @@ impl<'a> View<'a> {
         Ok(Self { inner, slices, axes, of })
     }
 
-    /// Whether `axis` of the array is one of the last two and taken in steps.
-    fn is_woven(&self, axis: usize) -> bool {
-        axis + 2 >= self.slices.len() && self.slices[axis].step.unsigned_abs() != 1
-    }
-
     /// For every axis of the array, the chosen indices of `region`: the first one's number, and how many.
     fn ranges(&self, region: &Region) -> Vec<(u64, u64)> {
         let mut ranges = vec![(0, 1); self.slices.len()];
@@ -109,34 +104,73 @@ impl<'a> View<'a> {
         ranges
     }
 
+    /// Which of the chosen indices of `axis` of the array lie in one stored piece with number `at` of them:
+    /// the first, and how many.
+    fn piece(&self, axis: usize, at: u64) -> (u64, u64) {
+        let slice = self.slices[axis];
+        let inner = slice.at(at);
+        slice.within(self.inner.boundaries(axis, inner).0, self.inner.boundaries(axis, inner + 1).1)
+    }
+
+    /// Whether indices are left out between chosen ones.
+    fn has_steps(&self) -> bool {
+        self.slices.iter().any(|s| s.step.unsigned_abs() != 1)
+    }
+
+    /// Reads every stored piece once, and picks from it.
+    fn read_pieces(&self, region: &Region, target: &mut Target<'_>, scratch: &mut Scratch) -> Result<()> {
+        let ranges = self.ranges(region);
+        let pieces: Vec<Vec<(u64, u64)>> = (0..self.slices.len())
+            .map(|i| {
+                let ((mut at, n), mut pieces) = (ranges[i], Vec::new());
+                let end = at + n;
+                while at < end {
+                    let (first, n) = self.piece(i, at);
+                    // A piece has at least the index asked for.
+                    let to = (first + n).clamp(at + 1, end);
+                    pieces.push((at, to - at));
+                    at = to;
+                }
+                pieces
+            })
+            .collect();
+        let counts: Vec<u64> = pieces.iter().map(|p| p.len() as u64).collect();
+        let size = self.dtype().size();
+        let mut buffer = Buffer::default();
+        for position in positions(&counts) {
+            let of_axis = |i: usize| pieces[i][position[i] as usize];
+            let spans = (0..pieces.len()).map(|i| self.slices[i].span(of_axis(i).0, of_axis(i).1));
+            let (origin, shape): (Vec<_>, Vec<_>) = spans.map(|(from, to)| (from, to - from)).unzip();
+            let mut block = Block::reusing(buffer, Region::new(origin, shape.clone()), self.dtype())?;
+            let inner = block.region().clone();
+            self.inner.read(&inner, &mut block.target(), scratch)?;
+            // From each chosen element of the piece, axis by axis, to its place.
+            let strides = crate::grid::row_major_strides(&shape);
+            let (mut from, mut start) = (0usize, target.start);
+            let mut steps = Vec::with_capacity(pieces.len());
+            for (i, slice) in self.slices.iter().enumerate() {
+                let (first, n) = of_axis(i);
+                let step = slice.step.unsigned_abs() * strides[i] * size as u64;
+                // Backwards, the last element read is the first one wanted.
+                from += if slice.step < 0 { (n - 1) * step } else { 0 } as usize;
+                let mut to = 0;
+                if let Some(k) = self.of.iter().position(|&of| of == i) {
+                    to = target.strides[k];
+                    start = start.wrapping_add_signed(to * (first - ranges[i].0) as isize);
+                }
+                steps.push((n, if slice.step < 0 { -(step as isize) } else { step as isize }, to));
+            }
+            pick(block.bytes(), from, target.bytes, start, &steps, size);
+            buffer = block.into_buffer();
+        }
+        Ok(())
+    }
+
     /// The box of the array that spans `region`.
     fn spanned(&self, region: &Region) -> Region {
         let spans = self.ranges(region).into_iter().zip(&self.slices).map(|((i, n), slice)| slice.span(i, n));
         let (origin, shape) = spans.map(|(from, to)| (from, to - from)).unzip::<_, _, Vec<_>, Vec<_>>();
         Region::new(origin, shape)
-    }
-
-    /// Reads the box of the array for one position along the axes that are taken in steps.
-    fn read_box(&self, region: &Region, target: &mut Target<'_>, scratch: &mut Scratch) -> Result<u64> {
-        let woven: Vec<bool> = (0..self.slices.len()).map(|i| self.is_woven(i)).collect();
-        if !woven.contains(&true) {
-            return self.inner.read(region, target, scratch);
-        }
-        // Read everything between as well, and pick.
-        let mut block = Block::new(region.clone(), self.dtype())?;
-        self.inner.read(region, &mut block.target(), scratch)?;
-        let size = self.dtype().size();
-        let strides = crate::grid::row_major_strides(&region.shape);
-        for position in positions(&target.shape) {
-            let (mut from, mut to) = (0usize, target.start);
-            for (i, &p) in position.iter().enumerate() {
-                let step = if woven[i] { self.slices[i].step.unsigned_abs() } else { 1 };
-                from += (p * step * strides[i]) as usize * size;
-                to = to.wrapping_add_signed(target.strides[i] * p as isize);
-            }
-            target.bytes[to..to + size].copy_from_slice(&block.bytes()[from..from + size]);
-        }
-        Ok(0)
     }
 }
 
@@ -155,12 +189,15 @@ impl Array for View<'_> {
 
     fn boundaries(&self, axis: usize, at: u64) -> (u64, u64) {
         let i = self.of[axis];
-        let slice = self.slices[i];
-        if slice.step != 1 {
-            return (at, at);
+        let length = self.slices[i].length;
+        let (first, n) = self.piece(i, at.min(length.saturating_sub(1)));
+        if at >= length {
+            (first, at)
+        } else if first == at {
+            (at, at)
+        } else {
+            (first, first + n)
         }
-        let (low, high) = self.inner.boundaries(i, at + slice.start);
-        (low.saturating_sub(slice.start), high.saturating_sub(slice.start).min(slice.length.max(at)))
     }
 
     fn coded(&self) -> bool {
@@ -168,12 +205,15 @@ impl Array for View<'_> {
     }
 
     fn scratch_bytes(&self) -> u64 {
-        // A plane is read whole where it is taken in steps; along other axes the box has one element.
-        let woven = (0..self.slices.len()).any(|i| self.is_woven(i));
-        let plane: u64 =
-            self.slices.iter().rev().take(2).map(|s| s.step.unsigned_abs().saturating_mul(s.length)).product();
-        let plane_bytes = if woven { plane.saturating_mul(self.dtype().size() as u64) } else { 0 };
-        self.inner.scratch_bytes().saturating_add(plane_bytes)
+        if !self.has_steps() {
+            return self.inner.scratch_bytes();
+        }
+        // A stored piece to pick from.
+        let spans = self.slices.iter().enumerate().map(|(i, s)| {
+            let (first, n) = self.piece(i, s.length / 2);
+            n.min(s.length - first).saturating_sub(1).saturating_mul(s.step.unsigned_abs()).saturating_add(1)
+        });
+        self.inner.scratch_bytes().saturating_add(spans.fold(self.dtype().size() as u64, u64::saturating_mul))
     }
 
     fn held_bytes(&self, workers: usize) -> u64 {
@@ -184,46 +224,24 @@ impl Array for View<'_> {
         if region.is_empty() {
             return Ok(0);
         }
-        let ranges = self.ranges(region);
-        let n = self.slices.len();
-        let woven = (0..n).any(|i| self.is_woven(i));
-        // Axes that are walked index by index: those in steps; and all but the last two where a plane is picked
-        // from, so that one plane at a time is held.
-        let walked: Vec<bool> = (0..n)
-            .map(|i| !self.is_woven(i) && (self.slices[i].step.unsigned_abs() != 1 || woven && i + 2 < n))
-            .collect();
-        let steps: Vec<u64> = (0..n).map(|i| if walked[i] { ranges[i].1 } else { 1 }).collect();
-        let size = self.dtype().size() as isize;
-        let mut n_filled = 0;
-        for position in positions(&steps) {
-            let mut inner = Region { origin: vec![0; n], shape: vec![1; n] };
-            let mut start = target.start;
-            let (mut shape, mut strides) = (vec![1; n], vec![size; n]);
-            for i in 0..n {
-                let slice = &self.slices[i];
-                let (first, count) = ranges[i];
-                let (first, count) = if walked[i] { (first + position[i], 1) } else { (first, count) };
-                let (from, to) = slice.span(first, count);
-                (inner.origin[i], inner.shape[i]) = (from, to - from);
-                shape[i] = count;
-                if let Some(k) = self.of.iter().position(|&of| of == i) {
-                    strides[i] = target.strides[k];
-                    start = start.wrapping_add_signed(target.strides[k] * position[i] as isize);
-                    if slice.step < 0 && !walked[i] {
-                        // The first element read is the last one wanted.
-                        start = start.wrapping_add_signed(target.strides[k] * (count as isize - 1));
-                        strides[i] = -strides[i];
-                    }
-                }
-            }
-            let mut into = Target { bytes: target.bytes, start, shape, strides, dtype: target.dtype };
-            n_filled += self.read_box(&inner, &mut into, scratch)?;
-        }
-        if woven {
+        if self.has_steps() {
+            self.read_pieces(region, target, scratch)?;
             // What was read in between does not count.
-            n_filled = self.absent(region).iter().map(Region::n_elements).sum();
+            return Ok(self.absent(region).iter().map(Region::n_elements).sum());
         }
-        Ok(n_filled)
+        let ranges = self.ranges(region);
+        let (mut start, mut strides) = (target.start, vec![self.dtype().size() as isize; ranges.len()]);
+        for (k, &i) in self.of.iter().enumerate() {
+            strides[i] = target.strides[k];
+            if self.slices[i].step < 0 {
+                // The first element read is the last one wanted.
+                start = start.wrapping_add_signed(strides[i] * (ranges[i].1 as isize - 1));
+                strides[i] = -strides[i];
+            }
+        }
+        let shape = ranges.iter().map(|r| r.1).collect();
+        let mut into = Target { bytes: target.bytes, start, shape, strides, dtype: target.dtype };
+        self.inner.read(&self.spanned(region), &mut into, scratch)
     }
 
     fn prefetch(&self, region: &Region) {
@@ -251,6 +269,44 @@ impl Array for View<'_> {
             found.intersect(region)
         };
         self.inner.absent(&self.spanned(region)).into_iter().filter_map(own).collect()
+    }
+}
+
+/// Copies elements of `size` bytes: for every axis, how many, and the distances between neighbours on both
+/// sides in bytes.
+fn pick(source: &[u8], from: usize, target: &mut [u8], to: usize, steps: &[(u64, isize, isize)], size: usize) {
+    let Some((&(n, step, stride), inner)) = steps.split_first() else {
+        target[to..to + size].copy_from_slice(&source[from..from + size]);
+        return;
+    };
+    let at = |start: usize, step: isize, i: u64| start.wrapping_add_signed(step * i as isize);
+    match inner {
+        [] if (step, stride) == (size as isize, size as isize) => {
+            let bytes = n as usize * size;
+            target[to..to + bytes].copy_from_slice(&source[from..from + bytes]);
+        }
+        [] => match size {
+            1 => pick_row::<1>(source, from, target, to, (n, step, stride)),
+            2 => pick_row::<2>(source, from, target, to, (n, step, stride)),
+            4 => pick_row::<4>(source, from, target, to, (n, step, stride)),
+            8 => pick_row::<8>(source, from, target, to, (n, step, stride)),
+            _ => pick_row::<16>(source, from, target, to, (n, step, stride)),
+        },
+        _ => (0..n).for_each(|i| pick(source, at(from, step, i), target, at(to, stride, i), inner, size)),
+    }
+}
+
+fn pick_row<const SIZE: usize>(
+    source: &[u8],
+    mut from: usize,
+    target: &mut [u8],
+    mut to: usize,
+    (n, step, stride): (u64, isize, isize),
+) {
+    for _ in 0..n {
+        target[to..to + SIZE].copy_from_slice(&source[from..from + SIZE]);
+        from = from.wrapping_add_signed(step);
+        to = to.wrapping_add_signed(stride);
     }
 }
 

@@ -454,6 +454,53 @@ def foreign_zarr():
     assert n_equal > 50
 
 
+def chunks_are_decoded_once():
+    """Steps, groups and windows that cut stored pieces; done in seconds only if each is decoded about once."""
+    array = RNG.integers(0, 1000, (400, 128, 128), dtype="u2")
+    path = WORK / "once.zarr"
+    z = zarr.create_array(path, shape=array.shape, chunks=array.shape, dtype="u2", dimension_names=["z", "y", "x"])
+    z[...] = array
+    for select, index in [
+        ("x=::2", np.s_[:, :, ::2]),
+        ("z=::3,y=::-2,x=5:100:7", np.s_[::3, ::-2, 5:100:7]),
+        ("x=::-1", np.s_[:, :, ::-1]),
+    ]:
+        chosen = array[index]
+        for operator, expected in (("mean", chosen.mean(0)), ("median", np.median(chosen, 0)), ("max", chosen.max(0))):
+            run(path, "--op", operator, "--select", select, "--axis", "z", "-o", WORK / "o.npy", "--overwrite", "-q")
+            np.testing.assert_array_equal(np.load(WORK / "o.npy"), expected)
+    for axis in (0, 1, 2):
+        for n in (2, 5, 64):
+            told = run(path, "--op", "max", "--axis", axis, "--every", n, "-o", WORK / "o.npy", "--overwrite", "--json")
+            assert json.loads(told.stdout)["figures"]["read_amplification"] < 2, (axis, n)
+            starts = range(0, array.shape[axis], n)
+            expected = np.maximum.reduceat(array, list(starts), axis=axis)
+            np.testing.assert_array_equal(np.load(WORK / "o.npy"), expected)
+        run(path, "--op", "sum", "--axis", axis, "--window", 3, "-o", WORK / "o.npy", "--overwrite", "-q")
+        expected = np.lib.stride_tricks.sliding_window_view(array, 3, axis=axis).sum(-1, dtype="u8")
+        np.testing.assert_array_equal(np.load(WORK / "o.npy"), expected)
+
+
+def flags_that_matter():
+    """Axes are counted as they are stored; flags without effect and outputs over inputs are refused."""
+    array = np.arange(24).reshape(2, 3, 4).astype("i4")
+    path = WORK / "order.zarr"
+    z = zarr.create_array(path, shape=array.shape, chunks=array.shape, dtype="i4", dimension_names=["x", "y", "t"])
+    z[...] = array
+    for axis in (0, 1, 2, -1):
+        run(path, "--op", "sum", "--axis", axis, "-o", WORK / "order.npy", "--overwrite", "-q")
+        np.testing.assert_array_equal(np.load(WORK / "order.npy"), array.sum(axis))
+    np.save(WORK / "w.npy", np.ones(2))
+    for flags in (["--op", "max", "--weights", WORK / "w.npy"], ["--op", "mean", "--ddof", "1"]):
+        run(path, *flags, "--axis", "0", "-o", WORK / "no.npy", code=2)
+    run(path, "--op", "mean", "--level", "7", code=2)
+    done = run(path, "--op", "sum", "--axis", "0", "-o", path, "--overwrite", code=2)
+    assert b"would replace the input" in done.stderr, done.stderr
+    np.testing.assert_array_equal(zarr.open(path, mode="r")[...], array)
+    huge = stored("huge", np.full((3, 1, 1, 1), 1e300))
+    assert b"does not fit float32" in run(huge, "--op", "max", "--dtype", "float32", code=2).stderr
+
+
 def examples():
     """Those of the help, which are those of the man page, as they stand."""
     folder = WORK / "examples"
@@ -496,6 +543,8 @@ if __name__ == "__main__":
         pipes,
         compressed_files,
         refusals,
+        chunks_are_decoded_once,
+        flags_that_matter,
         foreign_zarr,
         examples,
     )

@@ -284,3 +284,74 @@ fn an_index_larger_than_allowed_is_refused() {
     let source = open(&path).unwrap();
     assert!(source.info().held_bytes < 200 * 64 + 1024, "{}", source.info().held_bytes);
 }
+
+/// A classic little-endian file of one page: `data` from byte 8 on, then the directory with `tags` as they are:
+/// number, type, count, value or offset.
+fn one_page(data: &[u8], tags: &[(u16, u16, u32, u32)]) -> Vec<u8> {
+    let mut bytes = b"II*\0\0\0\0\0".to_vec();
+    bytes.extend(data);
+    let at = bytes.len() as u32;
+    bytes[4..8].copy_from_slice(&at.to_le_bytes());
+    bytes.extend((tags.len() as u16).to_le_bytes());
+    for (number, kind, count, value) in tags {
+        bytes.extend(number.to_le_bytes());
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend(count.to_le_bytes());
+        bytes.extend(value.to_le_bytes());
+    }
+    bytes.extend([0; 4]);
+    bytes
+}
+
+/// Tags of an image of 6 x 4 pixels of `bits` in one strip of `count` bytes at byte 8.
+fn small(bits: u32, count: u32) -> Vec<(u16, u16, u32, u32)> {
+    let tags = [(256, 6), (257, 4), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, 4), (279, count)];
+    tags.map(|(number, value)| (number, 4, 1, value)).to_vec()
+}
+
+#[test]
+fn tags_that_programs_get_wrong_are_read_as_they_were_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let data: Vec<u8> = (0..24).map(|i| i * 7).collect();
+    let elements = |bytes: &[u8]| {
+        let source = open(&saved(&folder, bytes)).unwrap();
+        let whole = Region::whole(&source.info().shape());
+        let block = read(source.as_ref(), &whole, &mut Scratch::default()).unwrap();
+        (block.dtype(), block.bytes().to_vec())
+    };
+    // A strip that is there although its count is 0; a predictor without compression; zeros for defaults.
+    assert_eq!(elements(&one_page(&data, &small(8, 0))), (DType::Uint8, data.clone()));
+    let more = |tag| [small(8, 24), vec![tag]].concat();
+    for tag in [(317, 3, 1, 2), (339, 3, 1, 0), (266, 3, 1, 0)] {
+        assert_eq!(elements(&one_page(&data, &more(tag))), (DType::Uint8, data.clone()), "{tag:?}");
+    }
+    let mut zero_rows = small(8, 24);
+    zero_rows[7].3 = 0;
+    assert_eq!(elements(&one_page(&data, &zero_rows)), (DType::Uint8, data.clone()));
+    // A tag that comes again later does not count.
+    let twice: Vec<u8> = data.iter().chain(&[0; 24]).copied().collect();
+    assert_eq!(elements(&one_page(&twice, &more((273, 4, 1, 32)))), (DType::Uint8, data));
+    // Floats of a program that does not say so.
+    let floats: Vec<u8> = (0..24).flat_map(|i| (i as f32 / 7.0).to_le_bytes()).collect();
+    let named: Vec<u8> = floats.iter().chain(b"IndicaLabsImageWriter v1\0\0").copied().collect();
+    let tags = [small(32, 96), vec![(305, 2, 26, 104)]].concat();
+    assert_eq!(elements(&one_page(&named, &tags)), (DType::Float32, floats));
+}
+
+#[test]
+fn a_short_description_does_not_make_a_long_list_of_planes() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "<?xml version=\"1.0\"?><OME xmlns=\"http://www.openmicroscopy.org/Schemas/OME/2016-06\"><Image ID=\"Image:0\">\
+         <Pixels ID=\"Pixels:0\" DimensionOrder=\"XYCZT\" Type=\"uint8\" SizeX=\"6\" SizeY=\"4\" SizeZ=\"2000\" \
+         SizeC=\"1\" SizeT=\"65000\">{}</Pixels></Image></OME>\0",
+        "<TiffData/>".repeat(2000)
+    );
+    let data = [vec![1; 24], text.into_bytes()].concat();
+    let tags = [small(8, 24), vec![(270, 2, data.len() as u32 - 24, 32)]].concat();
+    let begin = std::time::Instant::now();
+    let source = open(&saved(&folder, &one_page(&data, &tags))).unwrap();
+    assert_eq!(source.info().shape().iter().product::<u64>(), 24);
+    assert!(source.info().notes.iter().any(|n| n.contains("more planes")), "{:?}", source.info().notes);
+    assert!(begin.elapsed().as_secs() < 5);
+}

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::survey::Survey;
+use super::survey::{Manner, Survey};
 use crate::cli::InspectArgs;
 use crate::error::Error;
 use crate::report::count;
@@ -29,10 +29,11 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
         args.input.files_from = Some("-".into());
     }
     let (names, input) = (&args.names, &args.input);
+    let manner = Manner { quiet: false, memory: args.memory };
     let surveys = match &args.by {
-        Some(field) => Survey::divided(input, names, field, args.names_only, false)?,
+        Some(field) => Survey::divided(input, names, field, args.names_only, manner)?,
         None if args.names_only => vec![(String::new(), Survey::of_names(input, names)?)],
-        None => vec![(String::new(), Survey::new(input, names, false)?)],
+        None => vec![(String::new(), Survey::new(input, names, manner)?)],
     };
     let mut arrays = Vec::with_capacity(surveys.len());
     for (value, survey) in surveys {

@@ -1,6 +1,7 @@
 //! The subcommands: wiring between the command line and the library, and everything that is printed.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -53,4 +54,19 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value).map_err(Error::format)?;
     text.push(b'\n');
     print(&text)
+}
+
+/// Refuses to replace one of the `inputs`, or what holds one, by the output.
+fn refuse_input(output: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
+    // What does not exist is no input.
+    let Ok(place) = output.canonicalize() else { return Ok(()) };
+    let held = |input: &&PathBuf| input.canonicalize().is_ok_and(|i| i.starts_with(&place) || place.starts_with(&i));
+    match inputs.iter().find(held) {
+        Some(input) => Err(Error::usage(format!(
+            "{}: the output would replace the input {}: choose another name",
+            output.display(),
+            input.display()
+        ))),
+        None => Ok(()),
+    }
 }

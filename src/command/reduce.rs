@@ -13,7 +13,7 @@ use super::survey::{Naming, Survey, provenance};
 use crate::array::Array;
 use crate::axis::Axis;
 use crate::block::{Block, size_bytes};
-use crate::cli::{Missing, ReduceArgs};
+use crate::cli::{Missing, NameArgs, ReduceArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::exec::{self, Terms, Worker};
@@ -26,11 +26,12 @@ use crate::view::View;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let start = Instant::now();
-    let survey = Survey::new(&args.input, &args.names, args.run.quiet)?;
+    let survey = Survey::new(&args.input, &args.names, (&args.run).into())?;
     survey.tell(args.run.quiet);
     let pattern = survey.pattern();
     let is_single = matches!(survey.naming, Naming::Single);
-    let stack = survey.into_stack(&args.names)?;
+    let names = in_stored_order(args, &survey);
+    let stack = survey.into_stack(&names)?;
     let provenance = provenance(&stack, pattern.as_deref());
     let n_files = stack.paths().len() as u64;
     let view;
@@ -44,6 +45,11 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let reducer = Reducer::new(array.axes(), array.dtype(), &settings(args, array.axes())?)?;
     let bytes_in = size_bytes(&array.shape(), array.dtype());
     let targets = results::targets(args, &reducer, bytes_in)?;
+    for target in &targets {
+        if let Target::File(path) = target {
+            super::refuse_input(path, stack.paths())?;
+        }
+    }
     let budget = Resources::new(&args.run, array);
     let stop = stop::on_signals()?;
     let (cut, held_bytes) = make_cut(args, &reducer, array, &budget, &targets)?;
@@ -97,6 +103,18 @@ fn told(error: Error, n_tasks: u64) -> Error {
         Error::Stopped(text) => Error::Stopped(format!("{text} of {n_tasks}; no output was made")),
         other => other,
     }
+}
+
+/// The same names, but axes of a Zarr array alone stay in the order in which it stores them.
+fn in_stored_order(args: &ReduceArgs, survey: &Survey) -> NameArgs {
+    let mut names = args.names.clone();
+    if let (Naming::Single, [path], [kind], None) =
+        (&survey.naming, &survey.paths[..], &survey.headers.kinds[..], &names.axes)
+        && path.is_dir()
+    {
+        names.axes = Some(kind.info.axes.iter().map(|a| a.name.clone()).collect());
+    }
+    names
 }
 
 /// What is chosen of the array. One file alone keeps its own axes: those of length 1 that were added to make
@@ -194,7 +212,8 @@ fn make_cut(
         );
         cut.map_err(|piece_bytes| {
             let needed = budget.base_bytes + held_bytes + piece_bytes;
-            let held = if held_bytes > 0 { format!(", holding results {}", Bytes(held_bytes)) } else { String::new() };
+            let held =
+                if held_bytes >> 20 > 0 { format!(", holding results {}", Bytes(held_bytes)) } else { String::new() };
             Error::Limit(format!(
                 "one piece of the array and what is folded from it need {}{held}, the program itself {}; --memory \
                  allows {}: give --memory {}M",

@@ -123,7 +123,10 @@ pub(super) fn held_bytes(targets: &[Target], reducer: &Reducer, cut: Option<&Cut
             _ => 0,
         }
     };
-    targets.iter().enumerate().map(held).fold(0, u64::saturating_add)
+    // Coordinates of bins and the like, and what is made of them for the output.
+    let coordinates = reducer.outputs().iter().flat_map(|o| &o.axes).filter_map(|a| a.coordinates.as_ref());
+    let coordinates_bytes = coordinates.map(|c| 4 * size_of_val(&c[..]) as u64).fold(0, u64::saturating_add);
+    targets.iter().enumerate().map(held).fold(coordinates_bytes, u64::saturating_add)
 }
 
 /// Memory of writing the results of so many elements of a tile, in bytes.

@@ -32,7 +32,7 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
     }
     let Some(field) = &args.by else {
         check_output(&args.output)?;
-        let survey = Survey::new(&args.input, &args.names, args.run.quiet)?;
+        let survey = Survey::new(&args.input, &args.names, (&args.run).into())?;
         survey.tell(args.run.quiet);
         let stop = stop::on_signals()?;
         let told = one(args, &args.output, survey.pattern(), survey.into_stack(&args.names)?, &stop)?;
@@ -40,7 +40,7 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
     };
     // Every array is checked before the first one is written.
     let mut all: Vec<(PathBuf, Option<String>, Stack)> = Vec::new();
-    for (label, survey) in Survey::divided(&args.input, &args.names, field, false, args.run.quiet)? {
+    for (label, survey) in Survey::divided(&args.input, &args.names, field, false, (&args.run).into())? {
         let output = output_for(&args.output, field, &label)?;
         if all.iter().any(|(known, ..)| *known == output) {
             return Err(
@@ -102,6 +102,7 @@ fn one(
         fill: stack.fill().to_vec(),
         provenance: provenance(&stack, pattern.as_deref()),
     };
+    super::refuse_input(output, stack.paths())?;
     let options = storage(&args.storage, args.overwrite, &stack)?;
     let budget = Resources::new(&args.run, &stack);
     let footprint = Footprint::new(&spec, &options)?;

@@ -9,14 +9,38 @@ use anyhow::Result;
 use super::progress::HeaderProgress;
 use super::{calibration, presets};
 use crate::array::Array;
-use crate::cli::{InputArgs, Missing, NameArgs};
+use crate::cli::{InputArgs, Missing, NameArgs, RunArgs};
 use crate::error::Error;
+use crate::exec::budget::{Bytes, Limit};
 use crate::layout::{Layout, LayoutOptions};
 use crate::pattern::{self, Arrangement, FaultKind, InferOptions, Inferred, Pattern, TileOrder};
 use crate::report::count;
 use crate::source::headers::{Headers, name_of};
 use crate::source::{Info, OpenOptions, Set, scan};
 use crate::stack::Stack;
+
+/// How a survey goes about reading headers.
+#[derive(Clone, Copy)]
+pub(super) struct Manner {
+    /// Whether it says how far it is.
+    pub(super) quiet: bool,
+    /// Memory that the run may use, as it was asked for.
+    pub(super) memory: Option<Bytes>,
+}
+
+impl Manner {
+    /// Most that the index and the descriptions of one file may hold, in bytes: all readers together half of
+    /// what there is.
+    fn limit_bytes(self) -> u64 {
+        Limit::resolve(self.memory).bytes / 2 / rayon::current_num_threads().max(1) as u64
+    }
+}
+
+impl From<&RunArgs> for Manner {
+    fn from(run: &RunArgs) -> Self {
+        Self { quiet: run.quiet, memory: run.memory }
+    }
+}
 
 /// What names and headers say.
 pub(super) struct Survey {
@@ -119,11 +143,11 @@ fn texts(paths: &[PathBuf]) -> Vec<String> {
 }
 
 impl Survey {
-    /// Lists the files, reads their headers and arranges their names. Says how far it is, unless `quiet`.
-    pub(super) fn new(input: &InputArgs, names: &NameArgs, quiet: bool) -> Result<Self> {
+    /// Lists the files, reads their headers and arranges their names. Says how far it is, unless quiet.
+    pub(super) fn new(input: &InputArgs, names: &NameArgs, manner: Manner) -> Result<Self> {
         let found = list(input)?;
         let reading = Reading::new(names)?;
-        let survey = Self::headers(found.paths, found.n_left_out, names, quiet);
+        let survey = Self::headers(found.paths, found.n_left_out, names, manner);
         match reading.pattern {
             Some(_) => survey.by_names(&reading),
             None if survey.set().is_some_and(|set| survey.paths.len() > 1 || !set.elsewhere) => survey.by_set(),
@@ -139,7 +163,7 @@ impl Survey {
         names: &NameArgs,
         field: &str,
         names_only: bool,
-        quiet: bool,
+        manner: Manner,
     ) -> Result<Vec<(String, Self)>> {
         let found = list(input)?;
         let mut reading = Reading::new(names)?;
@@ -160,7 +184,7 @@ impl Survey {
         let mut surveys = Vec::new();
         for (label, files) in split.groups {
             let paths: Vec<PathBuf> = files.iter().map(|i| found.paths[*i as usize].clone()).collect();
-            let survey = if names_only { Self::bare(paths, names) } else { Self::headers(paths, 0, names, quiet) };
+            let survey = if names_only { Self::bare(paths, names) } else { Self::headers(paths, 0, names, manner) };
             surveys.push((label, survey.by_names(&reading)?));
         }
         Ok(surveys)
@@ -184,9 +208,10 @@ impl Survey {
         Self { paths, n_left_out: 0, headers: Headers::default(), naming: Naming::Single, options }
     }
 
-    fn headers(paths: Vec<PathBuf>, n_left_out: u64, names: &NameArgs, quiet: bool) -> Self {
+    fn headers(paths: Vec<PathBuf>, n_left_out: u64, names: &NameArgs, manner: Manner) -> Self {
         let mut survey = Self::bare(paths, names);
-        let mut progress = HeaderProgress::new(survey.paths.len(), quiet);
+        survey.options.limit_bytes = Some(manner.limit_bytes());
+        let mut progress = HeaderProgress::new(survey.paths.len(), manner.quiet);
         survey.headers = Headers::read_with(&survey.paths, &survey.options, |n| progress.reach(n));
         survey.n_left_out = n_left_out;
         survey

@@ -15,6 +15,10 @@ const STEP_BYTES: u64 = 256 << 10;
 const LEAST_STEP_BYTES: u64 = 32 << 10;
 /// From so many tiles on each is one task; fewer are split, for all workers to have their share.
 const ENOUGH_TILES: u64 = 16;
+/// Groups of a tile that are there to fill a block.
+const MOST_GROUPS: u64 = 1024;
+/// Memory that the state of a group takes per operator, whatever its outputs.
+const GROUP_BYTES: u64 = 1 << 10;
 /// Bytes that a task of a split tile reads, about.
 const SPLIT_BYTES: u64 = 8 << 20;
 
@@ -93,7 +97,9 @@ impl Cut {
         let split = (tiles.len() < ENOUGH_TILES && n_pieces > 1 && !reducer.wants_whole())
             .then(|| (SPLIT_BYTES / piece_bytes.max(1)).clamp(1, n_pieces));
         let n_tile = n_elements(&tile);
-        let state_bytes = reducer.state_bytes(whole).saturating_mul(n_tile);
+        let n_groups = reducer.grouping.map_or(1, |(g, _)| tile[g]);
+        let group_bytes = n_groups.saturating_mul(GROUP_BYTES * reducer.outputs().len() as u64);
+        let state_bytes = reducer.state_bytes(whole).saturating_mul(n_tile).saturating_add(group_bytes);
         let fold_bytes = n_elements(&piece).saturating_mul(reducer.fold_bytes());
         // Panels have masks and tables of their own, bounded by their size.
         const PANEL_BYTES: u64 = 1 << 20;
@@ -198,24 +204,31 @@ impl Cut {
     fn decoded_per_needed(&self, reducer: &Reducer, terrain: &Terrain<'_>) -> f64 {
         let mut product = 1.0;
         for (i, axis) in reducer.axes().iter().enumerate() {
-            if let Some((g, Grouping::Window { n })) = reducer.grouping
-                && g == i
-            {
-                let tile = self.tiles.cell()[i] as f64;
-                product *= (tile + n as f64 - 1.0) / tile;
-                continue;
-            }
-            if !terrain.coded || self.piece[i] >= axis.length {
-                continue;
-            }
-            // A sample of the cuts says enough.
-            let cuts = axis.length.div_ceil(self.piece[i]);
-            let stride = cuts.div_ceil(1024).max(1);
+            let grouping = reducer.grouping.filter(|(g, _)| *g == i).map(|(_, grouping)| grouping);
+            // What one tile needs along the axis: neighbouring groups may share elements.
+            let (length, tile) = match grouping {
+                Some(_) => (self.tiles.shape()[i], self.tiles.cell()[i]),
+                None => (axis.length, axis.length),
+            };
+            // A sample of the tiles, and of the cuts within, says enough.
+            let sampled = |n: u64| (0..n).step_by(n.div_ceil(256).max(1) as usize);
             let (mut decoded, mut needed) = (0u64, 0u64);
-            for cut in (0..cuts).step_by(stride as usize) {
-                let (start, end) = (cut * self.piece[i], ((cut + 1) * self.piece[i]).min(axis.length));
-                decoded += (terrain.boundaries)(i, end).1.min(axis.length) - (terrain.boundaries)(i, start).0;
-                needed += end - start;
+            for t in sampled(length.div_ceil(tile)) {
+                let (first, last) = (t * tile, ((t + 1) * tile).min(length));
+                let (from, to) = grouping.map_or((first, last), |g| g.span(first, last, axis.length));
+                let mut read = 0;
+                for cut in sampled((to - from).div_ceil(self.piece[i])) {
+                    let start = from + cut * self.piece[i];
+                    let end = (start + self.piece[i]).min(to);
+                    read += end - start;
+                    decoded += match terrain.coded {
+                        true => (terrain.boundaries)(i, end).1.min(axis.length) - (terrain.boundaries)(i, start).0,
+                        false => end - start,
+                    };
+                }
+                // Of what was looked at, the share that no other tile brings.
+                let own = grouping.map_or(last - first, |g| g.stride() * (last - first)).min(to - from);
+                needed += read * own / (to - from).max(1);
             }
             product *= decoded as f64 / needed.max(1) as f64;
         }
@@ -237,12 +250,21 @@ fn boxes(
     let (reduced, shape) = (reducer.reduced(), crate::axis::shape(reducer.axes()));
     let whole = reducer.wants_whole();
     let mut tile = vec![1u64; shape.len()];
-    // Several windows share what they read.
-    if let Some((g, Grouping::Window { n })) = reducer.grouping {
-        tile[g] = (2 * n).min(reducer.frame()[g]);
+    let unit = |i: usize| if terrain.coded && aligned { (terrain.boundaries)(i, 1).1.clamp(1, shape[i]) } else { 1 };
+    if let Some((g, grouping)) = reducer.grouping {
+        // Groups of a tile share what they read: together a block, and stored pieces as whole as can be.
+        let inner_bytes = n_elements(&shape[g + 1..]).saturating_mul(reducer.dtype().size() as u64);
+        let stride = grouping.stride();
+        let block = (block_bytes / inner_bytes.saturating_mul(stride).max(1)).min(MOST_GROUPS);
+        let stored = match unit(g) {
+            unit if unit <= 1 || stride % unit == 0 => 1,
+            unit if unit % stride == 0 && stride > 1 => unit / stride,
+            unit => unit.saturating_mul(4).div_ceil(stride),
+        };
+        let shared = if let Grouping::Window { n } = grouping { 2 * n } else { 1 };
+        tile[g] = block.max(stored).max(shared).min(reducer.frame()[g]);
     }
     let input = reducer.input_of(&Region::whole(&tile));
-    let unit = |i: usize| if terrain.coded && aligned { (terrain.boundaries)(i, 1).1.clamp(1, shape[i]) } else { 1 };
     let most = |i: usize| if reduced[i] { input.shape[i] } else { shape[i] };
     let mut piece: Vec<u64> =
         (0..shape.len()).map(|i| if whole && reduced[i] { most(i) } else { unit(i).min(most(i)) }).collect();

@@ -9,7 +9,7 @@ use crate::reduce::panel::Panel;
 use crate::reduce::{Input, Kind, Operator, OwnAxis};
 
 /// Most bins.
-const MOST: u64 = 1 << 24;
+const MOST: u64 = 1 << 20;
 
 /// Numbers of elements in bins.
 pub(super) const HISTOGRAM: Kind = Kind {

@@ -230,12 +230,12 @@ impl Reducer {
             let Some(values) = partial.cells[c].results[i].take() else { continue };
             let placed = |e| self.placed(e, i, &partial.tile, c);
             if n_cells == 1 {
-                store(values, dtype, block.bytes_mut()).map_err(placed)?;
+                store(values, dtype, self.asked.is_some(), block.bytes_mut()).map_err(placed)?;
                 continue;
             }
             let mut buffer = Buffer::default();
             let bytes = buffer.sized(block.bytes().len() / n_cells);
-            store(values, dtype, bytes).map_err(placed)?;
+            store(values, dtype, self.asked.is_some(), bytes).map_err(placed)?;
             // The cell is one index of the grouped axis in every output before it.
             let (axis, _) = self.grouping.unwrap_or((0, Grouping::Window { n: 1 }));
             let own = usize::from(self.n_own(i).is_some());

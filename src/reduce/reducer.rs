@@ -24,6 +24,14 @@ pub enum Grouping {
 }
 
 impl Grouping {
+    /// Elements from one group to the next.
+    pub(super) fn stride(self) -> u64 {
+        match self {
+            Self::Every { n, .. } => n,
+            Self::Window { .. } => 1,
+        }
+    }
+
     fn length(self, axis: u64) -> u64 {
         match self {
             Self::Every { n, trim: false } => axis.div_ceil(n),
@@ -33,7 +41,7 @@ impl Grouping {
     }
 
     /// First element and one past the last of groups `from..to`.
-    fn span(self, from: u64, to: u64, axis: u64) -> (u64, u64) {
+    pub(super) fn span(self, from: u64, to: u64, axis: u64) -> (u64, u64) {
         match self {
             Self::Every { n, .. } => (from * n, (to * n).min(axis)),
             Self::Window { n } => (from, to + n - 1),
@@ -101,7 +109,7 @@ pub struct Reducer {
     keep_axes: bool,
     /// The axis with its grouping.
     pub(super) grouping: Option<(usize, Grouping)>,
-    asked: Option<DType>,
+    pub(super) asked: Option<DType>,
 }
 
 impl Reducer {
@@ -139,6 +147,13 @@ impl Reducer {
             }
         }
         let operators = parse_operators(&settings.operators, &settings.options)?;
+        let any = |known: &[&str]| operators.iter().any(|o| known.contains(&o.label().as_str()));
+        if settings.options.weights.is_some() && !any(&["mean"]) {
+            return Err(Error::usage("--weights are for mean, which is not asked for"));
+        }
+        if settings.options.ddof != 0 && !any(&["var", "std"]) {
+            return Err(Error::usage("--ddof is for var and std, which are not asked for"));
+        }
         let mut reducer = Self {
             axes: axes.to_vec(),
             shape,
@@ -190,7 +205,7 @@ impl Reducer {
         if let Some((g, grouping)) = self.grouping
             && g == i
         {
-            let stride = if let Grouping::Every { n, .. } = grouping { n } else { 1 };
+            let stride = grouping.stride();
             let step = |c: &Calibration| Calibration { step: c.step * stride as f64, ..c.clone() };
             kept.calibration = axis.calibration.as_ref().map(step);
             // A group stands at its first element.

@@ -8,13 +8,14 @@ use crate::reduce::fold::Values;
 use crate::reduce::number::{Real, with_real};
 
 /// Puts `values` into `out` as `dtype`. Floats become integers by rounding to the nearest, ties to even.
+/// `asked`: the type was asked for, and a number that would become infinite in it does not fit.
 ///
 /// # Errors
 /// `Usage` if a value does not fit; the message begins with the value's number.
 ///
 /// # Panics
 /// If `out` is not exactly as long as the values.
-pub(super) fn store(values: Values, dtype: DType, out: &mut [u8]) -> Result<()> {
+pub(super) fn store(values: Values, dtype: DType, asked: bool, out: &mut [u8]) -> Result<()> {
     match values {
         Values::Raw(from, bytes) if from == dtype => out.copy_from_slice(&bytes),
         // Every value that is not negative has the same bits.
@@ -24,14 +25,19 @@ pub(super) fn store(values: Values, dtype: DType, out: &mut [u8]) -> Result<()> 
         Values::Raw(from, bytes) => with_real!(from, T => {
             let values: Vec<T> = bytemuck::pod_collect_to_vec(&bytes);
             if T::FLOAT {
-                return store(Values::Float(values.iter().map(|x| x.f64()).collect()), dtype, out);
+                return store(Values::Float(values.iter().map(|x| x.f64()).collect()), dtype, asked, out);
             }
-            return store(Values::Int(values.iter().map(|x| x.i128()).collect()), dtype, out);
+            return store(Values::Int(values.iter().map(|x| x.i128()).collect()), dtype, asked, out);
         }, else return Err(Error::unsupported(format!("{from} results cannot be written as {dtype}")))),
-        Values::Int(v) => return ints(&v, dtype, out),
-        Values::Float(v) => return floats(&v, dtype, out),
+        Values::Int(v) => return ints(&v, dtype, asked, out),
+        Values::Float(v) => return floats(&v, dtype, asked, out),
         Values::Complex(v) => match dtype {
-            DType::Complex64 => fill(out, v.iter().map(|&[re, im]| Complex { re: re as f32, im: im as f32 })),
+            DType::Complex64 => {
+                let part = |(at, v): (usize, f64)| narrow(at, v, asked, dtype);
+                let number =
+                    |(at, &[re, im]): (usize, &[f64; 2])| Ok(Complex { re: part((at, re))?, im: part((at, im))? });
+                return try_fill(out, v.iter().enumerate().map(number));
+            }
             DType::Complex128 => out.copy_from_slice(bytemuck::cast_slice(&v)),
             _ => return Err(Error::usage(format!("a complex result cannot be written as {dtype}: use complex128"))),
         },
@@ -49,6 +55,9 @@ fn fill<T: bytemuck::Pod>(out: &mut [u8], values: impl Iterator<Item = T>) {
 }
 
 fn misfit(at: usize, value: impl std::fmt::Display, dtype: DType) -> Error {
+    let value = value.to_string();
+    // Huge numbers in full are no help.
+    let value = if value.len() > 24 { format!("of {} digits", value.len()) } else { value };
     Error::usage(format!("{at}: the result {value} does not fit {dtype}: choose a wider type with --dtype, or float64"))
 }
 
@@ -60,7 +69,7 @@ fn try_fill<T: bytemuck::Pod>(out: &mut [u8], values: impl Iterator<Item = Resul
     Ok(())
 }
 
-fn ints(values: &[i128], dtype: DType, out: &mut [u8]) -> Result<()> {
+fn ints(values: &[i128], dtype: DType, asked: bool, out: &mut [u8]) -> Result<()> {
     let numbered = values.iter().enumerate();
     macro_rules! as_int {
         ($t:ty) => {
@@ -96,12 +105,17 @@ fn ints(values: &[i128], dtype: DType, out: &mut [u8]) -> Result<()> {
             Ok(())
         }
         DType::Complex64 | DType::Complex128 => {
-            store(Values::Complex(values.iter().map(|&v| [v as f64, 0.0]).collect()), dtype, out)
+            store(Values::Complex(values.iter().map(|&v| [v as f64, 0.0]).collect()), dtype, asked, out)
         }
     }
 }
 
-fn floats(values: &[f64], dtype: DType, out: &mut [u8]) -> Result<()> {
+fn narrow(at: usize, v: f64, asked: bool, dtype: DType) -> Result<f32> {
+    let narrowed = v as f32;
+    if asked && v.is_finite() && !narrowed.is_finite() { Err(misfit(at, v, dtype)) } else { Ok(narrowed) }
+}
+
+fn floats(values: &[f64], dtype: DType, asked: bool, out: &mut [u8]) -> Result<()> {
     let numbered = values.iter().enumerate();
     macro_rules! as_int {
         ($t:ty) => {
@@ -135,19 +149,19 @@ fn floats(values: &[f64], dtype: DType, out: &mut [u8]) -> Result<()> {
         DType::Int32 => as_int!(i32),
         DType::Int64 => as_int!(i64),
         DType::Float16 => {
-            fill(out, values.iter().map(|&v| f16::from_f64(v)));
-            Ok(())
+            let half = |(at, &v): (usize, &f64)| match f16::from_f64(v) {
+                h if asked && v.is_finite() && !h.is_finite() => Err(misfit(at, v, dtype)),
+                h => Ok(h),
+            };
+            try_fill(out, numbered.map(half))
         }
-        DType::Float32 => {
-            fill(out, values.iter().map(|&v| v as f32));
-            Ok(())
-        }
+        DType::Float32 => try_fill(out, numbered.map(|(at, &v)| narrow(at, v, asked, dtype))),
         DType::Float64 => {
             out.copy_from_slice(bytemuck::cast_slice(values));
             Ok(())
         }
         DType::Complex64 | DType::Complex128 => {
-            store(Values::Complex(values.iter().map(|&v| [v, 0.0]).collect()), dtype, out)
+            store(Values::Complex(values.iter().map(|&v| [v, 0.0]).collect()), dtype, asked, out)
         }
     }
 }
@@ -158,7 +172,7 @@ mod tests {
 
     fn stored(values: Values, dtype: DType, n: usize) -> Result<Vec<u8>> {
         let mut out = vec![0; n * dtype.size()];
-        store(values, dtype, &mut out).map(|()| out)
+        store(values, dtype, true, &mut out).map(|()| out)
     }
 
     #[test]
@@ -169,6 +183,9 @@ mod tests {
         assert!(stored(Values::Float(vec![f64::NAN]), DType::Int64, 1).is_err());
         assert!(stored(Values::Float(vec![255.5]), DType::Uint8, 1).is_err());
         assert!(stored(Values::Int(vec![70000]), DType::Float16, 1).is_err());
+        assert!(stored(Values::Float(vec![1e300]), DType::Float32, 1).is_err());
+        assert!(stored(Values::Complex(vec![[0.0, -1e300]]), DType::Complex64, 1).is_err());
+        assert!(stored(Values::Float(vec![f64::INFINITY]), DType::Float32, 1).is_ok());
         assert_eq!(stored(Values::Float(vec![-2f64.powi(63)]), DType::Int64, 1).unwrap(), i64::MIN.to_ne_bytes());
         assert_eq!(stored(Values::Float(vec![254.5, 0.5, 1.5, 255.4]), DType::Uint8, 4).unwrap(), [254, 0, 2, 255]);
         assert_eq!(stored(Values::Raw(DType::Bool, vec![0, 1]), DType::Uint8, 2).unwrap(), [0, 1]);

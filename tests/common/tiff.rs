@@ -134,7 +134,7 @@ impl Layout {
         let samples = if self.planar { 1 } else { self.samples };
         if !self.bits.is_multiple_of(8) || self.bits == 24 {
             chunk = pack(&chunk, row_bytes, size, self.bits);
-        } else if self.predictor == 3 {
+        } else if self.predictor == 3 && self.compression != 1 {
             for row in chunk.chunks_exact_mut(row_bytes) {
                 let n = row.len() / size;
                 let floats = row.to_vec();
@@ -148,7 +148,7 @@ impl Layout {
                 }
             }
         } else {
-            if self.predictor == 2 {
+            if self.predictor == 2 && self.compression != 1 {
                 for row in chunk.chunks_exact_mut(row_bytes) {
                     for i in (samples..row.len() / size).rev() {
                         let get = |k: usize| {

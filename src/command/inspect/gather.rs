@@ -334,8 +334,10 @@ fn foretold(args: &InspectArgs, stack: &Stack) -> Result<StorageFound> {
         threads,
         memory_limit_bytes: budget.limit.bytes,
         predicted_peak_bytes: peak,
+        sample: (!args.no_sample && refused.is_none())
+            .then(|| sample(stack, &options.chunks, &options.codec))
+            .flatten(),
         refused,
-        sample: (!args.no_sample).then(|| sample(stack, &options.chunks, &options.codec)).flatten(),
         chunks: options.chunks,
         shards: options.shards,
     })

@@ -27,12 +27,17 @@ pub(super) struct Sample {
 
 /// Chunks that are looked at.
 const MOST_CHUNKS: u64 = 9;
+/// Files whose strips or tiles need more than this to be decoded are not looked at: one takes seconds.
+const MOST_SCRATCH_BYTES: u64 = 256 << 20;
 /// No further chunk is begun after this.
 const ENOUGH: Duration = Duration::from_millis(600);
 
-/// Encodes a few chunks from all over `stack`. `None` if none could be read: what is wrong with the pixels
+/// Encodes a few chunks from all over `stack`. `None` if none could be read, or not soon: what is wrong with the pixels
 /// is for the run itself to find.
 pub(super) fn sample(stack: &Stack, chunks: &[u64], codec: &Codec) -> Option<Sample> {
+    if stack.scratch_bytes() > MOST_SCRATCH_BYTES {
+        return None;
+    }
     let grid = Grid::new(&stack.shape(), chunks);
     let total = grid.len();
     let n = total.min(MOST_CHUNKS);

@@ -181,6 +181,8 @@ fn element_text(dtype: DType, bytes: &[u8]) -> String {
     fn read<T: bytemuck::Pod>(bytes: &[u8]) -> T {
         bytemuck::pod_read_unaligned(bytes)
     }
+    // What is not a number is printed without a sign.
+    let plus = |is_nan: bool| if is_nan { "+" } else { "" };
     match dtype {
         DType::Bool | DType::Uint8 => read::<u8>(bytes).to_string(),
         DType::Uint16 => read::<u16>(bytes).to_string(),
@@ -195,11 +197,11 @@ fn element_text(dtype: DType, bytes: &[u8]) -> String {
         DType::Float64 => read::<f64>(bytes).to_string(),
         DType::Complex64 => {
             let z = read::<Complex<f32>>(bytes);
-            format!("{}{:+}j", z.re, z.im)
+            format!("{}{}{:+}j", z.re, plus(z.im.is_nan()), z.im)
         }
         DType::Complex128 => {
             let z = read::<Complex<f64>>(bytes);
-            format!("{}{:+}j", z.re, z.im)
+            format!("{}{}{:+}j", z.re, plus(z.im.is_nan()), z.im)
         }
     }
 }

@@ -38,10 +38,15 @@ pub(super) fn imagej(axes: &[Axis], lengths: [u64; 3], n_pages: u64) -> String {
 /// tifffile's description of pages that are an array of the axes' shape.
 pub(super) fn shaped(axes: &[Axis]) -> String {
     let shape = crate::axis::shape(axes);
-    let letters: String = axes.iter().map(|a| a.name.to_ascii_uppercase()).collect();
-    let plain = axes.iter().all(|a| a.name.len() == 1 && a.name.as_bytes()[0].is_ascii_alphabetic());
-    let distinct = letters.chars().collect::<std::collections::HashSet<_>>().len() == axes.len();
-    if plain && distinct && !axes.is_empty() {
+    // Q is tifffile's letter for axes that have none.
+    let letter = |a: &Axis| match a.name.as_bytes() {
+        [letter] if letter.is_ascii_alphabetic() => letter.to_ascii_uppercase().into(),
+        _ => 'Q',
+    };
+    let letters: String = axes.iter().map(letter).collect();
+    let mut own: Vec<char> = letters.chars().filter(|&c| c != 'Q').collect();
+    own.sort_unstable();
+    if own.is_sorted_by(|a, b| a < b) && !axes.is_empty() {
         json!({"shape": shape, "axes": letters}).to_string()
     } else {
         json!({"shape": shape}).to_string()
@@ -173,6 +178,6 @@ mod tests {
     #[test]
     fn other_axes_are_noted_as_tifffile_does() {
         assert_eq!(shaped(&[Axis::new("p", 2), Axis::new("x", 3)]), r#"{"shape":[2,3],"axes":"PX"}"#);
-        assert_eq!(shaped(&[Axis::new("well", 2), Axis::new("x", 3)]), r#"{"shape":[2,3]}"#);
+        assert_eq!(shaped(&[Axis::new("well", 2), Axis::new("x", 3)]), r#"{"shape":[2,3],"axes":"QX"}"#);
     }
 }

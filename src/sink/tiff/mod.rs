@@ -103,8 +103,9 @@ impl Planes {
             )));
         }
         let plane_bytes = n_elements(&[height, width, samples]).saturating_mul(dtype.size() as u64);
-        // ImageJ has no 64-bit integers or complex numbers, and knows three axes of pages.
-        let known = !dtype.is_complex() && !matches!(dtype, DType::Uint64 | DType::Int64);
+        // ImageJ has no signed bytes, 64-bit integers, halves or complex numbers, and knows three axes of pages.
+        let unknown = [DType::Int8, DType::Uint64, DType::Int64, DType::Float16];
+        let known = !dtype.is_complex() && !unknown.contains(&dtype);
         let colour = samples == 1 || (matches!(samples, 3 | 4) && matches!(dtype, DType::Uint8 | DType::Uint16));
         let place = |axis: &Axis| ["t", "z", "c"].iter().position(|n| *n == axis.name);
         let mut hyperstack = (known && colour && is_image).then_some([1u64; 3]);

@@ -111,6 +111,7 @@ impl Directory {
             table_bytes: 0,
             sub_ifds: Vec::new(),
             without_sub_ifds: Vec::new(),
+            is_lsm: false,
         };
         walk.run(first)?;
         let n_main = walk.pages.len() as u32;
@@ -318,6 +319,8 @@ struct Walk<'a> {
     sub_ifds: Vec<(u32, u64)>,
     /// Kinds of pages whose SubIFDs have been found to be reduced copies.
     without_sub_ifds: Vec<u32>,
+    /// Whether it is a Zeiss LSM.
+    is_lsm: bool,
 }
 
 /// SubIFDs of one page that are looked at: pyramids have a dozen levels.
@@ -437,6 +440,7 @@ impl Walk<'_> {
         let (ifd, big_tiff, big_endian) = (&self.ifd, self.big_tiff, self.headers.big_endian);
         let fields = (0..n).map(|i| field(ifd, i, body_at, big_tiff, big_endian));
         let raw = RawPage::collect(fields, &mut self.headers)?;
+        self.is_lsm |= raw.is_lsm && self.pages.is_empty();
         let kind = PageKind::new(&raw);
         let mut problem = kind.problem.clone();
         let mut stored = Stored::Nowhere;
@@ -485,6 +489,30 @@ impl Walk<'_> {
         }) as u32
     }
 
+    /// Bytes from where chunk number `index` begins to the end of the file.
+    fn left_from(&self, index: usize) -> u64 {
+        self.headers.input.size.saturating_sub(self.chunks[index].offset)
+    }
+
+    /// Mends byte counts that are known to be wrong, of the chunks from `first` on.
+    fn mend_counts(&mut self, kind: &PageKind, first: usize) {
+        // The only strip of a page was stored, where its offset says, whatever its count.
+        if let [only] = self.chunks[first..]
+            && only.offset > 0
+            && only.count == 0
+        {
+            let count = if kind.compression == 1 { kind.stored_bytes(0) } else { self.left_from(first) };
+            self.chunks[first].count = count;
+        }
+        // Zeiss counts the bytes of strips before LZW, which noise makes longer.
+        if self.is_lsm && kind.compression == 5 {
+            for i in first..self.chunks.len() {
+                let most = kind.stored_bytes((i - first) as u64).saturating_mul(2);
+                self.chunks[i].count = self.chunks[i].count.max(most).min(self.left_from(i));
+            }
+        }
+    }
+
     /// Reads where the strips or tiles of a page lie, and checks what they claim.
     fn table(&mut self, raw: &RawPage, kind: &PageKind) -> Result<Stored, PageError> {
         let size = self.headers.input.size;
@@ -527,6 +555,8 @@ impl Walk<'_> {
             None if n == 1 => chunks[first].count = size.saturating_sub(chunks[first].offset),
             None => return Err(PageError::Format(format!("has no byte counts of its {name}s"))),
         }
+        self.mend_counts(kind, first);
+        let chunks = &mut self.chunks;
         let mut in_one_piece = kind.compression == 1 && !kind.is_tiled();
         let mut expected_offset = chunks[first].offset;
         for i in 0..n {

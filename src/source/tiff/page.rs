@@ -1,5 +1,6 @@
 //! What a page is: shape, sample format, compression and layout, from the fields of its directory.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -66,6 +67,9 @@ pub(super) struct RawPage {
     resolution: [Option<(u32, u32)>; 2],
     resolution_unit: Option<u64>,
     jpeg_tables: Option<Arc<[u8]>>,
+    software: Option<Field>,
+    /// Whether the header of a Zeiss LSM is there.
+    pub(super) is_lsm: bool,
     /// Why a field could not be read.
     fault: Option<String>,
 }
@@ -80,14 +84,19 @@ impl RawPage {
     ///
     /// # Errors
     /// `Io` only: fields that are at fault make the page so, not the file.
-    pub(super) fn collect(fields: impl Iterator<Item = Field>, headers: &mut Headers<'_>) -> Result<Self> {
+    pub(super) fn collect(fields: impl Iterator<Item = Field> + Clone, headers: &mut Headers<'_>) -> Result<Self> {
         let mut raw = Self::default();
-        let mut last = 0;
-        for field in fields {
-            // Where a tag comes twice, the first counts, as in other readers.
-            if std::mem::replace(&mut last, field.tag) == field.tag {
-                continue;
+        let (mut largest, mut seen) = (None, None::<HashSet<u16>>);
+        for (i, field) in fields.clone().enumerate() {
+            // Where a tag comes twice, the first counts, as in other readers. In order, none does.
+            let known = seen.as_mut().map(|seen| !seen.insert(field.tag));
+            if known.unwrap_or_else(|| largest.is_some_and(|largest| field.tag <= largest)) {
+                let before = || fields.clone().take(i).map(|f| f.tag).collect();
+                if known.is_some() || !seen.get_or_insert_with(before).insert(field.tag) {
+                    continue;
+                }
             }
+            largest = largest.max(Some(field.tag));
             match raw.take(&field, headers) {
                 Ok(()) => {}
                 Err(io @ crate::error::Error::Io { .. }) => return Err(io),
@@ -96,7 +105,28 @@ impl RawPage {
                 Err(e) => raw.fault = Some(format!("tag {}: {e}", field.tag)),
             }
         }
+        raw.amend(headers)?;
         Ok(raw)
+    }
+
+    /// Corrects the tags of programs that are known to write wrong ones, as other readers do.
+    fn amend(&mut self, headers: &mut Headers<'_>) -> Result<()> {
+        let float = self.bits.first == Some(32) && self.formats.first.is_none();
+        let deep = self.depth.is_some_and(|depth| depth > 1);
+        let Some(field) = self.software.filter(|f| (float || deep) && f.field_type == 2) else { return Ok(()) };
+        let length = field.count.min(64) as usize;
+        let software = match headers.value(field.at, length) {
+            Ok(text) => text,
+            Err(io @ crate::error::Error::Io { .. }) => return Err(io),
+            Err(_) => return Ok(()),
+        };
+        if float && software.starts_with(b"IndicaLabsImageWriter") {
+            self.formats.first = Some(3);
+        }
+        if deep && (software.starts_with(b"Philips DP") || software.starts_with(b"ISS Vista")) {
+            (self.depth, self.tile[0]) = (None, None);
+        }
+        Ok(())
     }
 
     fn take(&mut self, field: &Field, headers: &mut Headers<'_>) -> Result<()> {
@@ -132,6 +162,7 @@ impl RawPage {
             284 => self.planar = one()?,
             292 | 293 => self.fax_options = one()?.unwrap_or(0),
             296 => self.resolution_unit = one()?,
+            305 => self.software = Some(*field),
             317 => self.predictor = one()?,
             322 => self.tile[2] = one()?,
             323 => self.tile[1] = one()?,
@@ -153,6 +184,7 @@ impl RawPage {
             }
             530 => self.subsampling = several(field, headers, 2)?,
             32997 => self.depth = one()?,
+            34412 => self.is_lsm = true,
             32998 => self.tile[0] = one()?,
             50674 => self.lerc = several(field, headers, 16)?,
             _ => {}
@@ -265,13 +297,15 @@ impl PageKind {
             samples: short(raw.samples, if raw.compression == Some(6) { 3 } else { 1 }),
             planar: raw.planar == Some(2) && raw.samples.is_some_and(|n| n > 1),
             bits: short(raw.bits.first, 1),
-            sample_format: short(raw.formats.first, 1),
+            // Some programs write 0 where they mean the default.
+            sample_format: short(raw.formats.first, 1).max(1),
             dtype: DType::Uint8,
             packing: Packing::Native,
             compression: short(raw.compression, 1),
-            predictor: short(raw.predictor, 1),
+            // Predictors are a part of compression.
+            predictor: if short(raw.compression, 1) == 1 { 1 } else { short(raw.predictor, 1) },
             photometric: short(raw.photometric, 1),
-            fill_order: short(raw.fill_order, 1),
+            fill_order: short(raw.fill_order, 1).max(1),
             orientation: short(raw.orientation, 1),
             subfile: raw.subfile as u32,
             chunk: [1; 3],
@@ -388,7 +422,7 @@ impl PageKind {
         self.chunk = if self.tiled {
             [raw.tile[0].unwrap_or(1), raw.tile[1].unwrap_or(0), raw.tile[2].unwrap_or(0)]
         } else {
-            let rows = raw.rows_per_strip.unwrap_or(self.height);
+            let rows = raw.rows_per_strip.filter(|&rows| rows > 0).unwrap_or(self.height);
             [1, rows.min(self.height), self.width]
         };
         if self.chunk.iter().any(|&n| n == 0 || n > u64::from(u32::MAX)) {

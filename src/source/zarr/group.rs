@@ -53,6 +53,11 @@ fn is_array(folder: &Path) -> Result<bool> {
 /// `Usage` if there is a choice that `options` do not make.
 pub(super) fn choose(folder: &Path, options: &OpenOptions) -> Result<Chosen> {
     if is_array(folder)? {
+        if options.level.is_some() || options.series.is_some() {
+            return Err(Error::usage(
+                "is an array, of which there is neither a level nor a series to choose: give the image's folder",
+            ));
+        }
         let image = match (folder.parent(), folder.file_name().and_then(|n| n.to_str())) {
             (Some(parent), Some(name)) => level_of(parent, name)?,
             _ => None,
@@ -85,7 +90,12 @@ pub(super) fn choose(folder: &Path, options: &OpenOptions) -> Result<Chosen> {
         series.extend(names.into_iter().filter(|n| *n != name));
     }
     let base = if name.is_empty() { folder.to_owned() } else { folder.join(&name) };
-    let Some(mut image) = image else { return Ok(Chosen { array: base, image: None, series }) };
+    let Some(mut image) = image else {
+        return match options.level {
+            Some(_) => Err(Error::usage("is an array, of which there are no levels to choose")),
+            None => Ok(Chosen { array: base, image: None, series }),
+        };
+    };
     image.level = options.level.unwrap_or(0);
     let datasets = image.multiscale.get("datasets").and_then(Value::as_array);
     let n_levels = datasets.map_or(0, Vec::len);

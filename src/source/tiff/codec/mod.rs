@@ -82,7 +82,7 @@ impl Piece<'_> {
 
 /// Whether [`decode`] knows `compression` at all; what it then meets inside may still be refused.
 pub fn handles(compression: u16) -> bool {
-    matches!(compression, 2 | 3 | 4 | 6 | 7 | 32771 | 33005 | 34712 | 34887 | 34925 | 50001 | 50002 | 52546)
+    matches!(compression, 2 | 3 | 4 | 6 | 7 | 32771 | 33004 | 33005 | 34712 | 34887 | 34925 | 50001 | 50002 | 52546)
 }
 
 /// Refuses what the beginning of a first strip or tile, `head`, shows to be of a kind that is not decoded.
@@ -93,7 +93,7 @@ pub fn handles(compression: u16) -> bool {
 pub fn refuse(piece: &Piece<'_>, head: &[u8]) -> Result<()> {
     match piece.compression {
         6 | 7 => jpeg::refuse(piece, head),
-        33005 | 34712 => jp2k::refuse(piece, head),
+        33004 | 33005 | 34712 => jp2k::refuse(piece, head),
         50002 | 52546 => jxl::refuse(piece, head),
         _ => Ok(()),
     }
@@ -106,7 +106,7 @@ pub fn scratch_bytes(compression: u16, decoded_bytes: u64) -> u64 {
         2 | 3 | 4 | 32771 => decoded_bytes.min(1 << 20),
         // The dictionary, of which only what has been decoded is touched.
         34925 => decoded_bytes.saturating_add(2 << 20),
-        33005 | 34712 => jp2k::scratch_bytes(decoded_bytes),
+        33004 | 33005 | 34712 => jp2k::scratch_bytes(decoded_bytes),
         50002 | 52546 => jxl::scratch_bytes(decoded_bytes),
         // Coefficients of progressive JPEG, planes of WebP, a blob of LERC that was deflated.
         _ => decoded_bytes.saturating_mul(3).saturating_add(1 << 20),
@@ -123,7 +123,7 @@ pub fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8]) -> Result<()
     let decoder = match piece.compression {
         2 | 3 | 4 | 32771 => fax::decode,
         6 | 7 => jpeg::decode,
-        33005 | 34712 => jp2k::decode,
+        33004 | 33005 | 34712 => jp2k::decode,
         34887 => lerc::decode,
         34925 => lzma::decode,
         50001 => webp::decode,
@@ -169,7 +169,7 @@ pub fn name(compression: u16) -> &'static str {
         32909 => "Pixar log",
         32947 => "Kodak DCS",
         33003 => "JPEG 2000, YCbCr (Aperio)",
-        33004 => "JPEG 2000, lossy (Aperio)",
+        33004 => "JPEG 2000, bare",
         33005 => "JPEG 2000, RGB (Aperio)",
         33007 => "JPEG, alternative",
         34661 => "JBIG",

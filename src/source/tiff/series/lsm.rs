@@ -3,6 +3,7 @@
 
 use super::{Context, Fault, PageList, Series};
 use crate::axis::{Axis, Calibration, Provenance};
+use crate::error::Error;
 
 const CZ_LSMINFO: u16 = 34412;
 /// Bytes of the header up to its time stamps, which all versions have.
@@ -12,6 +13,10 @@ const HEADER_BYTES: usize = 136;
 pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let directory = cx.directory;
     let Some(tag) = cx.tag(CZ_LSMINFO, 1 << 20)? else { return Ok(None) };
+    // Offsets of 32 bits run over and begin again.
+    if directory.file_bytes() > u64::from(u32::MAX) && !directory.big_tiff {
+        return Err(Fault::Refuse(Error::unsupported("a Zeiss LSM of more than 4 GiB, whose offsets have run over")));
+    }
     let header = Header::parse(&tag.bytes).map_err(|e| Fault::Ignore(e.to_owned()))?;
     let kind = directory.kind(0);
     if u64::from(kind.samples) != header.channels {

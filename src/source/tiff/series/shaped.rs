@@ -52,31 +52,55 @@ impl Description {
         Ok(Self { shape, axes })
     }
 
-    /// Letter of the axis of samples of a page that follows `n_leading` axes, `planar` if it is the first of
-    /// the page's.
-    fn letter_of_samples(&self, n_leading: usize, planar: bool, samples: u64) -> Option<char> {
-        let index = if planar { n_leading } else { self.shape.len().checked_sub(1)? };
-        (self.shape.get(index) == Some(&samples)).then(|| self.axes.get(index).copied()).flatten()
-    }
-
     /// Lengths and letters of the axes before those of a page of shape `page`.
     ///
     /// # Errors
     /// If the shape does not end in the page's.
     pub fn leading(&self, page: &[u64]) -> Result<Vec<(u64, Option<char>)>, String> {
+        self.split(page).map(|(leading, _)| leading)
+    }
+
+    /// As [`Description::leading`], and the letters of the page's own axes.
+    fn split(&self, page: &[u64]) -> Result<Split, String> {
         let mut left = self.shape.len();
-        for &length in page.iter().rev() {
+        let mut own = vec![None; page.len()];
+        for (k, &length) in page.iter().enumerate().rev() {
             // Axes of length one may stand anywhere in the description.
             while left > 0 && self.shape[left - 1] == 1 && length != 1 {
                 left -= 1;
             }
             match left.checked_sub(1) {
-                Some(i) if self.shape[i] == length => left = i,
+                Some(i) if self.shape[i] == length => {
+                    left = i;
+                    own[k] = self.axes.get(i).copied();
+                }
                 None if length == 1 => {}
                 _ => return Err(format!("its shape {:?} does not end in that of a page, {page:?}", self.shape)),
             }
         }
-        Ok((0..left).map(|i| (self.shape[i], self.axes.get(i).copied())).collect())
+        Ok(((0..left).map(|i| (self.shape[i], self.axes.get(i).copied())).collect(), own))
+    }
+}
+
+/// Lengths and letters of leading axes, and letters of a page's own.
+type Split = (Vec<(u64, Option<char>)>, Vec<Option<char>>);
+
+/// Names the axes of a page as the description does, as far as it makes sense: what looks like colours may be
+/// slices, and a volume time.
+fn rename(page_axes: &mut [Axis], letters: &[Option<char>], leading: &[(u64, Option<char>)]) {
+    let known = |letter: &Option<char>| letter.is_some_and(|c| matches!(c, 'T' | 'C' | 'Z' | 'Y' | 'X' | 'S'));
+    let taken = |letter: &Option<char>| leading.iter().any(|l| l.0 > 1 && l.1 == *letter);
+    let mut distinct: Vec<_> = letters.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    if distinct.len() < letters.len() || !letters.iter().all(|l| known(l) && !taken(l)) {
+        return;
+    }
+    for (axis, letter) in page_axes.iter_mut().zip(letters) {
+        let name = letter.unwrap_or('S').to_ascii_lowercase();
+        if axis.name != name.to_string() {
+            *axis = Axis::new(name, axis.length);
+        }
     }
 }
 
@@ -103,7 +127,7 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
         let description = description.map_err(Fault::Ignore)?;
         let kind = directory.kind(first);
         let mut page_axes = kind.axes();
-        let leading = description.leading(&crate::axis::shape(&page_axes)).map_err(Fault::Ignore)?;
+        let (leading, letters) = description.split(&crate::axis::shape(&page_axes)).map_err(Fault::Ignore)?;
         let n: u64 = leading.iter().map(|l| l.0).product();
         let left = u64::from(directory.n_pages() - first);
         let (pages, step) = if n <= left {
@@ -121,15 +145,8 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
                 None => return Err(Fault::Ignore(format!("it counts {n} planes, but {left} pages follow"))),
             }
         };
-        // What looks like colours may be slices: three planes become one page of three samples.
-        let samples = u64::from(kind.samples);
-        let letter = description.letter_of_samples(leading.len(), kind.planar, samples);
-        if let Some(known @ ('T' | 'C' | 'Z')) = letter
-            && let Some(axis) = page_axes.iter_mut().find(|a| a.name == "s")
-        {
-            *axis = Axis::new(known.to_ascii_lowercase(), samples);
-        }
-        let mut axes = name(cx, &leading);
+        rename(&mut page_axes, &letters, &leading);
+        let mut axes = name(cx, &leading, &page_axes);
         axes.extend(page_axes);
         all.push(cx.series("tifffile", axes, pages)?);
         first = first.saturating_add(step as u32);
@@ -139,7 +156,7 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
 
 /// Axes of pages, slowest first. Those that nobody named are counted from `axis0`, but a single one is what
 /// pages are by default.
-fn name(cx: &Context<'_>, leading: &[(u64, Option<char>)]) -> Vec<Axis> {
+fn name(cx: &Context<'_>, leading: &[(u64, Option<char>)], page_axes: &[Axis]) -> Vec<Axis> {
     let n_long = leading.iter().filter(|l| l.0 > 1).count();
     let mut axes: Vec<Axis> = Vec::new();
     for (i, &(length, letter)) in leading.iter().enumerate().filter(|(_, l)| l.0 > 1) {
@@ -147,10 +164,10 @@ fn name(cx: &Context<'_>, leading: &[(u64, Option<char>)]) -> Vec<Axis> {
             Some(known @ ('t' | 'c' | 'z')) => known.to_string(),
             // Unknown, sequence: tifffile's letters for axes without a meaning.
             Some('q' | 'i') | None if n_long == 1 => cx.options.pages.clone().unwrap_or_else(|| "z".to_owned()),
-            Some('q' | 'i' | 'y' | 'x' | 's') | None => format!("axis{i}"),
+            Some('q' | 'i') | None => format!("axis{i}"),
             Some(other) => other.to_string(),
         };
-        let name = if axes.iter().any(|a| a.name == name) { format!("axis{i}") } else { name };
+        let name = if axes.iter().chain(page_axes).any(|a| a.name == name) { format!("axis{i}") } else { name };
         axes.push(Axis::new(name, length));
     }
     axes

@@ -21,6 +21,12 @@ use xml::{Image, Ome};
 /// Planes that one image may have for every page and every TiffData there is: bounds what a short text can
 /// make us hold.
 const PLANES_PER_ENTRY: u64 = 1 << 16;
+/// Planes described for each one that the text places.
+const MOST_ABSENT_PER_PLANE: u64 = 1 << 10;
+/// Planes of one image, more than any microscope has taken.
+const MOST_PLANES: u64 = 1 << 22;
+/// Memory that the place of a plane takes while it is worked out.
+const PLANE_BYTES: u64 = 64;
 
 /// Where a plane is: index of the file in a list of names, and page.
 type Place = Option<(u32, u64)>;
@@ -129,9 +135,11 @@ fn series(
     }
     let lengths = plane_axes(image, u64::from(kind.samples))?;
     let n = lengths.iter().try_fold(1u64, |n, l| n.checked_mul(l.1));
-    let entries = n_pages + image.tiff_data.len() as u64;
-    let held = cx.options.limit_bytes.unwrap_or(4 << 30) / 32;
-    let Some(n) = n.filter(|&n| n <= entries.saturating_mul(PLANES_PER_ENTRY) && n <= held) else {
+    // What the text places, and some times as many that a run that was stopped has left out.
+    let placed = image.tiff_data.iter().map(|d| d.count.unwrap_or(n_pages).clamp(1, PLANES_PER_ENTRY));
+    let placed = placed.fold(n_pages, u64::saturating_add).saturating_mul(MOST_ABSENT_PER_PLANE);
+    let held = (cx.options.limit_bytes.unwrap_or(u64::MAX) / PLANE_BYTES).min(MOST_PLANES);
+    let Some(n) = n.filter(|&n| n <= placed.saturating_add(PLANES_PER_ENTRY) && n <= held) else {
         return Err(Fault::Ignore("it counts more planes than its text can place".to_owned()));
     };
     let mut notes = Vec::new();
