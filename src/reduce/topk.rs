@@ -14,7 +14,7 @@ use crate::reduce::{Input, Kind, Operator, OwnAxis};
 pub(super) const TOPK: Kind = Kind {
     name: "topk",
     argument: "=K",
-    about: "greatest K elements, descending; the least -K, ascending; they make an axis",
+    about: "greatest K elements, descending, or least -K, ascending, as an axis; NaN counts as greatest",
     parse: |argument, _| {
         let k = argument.and_then(|a| a.parse::<i64>().ok()).filter(|&k| k != 0 && k.unsigned_abs() <= 4096);
         let k = k.ok_or_else(|| Error::usage("topk: say how many, from 1 to 4096, as in topk=3 or topk=-3"))?;

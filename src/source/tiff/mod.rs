@@ -139,7 +139,8 @@ impl Source for Tiff {
             strides[axis] = target.strides[n_leading + i];
         }
         let (start, leading) = (target.start, target.strides[..n_leading].to_vec());
-        let mut reader = Reader::new(&self.directory, target.bytes, fill, self.absent.as_deref(), scratch);
+        let mut reader =
+            Reader::new(&self.directory, target.bytes, target.dtype, fill, self.absent.as_deref(), scratch);
         for position in positions(&region.shape[..n_leading]) {
             let by: isize = position.iter().zip(&leading).map(|(&p, s)| p as isize * s).sum();
             let place = Place { start: start.wrapping_add_signed(by), strides };

@@ -10,6 +10,8 @@ use super::gather::{Gather, Run};
 use super::inflate::{self, Decoders};
 use super::page::{Chunk, Packing, PageKind};
 use super::{predict, samples};
+use crate::block::Target;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::source::Scratch;
 
@@ -46,6 +48,7 @@ pub(super) struct Reader<'a> {
     pub(super) directory: &'a Directory,
     /// The caller's memory.
     pub(super) bytes: &'a mut [u8],
+    dtype: DType,
     /// Value of absent strips and tiles, one element's bytes.
     absent: &'a [u8],
     pub(super) scratch: &'a mut Scratch,
@@ -70,35 +73,19 @@ impl<'a> Reader<'a> {
     pub(super) fn new(
         directory: &'a Directory,
         bytes: &'a mut [u8],
+        dtype: DType,
         fill: &'a [u8],
         absent: Option<&'a [u8]>,
         scratch: &'a mut Scratch,
     ) -> Self {
         let absent = absent.filter(|a| a.len() == fill.len()).unwrap_or(fill);
-        Self { directory, bytes, absent, scratch, n_filled: 0, pending: Gather::default() }
+        Self { directory, bytes, dtype, absent, scratch, n_filled: 0, pending: Gather::default() }
     }
 
     /// Sets a box of elements to `value`, one element's bytes.
     pub(super) fn fill(&mut self, shape: Five, place: Place, value: &[u8]) {
-        let size = value.len();
-        for_each_row(shape, |position| {
-            let at = place.at(position);
-            if place.strides[4] == size as isize || shape[4] == 1 {
-                for i in 0..shape[3] {
-                    let at = at.wrapping_add_signed(i as isize * place.strides[3]);
-                    for element in self.bytes[at..at + shape[4] as usize * size].chunks_exact_mut(size) {
-                        element.copy_from_slice(value);
-                    }
-                }
-            } else {
-                for i in 0..shape[3] {
-                    for j in 0..shape[4] {
-                        let at = at.wrapping_add_signed(i as isize * place.strides[3] + j as isize * place.strides[4]);
-                        self.bytes[at..at + size].copy_from_slice(value);
-                    }
-                }
-            }
-        });
+        let (start, strides) = (place.start, place.strides.to_vec());
+        Target { bytes: &mut *self.bytes, start, shape: shape.to_vec(), strides, dtype: self.dtype }.fill(value);
         self.n_filled += shape.iter().product::<u64>();
     }
 
