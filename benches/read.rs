@@ -37,7 +37,9 @@ fn main() {
         "uncompressed, strips of 1 row, 4 bytes apart",
         &Layout { rows_per_strip: Some(1), gap: 4, ..plain.clone() },
     );
-    bench.preads("uncompressed, tiles of 256", &Layout { tile: Some((256, 256)), ..plain.clone() });
+    let tiles = Layout { tile: Some((256, 256)), ..plain.clone() };
+    bench.preads("uncompressed, tiles of 256", &tiles);
+    bench.preads_of("uncompressed, tiles of 256, page by page", &tiles, 1);
     for (name, compression, level) in [("Deflate", 8, 6), ("LZW", 5, 0), ("ZSTD", 50000, 3)] {
         let strips = Layout { rows_per_strip: Some(64), compression, level, ..plain.clone() };
         bench.codec(&format!("{name}, strips of 64 rows"), &strips);
@@ -51,6 +53,8 @@ fn main() {
     // What the work after decompression costs beside one pass over memory.
     let strips = Layout { rows_per_strip: Some(64), ..plain };
     bench.pass("byte order, uint16", &strips, &Layout { big_endian: true, ..strips.clone() });
+    // Predictors are a part of compression; PackBits is the one that costs least.
+    let strips = Layout { compression: 32773, ..strips };
     for bits in [8, 16, 32] {
         let base = Layout { bits, ..strips.clone() };
         bench.pass(&format!("predictor 2, uint{bits}"), &base, &Layout { predictor: 2, ..base.clone() });
@@ -128,23 +132,33 @@ impl Bench {
     }
 
     fn preads(&self, name: &str, layout: &Layout) {
+        self.preads_of(name, layout, PAGES);
+    }
+
+    /// Reads `pages` pages at a time into the same memory again and again.
+    fn preads_of(&self, name: &str, layout: &Layout, pages: usize) {
         if !self.wanted(name) {
             return;
         }
         let path = self.file(layout);
         let mut own = Own::open(&path);
+        own.block = Block::new(Region::new([0, 0, 0], [pages, HEIGHT, WIDTH].map(|n| n as u64)), own.block.dtype())
+            .expect("enough memory");
         let file = File::open(&path).expect("the file just written");
         let mut limit = vec![0; own.bytes()];
         let times = best(
             || {
-                for (i, part) in limit.chunks_mut(1 << 20).enumerate() {
-                    file.read_exact_at(part, 16 + (i << 20) as u64).expect("the file just written");
+                for first in (0..PAGES).step_by(pages) {
+                    let at = 16 + first * layout.page_bytes();
+                    for (i, part) in limit.chunks_mut(1 << 20).enumerate() {
+                        file.read_exact_at(part, (at + (i << 20)) as u64).expect("the file just written");
+                    }
+                    black_box(&limit);
                 }
-                black_box(&limit);
             },
-            || own.read(),
+            || (0..PAGES).step_by(pages).for_each(|first| own.read_from(first as u64)),
         );
-        report(name, own.bytes(), times);
+        report(name, PAGES * layout.page_bytes(), times);
     }
 
     fn codec(&self, name: &str, layout: &Layout) {
@@ -359,7 +373,13 @@ impl Own {
     }
 
     fn read(&mut self) {
-        let region = self.block.region().clone();
+        self.read_from(0);
+    }
+
+    /// Reads as many pages as the block has, `first` and those after it.
+    fn read_from(&mut self, first: u64) {
+        let mut region = self.block.region().clone();
+        region.origin[0] = first;
         let fill = vec![0; self.source.info().dtype.size()];
         self.source.read(&region, &mut self.block.target(), &fill, &mut self.scratch).expect("the file just written");
         black_box(self.block.bytes());
