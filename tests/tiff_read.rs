@@ -338,6 +338,41 @@ fn tags_that_programs_get_wrong_are_read_as_they_were_meant() {
     assert_eq!(elements(&one_page(&named, &tags)), (DType::Float32, floats));
 }
 
+/// [`one_page`] with every number turned round; tags hold one number of 4 bytes each.
+fn one_page_big_endian(data: &[u8], tags: &[(u16, u16, u32, u32)]) -> Vec<u8> {
+    let mut bytes = b"MM\0*".to_vec();
+    bytes.extend((8 + data.len() as u32).to_be_bytes());
+    bytes.extend(data);
+    bytes.extend((tags.len() as u16).to_be_bytes());
+    for (number, kind, count, value) in tags {
+        bytes.extend(number.to_be_bytes());
+        bytes.extend(kind.to_be_bytes());
+        bytes.extend(count.to_be_bytes());
+        bytes.extend(value.to_be_bytes());
+    }
+    bytes.extend([0; 4]);
+    bytes
+}
+
+#[test]
+fn lerc_holds_values_as_they_lie_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/fuzz/codec/lerc_u2.bin");
+    let blob = std::fs::read(seed).unwrap()[16..].to_vec();
+    let numbers = [24, 16, 16, 34887, 1, 8, 1, 16, blob.len() as u32];
+    let tags: Vec<_> = [256, 257, 258, 259, 262, 273, 277, 278, 279].into_iter().zip(numbers).collect();
+    let tags: Vec<_> = tags.into_iter().map(|(number, value)| (number, 4, 1, value)).collect();
+    let values = |bytes: &[u8]| {
+        let source = open(&saved(&folder, bytes)).unwrap();
+        let whole = Region::whole(&source.info().shape());
+        read(source.as_ref(), &whole, &mut Scratch::default()).unwrap().elements::<u16>().to_vec()
+    };
+    let little = values(&one_page(&blob, &tags));
+    assert_eq!(little[..4], [0, 7 * 99, 14 * 99, 21 * 99]);
+    let swapped: Vec<u16> = little.iter().map(|v| v.swap_bytes()).collect();
+    assert_eq!(values(&one_page_big_endian(&blob, &tags)), swapped);
+}
+
 #[test]
 fn a_short_description_does_not_make_a_long_list_of_planes() {
     let folder = tempfile::tempdir().unwrap();

@@ -255,6 +255,9 @@ impl<'a> Reader<'a> {
                 }
             }
         }
+        if native && codec::in_file_order(kind.compression) {
+            samples::swap_bytes(elements, swap_size(kind, directory.big_endian));
+        }
         if !direct {
             let pixel = c.shape[4] as usize * size;
             let plane = c.shape[2] as usize * row_bytes;

@@ -31,31 +31,22 @@ pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_
     };
     let image = Image::parse(blob).map_err(|f| f.error(piece))?;
     check(piece, &image)?;
-    values(piece, &image, decoded)?;
-    // What is stored are the values as they lie in the file, in its byte order.
-    if piece.big_endian != cfg!(target_endian = "big") {
-        super::super::samples::swap_bytes(decoded, usize::from(piece.bits / 8));
-    }
-    Ok(())
-}
-
-fn values(piece: &Piece<'_>, image: &Image<'_>, decoded: &mut [u8]) -> Result<()> {
     match (piece.sample_format, piece.bits) {
-        (1, 8) if image.depth + 1 == u32::from(piece.samples) => with_mask_as_alpha(piece, image, decoded),
-        (1, 8) => whole::<u8>(piece, image, decoded),
-        (1, 16) => whole::<u16>(piece, image, decoded),
-        (1, 32) => whole::<u32>(piece, image, decoded),
-        (2, 8) => whole::<i8>(piece, image, decoded),
-        (2, 16) => whole::<i16>(piece, image, decoded),
-        (2, 32) => whole::<i32>(piece, image, decoded),
+        (1, 8) if image.depth + 1 == u32::from(piece.samples) => with_mask_as_alpha(piece, &image, decoded),
+        (1, 8) => whole::<u8>(piece, &image, decoded),
+        (1, 16) => whole::<u16>(piece, &image, decoded),
+        (1, 32) => whole::<u32>(piece, &image, decoded),
+        (2, 8) => whole::<i8>(piece, &image, decoded),
+        (2, 16) => whole::<i16>(piece, &image, decoded),
+        (2, 32) => whole::<i32>(piece, &image, decoded),
         (3, 32) => {
             image.decode::<f32>(decoded).map_err(|f| f.error(piece))?;
-            fill_masked(image, decoded, &f32::NAN.to_ne_bytes());
+            fill_masked(&image, decoded, &f32::NAN.to_ne_bytes());
             Ok(())
         }
         (3, 64) => {
             image.decode::<f64>(decoded).map_err(|f| f.error(piece))?;
-            fill_masked(image, decoded, &f64::NAN.to_ne_bytes());
+            fill_masked(&image, decoded, &f64::NAN.to_ne_bytes());
             Ok(())
         }
         (format, bits) => Err(piece.damaged(format!("sample format {format} of {bits} bits"))),

@@ -85,6 +85,12 @@ pub fn handles(compression: u16) -> bool {
     matches!(compression, 2 | 3 | 4 | 6 | 7 | 32771 | 33004 | 33005 | 34712 | 34887 | 34925 | 50001 | 50002 | 52546)
 }
 
+/// Whether what [`decode`] gives of `compression` are samples in the byte order of the file: libtiff swaps what
+/// LERC gives as it swaps uncompressed samples.
+pub fn in_file_order(compression: u16) -> bool {
+    compression == 34887
+}
+
 /// Refuses what the beginning of a first strip or tile, `head`, shows to be of a kind that is not decoded.
 /// Damage is left for [`decode`] to find.
 ///
@@ -114,8 +120,8 @@ pub fn scratch_bytes(compression: u16, decoded_bytes: u64) -> u64 {
 }
 
 /// Decodes `stored`, the bytes as they lie in the file, into `decoded`, which is exactly as long as the
-/// piece: rows of packed samples as an uncompressed TIFF would store them, in native byte order; predictors
-/// are not undone.
+/// piece: rows of packed samples as an uncompressed TIFF would store them, in native byte order (but see
+/// [`in_file_order`]); predictors are not undone.
 ///
 /// # Errors
 /// `Unsupported` for compressions not handled, by name and number; `Format` for damaged data.
