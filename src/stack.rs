@@ -173,9 +173,7 @@ impl Array for Stack {
                 dtype: piece.dtype,
                 bytes: piece.bytes,
             };
-            n_filled += source
-                .read(&inside, &mut into, &self.fill, scratch)
-                .map_err(|e| e.at(self.paths[part.file as usize].display()))?;
+            n_filled += source.read(&inside, &mut into, &self.fill, scratch)?;
         }
         Ok(n_filled)
     }

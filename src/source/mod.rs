@@ -135,7 +135,7 @@ pub trait Source: Send + Sync {
     /// Returns the number of elements that were filled.
     ///
     /// # Errors
-    /// `Format` if the stored data contradict the headers, naming page and strip; `Io` if they cannot be
+    /// `Format` if the stored data contradict the headers, naming file, page and strip; `Io` if they cannot be
     /// read.
     fn read(&self, region: &Region, target: &mut Target<'_>, fill: &[u8], scratch: &mut Scratch) -> Result<u64>;
 
