@@ -120,20 +120,26 @@ impl<'a> View<'a> {
     /// Reads every stored piece once, and picks from it.
     fn read_pieces(&self, region: &Region, target: &mut Target<'_>, scratch: &mut Scratch) -> Result<()> {
         let ranges = self.ranges(region);
-        let pieces: Vec<Vec<(u64, u64)>> = (0..self.slices.len())
-            .map(|i| {
-                let ((mut at, n), mut pieces) = (ranges[i], Vec::new());
-                let end = at + n;
-                while at < end {
-                    let (first, n) = self.piece(i, at);
-                    // A piece has at least the index asked for.
-                    let to = (first + n).clamp(at + 1, end);
-                    pieces.push((at, to - at));
-                    at = to;
-                }
-                pieces
-            })
-            .collect();
+        let cut = |i: usize| {
+            let ((mut at, n), mut pieces) = (ranges[i], Vec::new());
+            let end = at + n;
+            while at < end {
+                let (first, n) = self.piece(i, at);
+                // A piece has at least the index asked for.
+                let to = (first + n).clamp(at + 1, end);
+                pieces.push((at, to - at));
+                at = to;
+            }
+            pieces
+        };
+        let in_steps = |i: usize| self.slices[i].step.unsigned_abs() != 1;
+        let mut pieces: Vec<Vec<(u64, u64)>> =
+            (0..ranges.len()).map(|i| if in_steps(i) { cut(i) } else { vec![ranges[i]] }).collect();
+        // Where one index of each piece is chosen, nothing is picked, and the other axes are read as they are.
+        let picks = (0..ranges.len()).any(|i| in_steps(i) && pieces[i].iter().any(|p| p.1 > 1));
+        if picks {
+            (0..ranges.len()).filter(|&i| !in_steps(i)).for_each(|i| pieces[i] = cut(i));
+        }
         let counts: Vec<u64> = pieces.iter().map(|p| p.len() as u64).collect();
         let size = self.dtype().size();
         let mut buffer = Buffer::default();
@@ -141,8 +147,12 @@ impl<'a> View<'a> {
             let of_axis = |i: usize| pieces[i][position[i] as usize];
             let spans = (0..pieces.len()).map(|i| self.slices[i].span(of_axis(i).0, of_axis(i).1));
             let (origin, shape): (Vec<_>, Vec<_>) = spans.map(|(from, to)| (from, to - from)).unzip();
-            let mut block = Block::reusing(buffer, Region::new(origin, shape.clone()), self.dtype())?;
-            let inner = block.region().clone();
+            let inner = Region::new(origin, shape.clone());
+            if !picks {
+                self.read_box(&inner, &(0..pieces.len()).map(of_axis).collect::<Vec<_>>(), &ranges, target, scratch)?;
+                continue;
+            }
+            let mut block = Block::reusing(buffer, inner.clone(), self.dtype())?;
             self.inner.read(&inner, &mut block.target(), scratch)?;
             // From each chosen element of the piece, axis by axis, to its place.
             let strides = crate::grid::row_major_strides(&shape);
@@ -164,6 +174,31 @@ impl<'a> View<'a> {
             buffer = block.into_buffer();
         }
         Ok(())
+    }
+
+    /// Reads a box of the array straight to where its elements are wanted: along every axis those of numbers
+    /// `part` of the chosen ones, which follow one another, while the target begins with those of `ranges`.
+    fn read_box(
+        &self,
+        inner: &Region,
+        part: &[(u64, u64)],
+        ranges: &[(u64, u64)],
+        target: &mut Target<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<u64> {
+        let (mut start, mut strides) = (target.start, vec![self.dtype().size() as isize; part.len()]);
+        for (k, &i) in self.of.iter().enumerate() {
+            strides[i] = target.strides[k];
+            start = start.wrapping_add_signed(strides[i] * (part[i].0 - ranges[i].0) as isize);
+            if self.slices[i].step < 0 {
+                // The first element read is the last one wanted.
+                start = start.wrapping_add_signed(strides[i] * (part[i].1 as isize - 1));
+                strides[i] = -strides[i];
+            }
+        }
+        let shape = part.iter().map(|p| p.1).collect();
+        let mut into = Target { bytes: &mut *target.bytes, start, shape, strides, dtype: target.dtype };
+        self.inner.read(inner, &mut into, scratch)
     }
 
     /// The box of the array that spans `region`.
@@ -230,18 +265,7 @@ impl Array for View<'_> {
             return Ok(self.absent(region).iter().map(Region::n_elements).sum());
         }
         let ranges = self.ranges(region);
-        let (mut start, mut strides) = (target.start, vec![self.dtype().size() as isize; ranges.len()]);
-        for (k, &i) in self.of.iter().enumerate() {
-            strides[i] = target.strides[k];
-            if self.slices[i].step < 0 {
-                // The first element read is the last one wanted.
-                start = start.wrapping_add_signed(strides[i] * (ranges[i].1 as isize - 1));
-                strides[i] = -strides[i];
-            }
-        }
-        let shape = ranges.iter().map(|r| r.1).collect();
-        let mut into = Target { bytes: target.bytes, start, shape, strides, dtype: target.dtype };
-        self.inner.read(&self.spanned(region), &mut into, scratch)
+        self.read_box(&self.spanned(region), &ranges, &ranges, target, scratch)
     }
 
     fn prefetch(&self, region: &Region) {

@@ -15,6 +15,8 @@ const STEP_BYTES: u64 = 256 << 10;
 const LEAST_STEP_BYTES: u64 = 32 << 10;
 /// From so many tiles on each is one task; fewer are split, for all workers to have their share.
 const ENOUGH_TILES: u64 = 16;
+/// Groups of a tile that may be split.
+const FEW_GROUPS: u64 = 64;
 /// Groups of a tile that are there to fill a block.
 const MOST_GROUPS: u64 = 1024;
 /// Memory that the state of a group takes per operator, whatever its outputs.
@@ -94,10 +96,12 @@ impl Cut {
         let n_pieces = Grid::new(&input.shape, &piece).len();
         let size = reducer.dtype().size() as u64;
         let piece_bytes = n_elements(&piece).saturating_mul(size);
-        let split = (tiles.len() < ENOUGH_TILES && n_pieces > 1 && !reducer.wants_whole())
+        let n_groups = reducer.grouping.map_or(1, |(g, _)| tile[g]);
+        // The state of many groups costs more to share out than their elements do to read.
+        let few = tiles.len() < ENOUGH_TILES && n_groups <= FEW_GROUPS;
+        let split = (few && n_pieces > 1 && !reducer.wants_whole())
             .then(|| (SPLIT_BYTES / piece_bytes.max(1)).clamp(1, n_pieces));
         let n_tile = n_elements(&tile);
-        let n_groups = reducer.grouping.map_or(1, |(g, _)| tile[g]);
         let group_bytes = n_groups.saturating_mul(GROUP_BYTES * reducer.outputs().len() as u64);
         let state_bytes = reducer.state_bytes(whole).saturating_mul(n_tile).saturating_add(group_bytes);
         let fold_bytes = n_elements(&piece).saturating_mul(reducer.fold_bytes());
