@@ -2,8 +2,10 @@
 //! five.
 //!
 //! `cargo bench --bench zarr [FILE]`, the file holding raw chunks of (16, 256, 256) `uint16`; without one,
-//! noise over a smooth picture. Arrays are written to and read from a folder in the temporary directory.
+//! noise over a smooth picture. `share` is the time of fetching the files and decoding them over that of reading
+//! the array. Arrays are written to and read from a folder in the temporary directory.
 
+use std::io::Read;
 use std::time::Duration;
 
 use stackctl::axis::Axis;
@@ -93,6 +95,12 @@ fn read(path: &std::path::Path, shape: &[u64]) {
     }
 }
 
+/// Every file below `folder`.
+fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
 fn main() {
     let file = std::env::args().skip(1).find(|a| !a.starts_with('-'));
     let data = file.map_or_else(picture, |path| std::fs::read(path).expect("a readable file"));
@@ -101,8 +109,8 @@ fn main() {
     let path = folder.path().join("a.zarr");
     let rate = |time: Duration| data.len() as f64 / time.as_secs_f64() / 1e6;
     println!(
-        "{:26} {:>6} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7}",
-        "codec", "ratio", "encode", "decode", "write", "sharded", "read", "pairs"
+        "{:26} {:>6} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7}",
+        "codec", "ratio", "encode", "decode", "write", "sharded", "fetch", "read", "pairs", "share"
     );
     for text in ["none", "blosc", "blosc:zstd,1", "blosc:lz4,5", "blosc:lz4,5,shuffle", "zstd:1", "gzip:1"] {
         let codec: Codec = text.parse().expect("a codec");
@@ -126,10 +134,22 @@ fn main() {
         });
         let writing = best(|| write(data, &codec, None, &path));
         let sharding = best(|| write(data, &codec, Some(vec![CHUNK[0] * 16, CHUNK[1], 2 * CHUNK[2]]), &path));
+        // The same bytes from the same files and nothing else: with decoding, what reading could be at best.
+        write(data, &codec, None, &path);
+        let files = files(&path);
+        let mut bytes = vec![0; 2 * CHUNK_BYTES];
+        let fetching = best(|| {
+            for file in &files {
+                let mut file = std::fs::File::open(file).expect("a chunk");
+                while file.read(&mut bytes).expect("a chunk") > 0 {}
+            }
+        });
         let reading = best(|| read(&path, &CHUNK));
         let pairs = best(|| read(&path, &[CHUNK[0], CHUNK[1], 2 * CHUNK[2]]));
         let ratio = data.len() as f64 / stored.iter().map(Vec::len).sum::<usize>() as f64;
-        let rates = [encoding, decoding, writing, sharding, reading, pairs].map(rate).map(|r| format!("{r:>7.0}"));
-        println!("{:26} {ratio:>6.3} {}", codec.to_string(), rates.join(" "));
+        let rates = [encoding, decoding, writing, sharding, fetching, reading, pairs];
+        let rates = rates.map(rate).map(|r| format!("{r:>7.0}"));
+        let share = (decoding + fetching).as_secs_f64() / reading.as_secs_f64();
+        println!("{:26} {ratio:>6.3} {} {share:>7.2}", codec.to_string(), rates.join(" "));
     }
 }

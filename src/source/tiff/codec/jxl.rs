@@ -3,13 +3,13 @@
 //! Lossy streams are refused: what they decode to is not fixed bit by bit.
 
 use jxl_oxide::frame::Encoding;
-use jxl_oxide::image::BitDepth;
+use jxl_oxide::image::{BitDepth, ImageMetadata};
 use jxl_oxide::{AllocTracker, InitializeResult, JxlImage, JxlThreadPool};
 
 use super::Piece;
 use crate::error::Result;
 
-/// Refuses lossy streams, as far as the beginning of one shows.
+/// Refuses lossy streams and other samples than the piece has, as far as the beginning of a stream shows.
 pub(super) fn refuse(piece: &Piece<'_>, head: &[u8]) -> Result<()> {
     let tracker = AllocTracker::with_limit(16 << 20);
     let mut image = JxlImage::builder().pool(JxlThreadPool::none()).alloc_tracker(tracker).build_uninit();
@@ -17,11 +17,39 @@ pub(super) fn refuse(piece: &Piece<'_>, head: &[u8]) -> Result<()> {
         return Ok(());
     }
     match image.try_init() {
-        Ok(InitializeResult::Initialized(image)) if image.image_header().metadata.xyb_encoded => {
-            Err(piece.unsupported("lossy"))
+        Ok(InitializeResult::Initialized(image)) => {
+            let metadata = &image.image_header().metadata;
+            if metadata.xyb_encoded {
+                return Err(piece.unsupported("lossy"));
+            }
+            refuse_depths(piece, metadata)
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses samples of another kind than the piece's, or of one that is not handled.
+fn refuse_depths(piece: &Piece<'_>, metadata: &ImageMetadata) -> Result<()> {
+    let extra = metadata.ec_info.iter().map(|extra| extra.bit_depth);
+    for depth in std::iter::once(metadata.bit_depth).chain(extra) {
+        let fits = match depth {
+            BitDepth::IntegerSample { bits_per_sample } => {
+                piece.sample_format == 1 && bits_per_sample == u32::from(piece.bits) && bits_per_sample <= 16
+            }
+            BitDepth::FloatSample { bits_per_sample, .. } => {
+                piece.sample_format == 3 && bits_per_sample == 32 && piece.bits == 32
+            }
+        };
+        if !fits {
+            return Err(piece.unsupported(format!(
+                "samples of {} bits for sample format {} of {} bits",
+                depth.bits_per_sample(),
+                piece.sample_format,
+                piece.bits
+            )));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
@@ -51,26 +79,7 @@ pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_
     if image.num_loaded_keyframes() != 1 {
         return Err(piece.unsupported(format!("{} frames", image.num_loaded_keyframes())));
     }
-    let mut depths = vec![header.metadata.bit_depth];
-    depths.extend(header.metadata.ec_info.iter().map(|extra| extra.bit_depth));
-    for depth in depths {
-        let fits = match depth {
-            BitDepth::IntegerSample { bits_per_sample } => {
-                piece.sample_format == 1 && bits_per_sample == u32::from(piece.bits) && bits_per_sample <= 16
-            }
-            BitDepth::FloatSample { bits_per_sample, .. } => {
-                piece.sample_format == 3 && bits_per_sample == 32 && piece.bits == 32
-            }
-        };
-        if !fits {
-            return Err(piece.unsupported(format!(
-                "{} bits, sample format {} with {} bits expected",
-                depth.bits_per_sample(),
-                piece.sample_format,
-                piece.bits
-            )));
-        }
-    }
+    refuse_depths(piece, &header.metadata)?;
     let render = image.render_frame(0).map_err(|e| piece.damaged(e))?;
     let pixels = render.image_all_channels();
     if pixels.channels() != usize::from(piece.samples) || pixels.buf().len() != n_samples {

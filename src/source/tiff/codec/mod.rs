@@ -100,6 +100,7 @@ pub fn refuse(piece: &Piece<'_>, head: &[u8]) -> Result<()> {
     match piece.compression {
         6 | 7 => jpeg::refuse(piece, head),
         33004 | 33005 | 34712 => jp2k::refuse(piece, head),
+        50001 => webp::refuse(piece),
         50002 | 52546 => jxl::refuse(piece, head),
         _ => Ok(()),
     }

@@ -7,12 +7,17 @@ use image_webp::{DecodingError, WebPDecoder};
 use super::Piece;
 use crate::error::{Error, Result};
 
-pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
-    if piece.bits != 8 || !matches!(piece.samples, 3 | 4) {
-        return Err(
-            piece.damaged(format!("{} samples of {} bits, but WebP holds 3 or 4 of 8 bits", piece.samples, piece.bits))
-        );
+/// Refuses pieces that no WebP stream holds.
+pub(super) fn refuse(piece: &Piece<'_>) -> Result<()> {
+    if piece.bits == 8 && matches!(piece.samples, 3 | 4) {
+        return Ok(());
     }
+    Err(piece
+        .unsupported(format!("{} samples of {} bits in one piece, not 3 or 4 of 8 bits", piece.samples, piece.bits)))
+}
+
+pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
+    refuse(piece)?;
     let broken = |e: DecodingError| -> Error { piece.damaged(e) };
     let mut image = WebPDecoder::new(Cursor::new(stored)).map_err(broken)?;
     if image.dimensions() != (piece.width, piece.rows) {
