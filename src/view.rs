@@ -27,6 +27,11 @@ impl Slice {
         Self { start: 0, step: 1, length, kept: true }
     }
 
+    /// Whether indices are left out between chosen ones.
+    fn skips(&self) -> bool {
+        self.step.unsigned_abs() != 1
+    }
+
     fn at(&self, i: u64) -> u64 {
         self.start.wrapping_add_signed(self.step.wrapping_mul(i as i64))
     }
@@ -112,11 +117,6 @@ impl<'a> View<'a> {
         slice.within(self.inner.boundaries(axis, inner).0, self.inner.boundaries(axis, inner + 1).1)
     }
 
-    /// Whether indices are left out between chosen ones.
-    fn has_steps(&self) -> bool {
-        self.slices.iter().any(|s| s.step.unsigned_abs() != 1)
-    }
-
     /// Reads every stored piece once, and picks from it.
     fn read_pieces(&self, region: &Region, target: &mut Target<'_>, scratch: &mut Scratch) -> Result<()> {
         let ranges = self.ranges(region);
@@ -132,7 +132,7 @@ impl<'a> View<'a> {
             }
             pieces
         };
-        let in_steps = |i: usize| self.slices[i].step.unsigned_abs() != 1;
+        let in_steps = |i: usize| self.slices[i].skips();
         let mut pieces: Vec<Vec<(u64, u64)>> =
             (0..ranges.len()).map(|i| if in_steps(i) { cut(i) } else { vec![ranges[i]] }).collect();
         // Where one index of each piece is chosen, nothing is picked, and the other axes are read as they are.
@@ -144,22 +144,20 @@ impl<'a> View<'a> {
         let size = self.dtype().size();
         let mut buffer = Buffer::default();
         for position in positions(&counts) {
-            let of_axis = |i: usize| pieces[i][position[i] as usize];
-            let spans = (0..pieces.len()).map(|i| self.slices[i].span(of_axis(i).0, of_axis(i).1));
-            let (origin, shape): (Vec<_>, Vec<_>) = spans.map(|(from, to)| (from, to - from)).unzip();
-            let inner = Region::new(origin, shape.clone());
+            let part: Vec<(u64, u64)> = pieces.iter().zip(&position).map(|(p, &i)| p[i as usize]).collect();
             if !picks {
-                self.read_box(&inner, &(0..pieces.len()).map(of_axis).collect::<Vec<_>>(), &ranges, target, scratch)?;
+                self.read_box(&part, &ranges, target, scratch)?;
                 continue;
             }
+            let inner = self.spanned(&part);
             let mut block = Block::reusing(buffer, inner.clone(), self.dtype())?;
             self.inner.read(&inner, &mut block.target(), scratch)?;
             // From each chosen element of the piece, axis by axis, to its place.
-            let strides = crate::grid::row_major_strides(&shape);
+            let strides = crate::grid::row_major_strides(&inner.shape);
             let (mut from, mut start) = (0usize, target.start);
             let mut steps = Vec::with_capacity(pieces.len());
             for (i, slice) in self.slices.iter().enumerate() {
-                let (first, n) = of_axis(i);
+                let (first, n) = part[i];
                 let step = slice.step.unsigned_abs() * strides[i] * size as u64;
                 // Backwards, the last element read is the first one wanted.
                 from += if slice.step < 0 { (n - 1) * step } else { 0 } as usize;
@@ -180,7 +178,6 @@ impl<'a> View<'a> {
     /// `part` of the chosen ones, which follow one another, while the target begins with those of `ranges`.
     fn read_box(
         &self,
-        inner: &Region,
         part: &[(u64, u64)],
         ranges: &[(u64, u64)],
         target: &mut Target<'_>,
@@ -198,12 +195,12 @@ impl<'a> View<'a> {
         }
         let shape = part.iter().map(|p| p.1).collect();
         let mut into = Target { bytes: &mut *target.bytes, start, shape, strides, dtype: target.dtype };
-        self.inner.read(inner, &mut into, scratch)
+        self.inner.read(&self.spanned(part), &mut into, scratch)
     }
 
-    /// The box of the array that spans `region`.
-    fn spanned(&self, region: &Region) -> Region {
-        let spans = self.ranges(region).into_iter().zip(&self.slices).map(|((i, n), slice)| slice.span(i, n));
+    /// The box of the array that spans the chosen indices of numbers `ranges`.
+    fn spanned(&self, ranges: &[(u64, u64)]) -> Region {
+        let spans = ranges.iter().zip(&self.slices).map(|(&(i, n), slice)| slice.span(i, n));
         let (origin, shape) = spans.map(|(from, to)| (from, to - from)).unzip::<_, _, Vec<_>, Vec<_>>();
         Region::new(origin, shape)
     }
@@ -240,7 +237,7 @@ impl Array for View<'_> {
     }
 
     fn scratch_bytes(&self) -> u64 {
-        if !self.has_steps() {
+        if !self.slices.iter().any(Slice::skips) {
             return self.inner.scratch_bytes();
         }
         // A stored piece to pick from.
@@ -259,18 +256,18 @@ impl Array for View<'_> {
         if region.is_empty() {
             return Ok(0);
         }
-        if self.has_steps() {
+        if self.slices.iter().any(Slice::skips) {
             self.read_pieces(region, target, scratch)?;
             // What was read in between does not count.
             return Ok(self.absent(region).iter().map(Region::n_elements).sum());
         }
         let ranges = self.ranges(region);
-        self.read_box(&self.spanned(region), &ranges, &ranges, target, scratch)
+        self.read_box(&ranges, &ranges, target, scratch)
     }
 
     fn prefetch(&self, region: &Region) {
-        if self.slices.iter().all(|s| s.step.unsigned_abs() == 1) {
-            self.inner.prefetch(&self.spanned(region));
+        if !self.slices.iter().any(Slice::skips) {
+            self.inner.prefetch(&self.spanned(&self.ranges(region)));
         }
     }
 
@@ -292,7 +289,7 @@ impl Array for View<'_> {
             }
             found.intersect(region)
         };
-        self.inner.absent(&self.spanned(region)).into_iter().filter_map(own).collect()
+        self.inner.absent(&self.spanned(&self.ranges(region))).into_iter().filter_map(own).collect()
     }
 }
 

@@ -288,16 +288,27 @@ fn an_index_larger_than_allowed_is_refused() {
 /// A classic little-endian file of one page: `data` from byte 8 on, then the directory with `tags` as they are:
 /// number, type, count, value or offset.
 fn one_page(data: &[u8], tags: &[(u16, u16, u32, u32)]) -> Vec<u8> {
-    let mut bytes = b"II*\0\0\0\0\0".to_vec();
+    page_in_order(b"II", u16::to_le_bytes, u32::to_le_bytes, data, tags)
+}
+
+/// The same in either byte order; of a big-endian file, every value takes four bytes.
+fn page_in_order(
+    order: &[u8; 2],
+    short: fn(u16) -> [u8; 2],
+    long: fn(u32) -> [u8; 4],
+    data: &[u8],
+    tags: &[(u16, u16, u32, u32)],
+) -> Vec<u8> {
+    let mut bytes = order.to_vec();
+    bytes.extend(short(42));
+    bytes.extend(long(8 + data.len() as u32));
     bytes.extend(data);
-    let at = bytes.len() as u32;
-    bytes[4..8].copy_from_slice(&at.to_le_bytes());
-    bytes.extend((tags.len() as u16).to_le_bytes());
-    for (number, kind, count, value) in tags {
-        bytes.extend(number.to_le_bytes());
-        bytes.extend(kind.to_le_bytes());
-        bytes.extend(count.to_le_bytes());
-        bytes.extend(value.to_le_bytes());
+    bytes.extend(short(tags.len() as u16));
+    for &(number, kind, count, value) in tags {
+        bytes.extend(short(number));
+        bytes.extend(short(kind));
+        bytes.extend(long(count));
+        bytes.extend(long(value));
     }
     bytes.extend([0; 4]);
     bytes
@@ -338,22 +349,6 @@ fn tags_that_programs_get_wrong_are_read_as_they_were_meant() {
     assert_eq!(elements(&one_page(&named, &tags)), (DType::Float32, floats));
 }
 
-/// [`one_page`] with every number turned round; tags hold one number of 4 bytes each.
-fn one_page_big_endian(data: &[u8], tags: &[(u16, u16, u32, u32)]) -> Vec<u8> {
-    let mut bytes = b"MM\0*".to_vec();
-    bytes.extend((8 + data.len() as u32).to_be_bytes());
-    bytes.extend(data);
-    bytes.extend((tags.len() as u16).to_be_bytes());
-    for (number, kind, count, value) in tags {
-        bytes.extend(number.to_be_bytes());
-        bytes.extend(kind.to_be_bytes());
-        bytes.extend(count.to_be_bytes());
-        bytes.extend(value.to_be_bytes());
-    }
-    bytes.extend([0; 4]);
-    bytes
-}
-
 #[test]
 fn lerc_holds_values_as_they_lie_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -370,7 +365,8 @@ fn lerc_holds_values_as_they_lie_in_the_file() {
     let little = values(&one_page(&blob, &tags));
     assert_eq!(little[..4], [0, 7 * 99, 14 * 99, 21 * 99]);
     let swapped: Vec<u16> = little.iter().map(|v| v.swap_bytes()).collect();
-    assert_eq!(values(&one_page_big_endian(&blob, &tags)), swapped);
+    let big = page_in_order(b"MM", u16::to_be_bytes, u32::to_be_bytes, &blob, &tags);
+    assert_eq!(values(&big), swapped);
 }
 
 #[test]

@@ -552,7 +552,8 @@ impl Walk<'_> {
                     chunks[first + i as usize].count = kind.stored_bytes(i);
                 }
             }
-            None if n == 1 => chunks[first].count = size.saturating_sub(chunks[first].offset),
+            // As if it were 0, which is mended.
+            None if n == 1 => {}
             None => return Err(PageError::Format(format!("has no byte counts of its {name}s"))),
         }
         self.mend_counts(kind, first);
