@@ -11,12 +11,14 @@ use std::fs::File;
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stackctl::array::{Array, Reader, Scratch};
 use stackctl::block::Block;
 use stackctl::grid::Region;
+use stackctl::source::OpenOptions;
 use stackctl::source::tiff::Tiff;
-use stackctl::source::{OpenOptions, Scratch, Source};
 use tiff::{Layout, Numbers};
 
 const WIDTH: usize = 2048;
@@ -210,24 +212,23 @@ impl Bench {
         }
         let path = self.file(layout);
         let mut own = Own::open(&path);
-        let source = Tiff::open(&path, &OpenOptions::default()).expect("the file just written");
-        let shape = source.info().shape();
-        let fill = vec![0; source.info().dtype.size()];
+        let source = Arc::new(Tiff::open(&path, &OpenOptions::default()).expect("the file just written"));
+        let shape = source.shape();
         let mut workers: Vec<_> = [0, shape[0] / 2]
             .map(|first| {
                 let region = Region::new([first, 0, 0], [shape[0] / 2, shape[1], shape[2]]);
-                (Block::new(region, source.info().dtype).expect("enough memory"), Scratch::default())
+                let reader = Arc::clone(&source).reader(Scratch::default());
+                (Block::new(region, source.dtype()).expect("enough memory"), reader)
             })
             .into();
         let times = best(
             || own.read(),
             || {
                 std::thread::scope(|scope| {
-                    for (block, scratch) in &mut workers {
-                        let (source, fill) = (&source, &fill);
+                    for (block, reader) in &mut workers {
                         scope.spawn(move || {
                             let region = block.region().clone();
-                            source.read(&region, &mut block.target(), fill, scratch).expect("the file just written");
+                            reader.read(&region, &mut block.target()).expect("the file just written");
                         });
                     }
                 });
@@ -356,16 +357,15 @@ fn chunks(path: &Path) -> Vec<(u64, u64)> {
 
 /// The reader under test, reading page after page into one block.
 struct Own {
-    source: Tiff,
+    reader: Box<dyn Reader>,
     block: Block,
-    scratch: Scratch,
 }
 
 impl Own {
     fn open(path: &Path) -> Self {
-        let source = Tiff::open(path, &OpenOptions::default()).expect("the file just written");
-        let block = Block::new(Region::whole(&source.info().shape()), source.info().dtype).expect("enough memory");
-        Self { source, block, scratch: Scratch::default() }
+        let source = Arc::new(Tiff::open(path, &OpenOptions::default()).expect("the file just written"));
+        let block = Block::new(Region::whole(&source.shape()), source.dtype()).expect("enough memory");
+        Self { reader: source.reader(Scratch::default()), block }
     }
 
     fn bytes(&self) -> usize {
@@ -380,8 +380,7 @@ impl Own {
     fn read_from(&mut self, first: u64) {
         let mut region = self.block.region().clone();
         region.origin[0] = first;
-        let fill = vec![0; self.source.info().dtype.size()];
-        self.source.read(&region, &mut self.block.target(), &fill, &mut self.scratch).expect("the file just written");
+        self.reader.read(&region, &mut self.block.target()).expect("the file just written");
         black_box(self.block.bytes());
     }
 }

@@ -8,16 +8,19 @@
 use std::io::Read;
 use std::time::Duration;
 
+use stackctl::array::Scratch;
 use stackctl::axis::Axis;
 use stackctl::block::{Block, Buffer};
 use stackctl::codec::decode::Decoder;
 use stackctl::codec::{Codec, Contexts};
+use stackctl::consume::{Consumer, Desk};
 use stackctl::dtype::DType;
-use stackctl::grid::{Grid, Region};
+use stackctl::grid::Grid;
+use stackctl::plan::Task;
+use stackctl::sink::Spec;
 use stackctl::sink::store::Durability;
 use stackctl::sink::zarr::{Format, ZarrOptions, ZarrSink};
-use stackctl::sink::{Sink, Spec};
-use stackctl::source::{self, OpenOptions, Scratch};
+use stackctl::source::{self, OpenOptions};
 
 const CHUNK_BYTES: usize = 2 << 20;
 const CHUNK: [u64; 3] = [16, 256, 256];
@@ -67,31 +70,31 @@ fn write(data: &[u8], codec: &Codec, shards: Option<Vec<u64>>, path: &std::path:
         overwrite: true,
         durability: Durability::None,
     };
-    let sink = ZarrSink::create(path, &spec, &options).expect("a sink");
-    let mut scratch = Scratch::default();
+    let mut sink = ZarrSink::new(path, &spec, &options).expect("a sink");
+    sink.begin().expect("a place");
+    let (mut merger, mut desk) = (sink.merger(), Desk::default());
     let mut buffer = Buffer::default();
     let grid = Grid::new(&shape, &pair);
     for (bytes, at) in data.chunks_exact(2 * CHUNK_BYTES).zip(stackctl::grid::positions(grid.counts())) {
         let mut block = Block::reusing(buffer, grid.region(&at), DType::Uint16).expect("a block");
         block.bytes_mut().copy_from_slice(bytes);
-        let receipt = sink.write(&block, &mut scratch).expect("written");
-        sink.commit(receipt).expect("committed");
+        let task = Task { index: 0, unit: 0, ends_unit: false, region: block.region().clone() };
+        let mut taker = sink.taker(&task).expect("begun");
+        taker.take(&block, &mut desk).expect("written");
+        merger.merge(&task, taker.end(&mut desk).expect("written").expect("one look is enough")).expect("merged");
         buffer = block.into_buffer();
     }
-    sink.finish().expect("finished");
+    merger.finish().expect("finished");
 }
 
 /// Reads the array in boxes of `shape`.
 fn read(path: &std::path::Path, shape: &[u64]) {
     let source = source::open(path, &OpenOptions::default()).expect("a source");
     let grid = Grid::new(&source.info().shape(), shape);
-    let mut scratch = Scratch::default();
+    let mut reader = source.clone().reader(Scratch::default());
     let mut buffer = Buffer::default();
     for at in stackctl::grid::positions(grid.counts()) {
-        let region: Region = grid.region(&at);
-        let mut block = Block::reusing(buffer, region.clone(), DType::Uint16).expect("a block");
-        source.read(&region, &mut block.target(), &[0, 0], &mut scratch).expect("read");
-        buffer = block.into_buffer();
+        buffer = reader.block(&grid.region(&at), DType::Uint16, buffer).expect("read").into_buffer();
     }
 }
 

@@ -4,13 +4,14 @@
 
 use std::io::Write;
 
-use stackctl::block::Block;
+use stackctl::array::Scratch;
+use stackctl::block::Buffer;
 use stackctl::error::Result;
 use stackctl::grid::Region;
 use stackctl::pattern::{self, ArrangeOptions, InferOptions, Pattern};
 use stackctl::source::tiff::codec::{self, Piece};
 use stackctl::source::tiff::series::{imagej, ome, shaped};
-use stackctl::source::{self, OpenOptions, Scratch};
+use stackctl::source::{self, OpenOptions};
 
 /// Elements that a target is willing to hold.
 const MOST_BYTES: u64 = 1 << 22;
@@ -94,9 +95,9 @@ pub fn file(data: &[u8]) {
             continue;
         }
         let region = Region::whole(&info.shape());
-        let Ok(mut block) = Block::new(region.clone(), info.dtype) else { continue };
-        let fill = vec![0; info.dtype.size()];
-        source.prefetch(&region);
-        let _ = source.read(&region, &mut block.target(), &fill, &mut Scratch::default());
+        let dtype = info.dtype;
+        let mut reader = source.reader(Scratch::default());
+        reader.prefetch(&region);
+        let _ = reader.block(&region, dtype, Buffer::default());
     }
 }

@@ -57,6 +57,9 @@ pub struct Axis {
     /// Step and unit, when something states them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+    /// Where index 0 lies, in `calibration`'s unit.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub origin: f64,
     /// A name for every index, in order, when names are known (channels: `DAPI`, `GFP`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<String>>,
@@ -76,7 +79,16 @@ impl Axis {
             "z" | "y" | "x" => AxisKind::Space,
             _ => AxisKind::Other,
         };
-        Self { name, length, kind, calibration: None, labels: None, coordinates: None }
+        Self { name, length, kind, calibration: None, origin: 0.0, labels: None, coordinates: None }
+    }
+
+    /// Where `index` lies, in the calibration's unit; zero where nothing is known.
+    pub fn coordinate(&self, index: u64) -> f64 {
+        match (&self.coordinates, &self.calibration) {
+            (Some(all), _) => all.get(index as usize).copied().unwrap_or(f64::NAN),
+            (None, Some(calibration)) => self.origin + index as f64 * calibration.step,
+            (None, None) => 0.0,
+        }
     }
 
     /// The same axis with `calibration`, unless it has one from a source that wins.
@@ -87,6 +99,10 @@ impl Axis {
         }
         self
     }
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// Position of the axis called `name`.

@@ -45,8 +45,48 @@ pub struct Block {
     region: Region,
     dtype: DType,
     buffer: Buffer,
-    /// Elements that no file covers and that hold the fill value instead.
-    pub n_filled: u64,
+    /// Which of its elements nothing covers.
+    pub coverage: Coverage,
+}
+
+/// Which elements of a region nothing covers, and hold the fill value instead: no file, a plane that a file
+/// counts and lacks, a strip, tile or chunk that is not stored.
+///
+/// Boxes are in the coordinates of the array that was read, and share no element.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    absent: Vec<Region>,
+}
+
+impl Coverage {
+    /// Nothing covers `region` either. Joins it to the last box where it continues that.
+    pub fn lacks(&mut self, region: Region) {
+        if region.is_empty() {
+            return;
+        }
+        let Some(last) = self.absent.last_mut() else { return self.absent.push(region) };
+        let mut differing =
+            (0..region.rank()).filter(|&i| (last.origin[i], last.shape[i]) != (region.origin[i], region.shape[i]));
+        match (differing.next(), differing.next()) {
+            (Some(axis), None) if last.end(axis) == region.origin[axis] => last.shape[axis] += region.shape[axis],
+            _ => self.absent.push(region),
+        }
+    }
+
+    /// The boxes.
+    pub fn absent(&self) -> &[Region] {
+        &self.absent
+    }
+
+    /// Number of elements in them.
+    pub fn n_absent(&self) -> u64 {
+        self.absent.iter().map(Region::n_elements).sum()
+    }
+
+    /// Takes in what `other` lacks, box by box as `place` says where it lies here.
+    pub fn take(&mut self, other: &Self, mut place: impl FnMut(&Region) -> Option<Region>) {
+        other.absent.iter().filter_map(&mut place).for_each(|region| self.lacks(region));
+    }
 }
 
 impl Block {
@@ -68,7 +108,7 @@ impl Block {
         let bytes =
             bytes.ok_or_else(|| Error::limit(format!("a block {region} of {dtype} cannot be held in memory")))?;
         buffer.sized(bytes);
-        Ok(Self { region, dtype, buffer, n_filled: 0 })
+        Ok(Self { region, dtype, buffer, coverage: Coverage::default() })
     }
 
     /// Where it lies.

@@ -194,12 +194,16 @@ pub struct StitchArgs {
     /// Which files.
     #[command(flatten)]
     pub input: InputArgs,
-    /// Where to write, ending in .zarr; with --by FIELD it holds {FIELD}, such as 'out/{p}.zarr'
+    /// Where to write: a name ending in .zarr, .npy or .tif; with --by FIELD it holds {FIELD}, such as 'out/{p}.zarr'
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub output: PathBuf,
     /// Write one array for each value of FIELD: positions, wells, plates
     #[arg(long, value_name = "FIELD")]
     pub by: Option<String>,
+    /// Write a part: slices of axes by NumPy's rules, such as 'c=1,t=::4,z=10:20'; labels (c=GFP) and
+    /// coordinates (t@s=10:20) too
+    #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
+    pub select: Option<String>,
     /// Replace an existing output, once the new one is complete
     #[arg(long)]
     pub overwrite: bool,

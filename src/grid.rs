@@ -125,7 +125,7 @@ pub fn row_major_strides(shape: &[u64]) -> Vec<u64> {
 }
 
 /// An array shape cut into equal boxes; boxes at the far edges may be smaller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Grid {
     shape: Vec<u64>,
     cell: Vec<u64>,

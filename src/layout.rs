@@ -11,7 +11,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region};
 use crate::pattern::FieldAxis;
-use crate::source::headers::{Headers, name_of};
+use crate::source::headers::{Headers, describe, name_of};
 use crate::source::{Info, Set};
 
 /// The file, and where in it, that covers a cell.
@@ -391,12 +391,6 @@ pub fn mismatch(headers: &Headers, paths: &[PathBuf]) -> String {
     }
     lines.push("leave files out with --exclude, or choose some with --include".into());
     lines.join("\n")
-}
-
-/// Axes, shape and dtype of a file: `z y x (201, 1024, 768) uint16`.
-pub fn describe(info: &Info) -> String {
-    let lengths: Vec<String> = info.axes.iter().map(|a| a.length.to_string()).collect();
-    format!("{} ({}) {}", names(&info.axes).replace(", ", " "), lengths.join(", "), info.dtype)
 }
 
 /// Boundaries of the cells along every axis, checked against every file.

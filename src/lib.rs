@@ -11,11 +11,13 @@
 pub mod array;
 pub mod axis;
 pub mod block;
+pub mod bytes;
 #[cfg(not(fuzzing))]
 pub mod cli;
 pub mod codec;
 #[cfg(not(fuzzing))]
 pub mod command;
+pub mod consume;
 pub mod draw;
 pub mod dtype;
 pub mod error;
@@ -27,8 +29,9 @@ pub mod plan;
 #[cfg(not(fuzzing))]
 pub mod reduce;
 pub mod report;
+#[cfg(not(fuzzing))]
+pub mod run;
 pub mod sink;
 pub mod size;
 pub mod source;
 pub mod stack;
-pub mod view;

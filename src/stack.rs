@@ -1,38 +1,24 @@
-//! The array made of many files: a layout, and the files that are open at the moment.
+//! The array made of many files: a layout, and the files that are at hand.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use crate::array::Array;
+use crate::array::{Array, Reader, Scratch};
 use crate::axis::Axis;
-use crate::block::Target;
+use crate::block::{Coverage, Target};
 use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::grid::Region;
-use crate::layout::{Layout, Part, describe};
+use crate::layout::{Layout, Part};
+use crate::source::OpenOptions;
+use crate::source::files::Files;
 use crate::source::headers::{Headers, name_of};
-use crate::source::{Info, OpenOptions, Scratch, Source, open};
-
-/// Open files and their page indexes that may be kept, in bytes, unless one alone is larger.
-const CACHE_BYTES: u64 = 4 << 20;
-/// Files that may be kept open.
-const CACHE_FILES: usize = 64;
 
 /// The array that the files of a layout make together.
 pub struct Stack {
     layout: Layout,
-    headers: Headers,
-    paths: Vec<PathBuf>,
-    options: OpenOptions,
+    files: Files,
     fill: Vec<u8>,
-    cache: Mutex<Cache>,
-}
-
-/// Recently used sources, the latest last.
-#[derive(Default)]
-struct Cache {
-    open: Vec<(u32, Arc<dyn Source>)>,
-    held_bytes: u64,
 }
 
 impl Stack {
@@ -42,7 +28,7 @@ impl Stack {
     /// If `fill` does not have the size of an element.
     pub fn new(layout: Layout, headers: Headers, paths: Vec<PathBuf>, options: OpenOptions, fill: Vec<u8>) -> Self {
         assert_eq!(fill.len(), layout.dtype().size(), "the fill value is one element");
-        Self { layout, headers, paths, options, fill, cache: Mutex::default() }
+        Self { layout, files: Files::new(paths, headers, options), fill }
     }
 
     /// Where the files lie.
@@ -52,49 +38,12 @@ impl Stack {
 
     /// What the headers of the files say.
     pub fn headers(&self) -> &Headers {
-        &self.headers
+        self.files.headers()
     }
 
     /// The files, by index.
     pub fn paths(&self) -> &[PathBuf] {
-        &self.paths
-    }
-
-    fn source(&self, file: u32) -> Result<Arc<dyn Source>> {
-        let lock = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut cache = lock();
-        if let Some(at) = cache.open.iter().position(|(f, _)| *f == file) {
-            let entry = cache.open.remove(at);
-            let source = Arc::clone(&entry.1);
-            cache.open.push(entry);
-            return Ok(source);
-        }
-        drop(cache);
-        let path = &self.paths[file as usize];
-        let source: Arc<dyn Source> = open(path, &self.options)?.into();
-        self.check_unchanged(file, source.info())?;
-        let mut cache = lock();
-        cache.held_bytes += source.info().held_bytes;
-        cache.open.push((file, Arc::clone(&source)));
-        while cache.open.len() > 1 && (cache.held_bytes > CACHE_BYTES || cache.open.len() > CACHE_FILES) {
-            let (_, oldest) = cache.open.remove(0);
-            cache.held_bytes = cache.held_bytes.saturating_sub(oldest.info().held_bytes);
-        }
-        Ok(source)
-    }
-
-    /// A file that is written to while it is read must not pass.
-    fn check_unchanged(&self, file: u32, now: &Info) -> Result<()> {
-        let Some(then) = self.headers.info(file) else { return Ok(()) };
-        if then.shape() == now.shape() && then.dtype == now.dtype {
-            return Ok(());
-        }
-        Err(Error::Format(format!(
-            "{}: is {}, but was {} when the run began: wait until it is written",
-            self.paths[file as usize].display(),
-            describe(now),
-            describe(then)
-        )))
+        self.files.paths()
     }
 
     /// Region of a file, in its own axes, for a region of the array inside its cell.
@@ -130,11 +79,11 @@ impl Array for Stack {
         self.layout.dtype()
     }
 
-    fn fill(&self) -> &[u8] {
-        &self.fill
+    fn fill(&self) -> Option<&[u8]> {
+        Some(&self.fill)
     }
 
-    fn boundaries(&self, axis: usize, at: u64) -> (u64, u64) {
+    fn grain(&self, axis: usize, at: u64) -> (u64, u64) {
         self.layout.boundaries(axis, at)
     }
 
@@ -142,58 +91,103 @@ impl Array for Stack {
         self.layout.coded()
     }
 
-    fn scratch_bytes(&self) -> u64 {
-        self.headers.scratch_bytes
+    fn needs(&self, _shape: &[u64]) -> u64 {
+        self.headers().scratch_bytes
     }
 
-    fn held_bytes(&self, workers: usize) -> u64 {
-        // The cache, and what every worker still uses while it is pushed out.
-        let one = self.headers.held_bytes;
-        CACHE_BYTES.min(one.saturating_mul(self.paths.len() as u64)).max(one) + one.saturating_mul(workers as u64)
+    fn held_bytes(&self) -> u64 {
+        self.files.held_bytes()
     }
 
-    fn read(&self, region: &Region, target: &mut Target<'_>, scratch: &mut Scratch) -> Result<u64> {
-        let mut n_filled = 0;
-        for (common, cell_origin, part) in self.cells(region) {
+    fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
+        Box::new(StackReader { stack: self, open: None, scratch })
+    }
+}
+
+/// One worker's way to read a stack.
+struct StackReader {
+    stack: Arc<Stack>,
+    /// The file read from last; it has the scratch memory.
+    open: Option<(u32, Box<dyn Reader>)>,
+    scratch: Scratch,
+}
+
+impl StackReader {
+    /// The reader of a file.
+    fn file(&mut self, file: u32) -> Result<&mut Box<dyn Reader>> {
+        let reader = match self.open.take() {
+            Some((open, reader)) if open == file => reader,
+            other => {
+                if let Some((_, reader)) = other {
+                    self.scratch = reader.release();
+                }
+                self.stack.files.get(file)?.reader(std::mem::take(&mut self.scratch))
+            }
+        };
+        Ok(&mut self.open.insert((file, reader)).1)
+    }
+}
+
+impl Reader for StackReader {
+    fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
+        let stack = Arc::clone(&self.stack);
+        let (file_axes, size) = (stack.layout.file_axes(), stack.dtype().size() as isize);
+        let mut coverage = Coverage::default();
+        for (common, cell_origin, part) in stack.cells(region) {
             let mut piece = target.part(&common.relative_to(&region.origin));
             let Some(part) = part else {
-                piece.fill(&self.fill);
-                n_filled += common.n_elements();
+                piece.fill(&stack.fill);
+                coverage.lacks(common);
                 continue;
             };
-            let source = self.source(part.file)?;
-            let inside = self.inside(&common.relative_to(&cell_origin), part, source.info().axes.len());
-            let size = self.dtype().size() as isize;
-            let strides =
-                self.layout.file_axes().iter().map(|axis| axis.map_or(size, |axis| piece.strides[axis])).collect();
-            let mut into = Target {
-                start: piece.start,
-                shape: inside.shape.clone(),
-                strides,
-                dtype: piece.dtype,
-                bytes: piece.bytes,
-            };
-            n_filled += source.read(&inside, &mut into, &self.fill, scratch)?;
+            let inside = stack.inside(&common.relative_to(&cell_origin), part, file_axes.len());
+            let strides = file_axes.iter().map(|axis| axis.map_or(size, |axis| piece.strides[axis])).collect();
+            let (start, shape, dtype) = (piece.start, inside.shape.clone(), piece.dtype);
+            let mut into = Target { start, shape, strides, dtype, bytes: piece.bytes };
+            let found = self.file(part.file)?.read(&inside, &mut into)?;
+            if found.absent().is_empty() {
+                continue;
+            }
+            let own = stack.files.get(part.file)?.fill().is_some();
+            coverage.take(&found, |absent| {
+                if !own {
+                    into.part(&absent.relative_to(&inside.origin)).fill(&stack.fill);
+                }
+                let mut outer = common.clone();
+                for (i, axis) in file_axes.iter().enumerate() {
+                    if let Some(axis) = axis {
+                        outer.origin[*axis] += absent.origin[i] - inside.origin[i];
+                        outer.shape[*axis] = absent.shape[i];
+                    }
+                }
+                Some(outer)
+            });
         }
-        Ok(n_filled)
+        Ok(coverage)
     }
 
-    fn prefetch(&self, region: &Region) {
-        for (common, cell_origin, part) in self.cells(region) {
+    fn prefetch(&mut self, region: &Region) {
+        let n_axes = self.stack.layout.file_axes().len();
+        for (common, cell_origin, part) in self.stack.cells(region) {
             let Some(part) = part else { continue };
-            let Ok(source) = self.source(part.file) else { continue };
-            source.prefetch(&self.inside(&common.relative_to(&cell_origin), part, source.info().axes.len()));
+            // Advice needs no scratch memory, and leaves the file that is being read alone.
+            let Ok(file) = self.stack.files.get(part.file) else { continue };
+            file.reader(Scratch::default()).prefetch(&self.stack.inside(
+                &common.relative_to(&cell_origin),
+                part,
+                n_axes,
+            ));
         }
     }
 
-    fn absent(&self, region: &Region) -> Vec<Region> {
-        self.cells(region).filter(|(_, _, part)| part.is_none()).map(|(common, _, _)| common).collect()
+    fn release(self: Box<Self>) -> Scratch {
+        self.open.map_or(self.scratch, |(_, reader)| reader.release())
     }
 }
 
 impl std::fmt::Debug for Stack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let first = self.paths.first().map(|p| name_of(p)).unwrap_or_default();
-        write!(f, "Stack of {} files from {first}, shape {:?}", self.paths.len(), self.shape())
+        let first = self.paths().first().map(|p| name_of(p)).unwrap_or_default();
+        write!(f, "Stack of {} files from {first}, shape {:?}", self.paths().len(), self.shape())
     }
 }

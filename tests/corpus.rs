@@ -6,19 +6,20 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use stackctl::array::Array;
+use stackctl::array::{Array, Scratch};
 use stackctl::axis::Axis;
-use stackctl::block::Block;
+use stackctl::block::{Block, Buffer};
 use stackctl::dtype::DType;
 use stackctl::error::Error;
 use stackctl::grid::Region;
 use stackctl::layout::{Layout, LayoutOptions};
 use stackctl::pattern::{ArrangeOptions, Pattern};
 use stackctl::source::headers::Headers;
-use stackctl::source::{self, OpenOptions, Scratch};
+use stackctl::source::{self, OpenOptions};
 use stackctl::stack::Stack;
 
 fn corpus() -> Option<(PathBuf, serde_json::Value)> {
@@ -43,6 +44,11 @@ struct Whole {
 /// Bytes of an array that a test is willing to hold.
 const MOST_BYTES: u64 = 1 << 30;
 
+fn whole<A: Array + ?Sized + 'static>(array: &Arc<A>) -> Result<Block, Error> {
+    let region = Region::whole(&array.shape());
+    Arc::clone(array).reader(Scratch::default()).block(&region, array.dtype(), Buffer::default())
+}
+
 fn read_whole(path: &Path) -> Result<Whole, Error> {
     let source = source::open(path, &OpenOptions::default())?;
     let info = source.info();
@@ -50,10 +56,7 @@ fn read_whole(path: &Path) -> Result<Whole, Error> {
     if bytes > MOST_BYTES || info.scratch_bytes > MOST_BYTES {
         return Err(Error::limit(format!("needs {bytes} bytes and {} beside", info.scratch_bytes)));
     }
-    let region = Region::whole(&info.shape());
-    let mut block = Block::new(region.clone(), info.dtype)?;
-    let fill = vec![0; info.dtype.size()];
-    source.read(&region, &mut block.target(), &fill, &mut Scratch::default())?;
+    let block = whole(&source)?;
     Ok(Whole { axes: info.axes.clone(), dtype: info.dtype, bytes: block.bytes().to_vec() })
 }
 
@@ -171,11 +174,8 @@ fn assemble(folder: &Path, names: &[String], pattern: &str) -> Result<(Vec<u64>,
     let (axes, cells) = (&arrangement.axes, &arrangement.cells);
     let layout = Layout::arranged(axes, cells, &headers, &paths, &LayoutOptions::default())?;
     let fill = vec![0; layout.dtype().size()];
-    let stack = Stack::new(layout, headers, paths, options, fill);
-    let region = Region::whole(&stackctl::axis::shape(stack.axes()));
-    let mut block = Block::new(region.clone(), stack.dtype())?;
-    stack.read(&region, &mut block.target(), &mut Scratch::default())?;
-    Ok((region.shape, block.bytes().to_vec()))
+    let block = whole(&Arc::new(Stack::new(layout, headers, paths, options, fill)))?;
+    Ok((block.region().shape.clone(), block.bytes().to_vec()))
 }
 
 #[test]

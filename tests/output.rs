@@ -8,14 +8,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use stackctl::array::Array;
 use stackctl::axis::{Axis, Calibration, Provenance};
 use stackctl::block::Block;
+use stackctl::consume::{Consumer, Product};
 use stackctl::dtype::DType;
 use stackctl::grid::{Grid, Region, n_elements, positions, row_major_strides};
-use stackctl::sink::output::{Output, OutputOptions};
 use stackctl::sink::png::PngOptions;
-use stackctl::sink::{Sink, Spec};
-use stackctl::source::{OpenOptions, Scratch};
+use stackctl::sink::{self, OutputOptions, Spec};
+use stackctl::source::OpenOptions;
 
 /// Bytes of an element that encodes its own index.
 fn element(dtype: DType, index: u64) -> Vec<u8> {
@@ -46,15 +47,10 @@ fn block(spec: &Spec, region: Region) -> Block {
 }
 
 /// Writes the array in boxes of `boxes`, encoded last to first where the order is free.
-fn write(sink: &Output, spec: &Spec, boxes: &[u64]) {
+fn write(sink: &mut dyn Consumer, spec: &Spec, boxes: &[u64]) -> Product {
     let grid = Grid::new(&spec.shape(), boxes);
-    let mut scratch = Scratch::default();
     let regions: Vec<Region> = positions(grid.counts()).map(|p| grid.region(&p)).collect();
-    let receipts: Vec<_> =
-        regions.into_iter().rev().map(|r| sink.write(&block(spec, r), &mut scratch).unwrap()).collect();
-    for receipt in receipts.into_iter().rev() {
-        sink.commit(receipt).unwrap();
-    }
+    common::consumed(sink, &regions, |r| block(spec, r)).remove(0)
 }
 
 fn raw(spec: &Spec) -> Vec<u8> {
@@ -82,9 +78,9 @@ fn other_programs_read_what_is_written() {
     let mut case = |extension: &str, spec: &Spec, boxes: &[u64], expect: Value| {
         let number = cases.len();
         let path = folder.path().join(format!("{number}.{extension}"));
-        let sink = Output::create(&path, spec, &OutputOptions::default()).unwrap();
-        write(&sink, spec, boxes);
-        let (written, window) = sink.complete().unwrap();
+        let mut sink = sink::create(&path, spec, &OutputOptions::default()).unwrap();
+        let written = write(&mut *sink, spec, boxes);
+        let window = written.window.map(|(low, high)| json!({"low": low, "high": high}));
         assert_eq!((written.files, written.bytes), (1, fs::metadata(&path).unwrap().len()), "{}", path.display());
         fs::write(folder.path().join(format!("{number}.raw")), raw(spec)).unwrap();
         cases.push(json!({"path": path, "shape": spec.shape(), "dtype": spec.dtype.name(), "expect": expect,
@@ -136,14 +132,11 @@ fn our_own_reader_reads_our_tiff() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tif");
     let spec = spec(&["t", "c", "z", "y", "x"], &[2, 3, 4, 5, 6], DType::Uint16);
-    let sink = Output::create(&path, &spec, &OutputOptions::default()).unwrap();
-    write(&sink, &spec, &[1, 3, 4, 5, 6]);
-    sink.finish().unwrap();
+    let mut sink = sink::create(&path, &spec, &OutputOptions::default()).unwrap();
+    write(&mut *sink, &spec, &[1, 3, 4, 5, 6]);
     let source = stackctl::source::open(&path, &OpenOptions::default()).unwrap();
-    let region = Region::whole(&source.info().shape());
-    assert_eq!(region.n_elements(), 720);
-    let mut found = Block::new(region.clone(), DType::Uint16).unwrap();
-    source.read(&region, &mut found.target(), &[0, 0], &mut Scratch::default()).unwrap();
+    let found = common::read_whole(&source).unwrap();
+    assert_eq!(found.region().n_elements(), 720);
     // Planes lie in the order t, z, c.
     let mut expected = Block::new(Region::whole(&[2, 4, 3, 5, 6]), DType::Uint16).unwrap();
     let whole = block(&spec, Region::whole(&spec.shape()));
@@ -155,15 +148,15 @@ fn our_own_reader_reads_our_tiff() {
 fn a_stream_takes_elements_in_order() {
     let spec = spec(&["z", "y", "x"], &[3, 4, 5], DType::Uint16);
     let pipe = Pipe::default();
-    let sink = Output::stream(Box::new(pipe.clone()), &spec).unwrap();
-    write(&sink, &spec, &[1, 2, 5]);
-    assert_eq!(sink.finish().unwrap().bytes, 128 + 120);
+    let mut sink = sink::stream(Box::new(pipe.clone()), &spec);
+    assert_eq!(write(&mut *sink, &spec, &[1, 2, 5]).bytes, 128 + 120);
     let bytes = pipe.0.lock().unwrap().clone();
     assert_eq!(bytes[128..], raw(&spec));
 
-    let sink = Output::stream(Box::new(Pipe::default()), &spec).unwrap();
-    let receipt = sink.write(&block(&spec, Region::new([1, 0, 0], [1, 4, 5])), &mut Scratch::default()).unwrap();
-    assert!(sink.commit(receipt).is_err());
+    let sink = sink::stream(Box::new(Pipe::default()), &spec);
+    let region = Region::new([1, 0, 0], [1, 4, 5]);
+    let part = common::part(&*sink, &block(&spec, region.clone())).unwrap();
+    assert!(sink.merger().merge(&common::task(0, region), part).is_err());
 }
 
 #[test]
@@ -171,16 +164,15 @@ fn a_file_of_more_than_four_gib_is_big() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.tif");
     let spec = spec(&["z", "y", "x"], &[70_000, 256, 256], DType::Uint8);
-    let sink = Output::create(&path, &spec, &OutputOptions::default()).unwrap();
+    let mut sink = sink::create(&path, &spec, &OutputOptions::default()).unwrap();
+    sink.begin().unwrap();
     // Only the last plane: the rest stays a hole in the file.
     let region = Region::new([69_999, 0, 0], [1, 256, 256]);
-    sink.write(&block(&spec, region.clone()), &mut Scratch::default()).unwrap();
+    common::part(&*sink, &block(&spec, region.clone())).unwrap();
     let partial = folder.path().join(".a.tif.partial");
-    let source = stackctl::source::tiff::Tiff::open(&partial, &OpenOptions::default()).unwrap();
-    let mut found = Block::new(region.clone(), DType::Uint8).unwrap();
-    let source: &dyn stackctl::source::Source = &source;
-    assert_eq!(source.info().shape(), [70_000, 256, 256]);
-    source.read(&region, &mut found.target(), &[0], &mut Scratch::default()).unwrap();
+    let source = Arc::new(stackctl::source::tiff::Tiff::open(&partial, &OpenOptions::default()).unwrap());
+    assert_eq!(source.shape(), [70_000, 256, 256]);
+    let found = common::read_region(&source, &region).unwrap();
     assert!(found.bytes() == block(&spec, region).bytes());
     drop(sink);
     assert!(!partial.exists());
@@ -190,7 +182,8 @@ fn a_file_of_more_than_four_gib_is_big() {
 fn what_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let said = |name: &str, spec: &Spec, options: &OutputOptions| {
-        let e = Output::create(&folder.path().join(name), spec, options).err().unwrap();
+        let begun = sink::create(&folder.path().join(name), spec, options).and_then(|mut sink| sink.begin());
+        let e = begun.err().unwrap();
         assert_eq!(e.exit_code(), 2, "{e}");
         e.to_string()
     };
@@ -209,10 +202,13 @@ fn what_does_not_fit_is_refused() {
     assert!(said("b.npy", &volume, &options).contains("is a folder"));
     fs::write(folder.path().join("c.npy"), "x").unwrap();
     assert!(said("c.npy", &volume, &default).contains("exists already"));
-    let sink = Output::create(&folder.path().join("c.npy"), &volume, &options).unwrap();
+    let mut sink = sink::create(&folder.path().join("c.npy"), &volume, &options).unwrap();
+    sink.begin().unwrap();
     assert!(said("c.npy", &volume, &options).contains("another run"));
-    write(&sink, &volume, &[3, 4, 5]);
-    sink.finish().unwrap();
+    let mut merger = sink.merger();
+    common::show(&*sink, &mut *merger, &[Region::whole(&[3, 4, 5])], |r| block(&volume, r));
+    merger.finish().unwrap();
     assert_eq!(fs::read(folder.path().join("c.npy")).unwrap().len(), 128 + 60);
-    assert!(Output::create(Path::new("/nowhere/a.npy"), &volume, &default).is_err());
+    let nowhere = sink::create(Path::new("/nowhere/a.npy"), &volume, &default);
+    assert!(nowhere.and_then(|mut sink| sink.begin()).is_err());
 }

@@ -259,7 +259,7 @@ fn requests_that_do_not_fit_are_refused() {
     assert!(run(&["--channel-names", "DAPI"]).contains("2 elements"));
     assert!(run(&["--fill-value", "70000"]).contains("70000"));
     assert!(run(&["--missing", "skip"]).contains("use fill"));
-    let (code, text) = failure(folder.path(), &["stitch", "raw", "-o", "out.tif", "--pattern", PATTERN]);
+    let (code, text) = failure(folder.path(), &["stitch", "raw", "-o", "out.jpg", "--pattern", PATTERN]);
     assert!(code == 2 && text.contains(".zarr"), "{text}");
     let (code, text) = failure(folder.path(), &["stitch", "raw", "-o", "no/where/out.zarr", "--pattern", PATTERN]);
     assert!(code == 2 && text.contains("there is no folder"), "{text}");

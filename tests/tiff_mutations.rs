@@ -10,9 +10,10 @@ use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use stackctl::block::{Block, size_bytes};
+use stackctl::array::Scratch;
+use stackctl::block::{Buffer, size_bytes};
 use stackctl::grid::Region;
-use stackctl::source::{self, OpenOptions, Scratch};
+use stackctl::source::{self, OpenOptions};
 use tiff::{Layout, Numbers};
 
 /// The system's allocator, counting.
@@ -161,9 +162,10 @@ fn damaged_files_end_in_pixels_or_an_error() {
             let size = size_bytes(&info.shape(), info.dtype);
             if size <= MOST_BYTES && info.scratch_bytes <= MOST_BYTES {
                 let region = Region::whole(&info.shape());
-                let mut block = Block::new(region.clone(), info.dtype).unwrap();
-                let fill = vec![0; info.dtype.size()];
-                read += u64::from(source.read(&region, &mut block.target(), &fill, &mut scratch).is_ok());
+                let dtype = info.dtype;
+                let mut reader = source.clone().reader(std::mem::take(&mut scratch));
+                read += u64::from(reader.block(&region, dtype, Buffer::default()).is_ok());
+                scratch = reader.release();
             }
         }
         slowest = slowest.max(begin.elapsed());

@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::path::Path;
 
-use stackctl::block::Block;
+use stackctl::array::Scratch;
+use stackctl::block::Buffer;
 use stackctl::grid::Region;
-use stackctl::source::{self, OpenOptions, Scratch};
+use stackctl::source::{self, OpenOptions};
 use tiff::decoder::{Decoder, DecodingResult};
 
 #[test]
@@ -25,9 +26,9 @@ fn another_decoder_gives_the_same_pixels() {
             decoder.next_image().unwrap();
         }
         let source = source::open(&path, &OpenOptions::default()).unwrap();
-        let region = Region::whole(&source.info().shape());
-        let mut block = Block::new(region.clone(), source.info().dtype).unwrap();
-        source.read(&region, &mut block.target(), &[0, 0], &mut Scratch::default()).unwrap();
+        let region = Region::whole(&source.shape());
+        let mut reader = source.clone().reader(Scratch::default());
+        let block = reader.block(&region, source.dtype(), Buffer::default()).unwrap();
         assert!(block.elements::<u16>() == expected, "{}", path.display());
         n_files += 1;
     }

@@ -4,13 +4,15 @@
 mod tiff;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use proptest::prelude::*;
+use stackctl::array::Scratch;
 use stackctl::block::{Block, Target};
 use stackctl::dtype::DType;
 use stackctl::error::Error;
 use stackctl::grid::Region;
-use stackctl::source::{self, OpenOptions, Scratch, Source};
+use stackctl::source::{self, FileArray, OpenOptions};
 use tiff::{Layout, Numbers};
 
 fn saved(folder: &tempfile::TempDir, bytes: &[u8]) -> PathBuf {
@@ -19,16 +21,17 @@ fn saved(folder: &tempfile::TempDir, bytes: &[u8]) -> PathBuf {
     path
 }
 
-fn open(path: &Path) -> Result<Box<dyn Source>, Error> {
+fn open(path: &Path) -> Result<Arc<dyn FileArray>, Error> {
     source::open(path, &OpenOptions::default())
 }
 
-fn read(source: &dyn Source, region: &Region, scratch: &mut Scratch) -> Result<Block, Error> {
-    let dtype = source.info().dtype;
-    let mut block = Block::new(region.clone(), dtype)?;
+fn read(source: &Arc<dyn FileArray>, region: &Region, scratch: &mut Scratch) -> Result<Block, Error> {
+    let mut block = Block::new(region.clone(), source.dtype())?;
     block.bytes_mut().fill(0xa5);
-    let n = source.read(region, &mut block.target(), &vec![7; dtype.size()], scratch)?;
-    block.n_filled = n;
+    let mut reader = Arc::clone(source).reader(std::mem::take(scratch));
+    let coverage = reader.read(region, &mut block.target());
+    *scratch = reader.release();
+    block.coverage = coverage?;
     Ok(block)
 }
 
@@ -103,7 +106,7 @@ proptest! {
         prop_assert_eq!(info.dtype, dtype(&layout));
         let shape = info.shape();
         let mut scratch = Scratch::default();
-        let whole = read(&*source, &Region::whole(&shape), &mut scratch).unwrap();
+        let whole = read(&source, &Region::whole(&shape), &mut scratch).unwrap();
         prop_assert_eq!(whole.bytes(), &pages.concat()[..]);
 
         let size = info.dtype.size();
@@ -131,7 +134,8 @@ proptest! {
             let mut target = Target {
                 bytes: &mut bytes, start: start as usize, shape: region.shape.clone(), strides: strides.clone(), dtype: info.dtype,
             };
-            source.read(&region, &mut target, &vec![0; size], &mut scratch).unwrap();
+            let mut reader = Arc::clone(&source).reader(std::mem::take(&mut scratch));
+            reader.read(&region, &mut target).unwrap();
             let dense = stackctl::grid::row_major_strides(&shape);
             for position in stackctl::grid::positions(&region.shape) {
                 let from: u64 = (0..rank).map(|i| (position[i] + region.origin[i]) * dense[i]).sum();
@@ -139,7 +143,8 @@ proptest! {
                 let (from, to) = (from as usize * size, to as usize);
                 prop_assert_eq!(&bytes[to..to + size], &whole.bytes()[from..from + size], "{} at {:?}", region, position);
             }
-            source.prefetch(&region);
+            reader.prefetch(&region);
+            scratch = reader.release();
         }
     }
 }
@@ -159,10 +164,10 @@ fn absent_tiles_and_strips_hold_the_fill_value() {
                 ..Layout::default()
             };
             let source = open(&saved(&folder, &layout.write(&[vec![1; 800]]))).unwrap();
-            let block = read(&*source, &Region::whole(&[20, 40]), &mut Scratch::default()).unwrap();
+            let block = read(&source, &Region::whole(&[20, 40]), &mut Scratch::default()).unwrap();
             let n = if tile.is_some() { 256 } else { 400 };
-            assert_eq!(block.n_filled, n);
-            assert_eq!(block.bytes().iter().filter(|&&b| b == 7).count() as u64, n);
+            assert_eq!(block.coverage.n_absent(), n);
+            assert_eq!(block.bytes().iter().filter(|&&b| b == 0).count() as u64, n);
             assert_eq!(block.bytes().iter().filter(|&&b| b == 1).count() as u64, 800 - n);
         }
     }
@@ -241,7 +246,7 @@ fn errors_name_page_strip_found_and_expected() {
     let count = u32::from_le_bytes(short[n - 4..].try_into().unwrap());
     short[n - 4..].copy_from_slice(&(count - 1).to_le_bytes());
     let source = open(&saved(&folder, &short)).unwrap();
-    let e = read(&*source, &Region::whole(&[2, 16, 16]), &mut Scratch::default()).err().unwrap().to_string();
+    let e = read(&source, &Region::whole(&[2, 16, 16]), &mut Scratch::default()).err().unwrap().to_string();
     assert!(e.contains("a.tif: page 1, strip 1: decodes to") && e.contains("expected 128"), "{e}");
 
     let plain = Layout { rows_per_strip: Some(8), ..Layout::default() }.write(&[vec![1; 256]]);
@@ -327,7 +332,7 @@ fn tags_that_programs_get_wrong_are_read_as_they_were_meant() {
     let elements = |bytes: &[u8]| {
         let source = open(&saved(&folder, bytes)).unwrap();
         let whole = Region::whole(&source.info().shape());
-        let block = read(source.as_ref(), &whole, &mut Scratch::default()).unwrap();
+        let block = read(&source, &whole, &mut Scratch::default()).unwrap();
         (block.dtype(), block.bytes().to_vec())
     };
     // A strip that is there although its count is 0; a predictor without compression; zeros for defaults.
@@ -360,7 +365,7 @@ fn lerc_holds_values_as_they_lie_in_the_file() {
     let values = |bytes: &[u8]| {
         let source = open(&saved(&folder, bytes)).unwrap();
         let whole = Region::whole(&source.info().shape());
-        read(source.as_ref(), &whole, &mut Scratch::default()).unwrap().elements::<u16>().to_vec()
+        read(&source, &whole, &mut Scratch::default()).unwrap().elements::<u16>().to_vec()
     };
     let little = values(&one_page(&blob, &tags));
     assert_eq!(little[..4], [0, 7 * 99, 14 * 99, 21 * 99]);

@@ -9,12 +9,13 @@ use std::path::Path;
 use serde_json::{Value, json};
 use stackctl::axis::{Axis, Calibration, Provenance};
 use stackctl::block::Block;
+use stackctl::consume::{Consumer, Product};
 use stackctl::dtype::DType;
 use stackctl::grid::{Grid, Region, n_elements, row_major_strides};
 use stackctl::sink::store::Durability;
-use stackctl::sink::zarr::{Format, ZarrOptions, ZarrSink};
-use stackctl::sink::{Sink, Spec, Written};
-use stackctl::source::{self, OpenOptions, Scratch};
+use stackctl::sink::zarr::{self, Format, ZarrOptions, ZarrSink};
+use stackctl::sink::{OutputOptions, Spec};
+use stackctl::source::{self, OpenOptions};
 
 /// Bytes of an element that encodes its own index, with the awkward values of floats among them.
 fn element(dtype: DType, index: u64) -> Vec<u8> {
@@ -56,12 +57,12 @@ fn block(spec: &Spec, region: Region) -> Block {
 }
 
 /// Writes the array in boxes of `boxes` (whole shards if `None`), encoding them in another order than they
-/// are committed in.
-fn write(path: &Path, spec: &Spec, options: &ZarrOptions, boxes: Option<&[u64]>) -> Written {
-    let sink = ZarrSink::create(path, spec, options).unwrap();
-    let shape = spec.shape();
-    let objects = Grid::new(&shape, sink.object_shape());
-    let mut scratch = Scratch::default();
+/// are merged in.
+fn write(path: &Path, spec: &Spec, options: &ZarrOptions, boxes: Option<&[u64]>) -> Product {
+    let mut sink = ZarrSink::new(path, spec, options).unwrap();
+    sink.begin().unwrap();
+    let mut merger = sink.merger();
+    let objects = Grid::new(&spec.shape(), &sink.wants().object);
     for at in stackctl::grid::positions(objects.counts()) {
         let object = objects.region(&at);
         let cell = boxes.map_or_else(|| object.shape.clone(), <[u64]>::to_vec);
@@ -73,13 +74,9 @@ fn write(path: &Path, spec: &Spec, options: &ZarrOptions, boxes: Option<&[u64]>)
                 region
             })
             .collect();
-        let receipts: Vec<_> =
-            regions.into_iter().rev().map(|r| sink.write(&block(spec, r), &mut scratch).unwrap()).collect();
-        for receipt in receipts.into_iter().rev() {
-            sink.commit(receipt).unwrap();
-        }
+        common::show(&sink, &mut *merger, &regions, |r| block(spec, r));
     }
-    sink.finish().unwrap()
+    merger.finish().unwrap().remove(0)
 }
 
 /// What the zarrs crate makes of the whole array, with our decoders that opening a source makes known.
@@ -93,9 +90,7 @@ fn read_by_zarrs(path: &Path) -> Vec<u8> {
 /// What our own reader makes of a region of the array.
 fn read(path: &Path, region: &Region) -> Vec<u8> {
     let source = source::open(path, &OpenOptions::default()).unwrap();
-    let mut block = Block::new(region.clone(), source.info().dtype).unwrap();
-    source.read(region, &mut block.target(), &[], &mut Scratch::default()).unwrap();
-    block.bytes().to_vec()
+    common::read_region(&source, region).unwrap().bytes().to_vec()
 }
 
 fn spec(names: &str, shape: &[u64], dtype: DType) -> Spec {
@@ -293,8 +288,7 @@ fn damaged_arrays_are_errors_that_name_the_file() {
     let region = Region::whole(&[20, 20]);
     let said = |path: &Path| {
         let source = source::open(path, &OpenOptions::default())?;
-        let mut block = Block::new(region.clone(), spec.dtype)?;
-        source.read(&region, &mut block.target(), &[], &mut Scratch::default())
+        common::read_region(&source, &region).map(|_| ())
     };
     for (i, (codec, shards, file)) in
         [("blosc", None, "0/c/1/0"), ("gzip:1", None, "0/c/1/0"), ("zstd:1", Some(&[20, 20][..]), "0/c/0/0")]
@@ -344,10 +338,16 @@ fn nothing_stands_under_the_name_before_it_is_whole() {
     let mut options = options(Format::V3, &[10, 10], None, "blosc");
     let names = || fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
 
-    let sink = ZarrSink::create(&path, &spec, &options).unwrap();
-    sink.write(&block(&spec, Region::new([0, 0], [10, 10])), &mut Scratch::default()).unwrap();
+    let mut sink = ZarrSink::new(&path, &spec, &options).unwrap();
+    assert!(names().is_empty());
+    sink.begin().unwrap();
+    common::part(&sink, &block(&spec, Region::new([0, 0], [10, 10]))).unwrap();
     assert_eq!(names(), [".a.zarr.partial"]);
-    let said = ZarrSink::create(&path, &spec, &options).err().unwrap().to_string();
+    let begin = |path: &Path, options: &ZarrOptions| {
+        let begun = zarr::create(path, &spec, &OutputOptions::from(options)).and_then(|mut sink| sink.begin());
+        begun.err().unwrap().to_string()
+    };
+    let said = begin(&path, &options);
     assert!(said.contains("another run is writing it"), "{said}");
     drop(sink);
     assert!(names().is_empty());
@@ -357,11 +357,12 @@ fn nothing_stands_under_the_name_before_it_is_whole() {
     write(&path, &spec, &options, None);
     assert_eq!(names(), ["a.zarr"]);
 
-    let said = ZarrSink::create(&path, &spec, &options).err().unwrap().to_string();
+    let said = begin(&path, &options);
     assert!(said.contains("exists already") && said.contains("--overwrite"), "{said}");
     options.overwrite = true;
     options.codec = "none".parse().unwrap();
-    let sink = ZarrSink::create(&path, &spec, &options).unwrap();
+    let mut sink = ZarrSink::new(&path, &spec, &options).unwrap();
+    sink.begin().unwrap();
     drop(sink);
     assert!(fs::read_to_string(path.join("0/zarr.json")).unwrap().contains("blosc"));
     write(&path, &spec, &options, None);
@@ -369,13 +370,15 @@ fn nothing_stands_under_the_name_before_it_is_whole() {
     assert_eq!(names(), ["a.zarr"]);
 
     fs::remove_file(path.join("zarr.json")).unwrap();
-    let said = ZarrSink::create(&path, &spec, &options).err().unwrap().to_string();
+    let said = begin(&path, &options);
     assert!(said.contains("a folder of other things"), "{said}");
-    let said = ZarrSink::create(&folder.path().join("no/a.zarr"), &spec, &options).err().unwrap().to_string();
+    let said = begin(&folder.path().join("no/a.zarr"), &options);
     assert!(said.contains("there is no folder"), "{said}");
     // A missing box is noticed.
-    let sink = ZarrSink::create(&folder.path().join("b.zarr"), &spec, &options).unwrap();
-    assert!(sink.finish().is_err());
+    let mut sink = ZarrSink::new(&folder.path().join("b.zarr"), &spec, &options).unwrap();
+    sink.begin().unwrap();
+    assert!(sink.merger().finish().is_err());
+    drop(sink);
     assert_eq!(names(), ["a.zarr"]);
 }
 
@@ -391,7 +394,7 @@ fn cuts_that_do_not_fit_are_refused() {
         (options(Format::V3, &[1 << 20, 1 << 20, 4], None, "blosc"), "at most 2147483631"),
         (options(Format::V3, &[1, 1, 1], Some(&[1 << 10, 1 << 10, 1 << 10]), "blosc"), "use larger chunks"),
     ] {
-        let said = ZarrSink::create(path, &spec, &options).err().unwrap();
+        let said = ZarrSink::new(path, &spec, &options).err().unwrap();
         assert!(said.to_string().contains(says), "{said}");
         assert_eq!(said.exit_code(), 2);
     }

@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::sync::Arc;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -10,15 +11,12 @@ use stackctl::block::{Block, Buffer};
 use stackctl::error::{Error, Result};
 use stackctl::grid::Region;
 use stackctl::source::zarr::ZarrSource;
-use stackctl::source::{OpenOptions, Scratch, Source};
+use stackctl::source::{FileArray, OpenOptions};
 
 /// The whole array in the folder.
-fn read(path: &std::path::Path) -> Result<(Block, ZarrSource)> {
-    let source = ZarrSource::open(path, &OpenOptions::default())?;
-    let region = Region::whole(&source.info().shape());
-    let mut block = Block::reusing(Buffer::default(), region.clone(), source.info().dtype)?;
-    source.read(&region, &mut block.target(), &vec![0; source.info().dtype.size()], &mut Scratch::default())?;
-    Ok((block, source))
+fn read(path: &std::path::Path) -> Result<(Block, Arc<ZarrSource>)> {
+    let source = Arc::new(ZarrSource::open(path, &OpenOptions::default())?);
+    Ok((common::read_whole(&source)?, source))
 }
 
 #[test]
@@ -130,7 +128,7 @@ fn mutated_metadata_end_in_errors_or_elements() {
         fs::create_dir_all(&opened).unwrap();
         for _ in 0..400 {
             fs::write(&file, mutated(text, &mut state)).unwrap();
-            let Ok(source) = ZarrSource::open(&opened, &OpenOptions::default()) else { continue };
+            let Ok(source) = ZarrSource::open(&opened, &OpenOptions::default()).map(Arc::new) else { continue };
             n_opened += 1;
             let info = source.info();
             let region = Region::whole(&info.shape());
@@ -138,8 +136,7 @@ fn mutated_metadata_end_in_errors_or_elements() {
             if region.n_elements() > 1 << 20 || info.scratch_bytes > 1 << 26 {
                 continue;
             }
-            let mut block = Block::new(region.clone(), info.dtype).unwrap();
-            let _ = source.read(&region, &mut block.target(), &[], &mut Scratch::default());
+            let _ = common::read_region(&source, &region);
         }
     }
     assert!(n_opened > 150, "{n_opened}");

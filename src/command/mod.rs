@@ -41,6 +41,11 @@ fn completions(shell: clap_complete::Shell) -> Result<()> {
     print(&text)
 }
 
+/// Says something on standard error, and goes on where nobody listens.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Writes to standard output; what cannot be written there is an error.
 fn print(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();

@@ -1,39 +1,102 @@
 //! Threads and memory of a run, from flags and from what the job may use.
+//!
+//! The plan is made from `--memory`, the array and its consumers alone; how many workers then fit goes by what the
+//! process really uses.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use crate::array::Array;
 use crate::cli::RunArgs;
+use crate::consume::{self, Consumer};
+use crate::error::Error;
 use crate::exec::Terms;
-use crate::exec::budget::{Limit, processors, resident_bytes, tame_allocator};
+use crate::exec::budget::{Bytes, Limit, processors, resident_bytes, tame_allocator};
 use crate::plan::Plan;
+use crate::report::tuple;
 
-/// What a worker uses besides its task: stack, codec state, allocator slack.
-const WORKER_BYTES: u64 = 3 << 20;
-/// What the process uses besides: progress, metadata, allocator slack.
+/// What the process uses whatever it does: code, one worker's stack, progress, metadata, allocator slack.
+const PROGRAM_BYTES: u64 = 20 << 20;
+/// What is kept free beside what is in use when workers are begun.
 const SPARE_BYTES: u64 = 6 << 20;
 
-/// Memory of this run: the limit, and what is used whatever the tasks do.
+/// Memory and threads of this run.
 pub(super) struct Resources {
     pub(super) limit: Limit,
     pub(super) threads: usize,
-    /// What the process uses whatever the tasks do.
-    pub(super) base_bytes: u64,
 }
 
 impl Resources {
-    pub(super) fn new(args: &RunArgs, array: &dyn Array) -> Self {
+    pub(super) fn new(args: &RunArgs) -> Self {
         let threads = args.threads.map_or_else(processors, usize::from);
         let limit = Limit::resolve(args.memory);
         tame_allocator(limit.bytes);
-        let fixed = resident_bytes() + array.held_bytes(threads) + SPARE_BYTES;
-        Self { limit, threads, base_bytes: fixed + WORKER_BYTES * threads as u64 }
+        Self { limit, threads }
     }
 
-    /// What is left for tasks.
-    pub(super) fn for_tasks(&self) -> u64 {
-        self.limit.bytes.saturating_sub(self.base_bytes)
+    /// What is used whatever the tasks do.
+    pub(super) fn base_bytes(array: &dyn Array) -> u64 {
+        PROGRAM_BYTES.saturating_add(array.held_bytes())
     }
 
-    pub(super) fn terms<'a>(&self, plan: &Plan, stop: &'a std::sync::atomic::AtomicBool) -> Terms<'a> {
-        Terms { threads: self.threads, cost: plan.cost(), limit_bytes: self.for_tasks(), stop }
+    /// The plan of reading `array` once for `consumers`.
+    ///
+    /// # Errors
+    /// `Limit` if not even the smallest task fits, saying what would do.
+    pub(super) fn plan(&self, array: &dyn Array, consumers: &[&dyn Consumer]) -> Result<Plan, Error> {
+        let base_bytes = Self::base_bytes(array);
+        consume::plan(array, consumers, self.limit.bytes.saturating_sub(base_bytes)).map_err(|task_bytes| {
+            let held_bytes: u64 = consumers.iter().map(|c| c.held_bytes()).sum();
+            let wants = consumers.iter().map(|c| c.wants()).find(|w| w.folds.is_none());
+            let (what, way_out) = match &wants {
+                Some(wants) => (format!("one chunk of {} {}", tuple(&wants.unit), array.dtype()), "use smaller --chunks, or "),
+                None => ("one piece of the array and what is folded from it".into(), "give "),
+            };
+            let held = if held_bytes >> 20 > 0 { format!(", what is held of results {}", Bytes(held_bytes)) } else { String::new() };
+            let needed = base_bytes.saturating_add(held_bytes).saturating_add(task_bytes);
+            Error::Limit(format!(
+                "{what} needs {} to read and write{held}, the program itself {}; --memory allows {}: {way_out}--memory {}M",
+                Bytes(task_bytes),
+                Bytes(base_bytes),
+                Bytes(self.limit.bytes),
+                (needed >> 20) + 1
+            ))
+        })
+    }
+
+    /// The plan as it would be without a limit.
+    pub(super) fn unbounded(&self, array: &dyn Array, consumers: &[&dyn Consumer]) -> Result<Plan, Error> {
+        consume::plan(array, consumers, u64::MAX).map_err(|_| Error::limit("the array is too large for this machine"))
+    }
+
+    /// How a run goes by `plan`.
+    pub(super) fn terms<'a>(
+        &self,
+        plan: &Plan,
+        array: &dyn Array,
+        consumers: &[&dyn Consumer],
+        stop: &'a AtomicBool,
+    ) -> Terms<'a> {
+        let held_bytes: u64 = consumers.iter().map(|c| c.held_bytes()).sum();
+        let used = Self::base_bytes(array).max(resident_bytes() + SPARE_BYTES);
+        let limit_bytes = self.limit.bytes.saturating_sub(used).saturating_sub(held_bytes);
+        Terms { threads: self.threads, cost: plan.cost(), limit_bytes, stop }
+    }
+
+    /// Peak resident memory of such a run, as far as it can be foretold.
+    pub(super) fn predicted_bytes(array: &dyn Array, consumers: &[&dyn Consumer], terms: &Terms<'_>) -> u64 {
+        let held_bytes: u64 = consumers.iter().map(|c| c.held_bytes()).sum();
+        Self::base_bytes(array).saturating_add(held_bytes).saturating_add(terms.peak_bytes())
+    }
+}
+
+/// A stop says what has become of the output.
+pub(super) fn stopped(error: Error, n_tasks: u64, output: Option<&Path>) -> Error {
+    match error {
+        Error::Stopped(text) => Error::Stopped(match output {
+            Some(output) => format!("{text} of {n_tasks}; nothing stands under {}", output.display()),
+            None => format!("{text} of {n_tasks}; no output was made"),
+        }),
+        other => other,
     }
 }

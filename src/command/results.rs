@@ -1,27 +1,22 @@
 //! Where the results of `reduce` go: files, standard output, the terminal.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::block::{Block, size_bytes};
+use crate::block::size_bytes;
 use crate::cli::ReduceArgs;
 use crate::codec::Codec;
+use crate::consume::{Assemble, Consumer, band_shape};
 use crate::error::Error;
-use crate::exec::Worker;
 use crate::exec::budget::Bytes;
 use crate::grid::{Grid, Region, n_elements};
-use crate::reduce::{Cut, Output, Reducer};
+use crate::reduce::{Output, Reducer, WriteBytes};
 use crate::report::tuple;
-use crate::sink::output::{self as file, OutputOptions, Receipt, Shards};
-use crate::sink::png::Window;
 use crate::sink::zarr::Format;
-use crate::sink::{Sink, Spec};
-use bands::{Bands, band_bytes, band_shape};
+use crate::sink::{self, OutputOptions, Sharding, Spec};
 
-mod bands;
 pub(super) mod text;
 
 /// Results of no more bytes are put together in memory before they are written.
@@ -87,11 +82,6 @@ pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Re
     Ok(outputs.iter().map(target).collect())
 }
 
-/// The ending of a file's name, in lower case.
-fn extension(path: &Path) -> String {
-    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
-}
-
 /// Shape of the bands in which a result is put together in memory, for tiles of shape `tile`; none if tiles
 /// are written as they come. All of it where it is printed or small.
 fn band(target: &Target, output: &Output, tile: &[u64]) -> Option<Vec<u64>> {
@@ -100,37 +90,13 @@ fn band(target: &Target, output: &Output, tile: &[u64]) -> Option<Vec<u64>> {
         Target::Print => Some(shape),
         Target::Pipe => Some(band_shape(&shape, tile)),
         // A picture is put together by its sink.
-        Target::File(path) if extension(path) == "png" => None,
+        Target::File(path) if sink::extension(path) == "png" => None,
         Target::File(_) => (size_bytes(&shape, output.dtype) <= SMALL_BYTES).then_some(shape),
     }
 }
 
-/// Memory of results that are put together, in bytes. Before tiles are known, the least it can be.
-pub(super) fn held_bytes(targets: &[Target], reducer: &Reducer, cut: Option<&Cut>) -> u64 {
-    let held = |(i, target): (usize, &Target)| {
-        let output = &reducer.outputs()[i];
-        let shape = output.shape();
-        let tile = match cut {
-            Some(cut) => reducer.output_of(i, &Region::whole(cut.tiles().cell())).shape,
-            None => vec![1; shape.len()],
-        };
-        match (band(target, output, &tile), target) {
-            (Some(band), _) => band_bytes(&band, output.dtype),
-            // The plane, its values as floats, and the picture several times.
-            (None, Target::File(path)) if extension(path) == "png" => {
-                size_bytes(&shape, output.dtype) + 14 * n_elements(&shape) + (1 << 20)
-            }
-            _ => 0,
-        }
-    };
-    // Coordinates of bins and the like, and what is made of them for the output.
-    let coordinates = reducer.outputs().iter().flat_map(|o| &o.axes).filter_map(|a| a.coordinates.as_ref());
-    let coordinates_bytes = coordinates.map(|c| 4 * size_of_val(&c[..]) as u64).fold(0, u64::saturating_add);
-    targets.iter().enumerate().map(held).fold(coordinates_bytes, u64::saturating_add)
-}
-
 /// Memory of writing the results of so many elements of a tile, in bytes.
-pub(super) fn write_bytes(args: &ReduceArgs, reducer: &Reducer) -> Result<Box<dyn Fn(u64) -> u64>, Error> {
+pub(super) fn write_bytes(args: &ReduceArgs, reducer: &Reducer) -> Result<WriteBytes, Error> {
     let codec: Codec = args.codec.parse().map_err(|e: Error| e.at("--codec"))?;
     let per_element: Vec<u64> = (0..reducer.outputs().len())
         .map(|i| {
@@ -169,126 +135,50 @@ pub(super) struct Figures {
     pub(super) measured_peak_bytes: u64,
 }
 
-/// One result under construction.
-struct Writer {
-    /// Where it goes; nowhere if it is to be printed.
-    output: Option<Box<file::Output>>,
-    path: Option<PathBuf>,
-    /// What is put together before it is written.
-    bands: Option<Mutex<Bands>>,
-}
-
-/// What writing a block came to.
-pub(super) enum Written {
-    Block(Block),
-    Receipt(Receipt),
-}
-
-/// All results under construction.
-pub(super) struct Results {
-    writers: Vec<Writer>,
-}
-
-/// One finished result.
-pub(super) enum Finished {
-    /// In a file of so many bytes; for a picture, which values became black and white.
-    File(PathBuf, u64, Option<Window>),
-    /// To be printed.
-    Values(Block),
-    /// Gone down the pipe.
-    Piped,
-}
-
-impl Results {
-    /// Starts every result.
-    ///
-    /// # Errors
-    /// `Usage` if something stands under a name or a result does not fit its format; `Io` if a place cannot
-    /// be written.
-    pub(super) fn create(
-        args: &ReduceArgs,
-        targets: Vec<Target>,
-        reducer: &Reducer,
-        cut: &Cut,
-        provenance: &Value,
-    ) -> Result<Self, Error> {
-        let options = OutputOptions {
-            overwrite: args.overwrite,
-            format: if args.zarr_format == 2 { Format::V2 } else { Format::V3 },
-            codec: args.codec.parse().map_err(|e: Error| e.at("--codec"))?,
-            png: args.picture.options(),
-            ..OutputOptions::default()
+/// What takes each operator's results, which come in tiles of shape `tile` of the frame.
+///
+/// # Errors
+/// `Usage` if something stands under a name or a result does not fit its format.
+pub(super) fn outputs(
+    args: &ReduceArgs,
+    targets: &[Target],
+    reducer: &Reducer,
+    tile: &[u64],
+    provenance: &Value,
+) -> Result<Vec<Box<dyn Consumer>>, Error> {
+    let options = OutputOptions {
+        overwrite: args.overwrite,
+        format: if args.zarr_format == 2 { Format::V2 } else { Format::V3 },
+        codec: args.codec.parse().map_err(|e: Error| e.at("--codec"))?,
+        png: args.picture.options(),
+        ..OutputOptions::default()
+    };
+    let output = |(i, target): (usize, &Target)| {
+        let output = &reducer.outputs()[i];
+        let mut provenance = provenance.clone();
+        provenance["operator"] = output.label.clone().into();
+        let spec =
+            Spec { axes: output.axes.clone(), dtype: output.dtype, fill: vec![0; output.dtype.size()], provenance };
+        let (shape, tile) = (spec.shape(), reducer.output_of(i, &Region::whole(tile)).shape);
+        let band = band(target, output, &tile);
+        let behind = match target {
+            Target::Print => None,
+            Target::Pipe => Some(sink::stream(Box::new(std::io::stdout()), &spec)),
+            Target::File(path) => {
+                let options = match band {
+                    Some(_) => OutputOptions { shards: Sharding::None, ..options.clone() },
+                    None => tiled(&options, &shape, &tile),
+                };
+                Some(sink::create(path, &spec, &options)?)
+            }
         };
-        let create = |(i, target): (usize, Target)| {
-            let output = &reducer.outputs()[i];
-            let mut provenance = provenance.clone();
-            provenance["operator"] = output.label.clone().into();
-            let spec =
-                Spec { axes: output.axes.clone(), dtype: output.dtype, fill: vec![0; output.dtype.size()], provenance };
-            let (shape, tile) = (spec.shape(), reducer.output_of(i, &Region::whole(cut.tiles().cell())).shape);
-            let bands = match band(&target, output, &tile) {
-                Some(band) => Some(Mutex::new(Bands::new(&shape, &band, output.dtype)?)),
-                None => None,
-            };
-            let (output, path) = match target {
-                Target::Print => (None, None),
-                Target::Pipe => (Some(file::Output::stream(Box::new(std::io::stdout()), &spec)?), None),
-                Target::File(path) => {
-                    let options = match bands {
-                        Some(_) => OutputOptions { shards: Shards::None, ..options.clone() },
-                        None => tiled(&options, &shape, &tile),
-                    };
-                    (Some(file::Output::create(&path, &spec, &options)?), Some(path))
-                }
-            };
-            Ok(Writer { output: output.map(Box::new), path, bands })
-        };
-        Ok(Self { writers: targets.into_iter().enumerate().map(create).collect::<Result<_, Error>>()? })
-    }
-
-    /// Encodes the blocks of a tile, one of each operator; on any thread.
-    pub(super) fn write(&self, blocks: Vec<Block>, worker: &mut Worker) -> Result<Vec<Written>, Error> {
-        let each = self.writers.iter().zip(blocks).map(|(writer, block)| match writer {
-            Writer { output: Some(output), bands: None, .. } => {
-                output.write(&block, &mut worker.scratch).map(Written::Receipt)
-            }
-            _ => Ok(Written::Block(block)),
-        });
-        each.collect()
-    }
-
-    /// Takes what [`Results::write`] returned, in plan order.
-    pub(super) fn commit(&self, written: Vec<Written>) -> Result<(), Error> {
-        for (writer, written) in self.writers.iter().zip(written) {
-            match (written, &writer.bands, &writer.output) {
-                (Written::Block(part), Some(bands), output) => {
-                    let mut bands = bands.lock().unwrap_or_else(PoisonError::into_inner);
-                    bands.add(&part, |band| {
-                        let Some(output) = output else { return Ok(()) };
-                        output.commit(output.write(band, &mut Worker::default().scratch)?)
-                    })?;
-                }
-                (Written::Receipt(receipt), _, Some(output)) => output.commit(receipt)?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Completes every result.
-    pub(super) fn finish(self) -> Result<Vec<Finished>, Error> {
-        let finish = |writer: Writer| match (writer.output, writer.path, writer.bands) {
-            (Some(output), path, _) => {
-                let (written, window) = output.complete()?;
-                Ok(path.map_or(Finished::Piped, |path| Finished::File(path, written.bytes, window)))
-            }
-            (None, _, Some(bands)) => {
-                Ok(Finished::Values(bands.into_inner().unwrap_or_else(PoisonError::into_inner).into_block()))
-            }
-            (None, _, None) => Err(Error::format("a result that goes nowhere")),
-        };
-        self.writers.into_iter().map(finish).collect()
-    }
+        Ok(match (band, behind) {
+            (Some(band), behind) => Box::new(Assemble::new(&shape, &band, output.dtype, behind)),
+            (None, Some(behind)) => behind,
+            (None, None) => return Err(Error::format("a result that goes nowhere")),
+        })
+    };
+    targets.iter().enumerate().map(output).collect()
 }
 
 /// Chunks are what one tile makes; shards take in tiles that follow each other.
@@ -306,7 +196,7 @@ fn tiled(options: &OutputOptions, shape: &[u64], chunk: &[u64]) -> OutputOptions
     let sharded = options.format == Format::V3 && shards != chunk;
     OutputOptions {
         chunks: Some(chunk.to_vec()),
-        shards: if sharded { Shards::Shape(shards) } else { Shards::None },
+        shards: if sharded { Sharding::Shape(shards) } else { Sharding::None },
         ..options.clone()
     }
 }

@@ -1,27 +1,27 @@
-//! `stitch`: the files as one Zarr array.
+//! `stitch`: the files as one array.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use super::planning::{make_plan, storage};
+use super::planning::storage;
 use super::progress::Progress;
-use super::resources::Resources;
+use super::resources::{Resources, stopped};
 use super::survey::{Survey, provenance};
-use super::{print_json, stop};
-use crate::array::Array;
+use super::{print_json, stop, tell};
+use crate::array::{Array, View};
 use crate::block::size_bytes;
 use crate::cli::{Missing, StitchArgs};
 use crate::error::Error;
-use crate::exec;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::plan::Plan;
 use crate::report::{Summary, count, tuple};
-use crate::sink::zarr::{Footprint, ZarrSink};
-use crate::sink::{Sink, Spec};
+use crate::run;
+use crate::sink::zarr::ZarrSink;
+use crate::sink::{self, OutputOptions, Spec};
 use crate::stack::Stack;
 
 pub(super) fn run(args: &StitchArgs) -> Result<()> {
@@ -31,7 +31,7 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
         return Err(Error::Usage(why.into()).into());
     }
     let Some(field) = &args.by else {
-        check_output(&args.output)?;
+        sink::check_name(&args.output)?;
         let survey = Survey::new(&args.input, &args.names, (&args.run).into())?;
         survey.tell(args.run.quiet);
         let stop = stop::on_signals()?;
@@ -78,7 +78,7 @@ fn output_for(template: &Path, field: &str, label: &str) -> Result<PathBuf, Erro
     let label = label.replace(['/', '\\'], "_");
     let label = if label.trim_matches('.').is_empty() { "_".to_owned() } else { label };
     let output = PathBuf::from(text.replace(&place, &label));
-    check_output(&output)?;
+    sink::check_name(&output)?;
     Ok(output)
 }
 
@@ -96,37 +96,35 @@ fn one(
     stop: &AtomicBool,
 ) -> Result<Option<serde_json::Value>> {
     let start = Instant::now();
-    let spec = Spec {
-        axes: stack.axes().to_vec(),
-        dtype: stack.dtype(),
-        fill: stack.fill().to_vec(),
-        provenance: provenance(&stack, pattern.as_deref()),
-    };
+    let provenance = provenance(&stack, pattern.as_deref());
     super::refuse_input(output, stack.paths())?;
-    let options = storage(&args.storage, args.overwrite, &stack)?;
-    let budget = Resources::new(&args.run, &stack);
-    let footprint = Footprint::new(&spec, &options)?;
-    // A dry run also says that the place is taken, if the folder is there already.
-    let sink = if args.run.dry_run && folder_of(output).is_some_and(|f| !f.is_dir()) {
-        None
-    } else {
-        Some(ZarrSink::create(output, &spec, &options)?)
-    };
-    let plan = make_plan(&stack, &footprint, &options, &budget)?;
-    let terms = budget.terms(&plan, stop);
-    let predicted_peak_bytes = budget.base_bytes + terms.peak_bytes();
-    let bytes_in = size_bytes(&stack.shape(), stack.dtype());
+    let (n_files, n_holes) = (stack.paths().len() as u64, stack.layout().n_holes());
+    let mut unit = stack.layout().unit().to_vec();
+    let mut array: Arc<dyn Array> = Arc::new(stack);
+    if let Some(select) = &args.select {
+        array = Arc::new(View::new(array, select)?);
+        unit = Vec::new();
+    }
+    let spec = Spec { axes: array.axes().to_vec(), dtype: array.dtype(), fill: array.fill_bytes(), provenance };
+    let options = storage(&args.storage, args.overwrite, &*array, &unit)?;
+    let is_zarr = sink::extension(output) == "zarr";
+    let n_output_files = if is_zarr { ZarrSink::new(output, &spec, &options)?.n_files() } else { 1 };
+    let mut consumers = [sink::create(output, &spec, &OutputOptions::from(&options))?];
+    let budget = Resources::new(&args.run);
+    let plan = budget.plan(&*array, &[&*consumers[0]])?;
+    let terms = budget.terms(&plan, &*array, &[&*consumers[0]], stop);
+    let bytes_in = size_bytes(&array.shape(), array.dtype());
     let mut summary = Summary {
         output: output.display().to_string(),
-        axes: stack.axes().iter().map(|a| a.name.clone()).collect(),
-        shape: stack.shape(),
-        dtype: stack.dtype().to_string(),
-        chunks: Some(options.chunks.clone()),
-        shards: options.shards.clone(),
-        input_files: stack.paths().len() as u64,
+        axes: array.axes().iter().map(|a| a.name.clone()).collect(),
+        shape: array.shape(),
+        dtype: array.dtype().to_string(),
+        chunks: is_zarr.then(|| options.chunks.clone()),
+        shards: options.shards.clone().filter(|_| is_zarr),
+        input_files: n_files,
         bytes_in,
         bytes_out: 0,
-        output_files: footprint.n_objects(),
+        output_files: n_output_files,
         elements_filled: 0,
         ratio: 0.0,
         wall_s: 0.0,
@@ -134,53 +132,31 @@ fn one(
         read_amplification: plan.amplification(),
         threads: terms.workers(),
         memory_limit_bytes: budget.limit.bytes,
-        predicted_peak_bytes,
+        predicted_peak_bytes: Resources::predicted_bytes(&*array, &[&*consumers[0]], &terms),
         measured_peak_bytes: 0,
     };
-    let Some(sink) = sink.filter(|_| !args.run.dry_run) else {
-        return show_plan(args.run.json, &stack, &plan, &budget, &summary);
-    };
+    if args.run.dry_run {
+        return show_plan(args.run.json, &*array, n_holes, &plan, &budget, &summary);
+    }
     if !args.run.quiet {
-        eprintln!(
-            "reading {}, writing Zarr v{}, {}, memory limit {} ({})",
+        tell(&format!(
+            "reading {}, writing {}, {}, memory limit {} ({})",
             count(summary.input_files, "file"),
-            args.storage.zarr_format,
+            if is_zarr { format!("Zarr v{}", args.storage.zarr_format) } else { output.display().to_string() },
             count(terms.workers() as u64, "thread"),
             Bytes(budget.limit.bytes),
             budget.limit.from
-        );
+        ));
     }
     let mut progress = Progress::new(bytes_in, args.run.quiet);
-    let ahead = Mutex::new(plan.tasks().skip(terms.workers()));
-    let element_bytes = stack.dtype().size() as u64;
-    let mut elements_filled = 0;
-    exec::run(
-        plan.tasks(),
-        &terms,
-        |task, worker| {
-            let next = ahead.lock().map(|mut tasks| tasks.next()).unwrap_or_default();
-            if let Some(next) = next {
-                stack.prefetch(&next.region);
-            }
-            let block = stack.block(&task.region, std::mem::take(&mut worker.buffer), &mut worker.scratch)?;
-            let receipt = sink.write(&block, &mut worker.scratch)?;
-            let n_filled = block.n_filled;
-            worker.buffer = block.into_buffer();
-            Ok((receipt, n_filled))
-        },
-        |task, (receipt, n_filled)| {
-            elements_filled += n_filled;
-            progress.add(task.region.n_elements().saturating_mul(element_bytes));
-            sink.commit(receipt)
-        },
-    )
-    .map_err(|e| told(e, output, plan.len()))?;
-    let written = sink.finish()?;
+    let ran = run::run(&array, &plan, &mut consumers, &terms, |bytes| progress.add(bytes))
+        .map_err(|e| stopped(e, plan.len(), Some(output)))?;
     progress.finish();
-    summary.elements_filled = elements_filled;
-    summary.bytes_out = written.bytes;
-    summary.output_files = written.files;
-    summary.ratio = bytes_in as f64 / written.bytes.max(1) as f64;
+    let written = ran.products.iter().flatten().next();
+    summary.elements_filled = ran.n_absent;
+    summary.bytes_out = written.map_or(0, |w| w.bytes);
+    summary.output_files = written.map_or(0, |w| w.files);
+    summary.ratio = bytes_in as f64 / summary.bytes_out.max(1) as f64;
     summary.wall_s = start.elapsed().as_secs_f64();
     summary.rate_bytes_per_s = bytes_in as f64 / summary.wall_s.max(1e-9);
     summary.measured_peak_bytes = peak_bytes();
@@ -188,38 +164,22 @@ fn one(
         return Ok(Some(serde_json::to_value(&summary).map_err(Error::format)?));
     }
     if !args.run.quiet {
-        eprintln!("{}", summary.text());
+        tell(&summary.text());
     }
     Ok(None)
 }
 
-/// A stop says what has become of the output.
-fn told(error: Error, output: &Path, n_tasks: u64) -> Error {
-    match error {
-        Error::Stopped(text) => {
-            Error::Stopped(format!("{text} of {n_tasks}; nothing stands under {}", output.display()))
-        }
-        other => other,
-    }
-}
-
-fn check_output(output: &Path) -> Result<(), Error> {
-    if output.extension().is_some_and(|e| e == "zarr") {
-        return Ok(());
-    }
-    Err(Error::Usage(format!("{}: the output of stitch is a Zarr: give it a name ending in .zarr", output.display())))
-}
-
 fn show_plan(
     json: bool,
-    stack: &Stack,
+    array: &dyn Array,
+    n_holes: u64,
     plan: &Plan,
     budget: &Resources,
     summary: &Summary,
 ) -> Result<Option<serde_json::Value>> {
     if json {
         return Ok(Some(serde_json::json!({
-            "array": { "axes": stack.axes(), "dtype": stack.dtype(), "bytes": summary.bytes_in },
+            "array": { "axes": array.axes(), "dtype": array.dtype(), "bytes": summary.bytes_in },
             "chunks": summary.chunks,
             "shards": summary.shards,
             "files": summary.output_files,
@@ -229,24 +189,24 @@ fn show_plan(
             "memory_limit_bytes": budget.limit.bytes,
             "predicted_peak_bytes": summary.predicted_peak_bytes,
             "read_amplification": plan.amplification(),
-            "holes": stack.layout().n_holes(),
+            "holes": n_holes,
         })));
     }
-    let mut lines = vec![
-        format!(
-            "{}: {} {} ({}), axes {}",
-            summary.output,
-            tuple(&summary.shape),
-            summary.dtype,
-            Bytes(summary.bytes_in),
-            summary.axes.join(" ")
-        ),
-        format!("  chunks       {}", tuple(summary.chunks.as_deref().unwrap_or_default())),
-    ];
+    let mut lines = vec![format!(
+        "{}: {} {} ({}), axes {}",
+        summary.output,
+        tuple(&summary.shape),
+        summary.dtype,
+        Bytes(summary.bytes_in),
+        summary.axes.join(" ")
+    )];
+    if let Some(chunks) = &summary.chunks {
+        lines.push(format!("  chunks       {}", tuple(chunks)));
+    }
     if let Some(shards) = &summary.shards {
         lines.push(format!("  shards       {}", tuple(shards)));
     }
-    lines.push(format!("  files        at most {} and metadata", summary.output_files));
+    lines.push(format!("  files        at most {}", summary.output_files));
     lines.push(format!("  tasks        {} of up to {}", plan.len(), tuple(plan.task_box())));
     lines.push(format!(
         "  memory       {} with {}, limit {} ({})",
@@ -256,8 +216,8 @@ fn show_plan(
         budget.limit.from
     ));
     lines.push(format!("  read amplification {:.2}", plan.amplification()));
-    if stack.layout().n_holes() > 0 {
-        lines.push(format!("  {} will hold the fill value", count(stack.layout().n_holes(), "position")));
+    if n_holes > 0 {
+        lines.push(format!("  {} will hold the fill value", count(n_holes, "position")));
     }
     lines.push("nothing was written (--dry-run)\n".into());
     super::print(lines.join("\n").as_bytes())?;

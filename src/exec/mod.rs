@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 use crate::plan::{Cost, Task};
-use crate::source::Scratch;
 
 pub mod budget;
 mod serial;
 mod threads;
+
+/// What a worker uses beside its task: stack, codec states, what the allocator keeps.
+const WORKER_BYTES: u64 = 3 << 20;
 
 /// What an executor is given beside the work.
 #[derive(Clone, Copy)]
@@ -26,28 +28,30 @@ pub struct Terms<'a> {
 
 impl Terms<'_> {
     /// Number of workers that fit: each keeps a task's working memory for good, and there must be room for
-    /// one receipt each.
+    /// the parts of one task each.
     pub fn workers(&self) -> usize {
-        let fitting = self.limit_bytes / self.cost.alone().max(1);
+        let fitting = self.limit_bytes / self.cost.alone().saturating_add(WORKER_BYTES);
         self.threads.clamp(1, usize::try_from(fitting).unwrap_or(usize::MAX).max(1))
     }
 
-    /// Receipts that may wait to be merged, over all workers: one each, and some that wait for a slow
+    /// Tasks whose parts may wait to be merged, over all workers: one each, and some that wait for a slow
     /// neighbour.
-    pub fn receipts(&self) -> usize {
+    pub fn parts(&self) -> usize {
         let workers = self.workers();
         if workers == 1 {
             return 1;
         }
-        let left = self.limit_bytes.saturating_sub(self.cost.work_bytes.saturating_mul(workers as u64));
+        let each = self.cost.work_bytes.saturating_add(WORKER_BYTES);
+        let left = self.limit_bytes.saturating_sub(each.saturating_mul(workers as u64));
         let fitting = usize::try_from(left / self.cost.kept_bytes.max(1)).unwrap_or(usize::MAX);
         fitting.clamp(workers, workers + workers / 2 + 1)
     }
 
     /// The most that the tasks can use together, in bytes.
     pub fn peak_bytes(&self) -> u64 {
-        let receipts = self.cost.kept_bytes.saturating_mul(self.receipts() as u64);
-        self.cost.work_bytes.saturating_mul(self.workers() as u64).saturating_add(receipts)
+        let parts = self.cost.kept_bytes.saturating_mul(self.parts() as u64);
+        let each = self.cost.work_bytes.saturating_add(WORKER_BYTES);
+        each.saturating_mul(self.workers() as u64).saturating_add(parts)
     }
 
     fn stopped(&self) -> bool {
@@ -55,26 +59,22 @@ impl Terms<'_> {
     }
 }
 
-/// Memory of one worker, used for task after task.
-#[derive(Default)]
-pub struct Worker {
-    /// For readers and codecs.
-    pub scratch: Scratch,
-    /// For the block.
-    pub buffer: crate::block::Buffer,
-}
-
-/// Runs every task: `work` on any worker, then `merge` one at a time in task order.
+/// Runs every task: `work` on any worker, then `merge` one at a time in task order. Each worker has one `W` for good.
 ///
 /// # Errors
-/// The first error in task order among those that happened; [`Error::Stopped`] if stopped from outside.
-pub fn run<T: Send>(
+/// The first error in task order among those that happened; [`Error::Stopped`] if stopped from outside while a task
+/// was left to begin.
+pub fn run<W, T: Send>(
     tasks: impl Iterator<Item = Task> + Send,
     terms: &Terms<'_>,
-    work: impl Fn(&Task, &mut Worker) -> Result<T> + Sync,
+    worker: impl Fn() -> W + Sync,
+    work: impl Fn(&Task, &mut W) -> Result<T> + Sync,
     merge: impl FnMut(&Task, T) -> Result<()> + Send,
 ) -> Result<()> {
-    if terms.workers() == 1 { serial::run(tasks, terms, work, merge) } else { threads::run(tasks, terms, work, merge) }
+    match terms.workers() {
+        1 => serial::run(tasks, terms, worker, work, merge),
+        _ => threads::run(tasks, terms, worker, work, merge),
+    }
 }
 
 fn stopped_after(n_tasks: u64) -> Error {
@@ -89,11 +89,16 @@ mod tests {
     use crate::grid::Region;
 
     fn tasks(n: u64) -> impl Iterator<Item = Task> + Send {
-        (0..n).map(|index| Task { index, region: Region::new([index], [1]) })
+        (0..n).map(|index| Task { index, unit: index, ends_unit: true, region: Region::new([index], [1]) })
     }
 
     fn terms<'a>(threads: usize, stop: &'a AtomicBool, limit_bytes: u64) -> Terms<'a> {
-        Terms { threads, cost: Cost { work_bytes: 10, kept_bytes: 5 }, limit_bytes, stop }
+        Terms {
+            threads,
+            cost: Cost { work_bytes: 10 << 20, kept_bytes: 5 << 20 },
+            limit_bytes: limit_bytes << 20,
+            stop,
+        }
     }
 
     #[test]
@@ -101,15 +106,21 @@ mod tests {
         for threads in [1, 2, 3, 8] {
             let stop = AtomicBool::new(false);
             let mut merged = Vec::new();
-            let work = |task: &Task, _: &mut Worker| {
+            let work = |task: &Task, _: &mut ()| {
                 // Later tasks finish sooner.
                 std::thread::sleep(std::time::Duration::from_micros(200 - task.index));
                 Ok(task.index * 2)
             };
-            run(tasks(100), &terms(threads, &stop, 1000), work, |_, n| {
-                merged.push(n);
-                Ok(())
-            })
+            run(
+                tasks(100),
+                &terms(threads, &stop, 1000),
+                || (),
+                work,
+                |_, n| {
+                    merged.push(n);
+                    Ok(())
+                },
+            )
             .unwrap();
             assert_eq!(merged, (0..100).map(|n| n * 2).collect::<Vec<_>>());
         }
@@ -118,19 +129,25 @@ mod tests {
     #[test]
     fn the_budget_bounds_tasks_in_work_and_waiting() {
         let stop = AtomicBool::new(false);
-        let terms = terms(8, &stop, 60);
-        assert_eq!((terms.workers(), terms.receipts()), (4, 4));
+        let terms = terms(8, &stop, 72);
+        assert_eq!((terms.workers(), terms.parts()), (4, 4));
         let (now, peak) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let work = |task: &Task, _: &mut Worker| {
+        let work = |task: &Task, _: &mut ()| {
             peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             // The first is slow, so that the others would pile up behind it.
             std::thread::sleep(std::time::Duration::from_millis(if task.index == 0 { 30 } else { 1 }));
             Ok(())
         };
-        run(tasks(50), &terms, work, |_, ()| {
-            now.fetch_sub(1, Ordering::SeqCst);
-            Ok(())
-        })
+        run(
+            tasks(50),
+            &terms,
+            || (),
+            work,
+            |_, ()| {
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            },
+        )
         .unwrap();
         assert!(peak.load(Ordering::SeqCst) <= 4, "{peak:?}");
     }
@@ -140,11 +157,11 @@ mod tests {
         for threads in [1, 3] {
             let stop = AtomicBool::new(false);
             let done = AtomicUsize::new(0);
-            let work = |task: &Task, _: &mut Worker| {
+            let work = |task: &Task, _: &mut ()| {
                 done.fetch_add(1, Ordering::SeqCst);
                 if task.index == 5 { Err(Error::format("broken")) } else { Ok(()) }
             };
-            let error = run(tasks(1000), &terms(threads, &stop, 1000), work, |_, ()| Ok(())).unwrap_err();
+            let error = run(tasks(1000), &terms(threads, &stop, 1000), || (), work, |_, ()| Ok(())).unwrap_err();
             assert_eq!(error.to_string(), "broken");
             assert!(done.load(Ordering::SeqCst) < 100);
         }
@@ -154,7 +171,7 @@ mod tests {
     fn an_error_of_the_merge_ends_the_run() {
         let stop = AtomicBool::new(false);
         let merge = |task: &Task, ()| if task.index == 3 { Err(Error::format("full")) } else { Ok(()) };
-        let error = run(tasks(1000), &terms(3, &stop, 1000), |_, _| Ok(()), merge).unwrap_err();
+        let error = run(tasks(1000), &terms(3, &stop, 1000), || (), |_, _| Ok(()), merge).unwrap_err();
         assert_eq!(error.to_string(), "full");
     }
 
@@ -168,8 +185,20 @@ mod tests {
                 }
                 Ok(())
             };
-            let error = run(tasks(1000), &terms(threads, &stop, 1000), |_, _| Ok(()), merge).unwrap_err();
+            let error = run(tasks(1000), &terms(threads, &stop, 1000), || (), |_, _| Ok(()), merge).unwrap_err();
             assert_eq!(error.exit_code(), 75);
+        }
+    }
+
+    #[test]
+    fn a_stop_when_no_task_is_left_to_begin_is_no_early_end() {
+        for threads in [1, 3] {
+            let stop = AtomicBool::new(false);
+            let merge = |task: &Task, ()| {
+                stop.store(task.index == 9, Ordering::Relaxed);
+                Ok(())
+            };
+            run(tasks(10), &terms(threads, &stop, 1000), || (), |_, _| Ok(()), merge).unwrap();
         }
     }
 
@@ -177,10 +206,10 @@ mod tests {
     #[should_panic(expected = "scoped thread panicked")]
     fn a_panic_in_a_worker_does_not_hang_the_others() {
         let stop = AtomicBool::new(false);
-        let work = |task: &Task, _: &mut Worker| {
+        let work = |task: &Task, _: &mut ()| {
             assert_ne!(task.index, 3, "this panic is part of the test");
             Ok(())
         };
-        let _ = run(tasks(1000), &terms(3, &stop, 1000), work, |_, ()| Ok(()));
+        let _ = run(tasks(1000), &terms(3, &stop, 1000), || (), work, |_, ()| Ok(()));
     }
 }

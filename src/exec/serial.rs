@@ -1,17 +1,18 @@
-//! One task after the other on the calling thread: the reference that other executors are compared with.
+//! Tasks one after the other on the calling thread: the reference that other executors are compared with.
 
-use super::{Result, Task, Terms, Worker, stopped_after};
+use super::{Result, Task, Terms, stopped_after};
 
-pub(super) fn run<T>(
+pub(super) fn run<W, T>(
     tasks: impl Iterator<Item = Task>,
     terms: &Terms<'_>,
-    work: impl Fn(&Task, &mut Worker) -> Result<T>,
+    worker: impl Fn() -> W,
+    work: impl Fn(&Task, &mut W) -> Result<T>,
     mut merge: impl FnMut(&Task, T) -> Result<()>,
 ) -> Result<()> {
-    let mut worker = Worker::default();
-    for task in tasks {
+    let mut worker = worker();
+    for (n_done, task) in tasks.enumerate() {
         if terms.stopped() {
-            return Err(stopped_after(task.index));
+            return Err(stopped_after(n_done as u64));
         }
         let part = work(&task, &mut worker)?;
         merge(&task, part)?;

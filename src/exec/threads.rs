@@ -6,15 +6,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{Error, Result, Task, Terms, Worker, stopped_after};
+use super::{Error, Result, Task, Terms, stopped_after};
 
 struct State<I, T> {
     tasks: I,
-    /// Results that wait for an earlier one, by task number.
+    /// Tasks handed out so far.
+    n_admitted: u64,
+    /// Results that wait for an earlier one, by the order in which their tasks were handed out.
     ready: BTreeMap<u64, (Task, T)>,
     /// Tasks handed out and not yet merged.
     n_open: usize,
-    /// Number of the task to be merged next.
+    /// Which is to be merged next.
     next_merge: u64,
     /// A worker is merging.
     merging: bool,
@@ -30,9 +32,9 @@ impl<I, T> State<I, T> {
         self.error.is_some() || self.stopped || self.abandoned
     }
 
-    fn fail(&mut self, index: u64, error: Error) {
-        if self.error.as_ref().is_none_or(|(first, _)| index < *first) {
-            self.error = Some((index, error));
+    fn fail(&mut self, number: u64, error: Error) {
+        if self.error.as_ref().is_none_or(|(first, _)| number < *first) {
+            self.error = Some((number, error));
         }
     }
 }
@@ -42,7 +44,7 @@ struct Shared<'a, I, T> {
     /// Something was merged or ended.
     moved: Condvar,
     terms: &'a Terms<'a>,
-    n_receipts: usize,
+    n_parts: usize,
 }
 
 /// Wakes the others if the worker that holds it is unwinding.
@@ -58,21 +60,24 @@ impl<I, T> Drop for Alarm<'_, '_, I, T> {
 }
 
 impl<I: Iterator<Item = Task>, T> Shared<'_, I, T> {
-    /// The next task, once there is room for its receipt; `None` when there is no more to do.
-    fn admit(&self) -> Option<Task> {
+    /// The next task and its number, once there is room for its parts; `None` when there is no more to do.
+    fn admit(&self) -> Option<(u64, Task)> {
         let mut state = self.lock();
         loop {
-            if self.terms.stopped() {
-                state.stopped = true;
-                self.moved.notify_all();
-            }
             if state.ended() {
                 return None;
             }
-            if state.n_open < self.n_receipts {
+            if state.n_open < self.n_parts {
                 let task = state.tasks.next()?;
+                // Only where work is left does a stop end the run early.
+                if self.terms.stopped() {
+                    state.stopped = true;
+                    self.moved.notify_all();
+                    return None;
+                }
                 state.n_open += 1;
-                return Some(task);
+                state.n_admitted += 1;
+                return Some((state.n_admitted - 1, task));
             }
             state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -86,14 +91,14 @@ impl<I, T> Shared<'_, I, T> {
     }
 
     /// Puts a result in line, and merges all that are next in line if nobody else does.
-    fn deliver(&self, task: Task, result: Result<T>, merge: &Mutex<impl FnMut(&Task, T) -> Result<()>>) {
+    fn deliver(&self, number: u64, task: Task, result: Result<T>, merge: &Mutex<impl FnMut(&Task, T) -> Result<()>>) {
         let mut state = self.lock();
         match result {
             Ok(part) => {
-                state.ready.insert(task.index, (task, part));
+                state.ready.insert(number, (task, part));
             }
             Err(error) => {
-                state.fail(task.index, error);
+                state.fail(number, error);
                 self.moved.notify_all();
                 return;
             }
@@ -102,7 +107,8 @@ impl<I, T> Shared<'_, I, T> {
             return;
         }
         state.merging = true;
-        while !state.ended() {
+        // What is ready is kept when the run is stopped.
+        while state.error.is_none() && !state.abandoned {
             let next = state.next_merge;
             let Some((task, part)) = state.ready.remove(&next) else { break };
             drop(state);
@@ -111,7 +117,7 @@ impl<I, T> Shared<'_, I, T> {
             state.next_merge += 1;
             state.n_open -= 1;
             if let Err(error) = merged {
-                state.fail(task.index, error);
+                state.fail(next, error);
             }
             self.moved.notify_all();
         }
@@ -119,14 +125,16 @@ impl<I, T> Shared<'_, I, T> {
     }
 }
 
-pub(super) fn run<T: Send>(
+pub(super) fn run<W, T: Send>(
     tasks: impl Iterator<Item = Task> + Send,
     terms: &Terms<'_>,
-    work: impl Fn(&Task, &mut Worker) -> Result<T> + Sync,
+    worker: impl Fn() -> W + Sync,
+    work: impl Fn(&Task, &mut W) -> Result<T> + Sync,
     merge: impl FnMut(&Task, T) -> Result<()> + Send,
 ) -> Result<()> {
     let state = State {
         tasks,
+        n_admitted: 0,
         ready: BTreeMap::new(),
         n_open: 0,
         next_merge: 0,
@@ -135,16 +143,16 @@ pub(super) fn run<T: Send>(
         stopped: false,
         abandoned: false,
     };
-    let shared = Shared { state: Mutex::new(state), moved: Condvar::new(), terms, n_receipts: terms.receipts() };
+    let shared = Shared { state: Mutex::new(state), moved: Condvar::new(), terms, n_parts: terms.parts() };
     let merge = Mutex::new(merge);
     std::thread::scope(|scope| {
         for _ in 0..terms.workers() {
             scope.spawn(|| {
                 let _alarm = Alarm(&shared);
-                let mut worker = Worker::default();
-                while let Some(task) = shared.admit() {
+                let mut worker = worker();
+                while let Some((number, task)) = shared.admit() {
                     let result = work(&task, &mut worker);
-                    shared.deliver(task, result, &merge);
+                    shared.deliver(number, task, result, &merge);
                 }
             });
         }

@@ -8,7 +8,6 @@
 //! [`OPERATORS`]. This module knows no files, no threads and no plans.
 
 mod counting;
-mod cut;
 mod extrema;
 mod fold;
 mod histogram;
@@ -21,6 +20,7 @@ mod panel;
 mod partial;
 mod predicate;
 mod reducer;
+mod reduction;
 mod store;
 mod sum;
 #[cfg(test)]
@@ -31,10 +31,10 @@ mod wide;
 use std::fmt;
 use std::sync::Arc;
 
-pub use cut::{Cut, Terrain};
 pub use partial::{Finished, Partial};
 pub use predicate::Predicate;
 pub use reducer::{Grouping, Output, Reducer, Settings};
+pub use reduction::{Reduction, WriteBytes};
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};

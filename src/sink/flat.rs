@@ -2,19 +2,20 @@
 //! known before the first is written.
 //!
 //! To a file, blocks are written where they belong, in any order and by any thread. To a stream they go as
-//! they are committed, which must be from the first element to the last.
+//! they are merged, which is from the first element to the last.
 
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::store::Store;
-use super::{Sink, Spec, Written};
+use super::store::{Durability, Store};
+use super::{OutputOptions, Spec};
 use crate::block::{Block, size_bytes, walk};
+use crate::consume::{Consumer, Desk, Merger, Part, Product, Taker};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{n_elements, row_major_strides};
-use crate::source::Scratch;
+use crate::plan::{Cost, Task, Wants};
 
 /// Where elements go in a file.
 pub(crate) struct Placement {
@@ -32,59 +33,49 @@ impl Placement {
     }
 }
 
+/// Writes what stands before the elements.
+pub(crate) type Head = Box<dyn Fn(&Store) -> Result<()> + Send + Sync>;
+
 /// An array on its way into one file or stream.
-pub struct FlatSink {
+pub(super) struct FlatSink {
     shape: Vec<u64>,
     dtype: DType,
-    unit: Vec<u64>,
     placement: Placement,
     to: Destination,
-    /// Elements so far.
-    n_written: Mutex<u64>,
 }
 
 enum Destination {
-    File(Store),
-    Stream(Mutex<Box<dyn Write + Send>>),
-}
-
-/// What writing a block came to: for a stream, its elements and where they begin.
-pub struct Receipt {
-    n_elements: u64,
-    bytes: Option<(u64, Vec<u8>)>,
+    File { path: PathBuf, head: Head, overwrite: bool, durability: Durability, store: Option<Store> },
+    Stream { head: Vec<u8>, stream: Mutex<Box<dyn Write + Send>> },
 }
 
 impl FlatSink {
-    /// Elements of `spec` go to `store`, behind `head`, where `placement` says.
-    pub(crate) fn file(spec: &Spec, store: Store, head: &[u8], placement: Placement) -> Result<Self> {
-        store.put_at(0, head)?;
+    /// Elements of `spec` go to a file called `path`, behind what `head` writes, where `placement` says.
+    ///
+    /// # Errors
+    /// `Usage` if no file can be so long, or something stands under the name.
+    pub(crate) fn file(
+        path: &Path,
+        spec: &Spec,
+        options: &OutputOptions,
+        head: Head,
+        placement: Placement,
+    ) -> Result<Self> {
         let end = placement.start.saturating_add(size_bytes(&spec.shape(), spec.dtype));
         if end > i64::MAX as u64 {
-            return Err(Error::usage(format!("{}: no file can hold {end} bytes", store.name().display())));
+            return Err(Error::usage(format!("{}: no file can hold {end} bytes", path.display())));
         }
-        Ok(Self::new(spec, placement, Destination::File(store)))
+        let OutputOptions { overwrite, durability, .. } = *options;
+        Store::check_free_file(path, overwrite)?;
+        let to = Destination::File { path: path.to_owned(), head, overwrite, durability, store: None };
+        Ok(Self { shape: spec.shape(), dtype: spec.dtype, placement, to })
     }
 
     /// Elements of `spec` go to `stream`, behind `head`, row-major.
-    pub(crate) fn stream(spec: &Spec, mut stream: Box<dyn Write + Send>, head: &[u8]) -> Result<Self> {
-        stream.write_all(head).map_err(stream_error)?;
+    pub(crate) fn stream(spec: &Spec, stream: Box<dyn Write + Send>, head: Vec<u8>) -> Self {
         let placement = Placement::row_major(head.len() as u64, &spec.shape(), spec.dtype);
-        Ok(Self::new(spec, placement, Destination::Stream(Mutex::new(stream))))
-    }
-
-    fn new(spec: &Spec, placement: Placement, to: Destination) -> Self {
-        let shape = spec.shape();
-        // Whole rows; the boxes that a plan makes of them follow one another without a gap.
-        let mut unit = vec![1; shape.len()];
-        if let (Some(last), Some(length)) = (unit.last_mut(), shape.last()) {
-            *last = (*length).max(1);
-        }
-        Self { dtype: spec.dtype, unit, placement, to, n_written: Mutex::new(0), shape }
-    }
-
-    /// Shape of what one file holds: the array.
-    pub fn object_shape(&self) -> &[u64] {
-        &self.shape
+        let to = Destination::Stream { head, stream: Mutex::new(stream) };
+        Self { shape: spec.shape(), dtype: spec.dtype, placement, to }
     }
 
     /// Writes a block's dense runs where they belong.
@@ -122,64 +113,113 @@ fn stream_error(e: std::io::Error) -> Error {
     Error::io(Path::new("standard output"), "cannot write", e)
 }
 
-impl Sink for FlatSink {
-    type Receipt = Receipt;
-
-    fn unit(&self) -> &[u64] {
-        &self.unit
-    }
-
-    fn write_bytes(&self, n_units: u64) -> u64 {
-        match self.to {
-            Destination::File(_) => 4 << 10,
-            Destination::Stream(_) => size_bytes(&self.unit, self.dtype).saturating_mul(n_units) + (4 << 10),
+impl Consumer for FlatSink {
+    fn wants(&self) -> Wants {
+        // Whole rows; the boxes that a plan makes of them follow one another without a gap.
+        let mut unit = vec![1; self.shape.len()];
+        if let (Some(last), Some(length)) = (unit.last_mut(), self.shape.last()) {
+            *last = (*length).max(1);
         }
+        Wants { object: unit.clone(), unit, across: true, folds: None }
     }
 
-    fn write(&self, block: &Block, _scratch: &mut Scratch) -> Result<Receipt> {
-        let region = block.region();
-        let bytes = match &self.to {
-            Destination::File(store) => {
-                self.put(store, block)?;
-                None
-            }
-            Destination::Stream(_) => {
-                let strides = row_major_strides(&self.shape);
-                let first = region.origin.iter().zip(&strides).map(|(o, s)| o * s).sum();
-                Some((first, block.bytes().to_vec()))
-            }
+    fn cost(&self, task: &[u64], _piece: &[u64]) -> Cost {
+        let kept = match self.to {
+            Destination::File { .. } => 0,
+            Destination::Stream { .. } => size_bytes(task, self.dtype),
         };
-        Ok(Receipt { n_elements: region.n_elements(), bytes })
+        Cost { work_bytes: 0, kept_bytes: kept + (4 << 10) }
     }
 
-    fn commit(&self, receipt: Receipt) -> Result<()> {
-        let mut n_written = self.n_written.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some((first, bytes)), Destination::Stream(stream)) = (receipt.bytes, &self.to) {
-            if first != *n_written {
-                return Err(Error::format(format!("a block at element {first} came after {n_written} elements")));
+    fn held_bytes(&self) -> u64 {
+        64 << 10
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        match &mut self.to {
+            Destination::File { path, head, overwrite, durability, store } => {
+                head(store.insert(Store::file(path, *overwrite, *durability)?))
             }
-            let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
-            stream.write_all(&bytes).map_err(stream_error)?;
+            Destination::Stream { head, stream } => {
+                stream.get_mut().unwrap_or_else(PoisonError::into_inner).write_all(head).map_err(stream_error)
+            }
         }
-        *n_written += receipt.n_elements;
+    }
+
+    fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
+        Ok(Box::new(Rows { sink: self, bytes: Vec::new() }))
+    }
+
+    fn merger(&self) -> Box<dyn Merger + '_> {
+        Box::new(FlatMerger { sink: self, n_written: 0 })
+    }
+}
+
+/// Takes the blocks of one task, which follow one another.
+struct Rows<'a> {
+    sink: &'a FlatSink,
+    bytes: Vec<u8>,
+}
+
+impl Taker for Rows<'_> {
+    fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
+        match &self.sink.to {
+            Destination::File { store: Some(store), .. } => self.sink.put(store, block),
+            Destination::File { path, .. } => Err(Error::usage(format!("{}: was never begun", path.display()))),
+            Destination::Stream { .. } => {
+                self.bytes.extend_from_slice(block.bytes());
+                Ok(())
+            }
+        }
+    }
+
+    fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
+        Ok(Some(match self.sink.to {
+            Destination::File { .. } => Part::Nothing,
+            Destination::Stream { .. } => Part::Bytes { pieces: Vec::new(), bytes: std::mem::take(&mut self.bytes) },
+        }))
+    }
+}
+
+/// Counts what has come, and sends it down the stream.
+struct FlatMerger<'a> {
+    sink: &'a FlatSink,
+    n_written: u64,
+}
+
+impl Merger for FlatMerger<'_> {
+    fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
+        if let (Part::Bytes { bytes, .. }, Destination::Stream { stream, .. }) = (part, &self.sink.to) {
+            let strides = row_major_strides(&self.sink.shape);
+            let first: u64 = task.region.origin.iter().zip(&strides).map(|(o, s)| o * s).sum();
+            if first != self.n_written {
+                return Err(Error::format(format!("a block at element {first} came after {}", self.n_written)));
+            }
+            stream.lock().unwrap_or_else(PoisonError::into_inner).write_all(&bytes).map_err(stream_error)?;
+        }
+        self.n_written += task.region.n_elements();
         Ok(())
     }
 
-    fn finish(self) -> Result<Written> {
-        let n_written = self.n_written.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let expected = n_elements(&self.shape);
-        if n_written != expected {
-            return Err(Error::format(format!("{n_written} elements were written, not {expected}")));
+    fn finish(self: Box<Self>) -> Result<Vec<Product>> {
+        let expected = n_elements(&self.sink.shape);
+        if self.n_written != expected {
+            return Err(Error::format(format!("{} elements were written, not {expected}", self.n_written)));
         }
-        match self.to {
-            Destination::File(store) => store.publish(),
-            Destination::Stream(stream) => {
-                let mut stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
-                match stream.flush() {
-                    Err(e) if e.kind() != ErrorKind::Unsupported => Err(stream_error(e)),
-                    _ => Ok(Written { files: 0, bytes: self.placement.start + size_bytes(&self.shape, self.dtype) }),
-                }
+        let product = match &self.sink.to {
+            Destination::File { path, store, .. } => {
+                let (files, bytes) = store.as_ref().map_or(Ok((0, 0)), Store::publish)?;
+                Product { path: Some(path.clone()), files, bytes, ..Product::default() }
             }
-        }
+            Destination::Stream { stream, .. } => {
+                match stream.lock().unwrap_or_else(PoisonError::into_inner).flush() {
+                    Err(e) if e.kind() != ErrorKind::Unsupported => return Err(stream_error(e)),
+                    _ => {}
+                }
+                let bytes = self.sink.placement.start + size_bytes(&self.sink.shape, self.sink.dtype);
+                Product { bytes, ..Product::default() }
+            }
+        };
+        Ok(vec![product])
     }
 }

@@ -1,24 +1,28 @@
-//! Output formats: blocks go in, one array comes out.
+//! Output formats: consumers that write.
 //!
-//! A sink encodes blocks in any order and on any thread ([`Sink::write`]), and takes the results in plan
-//! order ([`Sink::commit`]), so that its bytes do not depend on the number of threads. The output is
-//! visible under its name only after [`Sink::finish`].
+//! A format is one module and one line in [`FORMATS`]. Its consumer encodes blocks in any order and on any thread,
+//! and what depends on order is put together in plan order, so that its bytes do not depend on the number of threads.
+//! The output is visible under its name only once it is whole.
 
-use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use crate::axis::Axis;
-use crate::block::Block;
+use crate::codec::Codec;
+use crate::consume::Consumer;
 use crate::dtype::DType;
-use crate::error::Result;
-use crate::source::Scratch;
+use crate::error::{Error, Result};
 
-pub mod flat;
-pub mod npy;
-pub mod output;
+mod flat;
+mod npy;
 pub mod png;
 pub mod store;
-pub mod tiff;
+mod tiff;
 pub mod zarr;
+
+use png::PngOptions;
+use store::Durability;
+use zarr::Format;
 
 /// The array that a sink is to hold.
 #[derive(Clone, Debug)]
@@ -40,42 +44,112 @@ impl Spec {
     }
 }
 
-/// What a finished sink wrote.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Written {
-    /// Files of the output.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
+/// How outputs are written, whatever their format.
+#[derive(Clone, Debug)]
+pub struct OutputOptions {
+    /// Whether an older output of this name is replaced, at the end.
+    pub overwrite: bool,
+    /// What must be on the disk before the output gets its name.
+    pub durability: Durability,
+    /// Which Zarr.
+    pub format: Format,
+    /// Shape of Zarr's chunks; a suitable one if `None`.
+    pub chunks: Option<Vec<u64>>,
+    /// How chunks are put into shards.
+    pub shards: Sharding,
+    /// How Zarr's chunks are encoded.
+    pub codec: Codec,
+    /// How values become grey levels of a PNG.
+    pub png: PngOptions,
 }
 
-/// An output under construction.
-pub trait Sink: Sync {
-    /// What [`Sink::write`] hands to [`Sink::commit`]: encoded bytes, or a note of what was stored.
-    type Receipt: Send;
+/// How chunks are put into shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sharding {
+    /// As suits the array; none in Zarr v2.
+    Auto,
+    /// Every chunk is a file.
+    None,
+    /// Of this shape.
+    Shape(Vec<u64>),
+}
 
-    /// Shape of the boxes that a block must consist of, whole but at the far edges of the array.
-    fn unit(&self) -> &[u64];
+impl Default for OutputOptions {
+    fn default() -> Self {
+        Self {
+            overwrite: false,
+            durability: Durability::default(),
+            format: Format::V3,
+            chunks: None,
+            shards: Sharding::Auto,
+            codec: Codec::DEFAULT,
+            png: PngOptions::default(),
+        }
+    }
+}
 
-    /// Memory that one call of [`Sink::write`] needs for a block of `n_units` units, receipt included, in
-    /// bytes.
-    fn write_bytes(&self, n_units: u64) -> u64;
+impl From<&zarr::ZarrOptions> for OutputOptions {
+    fn from(options: &zarr::ZarrOptions) -> Self {
+        Self {
+            overwrite: options.overwrite,
+            durability: options.durability,
+            format: options.format,
+            chunks: Some(options.chunks.clone()),
+            shards: options.shards.clone().map_or(Sharding::None, Sharding::Shape),
+            codec: options.codec.clone(),
+            png: PngOptions::default(),
+        }
+    }
+}
 
-    /// Encodes `block`; on any thread.
-    ///
-    /// # Errors
-    /// `Io` if the output cannot be written.
-    fn write(&self, block: &Block, scratch: &mut Scratch) -> Result<Self::Receipt>;
+/// Makes an output of one format.
+type Create = fn(&Path, &Spec, &OutputOptions) -> Result<Box<dyn Consumer>>;
 
-    /// Takes the next receipt in plan order.
-    ///
-    /// # Errors
-    /// `Io` if the output cannot be written.
-    fn commit(&self, receipt: Self::Receipt) -> Result<()>;
+/// Every output format by its extensions, lower case without dot.
+const FORMATS: &[(&[&str], Create)] = &[
+    (&["zarr"], zarr::create),
+    (&["npy"], npy::create),
+    (&["tif", "tiff", "btf"], tiff::create),
+    (&["png"], png::create),
+];
 
-    /// Completes the output, makes it durable and gives it its name.
-    ///
-    /// # Errors
-    /// `Io` if the output cannot be written.
-    fn finish(self) -> Result<Written>;
+/// The output that will be called `path`, in the format that its extension names. Nothing is touched before it is
+/// begun.
+///
+/// # Errors
+/// `Usage` if there is no such format, the array does not fit it, or something stands under the name.
+pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
+    format_of(path)?(path, spec, options)
+}
+
+/// Refuses a name whose extension names no format.
+///
+/// # Errors
+/// `Usage`, listing those there are.
+pub fn check_name(path: &Path) -> Result<()> {
+    format_of(path).map(|_| ())
+}
+
+fn format_of(path: &Path) -> Result<Create> {
+    let extension = extension(path);
+    if let Some((_, create)) = FORMATS.iter().find(|(known, _)| known.contains(&extension.as_str())) {
+        return Ok(*create);
+    }
+    let known: Vec<String> = FORMATS.iter().flat_map(|(known, _)| *known).map(|known| format!(".{known}")).collect();
+    Err(Error::usage(format!(
+        "{}: no output format has this extension: one of {}, or - for .npy on standard output",
+        path.display(),
+        known.join(" ")
+    )))
+}
+
+/// The ending of a name, in lower case; `data.zarr/` is `data.zarr`.
+pub fn extension(path: &Path) -> String {
+    let name: PathBuf = path.components().collect();
+    name.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+/// A stream of `.npy`, such as standard output.
+pub fn stream(to: Box<dyn Write + Send>, spec: &Spec) -> Box<dyn Consumer> {
+    npy::stream(to, spec)
 }

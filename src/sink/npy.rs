@@ -5,32 +5,28 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::Spec;
 use super::flat::{FlatSink, Placement};
-use super::store::{Durability, Store};
+use super::{OutputOptions, Spec};
+use crate::consume::Consumer;
 use crate::dtype::DType;
 use crate::error::Result;
 
 /// The head is filled up to a multiple of this, so that elements are aligned.
 const ALIGNMENT: usize = 64;
 
-/// Starts the file that will be called `path`.
+/// The file that will be called `path`.
 ///
 /// # Errors
-/// `Usage` if something stands under the name; `Io` if the place cannot be written.
-pub fn create(path: &Path, spec: &Spec, overwrite: bool, durability: Durability) -> Result<FlatSink> {
+/// `Usage` if something stands under the name.
+pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
     let head = head(&spec.shape(), spec.dtype);
-    let store = Store::file(path, overwrite, durability)?;
     let placement = Placement::row_major(head.len() as u64, &spec.shape(), spec.dtype);
-    FlatSink::file(spec, store, &head, placement)
+    Ok(Box::new(FlatSink::file(path, spec, options, Box::new(move |store| store.put_at(0, &head)), placement)?))
 }
 
-/// Starts a stream, such as standard output.
-///
-/// # Errors
-/// `Io` if it cannot be written.
-pub fn stream(to: Box<dyn Write + Send>, spec: &Spec) -> Result<FlatSink> {
-    FlatSink::stream(spec, to, &head(&spec.shape(), spec.dtype))
+/// A stream, such as standard output.
+pub(super) fn stream(to: Box<dyn Write + Send>, spec: &Spec) -> Box<dyn Consumer> {
+    Box::new(FlatSink::stream(spec, to, head(&spec.shape(), spec.dtype)))
 }
 
 /// Everything before the elements.

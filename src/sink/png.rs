@@ -3,19 +3,18 @@
 //! Values are spread over the picture's range between two percentiles, which needs all of them at once: the
 //! plane is held in memory.
 
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
 
 use image::{ExtendedColorType, ImageEncoder};
-use serde::Serialize;
 
-use super::store::{Durability, Store};
-use super::{Sink, Spec, Written};
-use crate::block::{Block, Buffer, Target, size_bytes};
+use super::store::Store;
+use super::{OutputOptions, Spec};
+use crate::block::Block;
+use crate::consume::{Assemble, Consumer, Desk, Merger, Part, Product, Taker};
 use crate::dtype::{Complex, DType};
 use crate::error::{Error, Result};
-use crate::grid::{Region, n_elements};
-use crate::source::Scratch;
+use crate::grid::n_elements;
+use crate::plan::{Cost, Task, Wants};
 use crate::with_dtype;
 
 /// How values become grey levels.
@@ -35,42 +34,38 @@ impl Default for PngOptions {
     }
 }
 
-/// The values that became black and white.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Window {
-    /// Black.
-    pub low: f64,
-    /// White.
-    pub high: f64,
+/// The values that become black and white.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Window {
+    low: f64,
+    high: f64,
 }
 
-/// A picture under construction.
-pub struct PngSink {
-    store: Store,
+/// A picture, which takes the whole plane as one block.
+struct PngSink {
+    path: PathBuf,
+    output: OutputOptions,
     options: PngOptions,
     dtype: DType,
     shape: Vec<u64>,
-    unit: Vec<u64>,
     width: u32,
     height: u32,
     is_colour: bool,
-    /// The whole plane, and how many of its elements have arrived.
-    plane: Mutex<(Buffer, u64)>,
+    store: Option<Store>,
+}
+
+/// The picture that will be called `path`.
+///
+/// # Errors
+/// `Usage` if the array is not a plane of real numbers, or something stands under the name.
+pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
+    let shape = spec.shape();
+    Ok(Box::new(Assemble::new(&shape, &shape, spec.dtype, Some(Box::new(PngSink::new(path, spec, options)?)))))
 }
 
 impl PngSink {
-    /// Starts the picture that will be called `path`.
-    ///
-    /// # Errors
-    /// `Usage` if the array is not a plane of real numbers, or something stands under the name; `Io` if the
-    /// place cannot be written.
-    pub fn create(
-        path: &Path,
-        spec: &Spec,
-        options: PngOptions,
-        overwrite: bool,
-        durability: Durability,
-    ) -> Result<Self> {
+    fn new(path: &Path, spec: &Spec, output: &OutputOptions) -> Result<Self> {
+        let options = output.png;
         let shape = spec.shape();
         let lengths: Vec<(usize, u64)> = shape.iter().copied().enumerate().filter(|(_, n)| *n != 1).collect();
         let is_channel = |i: usize| matches!(spec.axes[i].name.as_str(), "c" | "s");
@@ -105,42 +100,13 @@ impl PngSink {
             return Err(Error::usage(format!("a picture of {} bits: 8 or 16", options.bits)));
         }
         let (height, width) = (size(height)?, size(width)?);
-        let bytes = size_bytes(&shape, spec.dtype);
-        let bytes = usize::try_from(bytes).map_err(|_| no(format!("{bytes} bytes cannot be held in memory")))?;
-        let store = Store::file(path, overwrite, durability)?;
-        let mut plane = Buffer::default();
-        plane.sized(bytes);
-        let unit = vec![1; shape.len()];
-        let plane = Mutex::new((plane, 0));
-        Ok(Self { store, options, dtype: spec.dtype, unit, width, height, is_colour, plane, shape })
+        Store::check_free_file(path, output.overwrite)?;
+        let (path, output) = (path.to_owned(), output.clone());
+        Ok(Self { path, output, options, dtype: spec.dtype, width, height, is_colour, shape, store: None })
     }
 
-    /// Shape of what one file holds: the array.
-    pub fn object_shape(&self) -> &[u64] {
-        &self.shape
-    }
-
-    /// Memory that stays in use until the end, where values are sorted and encoded, in bytes.
-    pub fn held_bytes(&self) -> u64 {
-        let n = n_elements(&self.shape);
-        // The plane, its values as floats to be sorted, the picture, and its encoded form.
-        let picture = n.saturating_mul(u64::from(self.options.bits) / 8);
-        size_bytes(&self.shape, self.dtype)
-            .saturating_add(n.saturating_mul(8))
-            .saturating_add(picture.saturating_mul(3))
-            .saturating_add(1 << 20)
-    }
-
-    /// As [`Sink::finish`], and says which values became black and white.
-    ///
-    /// # Errors
-    /// `Format` if elements are missing; `Io` if the picture cannot be written.
-    pub fn complete(self) -> Result<(Written, Window)> {
-        let (plane, n_arrived) = self.plane.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let expected = n_elements(&self.shape);
-        if n_arrived != expected {
-            return Err(Error::format(format!("{n_arrived} elements were written, not {expected}")));
-        }
+    /// Writes the picture of `plane`, and says which values became black and white.
+    fn draw(&self, plane: &Block) -> Result<Window> {
         let mut values = with_dtype!(self.dtype, T => {
             bytemuck::cast_slice::<u8, T>(plane.bytes()).iter().map(|v| v.grey()).collect::<Vec<f64>>()
         });
@@ -169,9 +135,13 @@ impl PngSink {
         let mut encoded = Vec::new();
         image::codecs::png::PngEncoder::new(&mut encoded)
             .write_image(&picture, self.width, self.height, colour)
-            .map_err(|e| Error::unsupported(format!("{}: {e}", self.store.name().display())))?;
-        self.store.put_at(0, &encoded)?;
-        Ok((self.store.publish()?, window))
+            .map_err(|e| Error::unsupported(format!("{}: {e}", self.path.display())))?;
+        self.store()?.put_at(0, &encoded)?;
+        Ok(window)
+    }
+
+    fn store(&self) -> Result<&Store> {
+        self.store.as_ref().ok_or_else(|| Error::usage(format!("{}: was never begun", self.path.display())))
     }
 }
 
@@ -225,33 +195,76 @@ fn window(values: &mut Vec<f64>, options: PngOptions) -> Window {
     Window { low: at(0.0), high: at(100.0) }
 }
 
-impl Sink for PngSink {
-    type Receipt = ();
-
-    fn unit(&self) -> &[u64] {
-        &self.unit
+impl Consumer for PngSink {
+    fn wants(&self) -> Wants {
+        Wants { unit: self.shape.clone(), object: self.shape.clone(), across: false, folds: None }
     }
 
-    fn write_bytes(&self, _n_units: u64) -> u64 {
-        4 << 10
+    fn cost(&self, _task: &[u64], _piece: &[u64]) -> Cost {
+        Cost { work_bytes: 0, kept_bytes: 4 << 10 }
     }
 
-    fn write(&self, block: &Block, _scratch: &mut Scratch) -> Result<()> {
-        let mut plane = self.plane.lock().unwrap_or_else(PoisonError::into_inner);
-        let (buffer, n_arrived) = &mut *plane;
-        let mut whole = Target::dense(buffer.bytes_mut(), &self.shape, self.dtype);
-        let region = block.region();
-        whole.part(region).paste_part(block.bytes(), &region.shape, &Region::whole(&region.shape));
-        *n_arrived += region.n_elements();
+    fn held_bytes(&self) -> u64 {
+        let n = n_elements(&self.shape);
+        // The values as floats to be sorted, the picture, and its encoded form.
+        let picture = n.saturating_mul(u64::from(self.options.bits) / 8);
+        n.saturating_mul(8).saturating_add(picture.saturating_mul(3)).saturating_add(1 << 20)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.store = Some(Store::file(&self.path, self.output.overwrite, self.output.durability)?);
         Ok(())
     }
 
-    fn commit(&self, (): ()) -> Result<()> {
+    fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
+        Ok(Box::new(Painter { sink: self, window: None }))
+    }
+
+    fn merger(&self) -> Box<dyn Merger + '_> {
+        Box::new(PngMerger { sink: self, window: None })
+    }
+}
+
+/// Draws the plane.
+struct Painter<'a> {
+    sink: &'a PngSink,
+    window: Option<Window>,
+}
+
+impl Taker for Painter<'_> {
+    fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
+        self.window = Some(self.sink.draw(block)?);
         Ok(())
     }
 
-    fn finish(self) -> Result<Written> {
-        self.complete().map(|(written, _)| written)
+    fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
+        let state = self.window.map_or_else(Vec::new, |w| [w.low.to_le_bytes(), w.high.to_le_bytes()].concat());
+        Ok(Some(Part::State(state)))
+    }
+}
+
+struct PngMerger<'a> {
+    sink: &'a PngSink,
+    window: Option<(f64, f64)>,
+}
+
+impl Merger for PngMerger<'_> {
+    fn merge(&mut self, _task: &Task, part: Part) -> Result<()> {
+        if let Part::State(state) = part
+            && let ([low, high], []) = state.as_chunks::<8>()
+        {
+            self.window = Some((f64::from_le_bytes(*low), f64::from_le_bytes(*high)));
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Product>> {
+        if self.window.is_none() {
+            return Err(Error::format(format!("{}: the plane never came", self.sink.path.display())));
+        }
+        let (files, bytes) = self.sink.store()?.publish()?;
+        let path = Some(self.sink.path.clone());
+        Ok(vec![Product { path, files, bytes, window: self.window, ..Product::default() }])
     }
 }
 

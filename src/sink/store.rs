@@ -11,11 +11,10 @@ use std::os::fd::{AsFd, IntoRawFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
 
-use super::Written;
 use crate::error::{Error, Result};
 
 /// What must have reached the disk before an output gets its name.
@@ -37,7 +36,7 @@ pub struct Store {
     /// Holds the lock that tells a living store from one left behind.
     lock: File,
     counts: Arc<Counts>,
-    published: bool,
+    published: AtomicBool,
 }
 
 /// What has been written and closed.
@@ -48,6 +47,29 @@ struct Counts {
 }
 
 impl Store {
+    /// Refuses a name under which something stands that must stay. Touches nothing.
+    ///
+    /// # Errors
+    /// `Usage`, saying what stands there.
+    pub fn check_free(output: &Path, overwrite: bool, replaceable: fn(&Path) -> bool) -> Result<()> {
+        check_free(&names(output)?.0, overwrite, replaceable)
+    }
+
+    /// As [`Store::check_free`], for an output that is one file.
+    ///
+    /// # Errors
+    /// As there; `Usage` if a folder stands under the name.
+    pub fn check_free_file(output: &Path, overwrite: bool) -> Result<()> {
+        let (name, _) = names(output)?;
+        if fs::metadata(&name).is_ok_and(|found| found.is_dir()) {
+            return Err(Error::usage(format!(
+                "{}: is a folder, which a file does not replace: choose another name",
+                name.display()
+            )));
+        }
+        check_free(&name, overwrite, |_| false)
+    }
+
     /// Starts a folder that will be called `output`.
     ///
     /// `replaceable` says whether a folder that already stands there is of a kind that may be replaced; it
@@ -96,14 +118,8 @@ impl Store {
     /// `Usage` if `output` exists and may not be replaced, or if another process is writing it; `Io` if
     /// the place cannot be written.
     pub fn file(output: &Path, overwrite: bool, durability: Durability) -> Result<Self> {
+        Self::check_free_file(output, overwrite)?;
         let (name, partial) = names(output)?;
-        if fs::metadata(&name).is_ok_and(|found| found.is_dir()) {
-            return Err(Error::usage(format!(
-                "{}: is a folder, which a file does not replace: choose another name",
-                name.display()
-            )));
-        }
-        check_free(&name, overwrite, |_| false)?;
         for _ in 0..8 {
             let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&partial);
             let file = opened.map_err(|e| cannot_create(&name, &partial, e))?;
@@ -129,7 +145,7 @@ impl Store {
     }
 
     fn new(name: PathBuf, partial: PathBuf, overwrite: bool, durability: Durability, lock: File) -> Self {
-        Self { name, partial, overwrite, durability, lock, counts: Arc::default(), published: false }
+        Self { name, partial, overwrite, durability, lock, counts: Arc::default(), published: AtomicBool::new(false) }
     }
 
     /// What it will be called.
@@ -163,18 +179,18 @@ impl Store {
         Ok(Append { counts: self.counts.clone(), path, file, n_bytes: 0, n_handed_over: 0, eager })
     }
 
-    /// Makes what was written durable, by policy, and gives it its name.
+    /// Makes what was written durable, by policy, and gives it its name. Gives the number of files and their bytes.
     ///
     /// # Errors
     /// `Io`, and `Usage` if something has appeared under the name meanwhile.
-    pub fn publish(mut self) -> Result<Written> {
+    pub fn publish(&self) -> Result<(u64, u64)> {
         if self.durability == Durability::Data {
             let is_folder = self.lock.metadata().is_ok_and(|found| found.is_dir());
             let synced = if is_folder { sync(&self.lock) } else { self.lock.sync_all() };
             synced.map_err(|e| Error::io(&self.partial, "cannot write to disk", e))?;
         }
         self.rename()?;
-        self.published = true;
+        self.published.store(true, Ordering::Relaxed);
         if self.durability == Durability::Data {
             let folder = self.name.parent().unwrap_or(Path::new("/"));
             // A folder that may be written to but not read cannot be opened for this.
@@ -183,7 +199,7 @@ impl Store {
             }
         }
         let (files, bytes) = (&self.counts.files, &self.counts.bytes);
-        Ok(Written { files: files.load(Ordering::Relaxed), bytes: bytes.load(Ordering::Relaxed) })
+        Ok((files.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed)))
     }
 
     fn rename(&self) -> Result<()> {
@@ -219,7 +235,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if !self.published {
+        if !*self.published.get_mut() {
             // Nobody is left to tell; what remains is removed by the next run.
             let _ = remove(&self.partial);
         }

@@ -246,6 +246,13 @@ impl Headers {
     }
 }
 
+/// Axes, shape and dtype of a file: `z y x (201, 1024, 768) uint16`.
+pub fn describe(info: &Info) -> String {
+    let names: Vec<&str> = info.axes.iter().map(|a| a.name.as_str()).collect();
+    let lengths: Vec<String> = info.axes.iter().map(|a| a.length.to_string()).collect();
+    format!("{} ({}) {}", names.join(" "), lengths.join(", "), info.dtype)
+}
+
 /// The last part of a path, for messages.
 pub fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()

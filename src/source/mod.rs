@@ -1,20 +1,19 @@
 //! Input formats: what a file says of its array, and reading a region of it.
 //!
-//! A format is one module with a [`Source`] and one line in [`FORMATS`]. Sources are positional: no
-//! cursor, shared by threads. They know nothing of patterns, layouts or outputs.
+//! A format is one module with a [`FileArray`] and one line in [`FORMATS`]: a file is an [`Array`] too. Formats
+//! know nothing of patterns, layouts or outputs.
 
-use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::array::Array;
 use crate::axis::Axis;
-use crate::block::{Buffer, Target};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::grid::Region;
 
+pub mod files;
 pub mod headers;
 pub mod scan;
 pub mod tiff;
@@ -36,9 +35,9 @@ pub struct Info {
     pub coded: bool,
     /// Storage in words: `uncompressed, strips of 10 rows`, `LZW with predictor 2, tiles of 256x256`.
     pub storage: String,
-    /// Memory that one call of [`Source::read`] needs beside its target, in bytes.
+    /// Memory that a reader needs beside its target, in bytes.
     pub scratch_bytes: u64,
-    /// Memory that the open source holds on to (its index of pages), in bytes.
+    /// Memory that the open file holds on to (its index of pages), in bytes.
     pub held_bytes: u64,
     /// Size of the file in bytes.
     pub file_bytes: u64,
@@ -55,6 +54,12 @@ impl Info {
     /// Lengths of all axes.
     pub fn shape(&self) -> Vec<u64> {
         crate::axis::shape(&self.axes)
+    }
+
+    /// The boundaries of stored pieces around `at` of `axis`, as [`Array::grain`] gives them.
+    pub fn grain(&self, axis: usize, at: u64) -> (u64, u64) {
+        let (unit, end) = (self.unit[axis].max(1), self.axes[axis].length);
+        ((at / unit * unit).min(end), (at.div_ceil(unit) * unit).min(end))
     }
 }
 
@@ -92,55 +97,10 @@ pub struct OpenOptions {
     pub limit_bytes: Option<u64>,
 }
 
-/// Memory of one worker that readers and codecs use again and again.
-#[derive(Default)]
-pub struct Scratch {
-    /// Bytes as they lie in the file.
-    pub stored: Buffer,
-    /// A decoded strip or tile.
-    pub decoded: Buffer,
-    /// Whatever a codec needs besides.
-    pub extra: Buffer,
-    /// What encoders of chunks keep.
-    pub contexts: crate::codec::Contexts,
-    /// Decoder states.
-    pub kept: Kept,
-}
-
-/// One value of each type that a worker keeps from call to call: decoder states that cost time to make.
-#[derive(Default)]
-pub struct Kept(Vec<Box<dyn Any + Send>>);
-
-impl Kept {
-    /// The value of type `T`, made at the first call.
-    pub fn get<T: Any + Send + Default>(&mut self) -> &mut T {
-        let found = self.0.iter().position(|v| v.is::<T>());
-        let index = found.unwrap_or_else(|| {
-            self.0.push(Box::new(T::default()));
-            self.0.len() - 1
-        });
-        self.0[index].downcast_mut().expect("the value at this index has type T")
-    }
-}
-
 /// An open file that holds an array.
-pub trait Source: Send + Sync {
+pub trait FileArray: Array {
     /// What its headers say.
     fn info(&self) -> &Info;
-
-    /// Reads `region`, in the axes of [`Info::axes`], into `target`, which has the region's shape and the
-    /// source's dtype. Elements that the file declares absent (sparse tiles) become `fill`, one element's
-    /// bytes in native order.
-    ///
-    /// Returns the number of elements that were filled.
-    ///
-    /// # Errors
-    /// `Format` if the stored data contradict the headers, naming file, page and strip; `Io` if they cannot be
-    /// read.
-    fn read(&self, region: &Region, target: &mut Target<'_>, fill: &[u8], scratch: &mut Scratch) -> Result<u64>;
-
-    /// Tells the system that `region` will be read soon. Costs nothing worth measuring, promises nothing.
-    fn prefetch(&self, _region: &Region) {}
 }
 
 /// An input format.
@@ -152,7 +112,7 @@ pub struct Format {
     /// Whether a folder is a file of this format, for formats that are folders.
     pub recognise: Option<fn(&Path) -> bool>,
     /// Opens a file, reading headers only.
-    pub open: fn(&Path, &OpenOptions) -> Result<Box<dyn Source>>,
+    pub open: fn(&Path, &OpenOptions) -> Result<Arc<dyn FileArray>>,
 }
 
 /// Every input format.
@@ -168,7 +128,7 @@ pub fn is_foldered_file(path: &Path) -> bool {
 ///
 /// # Errors
 /// As the format's `open`.
-pub fn open(path: &Path, options: &OpenOptions) -> Result<Box<dyn Source>> {
+pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let by_content = FORMATS.iter().find(|f| f.recognise.is_some_and(|recognise| recognise(path)));
     let by_extension = || FORMATS.iter().find(|f| f.extensions.contains(&extension.as_str()));

@@ -4,6 +4,63 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+
+use stackctl::array::{Array, Scratch};
+use stackctl::block::{Block, Buffer};
+use stackctl::consume::{Consumer, Desk, Merger, Part, Product};
+use stackctl::error::Result;
+use stackctl::grid::Region;
+use stackctl::plan::Task;
+
+/// A region of an array.
+pub(crate) fn read_region<A: Array + ?Sized + 'static>(array: &Arc<A>, region: &Region) -> Result<Block> {
+    Arc::clone(array).reader(Scratch::default()).block(region, array.dtype(), Buffer::default())
+}
+
+/// The whole array.
+pub(crate) fn read_whole<A: Array + ?Sized + 'static>(array: &Arc<A>) -> Result<Block> {
+    read_region(array, &Region::whole(&array.shape()))
+}
+
+/// A task of its own for `region`.
+pub(crate) fn task(index: u64, region: Region) -> Task {
+    Task { index, unit: index, ends_unit: true, region }
+}
+
+/// What `consumer` makes of one block.
+pub(crate) fn part(consumer: &dyn Consumer, block: &Block) -> Result<Part> {
+    let mut desk = Desk::default();
+    let mut taker = consumer.taker(&task(0, block.region().clone()))?;
+    taker.take(block, &mut desk)?;
+    Ok(taker.end(&mut desk)?.expect("one look is enough"))
+}
+
+/// Shows blocks of `regions` to a consumer that has begun, last to first, and merges what it makes of them first to
+/// last.
+pub(crate) fn show(
+    consumer: &dyn Consumer,
+    merger: &mut dyn Merger,
+    regions: &[Region],
+    block: impl Fn(Region) -> Block,
+) {
+    let parts: Vec<Part> = regions.iter().rev().map(|r| part(consumer, &block(r.clone())).unwrap()).collect();
+    for (i, (region, part)) in regions.iter().zip(parts.into_iter().rev()).enumerate() {
+        merger.merge(&task(i as u64, region.clone()), part).unwrap();
+    }
+}
+
+/// Everything that a consumer makes of an array whose blocks of `regions` it is shown.
+pub(crate) fn consumed(
+    consumer: &mut dyn Consumer,
+    regions: &[Region],
+    block: impl Fn(Region) -> Block,
+) -> Vec<Product> {
+    consumer.begin().unwrap();
+    let mut merger = consumer.merger();
+    show(consumer, &mut *merger, regions, block);
+    merger.finish().unwrap()
+}
 
 /// Runs `script` of `tests/` with `arguments` and fails the test with its output if it fails.
 ///

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
+use stackctl::array::Scratch;
 use stackctl::block::Buffer;
 use stackctl::grid::Region;
-use stackctl::source::{OpenOptions, Scratch, open};
+use stackctl::source::{OpenOptions, open};
 
 use super::tiff::Layout;
 
@@ -109,12 +110,9 @@ pub(crate) fn failure(folder: &Path, arguments: &[&str]) -> (i32, String) {
 /// All elements of the array in a Zarr, as bytes in native order, and its shape.
 pub(crate) fn read_zarr(path: &Path) -> (Vec<u64>, Vec<u8>) {
     let source = open(path, &OpenOptions::default()).unwrap();
-    let shape = source.info().shape();
-    let region = Region::whole(&shape);
-    let dtype = source.info().dtype;
-    let mut block = stackctl::block::Block::reusing(Buffer::default(), region.clone(), dtype).unwrap();
-    source.read(&region, &mut block.target(), &vec![0; dtype.size()], &mut Scratch::default()).unwrap();
-    (shape, block.bytes().to_vec())
+    let region = Region::whole(&source.shape());
+    let block = source.clone().reader(Scratch::default()).block(&region, source.dtype(), Buffer::default()).unwrap();
+    (region.shape, block.bytes().to_vec())
 }
 
 /// Every file below a folder with its bytes, by relative path.

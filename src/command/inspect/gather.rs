@@ -1,5 +1,8 @@
 //! From a survey to what is shown of it.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use anyhow::Result;
 
 use super::findings::*;
@@ -9,18 +12,18 @@ use crate::array::Array;
 use crate::axis::{Calibration, Provenance};
 use crate::block::size_bytes;
 use crate::cli::{InspectArgs, RunArgs};
-use crate::command::planning::{make_plan, storage};
+use crate::command::planning::storage;
 use crate::command::resources::Resources;
 use crate::command::survey::{Naming, Origin, Survey};
 use crate::command::{calibration, presets};
 use crate::draw::presence::{MapAxis, Presence, State};
 use crate::error::Error;
 use crate::grid::Grid;
-use crate::layout::describe;
 use crate::pattern::{Arrangement, FaultKind, FieldAxis, Role};
 use crate::report::count;
 use crate::sink::Spec;
-use crate::sink::zarr::Footprint;
+use crate::sink::zarr::ZarrSink;
+use crate::source::headers::describe;
 use crate::source::headers::name_of;
 use crate::stack::Stack;
 
@@ -42,7 +45,7 @@ pub(super) fn findings(args: &InspectArgs, value: Option<String>, survey: &Surve
     let mut fault = |kind, text: String| faults.push(FaultFound { kind, text });
 
     let (stack, odd) = match opened.then(|| survey.fitting(&args.names)) {
-        Some(Ok((stack, odd))) => (Some(stack), odd),
+        Some(Ok((stack, odd))) => (Some(Arc::new(stack)), odd),
         Some(Err(reason)) => {
             fault("no-array", format!("no array: {reason}"));
             (None, Vec::new())
@@ -296,31 +299,29 @@ fn spacing(axis: &FieldAxis) -> Option<(Calibration, f64)> {
 }
 
 /// How stitch would store the array, and what that would take.
-fn foretold(args: &InspectArgs, stack: &Stack) -> Result<StorageFound> {
-    let options = storage(&args.storage, false, stack)?;
+fn foretold(args: &InspectArgs, stack: &Arc<Stack>) -> Result<StorageFound> {
+    let options = storage(&args.storage, false, &**stack, stack.layout().unit())?;
     let spec = Spec {
         axes: stack.axes().to_vec(),
         dtype: stack.dtype(),
-        fill: stack.fill().to_vec(),
+        fill: stack.fill_bytes(),
         provenance: serde_json::Value::Null,
     };
-    let footprint = Footprint::new(&spec, &options)?;
+    let sink = ZarrSink::new(Path::new("data.zarr"), &spec, &options)?;
     let run = RunArgs { memory: args.memory, threads: args.threads, ..RunArgs::default() };
-    let budget = Resources::new(&run, stack);
+    let budget = Resources::new(&run);
     let (mut amplification, mut peak, mut refused) = (None, None, None);
     let mut threads = budget.threads;
-    match make_plan(stack, &footprint, &options, &budget) {
+    match budget.plan(&**stack, &[&sink]) {
         Ok(plan) => {
             let stop = std::sync::atomic::AtomicBool::new(false);
-            let terms = budget.terms(&plan, &stop);
+            let terms = budget.terms(&plan, &**stack, &[&sink], &stop);
             threads = terms.workers();
             amplification = Some(plan.amplification());
-            peak = Some(budget.base_bytes + terms.peak_bytes());
+            peak = Some(Resources::predicted_bytes(&**stack, &[&sink], &terms));
         }
-        Err(e) => match e.downcast::<Error>()? {
-            Error::Limit(text) => refused = Some(text),
-            other => return Err(other.into()),
-        },
+        Err(Error::Limit(text)) => refused = Some(text),
+        Err(other) => return Err(other.into()),
     }
     let shape = stack.shape();
     Ok(StorageFound {
@@ -329,7 +330,7 @@ fn foretold(args: &InspectArgs, stack: &Stack) -> Result<StorageFound> {
         n_chunks: Grid::new(&shape, &options.chunks).len(),
         shard_bytes: options.shards.as_ref().map(|s| size_bytes(s, stack.dtype())),
         codec: options.codec.to_string(),
-        output_files: footprint.n_objects(),
+        output_files: sink.n_objects(),
         read_amplification: amplification,
         threads,
         memory_limit_bytes: budget.limit.bytes,

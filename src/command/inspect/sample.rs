@@ -1,14 +1,14 @@
 //! How well the array compresses, from a few of its chunks.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::array::Array;
+use crate::array::{Array, Scratch};
 use crate::block::Buffer;
 use crate::codec::{Codec, Contexts};
 use crate::grid::Grid;
-use crate::source::Scratch;
 use crate::stack::Stack;
 
 /// What the sample came to.
@@ -34,15 +34,15 @@ const ENOUGH: Duration = Duration::from_millis(600);
 
 /// Encodes a few chunks from all over `stack`. `None` if none could be read, or not soon: what is wrong with the pixels
 /// is for the run itself to find.
-pub(super) fn sample(stack: &Stack, chunks: &[u64], codec: &Codec) -> Option<Sample> {
-    if stack.scratch_bytes() > MOST_SCRATCH_BYTES {
+pub(super) fn sample(stack: &Arc<Stack>, chunks: &[u64], codec: &Codec) -> Option<Sample> {
+    if stack.needs(chunks) > MOST_SCRATCH_BYTES {
         return None;
     }
     let grid = Grid::new(&stack.shape(), chunks);
     let total = grid.len();
     let n = total.min(MOST_CHUNKS);
     let start = Instant::now();
-    let (mut scratch, mut contexts) = (Scratch::default(), Contexts::default());
+    let (mut reader, mut contexts) = (Arc::clone(stack).reader(Scratch::default()), Contexts::default());
     let (mut buffer, mut encoded) = (Buffer::default(), Vec::new());
     let mut found = Sample { chunks: 0, bytes: 0, encoded_bytes: 0, ratio: 1.0, output_bytes: 0 };
     for i in 0..n {
@@ -53,11 +53,11 @@ pub(super) fn sample(stack: &Stack, chunks: &[u64], codec: &Codec) -> Option<Sam
         let part = total / n;
         let number = i * part + (part / 2 + i.wrapping_mul(0x9E37_79B9) % part.max(1)) % part.max(1);
         let region = grid.region(&grid.unravel(number));
-        let block = match stack.block(&region, std::mem::take(&mut buffer), &mut scratch) {
+        let block = match reader.block(&region, stack.dtype(), std::mem::take(&mut buffer)) {
             Ok(block) => block,
             Err(_) => continue,
         };
-        if block.n_filled == 0 {
+        if block.coverage.absent().is_empty() {
             encoded.clear();
             codec.encode(block.bytes(), stack.dtype().size(), &mut encoded, &mut contexts).ok()?;
             found.chunks += 1;

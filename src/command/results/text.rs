@@ -3,10 +3,11 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::super::{print, print_json};
-use super::{Figures, Finished, Target};
+use super::super::{print, print_json, tell};
+use super::{Figures, Target};
 use crate::block::Block;
 use crate::cli::{Missing, ReduceArgs};
+use crate::consume::Product;
 use crate::dtype::{Complex, DType};
 use crate::exec::budget::Bytes;
 use crate::grid::n_elements;
@@ -73,27 +74,27 @@ pub(in crate::command) fn show_plan(
 pub(in crate::command) fn show(
     args: &ReduceArgs,
     reducer: &Reducer,
-    finished: Vec<Finished>,
+    targets: &[Target],
+    products: Vec<Product>,
     figures: &Figures,
     n_files: u64,
 ) -> Result<()> {
     let outputs = reducer.outputs();
-    if args.run.json && !finished.iter().any(|f| matches!(f, Finished::Piped)) {
-        let list: Vec<Value> = outputs.iter().zip(&finished).map(|(o, f)| as_json(o, f)).collect();
+    if args.run.json && !targets.contains(&Target::Pipe) {
+        let list: Vec<Value> = outputs.iter().zip(&products).map(|(o, p)| as_json(o, p)).collect();
         print_json(&json!({ "outputs": list, "input_files": n_files, "figures": figures }))?;
     } else {
         let mut text = String::new();
-        for (output, finished) in outputs.iter().zip(&finished) {
-            match finished {
-                Finished::Values(block) => text += &as_text(output, block, outputs.len() > 1),
-                Finished::File(path, bytes, window) if !args.run.quiet => {
-                    let shape = tuple(&output.shape());
-                    eprintln!("{}: {shape} {} ({})", path.display(), output.dtype, Bytes(*bytes));
-                    if let Some(window) = window {
-                        eprintln!("  black is {}, white is {}", window.low, window.high);
-                    }
+        for (output, product) in outputs.iter().zip(&products) {
+            if let Some(block) = &product.values {
+                text += &as_text(output, block, outputs.len() > 1);
+            }
+            if let Some(path) = product.path.as_ref().filter(|_| !args.run.quiet) {
+                let shape = tuple(&output.shape());
+                tell(&format!("{}: {shape} {} ({})", path.display(), output.dtype, Bytes(product.bytes)));
+                if let Some((low, high)) = product.window {
+                    tell(&format!("  black is {low}, white is {high}"));
                 }
-                _ => {}
             }
         }
         print(text.as_bytes())?;
@@ -109,30 +110,26 @@ pub(in crate::command) fn show(
             Bytes(figures.predicted_peak_bytes),
         );
         let happened = if args.names.missing == Missing::Skip { "were left out" } else { "hold the fill value" };
-        eprintln!("{line}{}", remarks(figures.elements_filled, happened, figures.read_amplification));
+        tell(&format!("{line}{}", remarks(figures.elements_filled, happened, figures.read_amplification)));
     }
     Ok(())
 }
 
-fn as_json(output: &Output, finished: &Finished) -> Value {
+fn as_json(output: &Output, product: &Product) -> Value {
     let mut value = json!({
         "operator": output.label, "axes": output.axes, "shape": output.shape(), "dtype": output.dtype,
     });
-    match finished {
-        Finished::File(path, bytes, window) => {
-            value["output"] = path.display().to_string().into();
-            value["bytes"] = (*bytes).into();
-            if let Some(window) = window {
-                value["window"] = json!([window.low, window.high]);
-            }
-        }
-        Finished::Values(block) => {
-            let shape = output.shape();
-            let flat: Vec<Value> =
-                block.bytes().chunks_exact(output.dtype.size()).map(|b| element_json(output.dtype, b)).collect();
-            value["value"] = nested(&flat, &shape);
-        }
-        Finished::Piped => {}
+    if let Some(path) = &product.path {
+        value["output"] = path.display().to_string().into();
+        value["bytes"] = product.bytes.into();
+    }
+    if let Some((low, high)) = product.window {
+        value["window"] = json!([low, high]);
+    }
+    if let Some(block) = &product.values {
+        let flat: Vec<Value> =
+            block.bytes().chunks_exact(output.dtype.size()).map(|b| element_json(output.dtype, b)).collect();
+        value["value"] = nested(&flat, &output.shape());
     }
     value
 }

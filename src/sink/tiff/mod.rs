@@ -9,11 +9,12 @@
 
 use std::path::Path;
 
-use super::Spec;
 use super::flat::{FlatSink, Placement};
-use super::store::{Durability, Store};
+use super::store::Store;
+use super::{OutputOptions, Spec};
 use crate::axis::Axis;
 use crate::block::size_bytes;
+use crate::consume::Consumer;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::n_elements;
@@ -26,14 +27,12 @@ use directory::{Directory, Value};
 /// Bytes of directories that are gathered before they are written.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Starts the file that will be called `path`.
+/// The file that will be called `path`.
 ///
 /// # Errors
-/// `Usage` if the array has no element or a plane is too large for TIFF, or something stands under the
-/// name; `Io` if the place cannot be written.
-pub fn create(path: &Path, spec: &Spec, overwrite: bool, durability: Durability) -> Result<FlatSink> {
+/// `Usage` if the array has no element or a plane is too large for TIFF, or something stands under the name.
+pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
     let planes = Planes::new(&spec.axes, spec.dtype).map_err(|e| e.at(path.display()))?;
-    let store = Store::file(path, overwrite, durability)?;
     let data_bytes = size_bytes(&spec.shape(), spec.dtype);
     // What stands before the planes depends on the format only by less than this.
     let most_before = planes.n_pages.saturating_mul(512).saturating_add(64 << 10);
@@ -43,24 +42,27 @@ pub fn create(path: &Path, spec: &Spec, overwrite: bool, durability: Durability)
     let first = header_bytes + (shared.len() as u64).next_multiple_of(16);
     // Page 0 has the description, so its directory is longer.
     let [first_bytes, other_bytes] = [true, false].map(|is_first| template.n_bytes(is_first));
-    let offset_of = |page: u64| if page == 0 { first } else { first + first_bytes + (page - 1) * other_bytes };
+    let offset_of = move |page: u64| if page == 0 { first } else { first + first_bytes + (page - 1) * other_bytes };
     let start = offset_of(planes.n_pages).next_multiple_of(16);
-
-    let mut head = directory::header(big, first);
-    head.extend(shared);
-    let mut written = 0u64;
-    for page in 0..planes.n_pages {
-        head.resize((offset_of(page) - written) as usize, 0);
-        let next = if page + 1 < planes.n_pages { offset_of(page + 1) } else { 0 };
-        template.write(page == 0, start + page * planes.plane_bytes, next, &mut head);
-        if head.len() >= BATCH_BYTES {
-            store.put_at(written, &head)?;
-            written += head.len() as u64;
-            head.clear();
+    let (n_pages, plane_bytes) = (planes.n_pages, planes.plane_bytes);
+    let head = move |store: &Store| {
+        let mut head = directory::header(big, first);
+        head.extend(&shared);
+        let mut written = 0u64;
+        for page in 0..n_pages {
+            head.resize((offset_of(page) - written) as usize, 0);
+            let next = if page + 1 < n_pages { offset_of(page + 1) } else { 0 };
+            template.write(page == 0, start + page * plane_bytes, next, &mut head);
+            if head.len() >= BATCH_BYTES {
+                store.put_at(written, &head)?;
+                written += head.len() as u64;
+                head.clear();
+            }
         }
-    }
-    store.put_at(written, &head)?;
-    FlatSink::file(spec, store, &[], Placement { start, strides: planes.strides })
+        store.put_at(written, &head)
+    };
+    let placement = Placement { start, strides: planes.strides };
+    Ok(Box::new(FlatSink::file(path, spec, options, Box::new(head), placement)?))
 }
 
 /// How an array is laid out as pages.

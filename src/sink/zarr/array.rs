@@ -1,17 +1,16 @@
 //! One Zarr array under construction: chunks to files, or chunks to shards.
 
-use std::sync::Mutex;
-
 use super::chunk::{gather, holds_only};
 use super::{Format, ZarrOptions, metadata};
 use crate::block::{Block, size_bytes};
-use crate::codec::Codec;
+use crate::codec::{Codec, Contexts};
+use crate::consume::{Desk, Part, Taker};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::grid::{Grid, n_elements};
+use crate::grid::{Grid, Region, n_elements};
+use crate::plan::Task;
 use crate::sink::Spec;
 use crate::sink::store::{Append, Store};
-use crate::source::Scratch;
 
 /// Most chunks in one shard: its index is held in memory while it is written.
 pub(crate) const MAX_CHUNKS_PER_SHARD: u64 = 1 << 22;
@@ -20,7 +19,7 @@ const ENTRY_BYTES: u64 = 16;
 /// An absent chunk, in the index.
 const ABSENT: (u64, u64) = (u64::MAX, u64::MAX);
 
-/// How one array is cut and encoded, and what of it has been written.
+/// How one array is cut and encoded.
 pub(crate) struct ArrayWriter {
     /// Where its files lie inside the output, without a slash at the end.
     prefix: String,
@@ -33,13 +32,22 @@ pub(crate) struct ArrayWriter {
     chunks: Grid,
     shards: Option<Grid>,
     codec: Codec,
-    progress: Mutex<Progress>,
 }
 
-/// What commits have come to.
-#[derive(Default)]
-struct Progress {
-    shard: Option<OpenShard>,
+/// Encodes the chunks of one task.
+pub(crate) struct Encoder<'a> {
+    array: &'a ArrayWriter,
+    store: &'a Store,
+    /// Chunks of one shard that are stored: the number of each in the shard, and its length.
+    pieces: Vec<(u64, u64)>,
+    bytes: Vec<u8>,
+}
+
+/// Puts the chunks of shards together, and counts what has come.
+pub(crate) struct Shards<'a> {
+    array: &'a ArrayWriter,
+    store: &'a Store,
+    open: Option<OpenShard>,
     n_chunks: u64,
 }
 
@@ -49,20 +57,6 @@ struct OpenShard {
     file: Option<Append>,
     index: Vec<(u64, u64)>,
     n_awaited: u64,
-}
-
-/// What writing a block came to.
-pub(crate) struct Encoded {
-    n_chunks: u64,
-    part: Option<ShardPart>,
-}
-
-/// Chunks of one shard, encoded and in order.
-struct ShardPart {
-    shard: Vec<u64>,
-    /// For every chunk that is stored: its number in the shard, and its length.
-    entries: Vec<(usize, u64)>,
-    bytes: Vec<u8>,
 }
 
 impl ArrayWriter {
@@ -112,7 +106,6 @@ impl ArrayWriter {
             chunks,
             shards,
             codec: options.codec.clone(),
-            progress: Mutex::default(),
         })
     }
 
@@ -131,7 +124,7 @@ impl ArrayWriter {
         self.shards.as_ref().unwrap_or(&self.chunks).len()
     }
 
-    /// Memory that [`ArrayWriter::write`] needs for `n_chunks`, and what it returns holds.
+    /// Memory that encoding `n_chunks` needs, and what comes of it holds.
     pub(crate) fn write_bytes(&self, n_chunks: u64) -> u64 {
         let chunk_bytes = size_bytes(self.chunks.cell(), self.dtype);
         let bound = self.codec.bound(chunk_bytes);
@@ -142,113 +135,27 @@ impl ArrayWriter {
             .saturating_add(self.codec.context_bytes(chunk_bytes))
     }
 
-    /// Memory that stays in use from commit to commit.
+    /// Memory that stays in use from task to task.
     pub(crate) fn held_bytes(&self) -> u64 {
         let per_shard = |s: &Grid| n_elements(&chunks_in(s.cell(), self.chunks.cell()));
         // The index, and its bytes when the shard ends.
         self.shards.as_ref().map_or(0, per_shard).saturating_mul(2 * ENTRY_BYTES)
     }
 
-    /// Encodes the chunks of `block`; those that are files of their own are written at once.
-    ///
-    /// # Errors
-    /// `Io`.
-    ///
-    /// # Panics
-    /// If the block does not consist of whole chunks of one shard.
-    pub(crate) fn write(&self, store: &Store, block: &Block, scratch: &mut Scratch) -> Result<Encoded> {
-        let region = block.region();
-        let (cell, shape) = (self.chunks.cell(), self.chunks.shape());
-        assert_eq!(*region, region.grown_to(cell, shape), "a block consists of whole chunks");
-        let mut part = self.shards.as_ref().map(|shards| {
-            let shard: Vec<u64> = region.origin.iter().zip(shards.cell()).map(|(o, s)| o / s).collect();
-            assert!(shards.region(&shard).contains(region), "a block lies in one shard");
-            ShardPart { shard, entries: vec![], bytes: vec![] }
-        });
-        let Scratch { decoded, contexts, .. } = scratch;
-        let size = self.dtype.size();
-        let mut n_chunks = 0;
-        for position in self.chunks.overlapping(region) {
-            n_chunks += 1;
-            let bytes = gather(block, &self.chunks.region(&position), cell, &self.fill.0, decoded);
-            if self.may_omit && holds_only(&bytes, &self.fill.1) {
-                continue;
-            }
-            match &mut part {
-                Some(part) => {
-                    let before = part.bytes.len();
-                    if before == 0 {
-                        let bound = self.codec.bound(bytes.len() as u64);
-                        let n = self.chunks.overlapping(region).count() as u64;
-                        part.bytes.reserve(usize::try_from(bound.saturating_mul(n)).unwrap_or(0));
-                    }
-                    self.codec.encode(&bytes, size, &mut part.bytes, contexts)?;
-                    part.entries.push((self.number_in_shard(&position), (part.bytes.len() - before) as u64));
-                }
-                None if self.codec == Codec::None => store.put(&self.key(&position), &bytes)?,
-                None => {
-                    let mut encoded = std::mem::take(&mut contexts.encoded);
-                    encoded.clear();
-                    self.codec.encode(&bytes, size, &mut encoded, contexts)?;
-                    store.put(&self.key(&position), &encoded)?;
-                    contexts.encoded = encoded;
-                }
-            }
-        }
-        Ok(Encoded { n_chunks, part })
+    /// What encodes the chunks of a task; those that are files of their own are written at once.
+    pub(crate) fn encoder<'a>(&'a self, store: &'a Store) -> Encoder<'a> {
+        Encoder { array: self, store, pieces: Vec::new(), bytes: Vec::new() }
     }
 
-    /// Takes what [`ArrayWriter::write`] returned, in plan order.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub(crate) fn commit(&self, store: &Store, encoded: Encoded) -> Result<()> {
-        let mut progress = self.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        progress.n_chunks += encoded.n_chunks;
-        let (Some(part), Some(shards)) = (encoded.part, &self.shards) else { return Ok(()) };
-        let mut open = match progress.shard.take() {
-            Some(open) if open.position == part.shard => open,
-            other => {
-                if let Some(other) = other {
-                    other.end()?;
-                }
-                self.start(shards, &part.shard)
-            }
-        };
-        if !part.entries.is_empty() {
-            let file = match &mut open.file {
-                Some(file) => file,
-                none => none.insert(store.create(&self.key(&part.shard))?),
-            };
-            let mut offset = file.n_bytes();
-            file.append(&part.bytes)?;
-            for (number, n_bytes) in part.entries {
-                open.index[number] = (offset, n_bytes);
-                offset += n_bytes;
-            }
-        }
-        open.n_awaited = open.n_awaited.saturating_sub(encoded.n_chunks);
-        if open.n_awaited == 0 {
-            return open.end();
-        }
-        progress.shard = Some(open);
-        Ok(())
+    /// What takes the parts of all tasks, in plan order.
+    pub(crate) fn shards<'a>(&'a self, store: &'a Store) -> Shards<'a> {
+        Shards { array: self, store, open: None, n_chunks: 0 }
     }
 
-    /// Ends the last file.
-    ///
-    /// # Errors
-    /// `Io`; `Format` if some chunks never came.
-    pub(crate) fn finish(&self) -> Result<()> {
-        let mut progress = self.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(open) = progress.shard.take() {
-            open.end()?;
-        }
-        let (n, expected) = (progress.n_chunks, self.chunks.len());
-        if n != expected {
-            return Err(Error::format(format!("array '{}': {n} chunks were written, not {expected}", self.prefix)));
-        }
-        Ok(())
+    /// Number of chunks that share an element with `region`.
+    fn n_chunks_in(&self, region: &Region) -> u64 {
+        let along = |i: usize| region.end(i).div_ceil(self.chunks.cell()[i]) - region.origin[i] / self.chunks.cell()[i];
+        (0..region.rank()).map(along).product()
     }
 
     fn start(&self, shards: &Grid, position: &[u64]) -> OpenShard {
@@ -259,15 +166,112 @@ impl ArrayWriter {
     }
 
     /// Number of the chunk at `position` among those of its shard, row-major.
-    fn number_in_shard(&self, position: &[u64]) -> usize {
+    fn number_in_shard(&self, position: &[u64]) -> u64 {
         let Some(shards) = &self.shards else { return 0 };
         let per_shard = chunks_in(shards.cell(), self.chunks.cell());
-        position.iter().zip(&per_shard).fold(0, |n, (p, count)| n * count + p % count) as usize
+        position.iter().zip(&per_shard).fold(0, |n, (p, count)| n * count + p % count)
     }
 
     /// Path of the file at `position` inside the output.
     fn key(&self, position: &[u64]) -> String {
         metadata::chunk_key(self.format, &self.prefix, position)
+    }
+}
+
+impl Taker for Encoder<'_> {
+    /// # Panics
+    /// If the block does not consist of whole chunks, of one shard.
+    fn take(&mut self, block: &Block, desk: &mut Desk) -> Result<()> {
+        let array = self.array;
+        let (region, cell) = (block.region(), array.chunks.cell());
+        assert_eq!(*region, region.grown_to(cell, array.chunks.shape()), "a block consists of whole chunks");
+        let size = array.dtype.size();
+        let Desk { chunk, encoded, kept } = desk;
+        let contexts = kept.get::<Contexts>();
+        for position in array.chunks.overlapping(region) {
+            let bytes = gather(block, &array.chunks.region(&position), cell, &array.fill.0, chunk);
+            if array.may_omit && holds_only(&bytes, &array.fill.1) {
+                continue;
+            }
+            if array.shards.is_some() {
+                let before = self.bytes.len();
+                if before == 0 {
+                    let bound = array.codec.bound(bytes.len() as u64).saturating_mul(array.n_chunks_in(region));
+                    self.bytes.reserve(usize::try_from(bound).unwrap_or(0));
+                }
+                array.codec.encode(&bytes, size, &mut self.bytes, contexts)?;
+                self.pieces.push((array.number_in_shard(&position), (self.bytes.len() - before) as u64));
+            } else if array.codec == Codec::None {
+                self.store.put(&array.key(&position), &bytes)?;
+            } else {
+                encoded.clear();
+                array.codec.encode(&bytes, size, encoded, contexts)?;
+                self.store.put(&array.key(&position), encoded)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
+        if self.array.shards.is_none() {
+            return Ok(Some(Part::Nothing));
+        }
+        let (pieces, bytes) = (std::mem::take(&mut self.pieces), std::mem::take(&mut self.bytes));
+        Ok(Some(Part::Bytes { pieces, bytes }))
+    }
+}
+
+impl Shards<'_> {
+    /// Takes what an encoder made of `task`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
+        let n_chunks = self.array.n_chunks_in(&task.region);
+        self.n_chunks += n_chunks;
+        let (Part::Bytes { pieces, bytes }, Some(shards)) = (part, &self.array.shards) else { return Ok(()) };
+        let position: Vec<u64> = task.region.origin.iter().zip(shards.cell()).map(|(o, s)| o / s).collect();
+        let mut open = match self.open.take() {
+            Some(open) if open.position == position => open,
+            other => {
+                other.map_or(Ok(()), OpenShard::end)?;
+                self.array.start(shards, &position)
+            }
+        };
+        if !pieces.is_empty() {
+            let file = match &mut open.file {
+                Some(file) => file,
+                none => none.insert(self.store.create(&self.array.key(&position))?),
+            };
+            let mut offset = file.n_bytes();
+            file.append(&bytes)?;
+            for (number, n_bytes) in pieces {
+                open.index[number as usize] = (offset, n_bytes);
+                offset += n_bytes;
+            }
+        }
+        open.n_awaited = open.n_awaited.saturating_sub(n_chunks);
+        if open.n_awaited == 0 {
+            return open.end();
+        }
+        self.open = Some(open);
+        Ok(())
+    }
+
+    /// Ends the last shard.
+    ///
+    /// # Errors
+    /// `Io`; `Format` if some chunks never came.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.open.map_or(Ok(()), OpenShard::end)?;
+        let expected = self.array.chunks.len();
+        if self.n_chunks != expected {
+            return Err(Error::format(format!(
+                "array '{}': {} chunks were written, not {expected}",
+                self.array.prefix, self.n_chunks
+            )));
+        }
+        Ok(())
     }
 }
 

@@ -3,17 +3,18 @@
 //! Written here rather than by a library, so that the bytes do not depend on the number of threads, memory
 //! is bounded by what is in flight, and nothing stands under the output's name before it is whole.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use super::store::{Durability, Store};
-use super::{Sink, Spec, Written};
+use super::{OutputOptions, Sharding, Spec};
 use crate::axis::Axis;
-use crate::block::Block;
 use crate::codec::Codec;
+use crate::consume::{Consumer, Merger, Part, Product, Taker};
 use crate::error::{Error, Result};
-use crate::source::Scratch;
+use crate::grid::n_elements;
+use crate::plan::{Cost, Task, Wants};
 
 mod array;
 mod chunk;
@@ -21,7 +22,7 @@ mod defaults;
 mod metadata;
 mod ngff;
 
-use array::{ArrayWriter, Encoded};
+use array::{ArrayWriter, Shards};
 pub use defaults::{DEFAULT_MAX_FILES, default_chunks, default_shards};
 
 /// Which Zarr is written.
@@ -58,83 +59,73 @@ pub fn misfit(axes: &[Axis]) -> Option<String> {
 /// Path of the full-resolution array inside the group.
 const LEVEL: &str = "0";
 
-/// A Zarr group under construction.
-///
-/// Blocks are boxes of whole chunks (clipped to the array). With shards, a block lies in one of them, and
-/// in plan order the blocks of a shard follow one another.
+/// A Zarr group, which takes boxes of whole chunks (clipped to the array). With shards, a task lies in one of them,
+/// and the tasks of a shard follow one another.
 pub struct ZarrSink {
+    path: PathBuf,
     spec: Spec,
     options: ZarrOptions,
     array: ArrayWriter,
-    store: Store,
+    store: Option<Store>,
 }
 
-/// What an output will take, known before anything is written.
-pub struct Footprint(ArrayWriter);
+/// The group that will be called `path`.
+///
+/// # Errors
+/// As [`ZarrSink::new`], and if something stands under the name that may not be replaced.
+pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
+    let sink = ZarrSink::new(path, spec, &resolved(spec, options)?)?;
+    Store::check_free(path, options.overwrite, is_zarr)?;
+    Ok(Box::new(sink))
+}
 
-impl Footprint {
-    /// Of the output that [`ZarrSink::create`] would start.
+/// What the options of an output mean for this format.
+fn resolved(spec: &Spec, options: &OutputOptions) -> Result<ZarrOptions> {
+    let chunks = match &options.chunks {
+        Some(chunks) if chunks.len() == spec.axes.len() && !chunks.contains(&0) => chunks.clone(),
+        Some(chunks) => {
+            return Err(Error::usage(format!(
+                "chunks of {chunks:?} for an array of shape {:?}: give one length of at least 1 per axis",
+                spec.shape()
+            )));
+        }
+        None => default_chunks(&spec.axes, spec.dtype, &[]),
+    };
+    let shards = match &options.shards {
+        Sharding::Auto if options.format == Format::V2 => None,
+        Sharding::Auto => Some(default_shards(&spec.axes, &chunks, spec.dtype, DEFAULT_MAX_FILES)),
+        Sharding::None => None,
+        Sharding::Shape(shape) => Some(shape.clone()),
+    };
+    Ok(ZarrOptions {
+        format: options.format,
+        chunks,
+        shards,
+        codec: options.codec.clone(),
+        overwrite: options.overwrite,
+        durability: options.durability,
+    })
+}
+
+impl ZarrSink {
+    /// The output that will be called `path`.
     ///
     /// # Errors
     /// `Usage` if chunks, shards, codec and format do not fit each other.
-    pub fn new(spec: &Spec, options: &ZarrOptions) -> Result<Self> {
-        ArrayWriter::new(LEVEL, spec, options).map(Self)
-    }
-
-    /// As [`Sink::unit`].
-    pub fn unit(&self) -> &[u64] {
-        self.0.chunk_shape()
-    }
-
-    /// As [`Sink::write_bytes`].
-    pub fn write_bytes(&self, n_units: u64) -> u64 {
-        self.0.write_bytes(n_units)
-    }
-
-    /// Shape of what one file holds: a shard, or a chunk.
-    pub fn object_shape(&self) -> &[u64] {
-        self.0.object_shape()
-    }
-
-    /// Files of the array if none of them holds fill only, without the metadata.
-    pub fn n_objects(&self) -> u64 {
-        self.0.n_objects()
-    }
-
-    /// Memory that stays in use while the output is written, in bytes.
-    pub fn held_bytes(&self) -> u64 {
-        self.0.held_bytes()
-    }
-}
-
-/// What writing a block came to; to be given to [`Sink::commit`].
-pub struct Receipt(Encoded);
-
-impl ZarrSink {
-    /// Starts the output that will be called `path`.
-    ///
-    /// # Errors
-    /// `Usage` if chunks, shards, codec and format do not fit each other, or something stands under the
-    /// name that may not be replaced; `Io` if the place cannot be written.
-    pub fn create(path: &Path, spec: &Spec, options: &ZarrOptions) -> Result<Self> {
+    pub fn new(path: &Path, spec: &Spec, options: &ZarrOptions) -> Result<Self> {
         let array = ArrayWriter::new(LEVEL, spec, options)?;
-        let store = Store::folder(path, options.overwrite, options.durability, is_zarr)?;
-        Ok(Self { spec: spec.clone(), options: options.clone(), array, store })
+        Ok(Self { path: path.to_owned(), spec: spec.clone(), options: options.clone(), array, store: None })
     }
 
-    /// Shape of what one file holds: a shard, or a chunk.
-    pub fn object_shape(&self) -> &[u64] {
-        self.array.object_shape()
-    }
-
-    /// Files of the array if none of them holds fill only, without the metadata.
+    /// Chunks or shards of the output if none of them holds fill only.
     pub fn n_objects(&self) -> u64 {
         self.array.n_objects()
     }
 
-    /// Memory that stays in use while the output is written, in bytes.
-    pub fn held_bytes(&self) -> u64 {
-        self.array.held_bytes()
+    /// Files of the output if none of its chunks or shards holds fill only, metadata included.
+    pub fn n_files(&self) -> u64 {
+        let n_documents = if self.options.format == Format::V3 { 2 } else { 5 };
+        self.array.n_objects().saturating_add(n_documents)
     }
 
     /// Why the output will not be an OME-Zarr image, if its axes do not allow it.
@@ -142,10 +133,14 @@ impl ZarrSink {
         ngff::misfit(&self.spec.axes)
     }
 
+    fn store(&self) -> Result<&Store> {
+        self.store.as_ref().ok_or_else(|| Error::usage(format!("{}: was never begun", self.path.display())))
+    }
+
     /// Attributes of the group.
     fn attributes(&self) -> Map<String, Value> {
         let mut attributes = Map::new();
-        let name = self.store.name().file_name().unwrap_or_default().to_string_lossy();
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let name = name.trim_end_matches(".zarr").trim_end_matches(".ome");
         if self.misfit().is_none() {
             let axes = &self.spec.axes;
@@ -210,33 +205,58 @@ impl ZarrSink {
 
     fn put(&self, key: &str, document: &Value) -> Result<()> {
         let text = serde_json::to_vec_pretty(document).map_err(|e| Error::format(format!("{key}: {e}")))?;
-        self.store.put(key, &text)
+        self.store()?.put(key, &text)
     }
 }
 
-impl Sink for ZarrSink {
-    type Receipt = Receipt;
-
-    fn unit(&self) -> &[u64] {
-        self.array.chunk_shape()
+impl Consumer for ZarrSink {
+    fn wants(&self) -> Wants {
+        let (unit, object) = (self.array.chunk_shape().to_vec(), self.array.object_shape().to_vec());
+        Wants { unit, object, across: self.options.shards.is_none(), folds: None }
     }
 
-    fn write_bytes(&self, n_units: u64) -> u64 {
-        self.array.write_bytes(n_units)
+    fn cost(&self, task: &[u64], _piece: &[u64]) -> Cost {
+        let n_chunks =
+            n_elements(&task.iter().zip(self.array.chunk_shape()).map(|(t, c)| t.div_ceil(*c)).collect::<Vec<_>>());
+        Cost { work_bytes: 0, kept_bytes: self.array.write_bytes(n_chunks) }
     }
 
-    fn write(&self, block: &Block, scratch: &mut Scratch) -> Result<Receipt> {
-        self.array.write(&self.store, block, scratch).map(Receipt)
+    fn held_bytes(&self) -> u64 {
+        self.array.held_bytes()
     }
 
-    fn commit(&self, receipt: Receipt) -> Result<()> {
-        self.array.commit(&self.store, receipt.0)
+    fn begin(&mut self) -> Result<()> {
+        let ZarrOptions { overwrite, durability, .. } = self.options;
+        self.store = Some(Store::folder(&self.path, overwrite, durability, is_zarr)?);
+        Ok(())
     }
 
-    fn finish(self) -> Result<Written> {
-        self.array.finish()?;
-        self.describe()?;
-        self.store.publish()
+    fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
+        Ok(Box::new(self.array.encoder(self.store()?)))
+    }
+
+    fn merger(&self) -> Box<dyn Merger + '_> {
+        let shards = self.store.as_ref().map(|store| self.array.shards(store));
+        Box::new(ZarrMerger { sink: self, shards })
+    }
+}
+
+/// Puts shards together, and describes the array at the end.
+struct ZarrMerger<'a> {
+    sink: &'a ZarrSink,
+    shards: Option<Shards<'a>>,
+}
+
+impl Merger for ZarrMerger<'_> {
+    fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
+        self.shards.as_mut().map_or(Ok(()), |shards| shards.merge(task, part))
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Product>> {
+        self.shards.map_or(Ok(()), Shards::finish)?;
+        self.sink.describe()?;
+        let (files, bytes) = self.sink.store()?.publish()?;
+        Ok(vec![Product { path: Some(self.sink.path.clone()), files, bytes, ..Product::default() }])
     }
 }
 

@@ -4,10 +4,13 @@
 //! not followed; the notes say where that matters. JPEG's YCbCr alone comes out as RGB.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::{Format, Info, OpenOptions, Scratch, Source};
+use super::{FileArray, Format, Info, OpenOptions};
+use crate::array::{Array, Reader, Scratch, check_read};
 use crate::axis::{Axis, Calibration, Provenance};
-use crate::block::Target;
+use crate::block::{Coverage, Target};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements, positions};
 
@@ -25,15 +28,15 @@ mod tag;
 
 use directory::Directory;
 use page::PageKind;
-use read::{Five, Place, Reader};
+use read::{Five, PageReader, Place};
 use series::{PageList, Series};
 
 /// TIFF, classic and BigTIFF.
 pub const FORMAT: Format =
     Format { name: "TIFF", extensions: &["tif", "tiff", "btf", "tf8", "tf2", "stk", "lsm"], recognise: None, open };
 
-fn open(path: &Path, options: &OpenOptions) -> Result<Box<dyn Source>> {
-    Ok(Box::new(Tiff::open(path, options)?))
+fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
+    Ok(Arc::new(Tiff::open(path, options)?))
 }
 
 /// An open TIFF file.
@@ -107,65 +110,115 @@ impl Tiff {
         (origin, shape)
     }
 
+    /// The box of the array that lies at `at` of a read of the plane at `position` of `region`'s leading axes.
+    fn outer_box(&self, region: &Region, position: &[u64], at: Five, shape: Five) -> Region {
+        let n_leading = position.len();
+        let leading = (0..n_leading).map(|i| (region.origin[i] + position[i], 1));
+        let inner = self.inner.iter().enumerate().map(|(i, &a)| (region.origin[n_leading + i] + at[a], shape[a]));
+        let (origin, shape) = leading.chain(inner).unzip::<_, _, Vec<_>, Vec<_>>();
+        Region::new(origin, shape)
+    }
+
     /// Number of the plane at `position` of `region`'s leading axes.
     fn plane_index(&self, region: &Region, position: &[u64]) -> u64 {
         position.iter().enumerate().fold(0, |n, (i, p)| n * self.info.axes[i].length + region.origin[i] + p)
     }
 }
 
-impl Source for Tiff {
+impl FileArray for Tiff {
     fn info(&self) -> &Info {
         &self.info
     }
+}
 
-    fn read(&self, region: &Region, target: &mut Target<'_>, fill: &[u8], scratch: &mut Scratch) -> Result<u64> {
-        let whole = Region::whole(&self.info.shape());
-        if region.rank() != whole.rank() || !whole.contains(region) {
-            return Err(Error::usage(format!("region {region} reaches outside {whole}")));
-        }
-        if target.shape != region.shape || target.dtype != self.info.dtype || fill.len() != target.dtype.size() {
-            return Err(Error::usage(format!(
-                "a target of shape {:?} and {} for region {region} of {}",
-                target.shape, target.dtype, self.info.dtype
-            )));
-        }
+impl Array for Tiff {
+    fn axes(&self) -> &[Axis] {
+        &self.info.axes
+    }
+
+    fn dtype(&self) -> DType {
+        self.info.dtype
+    }
+
+    fn fill(&self) -> Option<&[u8]> {
+        self.absent.as_deref()
+    }
+
+    fn grain(&self, axis: usize, at: u64) -> (u64, u64) {
+        self.info.grain(axis, at)
+    }
+
+    fn coded(&self) -> bool {
+        self.info.coded
+    }
+
+    fn needs(&self, _shape: &[u64]) -> u64 {
+        self.info.scratch_bytes
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.info.held_bytes
+    }
+
+    fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
+        let fill = self.fill_bytes();
+        Box::new(TiffReader { tiff: self, fill, scratch })
+    }
+}
+
+/// One worker's way to read a file.
+struct TiffReader {
+    tiff: Arc<Tiff>,
+    /// Value of what is not stored, one element's bytes.
+    fill: Vec<u8>,
+    scratch: Scratch,
+}
+
+impl Reader for TiffReader {
+    fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
+        let tiff = &*self.tiff;
+        check_read(tiff, region, target)?;
+        let mut coverage = Coverage::default();
         if region.is_empty() {
-            return Ok(0);
+            return Ok(coverage);
         }
-        let n_leading = region.rank() - self.inner.len();
-        let (origin, shape) = self.inner_box(region);
+        let n_leading = region.rank() - tiff.inner.len();
+        let (origin, shape) = tiff.inner_box(region);
         let mut strides = [0; 5];
-        for (i, &axis) in self.inner.iter().enumerate() {
+        for (i, &axis) in tiff.inner.iter().enumerate() {
             strides[axis] = target.strides[n_leading + i];
         }
         let (start, leading) = (target.start, target.strides[..n_leading].to_vec());
-        let mut reader =
-            Reader::new(&self.directory, target.bytes, target.dtype, fill, self.absent.as_deref(), scratch);
+        let mut pages = PageReader::new(&tiff.directory, target.bytes, target.dtype, &self.fill, &mut self.scratch);
         for position in positions(&region.shape[..n_leading]) {
             let by: isize = position.iter().zip(&leading).map(|(&p, s)| p as isize * s).sum();
             let place = Place { start: start.wrapping_add_signed(by), strides };
-            let result = match self.plane(self.plane_index(region, &position)) {
-                Some((page, offset)) => reader.page(page, offset, origin, shape, place),
+            let result = match tiff.plane(tiff.plane_index(region, &position)) {
+                Some((page, offset)) => pages.page(page, offset, origin, shape, place),
                 None => {
-                    reader.fill(shape, place, fill);
+                    pages.fill([0; 5], shape, place);
                     Ok(())
                 }
             };
-            result.map_err(|e| self.named(e))?;
+            result.map_err(|e| tiff.named(e))?;
+            for (at, shape) in pages.absent.drain(..) {
+                coverage.lacks(tiff.outer_box(region, &position, at, shape));
+            }
         }
-        reader.flush().map_err(|e| self.named(e))?;
-        Ok(reader.n_filled)
+        pages.flush().map_err(|e| tiff.named(e))?;
+        Ok(coverage)
     }
 
-    fn prefetch(&self, region: &Region) {
+    fn prefetch(&mut self, region: &Region) {
         use rustix::fs::{Advice, fadvise};
-        let whole = Region::whole(&self.info.shape());
+        let tiff = &*self.tiff;
+        let whole = Region::whole(&tiff.info.shape());
         if region.rank() != whole.rank() || !whole.contains(region) || region.is_empty() {
             return;
         }
-        let (origin, shape) = self.inner_box(region);
-        let n_leading = region.rank() - self.inner.len();
-        let file = &self.directory.input.file;
+        let (origin, shape) = tiff.inner_box(region);
+        let n_leading = region.rank() - tiff.inner.len();
+        let file = &tiff.directory.input.file;
         let mut pending = (0u64, 0u64);
         let advise = |(at, len): (u64, u64)| {
             if len > 0 {
@@ -174,8 +227,8 @@ impl Source for Tiff {
             }
         };
         for position in positions(&region.shape[..n_leading]) {
-            let Some((page, offset)) = self.plane(self.plane_index(region, &position)) else { continue };
-            read::for_each_range(&self.directory, page, offset, origin, shape, |at, len| {
+            let Some((page, offset)) = tiff.plane(tiff.plane_index(region, &position)) else { continue };
+            read::for_each_range(&tiff.directory, page, offset, origin, shape, |at, len| {
                 // One call for what lies near together, whatever the gaps.
                 let end = pending.0 + pending.1;
                 if pending.1 > 0 && at >= end && at - end < 1 << 16 {
@@ -187,6 +240,10 @@ impl Source for Tiff {
             });
         }
         advise(pending);
+    }
+
+    fn release(self: Box<Self>) -> Scratch {
+        self.scratch
     }
 }
 

@@ -10,10 +10,10 @@ use super::gather::{Gather, Run};
 use super::inflate::{self, Decoders};
 use super::page::{Chunk, Packing, PageKind};
 use super::{predict, samples};
+use crate::array::Scratch;
 use crate::block::Target;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::source::Scratch;
 
 /// Lengths or positions along sample plane, depth, y, x, sample.
 pub(super) type Five = [u64; 5];
@@ -44,16 +44,16 @@ const SHORT_RUN_BYTES: u64 = 128;
 pub(super) const PASS_BYTES: u64 = 1 << 19;
 
 /// One worker's read of one region, gathering neighbouring runs.
-pub(super) struct Reader<'a> {
+pub(super) struct PageReader<'a> {
     pub(super) directory: &'a Directory,
     /// The caller's memory.
     pub(super) bytes: &'a mut [u8],
     dtype: DType,
-    /// Value of absent strips and tiles, one element's bytes.
-    absent: &'a [u8],
+    /// Value of what is not stored, one element's bytes.
+    fill: &'a [u8],
     pub(super) scratch: &'a mut Scratch,
-    /// Elements that were filled.
-    pub(super) n_filled: u64,
+    /// Where in what was asked for nothing is stored, and how much there.
+    pub(super) absent: Vec<(Five, Five)>,
     pending: Gather,
 }
 
@@ -68,25 +68,23 @@ struct ChunkBox {
     wanted: Five,
 }
 
-impl<'a> Reader<'a> {
-    /// `absent` is the file's own value for absent strips and tiles; without one it is `fill`.
+impl<'a> PageReader<'a> {
+    /// Elements go into `bytes`, which holds `dtype`; what is not stored becomes `fill`.
     pub(super) fn new(
         directory: &'a Directory,
         bytes: &'a mut [u8],
         dtype: DType,
         fill: &'a [u8],
-        absent: Option<&'a [u8]>,
         scratch: &'a mut Scratch,
     ) -> Self {
-        let absent = absent.filter(|a| a.len() == fill.len()).unwrap_or(fill);
-        Self { directory, bytes, dtype, absent, scratch, n_filled: 0, pending: Gather::default() }
+        Self { directory, bytes, dtype, fill, scratch, absent: Vec::new(), pending: Gather::default() }
     }
 
-    /// Sets a box of elements to `value`, one element's bytes.
-    pub(super) fn fill(&mut self, shape: Five, place: Place, value: &[u8]) {
+    /// Sets a box of elements, which lies at `at` of what was asked for, to the fill value.
+    pub(super) fn fill(&mut self, at: Five, shape: Five, place: Place) {
         let (start, strides) = (place.start, place.strides.to_vec());
-        Target { bytes: &mut *self.bytes, start, shape: shape.to_vec(), strides, dtype: self.dtype }.fill(value);
-        self.n_filled += shape.iter().product::<u64>();
+        Target { bytes: &mut *self.bytes, start, shape: shape.to_vec(), strides, dtype: self.dtype }.fill(self.fill);
+        self.absent.push((at, shape));
     }
 
     /// Reads the box at `origin` of `page`'s pixels to `place`. Its pixels lie where the directory says, or
@@ -105,7 +103,7 @@ impl<'a> Reader<'a> {
         for (chunk, to) in boxes {
             let place = place.moved(to);
             if chunk.chunk == Chunk::ABSENT {
-                self.fill(chunk.wanted, place, self.absent);
+                self.fill(to, chunk.wanted, place);
             } else if kind.is_plain() {
                 self.plain(kind, &chunk, place)?;
             } else {

@@ -10,8 +10,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Format, Info, OpenOptions, Scratch, Source};
-use crate::block::{Target, size_bytes};
+use super::{FileArray, Format, Info, OpenOptions};
+use crate::array::{Array, Reader, Scratch, check_read};
+use crate::axis::Axis;
+use crate::block::{Buffer, Coverage, Target, size_bytes};
+use crate::codec::Contexts;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
 
@@ -23,7 +27,7 @@ use chain::Stored;
 
 /// The format's entry in the table.
 pub const FORMAT: Format =
-    Format { name: "Zarr", extensions: &["zarr"], recognise: Some(group::is_zarr), open: open_boxed };
+    Format { name: "Zarr", extensions: &["zarr"], recognise: Some(group::is_zarr), open: open_shared };
 
 /// Shards whose file and index are kept at hand.
 const MOST_OPEN_SHARDS: u64 = 16;
@@ -51,8 +55,8 @@ struct Shard {
     index: Vec<(u64, u64)>,
 }
 
-fn open_boxed(path: &Path, options: &OpenOptions) -> Result<Box<dyn Source>> {
-    Ok(Box::new(ZarrSource::open(path, options)?))
+fn open_shared(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
+    Ok(Arc::new(ZarrSource::open(path, options)?))
 }
 
 /// The most bytes that a chunk of `n_bytes` may take on disk; codecs grow by less.
@@ -109,10 +113,10 @@ impl ZarrSource {
         Ok(Self { info, stored, chunks, chunk_bytes, open: Mutex::default(), most_open: most_open as usize })
     }
 
-    /// Reads the stored form of the chunk at `position` into `scratch.stored`.
+    /// Reads the stored form of the chunk at `position` into `stored`.
     ///
     /// Returns its length, or `None` if it is absent.
-    fn fetch(&self, position: &[u64], scratch: &mut Scratch) -> Result<Option<usize>> {
+    fn fetch(&self, position: &[u64], stored: &mut Buffer) -> Result<Option<usize>> {
         let most = stored_bound(self.chunk_bytes as u64);
         let Some(sharding) = &self.stored.sharding else {
             let path = self.stored.file(position);
@@ -122,7 +126,7 @@ impl ZarrSource {
                 Err(e) => return Err(Error::io(&path, "cannot open", e)),
             };
             let n_bytes = file.metadata().map_err(|e| Error::io(&path, "cannot read", e))?.len();
-            return self.fetch_range(&file, &path, 0, n_bytes, most, scratch).map(Some);
+            return self.fetch_range(&file, &path, 0, n_bytes, most, stored).map(Some);
         };
         let at: Vec<u64> = position.iter().zip(&sharding.counts).map(|(p, n)| p / n).collect();
         let Some(shard) = self.shard(&at, sharding)? else { return Ok(None) };
@@ -140,7 +144,7 @@ impl ZarrSource {
                 shard.n_bytes
             )));
         }
-        self.fetch_range(&shard.file, &path, offset, n_bytes, most, scratch).map(Some)
+        self.fetch_range(&shard.file, &path, offset, n_bytes, most, stored).map(Some)
     }
 
     fn fetch_range(
@@ -150,7 +154,7 @@ impl ZarrSource {
         offset: u64,
         n_bytes: u64,
         most: u64,
-        scratch: &mut Scratch,
+        stored: &mut Buffer,
     ) -> Result<usize> {
         let room = usize::try_from(n_bytes).ok().filter(|_| n_bytes <= most).ok_or_else(|| {
             Error::format(format!(
@@ -159,7 +163,7 @@ impl ZarrSource {
                 self.chunk_bytes
             ))
         })?;
-        let bytes = scratch.stored.sized(room);
+        let bytes = stored.sized(room);
         file.read_exact_at(bytes, offset).map_err(|e| Error::io(path, "cannot read", e))?;
         Ok(room)
     }
@@ -207,37 +211,88 @@ impl ZarrSource {
     }
 }
 
-impl Source for ZarrSource {
+impl FileArray for ZarrSource {
     fn info(&self) -> &Info {
         &self.info
     }
+}
 
-    fn read(&self, region: &Region, target: &mut Target<'_>, _fill: &[u8], scratch: &mut Scratch) -> Result<u64> {
-        for position in self.chunks.overlapping(region) {
-            let chunk = self.chunks.region(&position);
+impl Array for ZarrSource {
+    fn axes(&self) -> &[Axis] {
+        &self.info.axes
+    }
+
+    fn dtype(&self) -> DType {
+        self.info.dtype
+    }
+
+    fn fill(&self) -> Option<&[u8]> {
+        Some(&self.stored.fill)
+    }
+
+    fn grain(&self, axis: usize, at: u64) -> (u64, u64) {
+        self.info.grain(axis, at)
+    }
+
+    fn coded(&self) -> bool {
+        self.info.coded
+    }
+
+    fn needs(&self, _shape: &[u64]) -> u64 {
+        self.info.scratch_bytes
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.info.held_bytes
+    }
+
+    fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
+        Box::new(ZarrReader { source: self, scratch })
+    }
+}
+
+/// One worker's way to read an array.
+struct ZarrReader {
+    source: Arc<ZarrSource>,
+    scratch: Scratch,
+}
+
+impl Reader for ZarrReader {
+    fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
+        let (source, scratch) = (&*self.source, &mut self.scratch);
+        check_read(source, region, target)?;
+        let mut coverage = Coverage::default();
+        for position in source.chunks.overlapping(region) {
+            let chunk = source.chunks.region(&position);
             let Some(both) = chunk.intersect(region) else { continue };
             let mut part = target.part(&both.relative_to(&region.origin));
-            let Some(n_bytes) = self.fetch(&position, scratch)? else {
-                part.fill(&self.stored.fill);
+            let Some(n_bytes) = source.fetch(&position, &mut scratch.stored)? else {
+                part.fill(&source.stored.fill);
+                coverage.lacks(both);
                 continue;
             };
-            let Scratch { stored, decoded, contexts, .. } = scratch;
+            let Scratch { stored, decoded, kept, .. } = &mut *scratch;
+            let contexts = kept.get::<Contexts>();
             let damaged = |e: Error| {
-                let at = self.stored.sharding.as_ref().map(|s| position.iter().zip(&s.counts).map(|(p, n)| p / n));
-                let file = self.stored.file(&at.map_or(position.clone(), Iterator::collect));
+                let at = source.stored.sharding.as_ref().map(|s| position.iter().zip(&s.counts).map(|(p, n)| p / n));
+                let file = source.stored.file(&at.map_or(position.clone(), Iterator::collect));
                 e.at(format_args!("chunk {position:?}")).at(file.display())
             };
             // Whole chunks go straight to where they are wanted if they lie there in one piece.
-            if both.shape == self.stored.unit && part.dense_run() == n_elements(&both.shape) {
-                let (start, length) = (part.start, self.chunk_bytes);
+            if both.shape == source.stored.unit && part.dense_run() == n_elements(&both.shape) {
+                let (start, length) = (part.start, source.chunk_bytes);
                 let out = &mut part.bytes[start..start + length];
-                self.stored.chain.decode(&stored.bytes()[..n_bytes], out, contexts).map_err(damaged)?;
+                source.stored.chain.decode(&stored.bytes()[..n_bytes], out, contexts).map_err(damaged)?;
                 continue;
             }
-            let out = decoded.sized(self.chunk_bytes);
-            self.stored.chain.decode(&stored.bytes()[..n_bytes], out, contexts).map_err(damaged)?;
-            part.paste_part(out, &self.stored.unit, &both.relative_to(&chunk.origin));
+            let out = decoded.sized(source.chunk_bytes);
+            source.stored.chain.decode(&stored.bytes()[..n_bytes], out, contexts).map_err(damaged)?;
+            part.paste_part(out, &source.stored.unit, &both.relative_to(&chunk.origin));
         }
-        Ok(0)
+        Ok(coverage)
+    }
+
+    fn release(self: Box<Self>) -> Scratch {
+        self.scratch
     }
 }

@@ -4,13 +4,14 @@
 //! away. Nothing is copied before it is read, and only what is chosen is read; where axes are taken in steps,
 //! the stored pieces that hold chosen elements, each once.
 
-use crate::array::Array;
+use std::sync::Arc;
+
+use super::{Array, Reader, Scratch};
 use crate::axis::{Axis, Calibration};
-use crate::block::{Block, Buffer, Target};
+use crate::block::{Buffer, Coverage, Target};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Region, positions};
-use crate::source::Scratch;
 
 /// What is chosen of one axis: `start`, `start + step`, .. , `length` indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,20 +58,20 @@ impl Slice {
 }
 
 /// A part of an array.
-pub struct View<'a> {
-    inner: &'a dyn Array,
+pub struct View {
+    inner: Arc<dyn Array>,
     slices: Vec<Slice>,
     axes: Vec<Axis>,
     /// For every axis of the view, that of the array.
     of: Vec<usize>,
 }
 
-impl<'a> View<'a> {
+impl View {
     /// The part of `inner` that `text` chooses: `c=1,t=::4,z=10:20`, `c=GFP`, `t@ms=1000:2000`.
     ///
     /// # Errors
     /// `Usage` if the text is not understood, names an unknown axis, or chooses nothing.
-    pub fn new(inner: &'a dyn Array, text: &str) -> Result<Self> {
+    pub fn new(inner: Arc<dyn Array>, text: &str) -> Result<Self> {
         let mut slices: Vec<Slice> = inner.axes().iter().map(|a| Slice::all(a.length)).collect();
         let mut named = vec![false; slices.len()];
         for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
@@ -114,88 +115,39 @@ impl<'a> View<'a> {
     fn piece(&self, axis: usize, at: u64) -> (u64, u64) {
         let slice = self.slices[axis];
         let inner = slice.at(at);
-        slice.within(self.inner.boundaries(axis, inner).0, self.inner.boundaries(axis, inner + 1).1)
+        slice.within(self.inner.grain(axis, inner).0, self.inner.grain(axis, inner + 1).1)
     }
 
-    /// Reads every stored piece once, and picks from it.
-    fn read_pieces(&self, region: &Region, target: &mut Target<'_>, scratch: &mut Scratch) -> Result<()> {
-        let ranges = self.ranges(region);
-        let cut = |i: usize| {
-            let ((mut at, n), mut pieces) = (ranges[i], Vec::new());
-            let end = at + n;
-            while at < end {
-                let (first, n) = self.piece(i, at);
-                // A piece has at least the index asked for.
-                let to = (first + n).clamp(at + 1, end);
-                pieces.push((at, to - at));
-                at = to;
-            }
-            pieces
-        };
-        let in_steps = |i: usize| self.slices[i].skips();
-        let mut pieces: Vec<Vec<(u64, u64)>> =
-            (0..ranges.len()).map(|i| if in_steps(i) { cut(i) } else { vec![ranges[i]] }).collect();
-        // Where one index of each piece is chosen, nothing is picked, and the other axes are read as they are.
-        let picks = (0..ranges.len()).any(|i| in_steps(i) && pieces[i].iter().any(|p| p.1 > 1));
-        if picks {
-            (0..ranges.len()).filter(|&i| !in_steps(i)).for_each(|i| pieces[i] = cut(i));
-        }
-        let counts: Vec<u64> = pieces.iter().map(|p| p.len() as u64).collect();
-        let size = self.dtype().size();
-        let mut buffer = Buffer::default();
-        for position in positions(&counts) {
-            let part: Vec<(u64, u64)> = pieces.iter().zip(&position).map(|(p, &i)| p[i as usize]).collect();
-            if !picks {
-                self.read_box(&part, &ranges, target, scratch)?;
-                continue;
-            }
-            let inner = self.spanned(&part);
-            let mut block = Block::reusing(buffer, inner.clone(), self.dtype())?;
-            self.inner.read(&inner, &mut block.target(), scratch)?;
-            // From each chosen element of the piece, axis by axis, to its place.
-            let strides = crate::grid::row_major_strides(&inner.shape);
-            let (mut from, mut start) = (0usize, target.start);
-            let mut steps = Vec::with_capacity(pieces.len());
-            for (i, slice) in self.slices.iter().enumerate() {
-                let (first, n) = part[i];
-                let step = slice.step.unsigned_abs() * strides[i] * size as u64;
-                // Backwards, the last element read is the first one wanted.
-                from += if slice.step < 0 { (n - 1) * step } else { 0 } as usize;
-                let mut to = 0;
-                if let Some(k) = self.of.iter().position(|&of| of == i) {
-                    to = target.strides[k];
-                    start = start.wrapping_add_signed(to * (first - ranges[i].0) as isize);
-                }
-                steps.push((n, if slice.step < 0 { -(step as isize) } else { step as isize }, to));
-            }
-            pick(block.bytes(), from, target.bytes, start, &steps, size);
-            buffer = block.into_buffer();
-        }
-        Ok(())
-    }
-
-    /// Reads a box of the array straight to where its elements are wanted: along every axis those of numbers
-    /// `part` of the chosen ones, which follow one another, while the target begins with those of `ranges`.
-    fn read_box(
-        &self,
-        part: &[(u64, u64)],
-        ranges: &[(u64, u64)],
-        target: &mut Target<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<u64> {
-        let (mut start, mut strides) = (target.start, vec![self.dtype().size() as isize; part.len()]);
+    /// For every axis of the array, the most elements that one read spans for a region of `shape`: of an axis that is
+    /// taken in steps, those between the first and the last chosen one of a stored piece.
+    fn longest_spans(&self, shape: &[u64]) -> Vec<u64> {
+        let mut spans: Vec<u64> = self.slices.iter().map(|_| 1).collect();
         for (k, &i) in self.of.iter().enumerate() {
-            strides[i] = target.strides[k];
-            start = start.wrapping_add_signed(strides[i] * (part[i].0 - ranges[i].0) as isize);
-            if self.slices[i].step < 0 {
-                // The first element read is the last one wanted.
-                start = start.wrapping_add_signed(strides[i] * (part[i].1 as isize - 1));
-                strides[i] = -strides[i];
+            spans[i] = shape[k];
+        }
+        for (i, slice) in self.slices.iter().enumerate().filter(|(_, slice)| slice.skips()) {
+            // Pieces differ at the ends alone; a sample of the others says enough.
+            let sampled = (0..slice.length).step_by(slice.length.div_ceil(1024).max(1) as usize);
+            let most = sampled.chain([slice.length - 1]).map(|at| self.piece(i, at).1.max(1)).max().unwrap_or(1);
+            spans[i] = (most.min(spans[i]) - 1).saturating_mul(slice.step.unsigned_abs()).saturating_add(1);
+        }
+        spans
+    }
+
+    /// What of a box of the array is chosen, within `region` of the view.
+    fn chosen_of(&self, inner: &Region, region: &Region) -> Option<Region> {
+        let mut found = Region { origin: Vec::new(), shape: Vec::new() };
+        for (i, slice) in self.slices.iter().enumerate() {
+            let (first, count) = slice.within(inner.origin[i], inner.end(i));
+            if count == 0 {
+                return None;
+            }
+            if slice.kept {
+                found.origin.push(first);
+                found.shape.push(count);
             }
         }
-        let shape = part.iter().map(|p| p.1).collect();
-        let mut into = Target { bytes: &mut *target.bytes, start, shape, strides, dtype: target.dtype };
-        self.inner.read(&self.spanned(part), &mut into, scratch)
+        found.intersect(region)
     }
 
     /// The box of the array that spans the chosen indices of numbers `ranges`.
@@ -206,7 +158,7 @@ impl<'a> View<'a> {
     }
 }
 
-impl Array for View<'_> {
+impl Array for View {
     fn axes(&self) -> &[Axis] {
         &self.axes
     }
@@ -215,11 +167,11 @@ impl Array for View<'_> {
         self.inner.dtype()
     }
 
-    fn fill(&self) -> &[u8] {
+    fn fill(&self) -> Option<&[u8]> {
         self.inner.fill()
     }
 
-    fn boundaries(&self, axis: usize, at: u64) -> (u64, u64) {
+    fn grain(&self, axis: usize, at: u64) -> (u64, u64) {
         let i = self.of[axis];
         let length = self.slices[i].length;
         let (first, n) = self.piece(i, at.min(length.saturating_sub(1)));
@@ -236,60 +188,137 @@ impl Array for View<'_> {
         self.inner.coded()
     }
 
-    fn scratch_bytes(&self) -> u64 {
+    fn needs(&self, shape: &[u64]) -> u64 {
+        let spans = self.longest_spans(shape);
+        let below = self.inner.needs(&spans);
         if !self.slices.iter().any(Slice::skips) {
-            return self.inner.scratch_bytes();
+            return below;
         }
         // A stored piece to pick from.
-        let spans = self.slices.iter().enumerate().map(|(i, s)| {
-            let (first, n) = self.piece(i, s.length / 2);
-            n.min(s.length - first).saturating_sub(1).saturating_mul(s.step.unsigned_abs()).saturating_add(1)
-        });
-        self.inner.scratch_bytes().saturating_add(spans.fold(self.dtype().size() as u64, u64::saturating_mul))
+        below.saturating_add(spans.iter().fold(self.dtype().size() as u64, |n, &span| n.saturating_mul(span)))
     }
 
-    fn held_bytes(&self, workers: usize) -> u64 {
-        self.inner.held_bytes(workers)
+    fn held_bytes(&self) -> u64 {
+        self.inner.held_bytes()
     }
 
-    fn read(&self, region: &Region, target: &mut Target<'_>, scratch: &mut Scratch) -> Result<u64> {
-        if region.is_empty() {
-            return Ok(0);
-        }
-        if self.slices.iter().any(Slice::skips) {
-            self.read_pieces(region, target, scratch)?;
-            // What was read in between does not count.
-            return Ok(self.absent(region).iter().map(Region::n_elements).sum());
-        }
-        let ranges = self.ranges(region);
-        self.read_box(&ranges, &ranges, target, scratch)
+    fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
+        let inner = Arc::clone(&self.inner).reader(scratch);
+        Box::new(ViewReader { view: self, inner, buffer: Buffer::default() })
     }
+}
 
-    fn prefetch(&self, region: &Region) {
-        if !self.slices.iter().any(Slice::skips) {
-            self.inner.prefetch(&self.spanned(&self.ranges(region)));
-        }
-    }
+/// One worker's way to read a part of an array.
+struct ViewReader {
+    view: Arc<View>,
+    inner: Box<dyn Reader>,
+    /// A stored piece to pick from.
+    buffer: Buffer,
+}
 
-    fn absent(&self, region: &Region) -> Vec<Region> {
-        if region.is_empty() {
-            return Vec::new();
-        }
-        let own = |absent: Region| {
-            let mut found = Region { origin: Vec::new(), shape: Vec::new() };
-            for (i, slice) in self.slices.iter().enumerate() {
-                let (first, count) = slice.within(absent.origin[i], absent.end(i));
-                if count == 0 {
-                    return None;
-                }
-                if slice.kept {
-                    found.origin.push(first);
-                    found.shape.push(count);
-                }
+impl ViewReader {
+    /// Reads every stored piece once, and picks from it.
+    fn read_pieces(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
+        let view = Arc::clone(&self.view);
+        let mut coverage = Coverage::default();
+        let ranges = view.ranges(region);
+        let cut = |i: usize| {
+            let ((mut at, n), mut pieces) = (ranges[i], Vec::new());
+            let end = at + n;
+            while at < end {
+                let (first, n) = view.piece(i, at);
+                // A piece has at least the index asked for.
+                let to = (first + n).clamp(at + 1, end);
+                pieces.push((at, to - at));
+                at = to;
             }
-            found.intersect(region)
+            pieces
         };
-        self.inner.absent(&self.spanned(&self.ranges(region))).into_iter().filter_map(own).collect()
+        let in_steps = |i: usize| view.slices[i].skips();
+        let mut pieces: Vec<Vec<(u64, u64)>> =
+            (0..ranges.len()).map(|i| if in_steps(i) { cut(i) } else { vec![ranges[i]] }).collect();
+        // Where one index of each piece is chosen, nothing is picked, and the other axes are read as they are.
+        let picks = (0..ranges.len()).any(|i| in_steps(i) && pieces[i].iter().any(|p| p.1 > 1));
+        if picks {
+            (0..ranges.len()).filter(|&i| !in_steps(i)).for_each(|i| pieces[i] = cut(i));
+        }
+        let counts: Vec<u64> = pieces.iter().map(|p| p.len() as u64).collect();
+        let size = view.dtype().size();
+        for position in positions(&counts) {
+            let part: Vec<(u64, u64)> = pieces.iter().zip(&position).map(|(p, &i)| p[i as usize]).collect();
+            if !picks {
+                let found = self.read_box(&part, &ranges, target)?;
+                coverage.take(&found, |absent| view.chosen_of(absent, region));
+                continue;
+            }
+            let inner = view.spanned(&part);
+            let block = self.inner.block(&inner, view.dtype(), std::mem::take(&mut self.buffer))?;
+            coverage.take(&block.coverage, |absent| view.chosen_of(absent, region));
+            // From each chosen element of the piece, axis by axis, to its place.
+            let strides = crate::grid::row_major_strides(&inner.shape);
+            let (mut from, mut start) = (0usize, target.start);
+            let mut steps = Vec::with_capacity(pieces.len());
+            for (i, slice) in view.slices.iter().enumerate() {
+                let (first, n) = part[i];
+                let step = slice.step.unsigned_abs() * strides[i] * size as u64;
+                // Backwards, the last element read is the first one wanted.
+                from += if slice.step < 0 { (n - 1) * step } else { 0 } as usize;
+                let mut to = 0;
+                if let Some(k) = view.of.iter().position(|&of| of == i) {
+                    to = target.strides[k];
+                    start = start.wrapping_add_signed(to * (first - ranges[i].0) as isize);
+                }
+                steps.push((n, if slice.step < 0 { -(step as isize) } else { step as isize }, to));
+            }
+            pick(block.bytes(), from, target.bytes, start, &steps, size);
+            self.buffer = block.into_buffer();
+        }
+        Ok(coverage)
+    }
+
+    /// Reads a box of the array straight to where its elements are wanted: along every axis those of numbers
+    /// `part` of the chosen ones, which follow one another, while the target begins with those of `ranges`.
+    fn read_box(&mut self, part: &[(u64, u64)], ranges: &[(u64, u64)], target: &mut Target<'_>) -> Result<Coverage> {
+        let view = &self.view;
+        let (mut start, mut strides) = (target.start, vec![view.dtype().size() as isize; part.len()]);
+        for (k, &i) in view.of.iter().enumerate() {
+            strides[i] = target.strides[k];
+            start = start.wrapping_add_signed(strides[i] * (part[i].0 - ranges[i].0) as isize);
+            if view.slices[i].step < 0 {
+                // The first element read is the last one wanted.
+                start = start.wrapping_add_signed(strides[i] * (part[i].1 as isize - 1));
+                strides[i] = -strides[i];
+            }
+        }
+        let shape = part.iter().map(|p| p.1).collect();
+        let mut into = Target { bytes: &mut *target.bytes, start, shape, strides, dtype: target.dtype };
+        self.inner.read(&view.spanned(part), &mut into)
+    }
+}
+
+impl Reader for ViewReader {
+    fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
+        if region.is_empty() {
+            return Ok(Coverage::default());
+        }
+        if self.view.slices.iter().any(Slice::skips) {
+            return self.read_pieces(region, target);
+        }
+        let ranges = self.view.ranges(region);
+        let found = self.read_box(&ranges, &ranges, target)?;
+        let mut coverage = Coverage::default();
+        coverage.take(&found, |absent| self.view.chosen_of(absent, region));
+        Ok(coverage)
+    }
+
+    fn prefetch(&mut self, region: &Region) {
+        if !self.view.slices.iter().any(Slice::skips) {
+            self.inner.prefetch(&self.view.spanned(&self.view.ranges(region)));
+        }
+    }
+
+    fn release(self: Box<Self>) -> Scratch {
+        self.inner.release()
     }
 }
 
@@ -335,9 +364,10 @@ fn pick_row<const SIZE: usize>(
 fn chosen(axis: &Axis, slice: &Slice) -> Axis {
     let indices = || (0..slice.length).map(|i| slice.at(i) as usize);
     let pick = |labels: &Vec<String>| indices().filter_map(|i| labels.get(i).cloned()).collect();
-    let step = |c: &Calibration| Calibration { step: c.step * slice.step.unsigned_abs() as f64, ..c.clone() };
+    let step = |c: &Calibration| Calibration { step: c.step * slice.step as f64, ..c.clone() };
     Axis {
         length: slice.length,
+        origin: axis.coordinate(slice.start),
         calibration: axis.calibration.as_ref().map(step),
         labels: axis.labels.as_ref().map(pick),
         coordinates: axis.coordinates.as_ref().map(|c| indices().filter_map(|i| c.get(i).copied()).collect()),
@@ -355,8 +385,20 @@ fn by_index(axis: &Axis, text: &str) -> Result<Slice, String> {
             let n: i64 = text.parse().ok()?;
             u64::try_from(if n < 0 { n + signed } else { n }).ok().filter(|&n| n < length)
         };
-        // A label that looks like a number is a label only where no index is meant.
-        let Some(start) = by_number().or_else(by_label) else {
+        let start = match (by_number(), by_label()) {
+            (Some(index), Some(labelled)) if index != labelled => {
+                let own = axis.labels.as_ref().and_then(|l| l.get(index as usize)).map_or("", String::as_str);
+                return Err(format!(
+                    "'{text}' is index {index} of axis {name}, which is called '{own}', and the label of index \
+                     {labelled}: say {name}={index}:{} or {name}={labelled}:{}",
+                    index + 1,
+                    labelled + 1,
+                    name = axis.name
+                ));
+            }
+            (index, labelled) => index.or(labelled),
+        };
+        let Some(start) = start else {
             let labels = axis.labels.as_ref().map_or(String::new(), |l| format!(" or one of {}", l.join(", ")));
             return Err(format!("axis {} has indices 0 to {}{labels}", axis.name, length.saturating_sub(1)));
         };
@@ -431,10 +473,7 @@ fn by_coordinate(axis: &Axis, unit: &str, text: &str) -> Result<Slice, String> {
         (Some((asked, a)), Some((own, b))) if a == b => asked / own,
         _ => return Err(format!("axis {} is measured in '{known}', not in '{unit}'", axis.name)),
     };
-    let coordinate = |i: u64| match &axis.coordinates {
-        Some(all) => all.get(i as usize).copied().unwrap_or(f64::NAN),
-        None => i as f64 * calibration.step,
-    };
+    let coordinate = |i: u64| axis.coordinate(i);
     let number = |text: &str, default: f64| match text.trim() {
         "" => Ok(default),
         text => text.parse::<f64>().map(|x| x * factor).map_err(|_| format!("'{text}' is not a number")),
@@ -467,8 +506,8 @@ fn by_coordinate(axis: &Axis, unit: &str, text: &str) -> Result<Slice, String> {
 mod tests {
     use super::*;
     use crate::axis::Provenance;
-    use crate::block::Buffer;
-    use crate::grid::{n_elements, row_major_strides};
+    use crate::block::Block;
+    use crate::grid::row_major_strides;
 
     /// Elements that are their own numbers; `hole` is covered by nothing.
     struct Numbers {
@@ -485,11 +524,7 @@ mod tests {
             DType::Uint16
         }
 
-        fn fill(&self) -> &[u8] {
-            &[0, 0]
-        }
-
-        fn boundaries(&self, _: usize, at: u64) -> (u64, u64) {
+        fn grain(&self, _: usize, at: u64) -> (u64, u64) {
             (at / 4 * 4, at.div_ceil(4) * 4)
         }
 
@@ -497,26 +532,32 @@ mod tests {
             true
         }
 
-        fn scratch_bytes(&self) -> u64 {
+        fn needs(&self, _: &[u64]) -> u64 {
             0
         }
 
-        fn held_bytes(&self, _: usize) -> u64 {
-            0
+        fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
+            Box::new(NumbersReader(self, scratch))
         }
+    }
 
-        fn read(&self, region: &Region, target: &mut Target<'_>, _: &mut Scratch) -> Result<u64> {
-            assert!(Region::whole(&self.shape()).contains(region), "{region}");
-            let strides = row_major_strides(&self.shape());
+    struct NumbersReader(Arc<Numbers>, Scratch);
+
+    impl Reader for NumbersReader {
+        fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
+            crate::array::check_read(&*self.0, region, target)?;
+            let strides = row_major_strides(&self.0.shape());
             let values: Vec<u16> = positions(&region.shape)
                 .map(|p| (0..p.len()).map(|i| (p[i] + region.origin[i]) * strides[i]).sum::<u64>() as u16)
                 .collect();
             target.paste(bytemuck::cast_slice(&values));
-            Ok(self.absent(region).iter().map(Region::n_elements).sum())
+            let mut coverage = Coverage::default();
+            self.0.hole.iter().filter_map(|h| h.intersect(region)).for_each(|hole| coverage.lacks(hole));
+            Ok(coverage)
         }
 
-        fn absent(&self, region: &Region) -> Vec<Region> {
-            self.hole.iter().filter_map(|h| h.intersect(region)).collect()
+        fn release(self: Box<Self>) -> Scratch {
+            self.1
         }
     }
 
@@ -525,14 +566,17 @@ mod tests {
         Numbers { axes, hole: None }
     }
 
-    fn values(view: &View<'_>, region: &Region) -> Vec<u16> {
-        let block = view.block(region, Buffer::default(), &mut Scratch::default()).unwrap();
-        block.elements::<u16>().to_vec()
+    fn block(view: &Arc<View>, region: &Region) -> Block {
+        Arc::clone(view).reader(Scratch::default()).block(region, DType::Uint16, Buffer::default()).unwrap()
+    }
+
+    fn values(view: &Arc<View>, region: &Region) -> Vec<u16> {
+        block(view, region).elements::<u16>().to_vec()
     }
 
     #[test]
     fn every_slice_reads_what_indexing_gives() {
-        let array = numbers(&[5, 4, 6, 7]);
+        let array = Arc::new(numbers(&[5, 4, 6, 7]));
         let strides = row_major_strides(&array.shape());
         let choices = ["", "0", "-1", ":", "1:4", "::2", "::-1", "3:0:-2", "-3:", ":-1", "1::3", "9:0:-1"];
         for (n, t) in choices.iter().enumerate() {
@@ -541,7 +585,7 @@ mod tests {
                 let parts = [("t", *t), ("z", z), ("y", y), ("x", *x)];
                 let text: Vec<String> =
                     parts.iter().filter(|p| !p.1.is_empty()).map(|(a, s)| format!("{a}={s}")).collect();
-                let view = View::new(&array, &text.join(",")).unwrap();
+                let view = Arc::new(View::new(array.clone(), &text.join(",")).unwrap());
                 let shape = view.shape();
                 for region in [
                     Region::whole(&shape),
@@ -582,30 +626,45 @@ mod tests {
         array.axes[0].calibration =
             Some(Calibration { step: 0.5, unit: Some("second".into()), from: Provenance::Name });
         array.axes[1].labels = Some(vec!["DAPI".into(), "GFP".into()]);
-        let view = View::new(&array, "t@ms=500:2000,z=GFP").unwrap();
+        let array = Arc::new(array);
+        let view = Arc::new(View::new(array.clone(), "t@ms=500:2000,z=GFP").unwrap());
         assert_eq!(view.shape(), [3, 1, 1]);
         assert_eq!(values(&view, &Region::whole(&view.shape())), [3, 5, 7]);
-        let view = View::new(&array, "t=::-2").unwrap();
-        assert_eq!(view.axes()[0].calibration.as_ref().unwrap().step, 1.0);
-        assert_eq!(View::new(&array, "t@s=1").unwrap().slices[0].start, 2);
+        let view = View::new(array.clone(), "t=::-2").unwrap();
+        let reversed = &view.axes()[0];
+        assert_eq!((reversed.origin, reversed.calibration.as_ref().unwrap().step), (2.0, -1.0));
+        let cropped = View::new(array.clone(), "t=1:4").unwrap();
+        assert_eq!(cropped.axes()[0].origin, 0.5);
+        assert_eq!(View::new(Arc::new(cropped), "t@s=1:").unwrap().slices[0].start, 1);
+        assert_eq!(View::new(array.clone(), "t@s=1").unwrap().slices[0].start, 2);
         for bad in ["q=1", "t", "t=1,t=2", "t@um=1:2", "z@s=0:1", "t@s=7:9", "z=RFP", "t@s=0.7"] {
-            assert!(View::new(&array, bad).is_err(), "{bad}");
+            assert!(View::new(array.clone(), bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_an_index_and_the_label_of_another_is_asked_for() {
+        let mut axis = Axis::new("c", 3);
+        axis.labels = Some(["1", "2", "GFP"].map(String::from).to_vec());
+        let said = by_index(&axis, "1").unwrap_err();
+        assert!(said.contains("index 1") && said.contains("'2'") && said.contains("index 0"), "{said}");
+        assert_eq!(by_index(&axis, "1:2").unwrap().start, 1);
+        assert_eq!(by_index(&axis, "GFP").unwrap().start, 2);
+        axis.labels = Some(["0", "1", "2"].map(String::from).to_vec());
+        assert_eq!(by_index(&axis, "1").unwrap().start, 1);
     }
 
     #[test]
     fn holes_are_seen_through_slices() {
         let mut array = numbers(&[6, 2, 4, 4]);
         array.hole = Some(Region::new([2, 0, 0, 0], [3, 1, 4, 4]));
+        let array = Arc::new(array);
         for (text, n) in [("t=::2", 2), ("t=::-1", 3), ("t=1::3", 1), ("z=1", 0), ("t=2,z=0,y=::3", 1)] {
-            let view = View::new(&array, text).unwrap();
+            let view = Arc::new(View::new(array.clone(), text).unwrap());
             let region = Region::whole(&view.shape());
-            let absent: u64 = view.absent(&region).iter().map(Region::n_elements).sum();
+            let absent = block(&view, &region).coverage.n_absent();
             let plane = if text.contains('y') { 8 } else { 16 };
             assert_eq!(absent, n * plane, "{text}");
-            let block = view.block(&region, Buffer::default(), &mut Scratch::default()).unwrap();
-            assert_eq!(block.n_filled, absent, "{text}");
-            assert!(absent <= n_elements(&view.shape()));
         }
     }
 }

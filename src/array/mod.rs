@@ -1,0 +1,140 @@
+//! The lazy array: what can be read region by region, whether it is one file, a pile of files, a selection of
+//! another array, or what an operation makes of several.
+//!
+//! An [`Array`] is shared; what a worker needs to read from it belongs to that worker's [`Reader`]: scratch
+//! memory, open files, and the readers of the arrays below.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use crate::axis::Axis;
+use crate::block::{Block, Buffer, Coverage, Target};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::grid::Region;
+
+mod view;
+
+pub use view::View;
+
+/// An n-dimensional array that is read region by region.
+pub trait Array: Send + Sync {
+    /// Its axes, slowest first.
+    fn axes(&self) -> &[Axis];
+
+    /// Type of its elements.
+    fn dtype(&self) -> DType;
+
+    /// Value that it gives to elements that nothing covers: one element's bytes, native order. Zero if it
+    /// says nothing.
+    fn fill(&self) -> Option<&[u8]> {
+        None
+    }
+
+    /// Where stored pieces (strips, tiles, chunks) begin and end around `at` of `axis`: the last boundary at or
+    /// before it, and the first at or after it.
+    fn grain(&self, axis: usize, at: u64) -> (u64, u64);
+
+    /// Whether stored pieces are decoded whole even if little of them is wanted.
+    fn coded(&self) -> bool;
+
+    /// Memory that a reader needs beside its target to read a region of `shape`, in bytes.
+    fn needs(&self, shape: &[u64]) -> u64;
+
+    /// Memory that the array holds on to, however many readers it has, in bytes.
+    fn held_bytes(&self) -> u64 {
+        0
+    }
+
+    /// A reader for one worker, which uses `scratch` until it gives it back.
+    fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader>;
+
+    /// Lengths of all axes.
+    fn shape(&self) -> Vec<u64> {
+        crate::axis::shape(self.axes())
+    }
+
+    /// One element's bytes of the value that elements have which nothing covers.
+    fn fill_bytes(&self) -> Vec<u8> {
+        self.fill().map_or_else(|| vec![0; self.dtype().size()], <[u8]>::to_vec)
+    }
+}
+
+/// One worker's way to read an array.
+pub trait Reader: Send {
+    /// Reads `region` into `target`, which has the region's shape and the array's dtype. Elements that nothing
+    /// covers become the fill value.
+    ///
+    /// Returns which these are.
+    ///
+    /// # Errors
+    /// `Format` if a file contradicts its headers or the layout, naming file, page and strip; `Io` if it cannot
+    /// be read; `Usage` if the region reaches outside.
+    fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage>;
+
+    /// Tells the system that `region` will be read soon. Costs nothing worth measuring, promises nothing.
+    fn prefetch(&mut self, _region: &Region) {}
+
+    /// Gives its scratch memory back, for another reader.
+    fn release(self: Box<Self>) -> Scratch;
+
+    /// Reads `region`, of elements of `dtype`, into a block that takes over `buffer`.
+    ///
+    /// # Errors
+    /// As [`Reader::read`]; `Limit` if the block cannot be held.
+    fn block(&mut self, region: &Region, dtype: DType, buffer: Buffer) -> Result<Block> {
+        let mut block = Block::reusing(buffer, region.clone(), dtype)?;
+        block.coverage = self.read(region, &mut block.target())?;
+        Ok(block)
+    }
+}
+
+/// Memory of one worker that readers use again and again.
+#[derive(Default)]
+pub struct Scratch {
+    /// Bytes as they lie in the file.
+    pub stored: Buffer,
+    /// A decoded strip, tile or chunk.
+    pub decoded: Buffer,
+    /// Whatever a codec needs besides.
+    pub extra: Buffer,
+    /// Decoder states.
+    pub kept: Kept,
+}
+
+/// One value of each type that a worker keeps from call to call: codec states that cost time to make.
+#[derive(Default)]
+pub struct Kept(Vec<Box<dyn Any + Send>>);
+
+impl Kept {
+    /// The value of type `T`, made at the first call.
+    pub fn get<T: Any + Send + Default>(&mut self) -> &mut T {
+        let found = self.0.iter().position(|v| v.is::<T>());
+        let index = found.unwrap_or_else(|| {
+            self.0.push(Box::new(T::default()));
+            self.0.len() - 1
+        });
+        self.0[index].downcast_mut().expect("the value at this index has type T")
+    }
+}
+
+/// Refuses a read whose region or target does not fit `array`.
+///
+/// # Errors
+/// `Usage`, saying which.
+pub(crate) fn check_read(array: &dyn Array, region: &Region, target: &Target<'_>) -> Result<()> {
+    use crate::error::Error;
+    let whole = Region::whole(&array.shape());
+    if region.rank() != whole.rank() || !whole.contains(region) {
+        return Err(Error::usage(format!("region {region} reaches outside {whole}")));
+    }
+    if target.shape != region.shape || target.dtype != array.dtype() {
+        return Err(Error::usage(format!(
+            "a target of shape {:?} and {} for region {region} of {}",
+            target.shape,
+            target.dtype,
+            array.dtype()
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! An array put together in memory: all of it, or band by band for a consumer that wants whole bands.
+
+use super::{Consumer, Desk, Merger, Part, Product, Taker};
+use crate::block::{Block, Target, size_bytes};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::grid::{Grid, Region};
+use crate::plan::{Cost, Task, Wants};
+
+/// Puts blocks that come in plan order together to bands: boxes that follow one another without a gap in a row-major
+/// array. Each complete band goes on to the consumer behind it; without one, the last band is the product.
+pub struct Assemble {
+    grid: Grid,
+    dtype: DType,
+    behind: Option<Box<dyn Consumer>>,
+}
+
+/// Shape of the bands that tiles of shape `tile`, which come in row-major order, fill one by one.
+pub fn band_shape(shape: &[u64], tile: &[u64]) -> Vec<u64> {
+    let cut = tile.iter().position(|&n| n > 1).unwrap_or(tile.len());
+    shape.iter().zip(tile).enumerate().map(|(i, (&length, &n))| if i > cut { length } else { n }).collect()
+}
+
+impl Assemble {
+    /// Bands of shape `band` of an array of `shape`.
+    pub fn new(shape: &[u64], band: &[u64], dtype: DType, behind: Option<Box<dyn Consumer>>) -> Self {
+        let cell: Vec<u64> = band.iter().map(|&n| n.max(1)).collect();
+        Self { grid: Grid::new(shape, &cell), dtype, behind }
+    }
+
+    /// Memory of a band and of what writing it takes, in bytes.
+    pub fn band_bytes(band: &[u64], dtype: DType) -> u64 {
+        size_bytes(band, dtype).saturating_mul(2)
+    }
+
+    /// The band numbered `number`, empty.
+    fn band(&self, number: u64, buffer: crate::block::Buffer) -> Result<Block> {
+        let region = match self.grid.is_empty() {
+            true => Region::whole(self.grid.shape()),
+            false => self.grid.region(&self.grid.unravel(number)),
+        };
+        Block::reusing(buffer, region, self.dtype)
+    }
+}
+
+impl Consumer for Assemble {
+    fn wants(&self) -> Wants {
+        Wants { unit: vec![1; self.grid.shape().len()], object: self.grid.cell().to_vec(), across: false, folds: None }
+    }
+
+    fn cost(&self, task: &[u64], _piece: &[u64]) -> Cost {
+        Cost { work_bytes: 0, kept_bytes: size_bytes(task, self.dtype) }
+    }
+
+    fn held_bytes(&self) -> u64 {
+        let behind = self.behind.as_ref().map_or(0, |c| c.held_bytes());
+        Self::band_bytes(self.grid.cell(), self.dtype).saturating_add(behind)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.behind.as_mut().map_or(Ok(()), |behind| behind.begin())
+    }
+
+    fn taker<'a>(&'a self, task: &Task) -> Result<Box<dyn Taker + 'a>> {
+        Ok(Box::new(Gatherer { region: task.region.clone(), dtype: self.dtype, bytes: Vec::new() }))
+    }
+
+    fn merger(&self) -> Box<dyn Merger + '_> {
+        let merger = self.behind.as_ref().map(|c| c.merger());
+        Box::new(Bands { of: self, merger, desk: Desk::default(), block: None, number: 0, n_arrived: 0 })
+    }
+}
+
+/// A task's elements, row-major.
+struct Gatherer {
+    region: Region,
+    dtype: DType,
+    bytes: Vec<u8>,
+}
+
+impl Taker for Gatherer {
+    fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
+        if *block.region() == self.region {
+            self.bytes = block.bytes().to_vec();
+            return Ok(());
+        }
+        self.bytes.resize(size_bytes(&self.region.shape, self.dtype) as usize, 0);
+        let mut whole = Target::dense(&mut self.bytes, &self.region.shape, self.dtype);
+        whole.part(&block.region().relative_to(&self.region.origin)).paste(block.bytes());
+        Ok(())
+    }
+
+    fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
+        Ok(Some(Part::Bytes { pieces: Vec::new(), bytes: std::mem::take(&mut self.bytes) }))
+    }
+}
+
+/// The band in hand.
+struct Bands<'a> {
+    of: &'a Assemble,
+    merger: Option<Box<dyn Merger + 'a>>,
+    desk: Desk,
+    block: Option<Block>,
+    number: u64,
+    /// How many of its elements have come.
+    n_arrived: u64,
+}
+
+impl Bands<'_> {
+    fn pass_on(&mut self, band: &Block) -> Result<()> {
+        let (Some(behind), Some(merger)) = (&self.of.behind, &mut self.merger) else { return Ok(()) };
+        let task = Task { index: self.number, unit: self.number, ends_unit: true, region: band.region().clone() };
+        let mut taker = behind.taker(&task)?;
+        taker.take(band, &mut self.desk)?;
+        match taker.end(&mut self.desk)? {
+            Some(part) => merger.merge(&task, part),
+            None => Err(Error::format("what is put together is shown once")),
+        }
+    }
+}
+
+impl Merger for Bands<'_> {
+    fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
+        let Part::Bytes { bytes, .. } = part else { return Err(Error::format("a part of another consumer")) };
+        let mut block = match self.block.take() {
+            Some(block) => block,
+            None => self.of.band(self.number, crate::block::Buffer::default())?,
+        };
+        let region = task.region.relative_to(&block.region().origin);
+        block.target().part(&region).paste(&bytes);
+        self.n_arrived += region.n_elements();
+        if self.n_arrived == block.region().n_elements() {
+            self.pass_on(&block)?;
+            if self.number + 1 < self.of.grid.len() {
+                (self.number, self.n_arrived) = (self.number + 1, 0);
+                block = self.of.band(self.number, block.into_buffer())?;
+            }
+        }
+        self.block = Some(block);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Product>> {
+        let complete = self.block.as_ref().map_or(0, |b| b.region().n_elements());
+        if self.n_arrived != complete || (self.number + 1 < self.of.grid.len()) {
+            return Err(Error::format("some elements never came"));
+        }
+        match self.merger {
+            Some(merger) => merger.finish(),
+            None => Ok(vec![Product { values: self.block, ..Product::default() }]),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Consumers: what wants the blocks of an array. Outputs, levels, projections, statistics and reductions are all
+//! of this kind, and any number of them see each block of one reading.
+//!
+//! On any worker a [`Consumer`] gives a [`Taker`] for each task, which is shown the task's blocks and makes a
+//! [`Part`] of them; its one [`Merger`] puts parts together in plan order, so that what comes of it does not depend
+//! on threads. This module names no format.
+
+use std::path::PathBuf;
+
+use crate::array::{Array, Kept};
+use crate::block::{Block, Buffer, size_bytes};
+use crate::error::Result;
+use crate::plan::{Cost, Plan, Request, Task, Wants};
+
+mod assemble;
+
+pub use assemble::{Assemble, band_shape};
+
+/// Something that wants the blocks of an array.
+pub trait Consumer: Send + Sync {
+    /// Where tasks may begin and end.
+    fn wants(&self) -> Wants;
+
+    /// Memory of a task of shape `task` that comes in blocks of up to `piece`, beside the block.
+    fn cost(&self, task: &[u64], piece: &[u64]) -> Cost;
+
+    /// Memory that stays in use from the beginning to the end, in bytes.
+    fn held_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Starts what it writes; before this, nothing outside the process is touched.
+    ///
+    /// # Errors
+    /// `Usage` if something stands under the output's name; `Io` if the place cannot be written.
+    fn begin(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// What takes the blocks of `task`; on any worker.
+    ///
+    /// # Errors
+    /// As the consumer's.
+    fn taker<'a>(&'a self, task: &Task) -> Result<Box<dyn Taker + 'a>>;
+
+    /// What puts the parts together.
+    fn merger(&self) -> Box<dyn Merger + '_>;
+}
+
+/// Takes the blocks of one task, in order.
+pub trait Taker {
+    /// Takes a block.
+    ///
+    /// # Errors
+    /// `Io` if the output cannot be written; what an operator refuses.
+    fn take(&mut self, block: &Block, desk: &mut Desk) -> Result<()>;
+
+    /// What came of the blocks; `None` if they must be shown once more.
+    ///
+    /// # Errors
+    /// As [`Taker::take`].
+    fn end(&mut self, desk: &mut Desk) -> Result<Option<Part>>;
+}
+
+/// What a consumer made of one task.
+#[derive(Debug, PartialEq)]
+pub enum Part {
+    /// Nothing that is needed further: it has been stored.
+    Nothing,
+    /// Pieces of one stored object, one behind the other: the number and the length of each.
+    Bytes {
+        /// Of each piece, in order.
+        pieces: Vec<(u64, u64)>,
+        /// All pieces.
+        bytes: Vec<u8>,
+    },
+    /// A state that can be saved, and folded in order with those of other tasks.
+    State(Vec<u8>),
+    /// One of each consumer behind this one.
+    Many(Vec<Part>),
+}
+
+/// Puts parts together, one at a time, in plan order.
+pub trait Merger: Send {
+    /// Takes the next part.
+    ///
+    /// # Errors
+    /// `Io` if the output cannot be written; what an operator refuses.
+    fn merge(&mut self, task: &Task, part: Part) -> Result<()>;
+
+    /// Ends a pass over the array; whether there must be another one.
+    ///
+    /// # Errors
+    /// As [`Merger::merge`].
+    fn end_pass(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Completes what it makes, makes it durable and gives it its name.
+    ///
+    /// # Errors
+    /// `Io` if the output cannot be written; `Format` if something never came.
+    fn finish(self: Box<Self>) -> Result<Vec<Product>>;
+}
+
+/// What a finished consumer made.
+#[derive(Default)]
+pub struct Product {
+    /// Where it stands; nowhere if it went down a pipe or is to be printed.
+    pub path: Option<PathBuf>,
+    /// Files of it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of a picture: the values that became black and white.
+    pub window: Option<(f64, f64)>,
+    /// The array, where it was put together in memory.
+    pub values: Option<Block>,
+}
+
+/// Memory of one worker that consumers use again and again.
+#[derive(Default)]
+pub struct Desk {
+    /// A chunk before it is encoded.
+    pub chunk: Buffer,
+    /// A chunk after it was encoded.
+    pub encoded: Vec<u8>,
+    /// Encoder states.
+    pub kept: Kept,
+}
+
+/// The plan of reading `array` once for all `consumers`, whose tasks together may use `limit_bytes`.
+///
+/// # Errors
+/// If not even the smallest task fits: the memory that would do, in bytes.
+///
+/// # Panics
+/// If there is no consumer.
+pub fn plan(array: &dyn Array, consumers: &[&dyn Consumer], limit_bytes: u64) -> Result<Plan, u64> {
+    let wants = consumers.iter().map(|c| c.wants()).reduce(together).expect("a run has a consumer");
+    let dtype = array.dtype();
+    let cost = |task: &[u64], piece: &[u64]| {
+        let reading = size_bytes(piece, dtype).saturating_add(array.needs(piece));
+        let own = Cost { work_bytes: reading, kept_bytes: 0 };
+        consumers.iter().map(|c| c.cost(task, piece)).fold(own, |sum, cost| sum + cost)
+    };
+    Plan::new(&Request {
+        shape: &array.shape(),
+        wants: &wants,
+        grain: &|axis, at| array.grain(axis, at),
+        coded: array.coded(),
+        cost: &cost,
+        limit_bytes: consumers.iter().fold(limit_bytes, |left, c| left.saturating_sub(c.held_bytes())),
+        element_bytes: dtype.size() as u64,
+    })
+}
+
+/// Boxes that suit both.
+fn together(a: Wants, b: Wants) -> Wants {
+    let multiple = |a: &[u64], b: &[u64]| a.iter().zip(b).map(|(a, b)| a / gcd(*a, *b) * b).collect::<Vec<u64>>();
+    Wants {
+        unit: multiple(&a.unit, &b.unit),
+        object: multiple(&a.object, &b.object),
+        across: a.across && b.across,
+        // Folding beside what is stored goes by what is stored.
+        folds: a.folds.filter(|f| Some(f) == b.folds.as_ref()),
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

@@ -1,0 +1,306 @@
+//! A reduction as a consumer: it folds the blocks of an array, and shows what comes of them to consumers of its own.
+//!
+//! The plan cuts the result into tiles. A task that has all elements of its tile makes the tile's results on its
+//! worker; where a tile is shared out among tasks, their states are merged in plan order.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::partial::{Finished, Partial};
+use super::reducer::{Grouping, Reducer};
+use crate::block::Block;
+use crate::consume::{Consumer, Desk, Merger, Part, Product, Taker};
+use crate::error::{Error, Result};
+use crate::grid::{Grid, Region, n_elements};
+use crate::plan::{Cost, Folds, Groups, Plan, Task, Wants};
+
+/// Memory that the state of a group takes per operator, whatever its outputs.
+const GROUP_BYTES: u64 = 1 << 10;
+/// Masks and tables of panels, bounded by their size.
+const PANEL_BYTES: u64 = 1 << 20;
+/// Tiles that a reduction in several passes may have open, where tiles are shared out.
+const OPEN_TILES: u64 = 16;
+
+/// Memory of writing the results of so many elements of a tile, in bytes.
+pub type WriteBytes = Box<dyn Fn(u64) -> u64 + Send + Sync>;
+
+/// A reduction, and where each operator's result goes.
+pub struct Reduction {
+    reducer: Arc<Reducer>,
+    write_bytes: WriteBytes,
+    /// Consumers of the results, one for each operator; none before the plan is known.
+    outputs: Vec<Box<dyn Consumer>>,
+    /// Tiles of the frame.
+    tiles: Grid,
+    /// Whether blocks bring all elements of their outputs.
+    whole: bool,
+    /// Whether tiles are shared out among tasks.
+    split: bool,
+    /// States on their way from a task to its tile.
+    handed: Mutex<BTreeMap<u64, Partial>>,
+    /// Tiles that need another pass, with what was found so far.
+    between: Mutex<BTreeMap<u64, Arc<Partial>>>,
+}
+
+impl Reduction {
+    /// The reduction by `reducer`; its results need `write_bytes` to be written.
+    pub fn new(reducer: Arc<Reducer>, write_bytes: WriteBytes) -> Self {
+        let tiles = Grid::new(&reducer.frame(), &reducer.frame());
+        let (outputs, handed, between) = (Vec::new(), Mutex::default(), Mutex::default());
+        Self { reducer, write_bytes, outputs, tiles, whole: false, split: false, handed, between }
+    }
+
+    /// Shape of a tile of the frame when tasks go as `plan` says.
+    pub fn tile(&self, plan: &Plan) -> Vec<u64> {
+        self.tile_shape(plan.objects().cell())
+    }
+
+    /// The same reduction, which goes as `plan` says and shows its results to `outputs`, one for each operator.
+    #[must_use]
+    pub fn fitted(mut self, plan: &Plan, outputs: Vec<Box<dyn Consumer>>) -> Self {
+        let tile = self.tile(plan);
+        self.whole = plan.piece() == self.input_shape(&tile);
+        self.split = plan.is_split();
+        self.tiles = Grid::new(&self.reducer.frame(), &tile);
+        self.outputs = outputs;
+        self
+    }
+
+    /// Lengths of the frame that a box of `shape` of the array makes.
+    fn tile_shape(&self, shape: &[u64]) -> Vec<u64> {
+        let reduced = self.reducer.reduced();
+        let length = |i: usize| match (reduced[i], self.reducer.grouping) {
+            (true, Some((g, grouping))) if g == i => shape[i].div_ceil(grouping.stride()),
+            (true, _) => 1,
+            (false, _) => shape[i],
+        };
+        (0..shape.len()).map(length).collect()
+    }
+
+    /// Elements that go into a full tile of `shape`.
+    fn input_shape(&self, shape: &[u64]) -> Vec<u64> {
+        self.reducer.input_of(&Region::whole(shape)).shape
+    }
+
+    /// Number of the tile that `task` works on, and its box of the frame.
+    fn tile_of(&self, task: &Task) -> (u64, Region) {
+        let reduced = self.reducer.reduced();
+        let at = |i: usize| match (reduced[i], self.reducer.grouping) {
+            (true, Some((g, grouping))) if g == i => task.region.origin[i] / grouping.stride(),
+            (true, _) => 0,
+            (false, _) => task.region.origin[i],
+        };
+        let position: Vec<u64> = (0..reduced.len()).map(|i| at(i) / self.tiles.cell()[i]).collect();
+        (self.tiles.ravel(&position), self.tiles.region(&position))
+    }
+
+    /// The task of consumer number `output` that `tile` makes.
+    fn task_of(&self, output: usize, tile: &Region, task: &Task) -> Task {
+        Task { region: self.reducer.output_of(output, tile), ..task.clone() }
+    }
+
+    fn between(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Partial>>> {
+        self.between.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handed(&self) -> MutexGuard<'_, BTreeMap<u64, Partial>> {
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows the results of `tile` to their consumers.
+    fn show(&self, blocks: &[Block], tile: &Region, task: &Task, desk: &mut Desk) -> Result<Vec<Part>> {
+        let shown = self.outputs.iter().zip(blocks).enumerate().map(|(i, (output, block))| {
+            let mut taker = output.taker(&self.task_of(i, tile, task))?;
+            taker.take(block, desk)?;
+            taker.end(desk)?.ok_or_else(|| Error::format("results are shown once"))
+        });
+        shown.collect()
+    }
+}
+
+impl Consumer for Reduction {
+    fn wants(&self) -> Wants {
+        let reducer = &self.reducer;
+        let groups = reducer.grouping.map(|(axis, grouping)| match grouping {
+            Grouping::Every { n, .. } => Groups { axis, stride: n, span: n },
+            Grouping::Window { n } => Groups { axis, stride: 1, span: n },
+        });
+        let whole = reducer.wants_whole();
+        let ones = vec![1; reducer.reduced().len()];
+        let state_bytes = reducer.state_bytes(whole);
+        let folds = Folds { axes: reducer.reduced().to_vec(), groups, whole, state_bytes };
+        Wants { unit: ones.clone(), object: ones, across: true, folds: Some(folds) }
+    }
+
+    fn cost(&self, task: &[u64], piece: &[u64]) -> Cost {
+        let reducer = &self.reducer;
+        let tile = self.tile_shape(task);
+        let reduced = reducer.reduced();
+        // A tile that is shared out has states to be merged.
+        let split = (0..task.len())
+            .any(|i| reduced[i] && reducer.grouping.is_none_or(|(g, _)| g != i) && task[i] < reducer.axes()[i].length)
+            || reducer.grouping.is_some_and(|(g, grouping)| task[g] < grouping.stride().min(reducer.axes()[g].length));
+        let whole = !split && piece == self.input_shape(&tile);
+        let n_tile = n_elements(&tile);
+        let n_groups = reducer.grouping.map_or(1, |(g, _)| tile[g]);
+        let group_bytes = n_groups.saturating_mul(GROUP_BYTES * reducer.outputs().len() as u64);
+        let state_bytes = reducer.state_bytes(whole).saturating_mul(n_tile).saturating_add(group_bytes);
+        let fold_bytes = n_elements(piece).saturating_mul(reducer.fold_bytes()).saturating_add(PANEL_BYTES);
+        let write_bytes = (self.write_bytes)(n_tile);
+        let open = if reducer.n_passes() > 1 { OPEN_TILES } else { 2 };
+        let merging = if split { state_bytes.saturating_mul(open) } else { 0 };
+        let work_bytes = [state_bytes, write_bytes, merging].into_iter().fold(fold_bytes, u64::saturating_add);
+        Cost { work_bytes, kept_bytes: if split { state_bytes } else { write_bytes } }
+    }
+
+    fn held_bytes(&self) -> u64 {
+        // Coordinates of bins and the like, and what is made of them for the output.
+        let coordinates = self.reducer.outputs().iter().flat_map(|o| &o.axes).filter_map(|a| a.coordinates.as_ref());
+        let coordinates_bytes = coordinates.map(|c| 4 * size_of_val(&c[..]) as u64);
+        let outputs = self.outputs.iter().map(|output| output.held_bytes());
+        outputs.chain(coordinates_bytes).fold(0, u64::saturating_add)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.outputs.iter_mut().try_for_each(|output| output.begin())
+    }
+
+    fn taker<'a>(&'a self, task: &Task) -> Result<Box<dyn Taker + 'a>> {
+        let (number, tile) = self.tile_of(task);
+        let partial = match self.between().get(&number) {
+            Some(found) => self.reducer.fork(found),
+            None => self.reducer.start(&tile, self.whole),
+        };
+        Ok(Box::new(Folder { of: self, tile, task: task.clone(), partial: Some(partial) }))
+    }
+
+    fn merger(&self) -> Box<dyn Merger + '_> {
+        let outputs = self.outputs.iter().map(|output| output.merger()).collect();
+        Box::new(Totals { of: self, outputs, desk: Desk::default(), total: None, ready: BTreeMap::new(), next: 0 })
+    }
+}
+
+/// Folds the blocks of one task.
+struct Folder<'a> {
+    of: &'a Reduction,
+    tile: Region,
+    task: Task,
+    partial: Option<Partial>,
+}
+
+impl Taker for Folder<'_> {
+    fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
+        let Some(partial) = &mut self.partial else { return Ok(()) };
+        self.of.reducer.fold(partial, block, block.coverage.absent())
+    }
+
+    fn end(&mut self, desk: &mut Desk) -> Result<Option<Part>> {
+        let Some(partial) = self.partial.take() else { return Ok(Some(Part::Nothing)) };
+        if self.of.split {
+            self.of.handed().insert(self.task.index, partial);
+            return Ok(Some(Part::State(Vec::new())));
+        }
+        match self.of.reducer.finish(partial)? {
+            Finished::Done(blocks) => {
+                self.of.show(&blocks, &self.tile, &self.task, desk).map(|parts| Some(Part::Many(parts)))
+            }
+            Finished::Again(next) => {
+                self.partial = Some(next);
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Merges the states of tiles that are shared out, and passes results on in the order of the tiles.
+struct Totals<'a> {
+    of: &'a Reduction,
+    outputs: Vec<Box<dyn Merger + 'a>>,
+    desk: Desk,
+    /// The tile in hand, what was folded of it in this pass, and how many elements that were.
+    total: Option<(u64, Partial, u64)>,
+    /// Results that wait for an earlier tile, with their task.
+    ready: BTreeMap<u64, (Task, Vec<Block>)>,
+    /// Number of the tile whose results go on next.
+    next: u64,
+}
+
+impl Totals<'_> {
+    /// Adds the state of a task to its tile.
+    fn add(&mut self, task: &Task) -> Result<()> {
+        let reducer = &self.of.reducer;
+        let (number, tile) = self.of.tile_of(task);
+        let part = self.of.handed().remove(&task.index);
+        if number < self.next || self.ready.contains_key(&number) {
+            return Ok(());
+        }
+        let part = part.ok_or_else(|| Error::format("a task without a state"))?;
+        let (mut total, before) = match self.total.take() {
+            Some((open, total, before)) if open == number => (total, before),
+            _ => (self.empty(number, &tile), 0),
+        };
+        reducer.combine(&mut total, part)?;
+        let n_folded = before + task.region.n_elements();
+        if n_folded < reducer.input_of(&tile).n_elements() {
+            self.total = Some((number, total, n_folded));
+            return Ok(());
+        }
+        let found = self.of.between().remove(&number).and_then(Arc::into_inner);
+        let mut partial = found.unwrap_or_else(|| reducer.start(&tile, self.of.whole));
+        reducer.combine(&mut partial, total)?;
+        match reducer.finish(partial)? {
+            Finished::Done(blocks) => {
+                self.ready.insert(number, (task.clone(), blocks));
+            }
+            Finished::Again(next) => {
+                self.of.between().insert(number, Arc::new(next));
+            }
+        }
+        self.pass_on()
+    }
+
+    fn empty(&self, number: u64, tile: &Region) -> Partial {
+        match self.of.between().get(&number) {
+            Some(found) => self.of.reducer.fork(found),
+            None => self.of.reducer.start(tile, self.of.whole),
+        }
+    }
+
+    /// Shows results to their consumers as far as none before them is missing.
+    fn pass_on(&mut self) -> Result<()> {
+        while let Some((task, blocks)) = self.ready.remove(&self.next) {
+            let (_, tile) = self.of.tile_of(&task);
+            let parts = self.of.show(&blocks, &tile, &task, &mut self.desk)?;
+            self.forward(&tile, &task, parts)?;
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    fn forward(&mut self, tile: &Region, task: &Task, parts: Vec<Part>) -> Result<()> {
+        let merging = self.outputs.iter_mut().zip(parts).enumerate();
+        merging.into_iter().try_for_each(|(i, (output, part))| output.merge(&self.of.task_of(i, tile, task), part))
+    }
+}
+
+impl Merger for Totals<'_> {
+    fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
+        match part {
+            Part::State(_) => self.add(task),
+            Part::Many(parts) => {
+                let (_, tile) = self.of.tile_of(task);
+                self.forward(&tile, task, parts)
+            }
+            _ => Err(Error::format("a part of another consumer")),
+        }
+    }
+
+    fn end_pass(&mut self) -> Result<bool> {
+        Ok(!self.of.between().is_empty())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Product>> {
+        let products = self.outputs.into_iter().map(|output| output.finish());
+        products.collect::<Result<Vec<_>>>().map(|all| all.into_iter().flatten().collect())
+    }
+}

@@ -1,0 +1,121 @@
+//! One reading of an array for everything that is to come of it:
+//!
+//! > Each Task's Block is read once, shown to every consumer, and their Parts are merged in plan order.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::array::{Array, Reader, Scratch};
+use crate::block::Buffer;
+use crate::consume::{Consumer, Desk, Merger, Part, Product, Taker};
+use crate::error::Result;
+use crate::exec::{self, Terms};
+use crate::plan::{Plan, Task};
+
+/// What a run came to.
+pub struct Ran {
+    /// What each consumer made.
+    pub products: Vec<Vec<Product>>,
+    /// Elements read that nothing covers.
+    pub n_absent: u64,
+}
+
+/// Reads `array` as `plan` says and shows it to `consumers`. `progress` hears the bytes of every task that is done.
+///
+/// # Errors
+/// The first in plan order of what reading, consumers or the disk refuse; [`Error::Stopped`](crate::error::Error)
+/// if stopped from outside.
+pub fn run(
+    array: &Arc<dyn Array>,
+    plan: &Plan,
+    consumers: &mut [Box<dyn Consumer>],
+    terms: &Terms<'_>,
+    mut progress: impl FnMut(u64) + Send,
+) -> Result<Ran> {
+    consumers.iter_mut().try_for_each(|c| c.begin())?;
+    let consumers: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
+    let mut mergers: Vec<Box<dyn Merger + '_>> = consumers.iter().map(|c| c.merger()).collect();
+    let element_bytes = array.dtype().size() as u64;
+    let mut n_absent = None;
+    loop {
+        let pass = Pass { array, plan, consumers: &consumers, ahead: Mutex::new(plan.tasks().skip(terms.workers())) };
+        let mut absent_here = 0;
+        exec::run(
+            plan.tasks(),
+            terms,
+            || pass.worker(),
+            |task, worker| pass.take(task, worker),
+            |task, (parts, absent)| {
+                absent_here += absent;
+                progress(task.region.n_elements().saturating_mul(element_bytes));
+                mergers.iter_mut().zip(parts).try_for_each(|(merger, part)| merger.merge(task, part))
+            },
+        )?;
+        n_absent.get_or_insert(absent_here);
+        let mut again = false;
+        for merger in &mut mergers {
+            again |= merger.end_pass()?;
+        }
+        if !again {
+            break;
+        }
+    }
+    let products = mergers.into_iter().map(|merger| merger.finish()).collect::<Result<_>>()?;
+    Ok(Ran { products, n_absent: n_absent.unwrap_or(0) })
+}
+
+/// One pass over the array.
+struct Pass<'a, I> {
+    array: &'a Arc<dyn Array>,
+    plan: &'a Plan,
+    consumers: &'a [&'a dyn Consumer],
+    /// Tasks that will be begun soon.
+    ahead: Mutex<I>,
+}
+
+/// What one worker keeps from task to task.
+struct Worker {
+    reader: Box<dyn Reader>,
+    desk: Desk,
+    buffer: Buffer,
+}
+
+impl<I: Iterator<Item = Task>> Pass<'_, I> {
+    fn worker(&self) -> Worker {
+        let reader = Arc::clone(self.array).reader(Scratch::default());
+        Worker { reader, desk: Desk::default(), buffer: Buffer::default() }
+    }
+
+    /// Reads the blocks of `task`, each once, and shows them to every consumer. Gives their parts, and the number of
+    /// elements that nothing covers.
+    fn take(&self, task: &Task, worker: &mut Worker) -> Result<(Vec<Part>, u64)> {
+        let next = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).next();
+        if let Some(first) = next.and_then(|task| self.plan.pieces(&task).next()) {
+            worker.reader.prefetch(&first);
+        }
+        let mut takers: Vec<Box<dyn Taker + '_>> =
+            self.consumers.iter().map(|c| c.taker(task)).collect::<Result<_>>()?;
+        let mut parts: Vec<Option<Part>> = takers.iter().map(|_| None).collect();
+        let mut n_absent = None;
+        // Most consumers need one look; some operators need more.
+        while parts.contains(&None) {
+            let mut absent = 0;
+            let mut pieces = self.plan.pieces(task).peekable();
+            while let Some(piece) = pieces.next() {
+                if let Some(next) = pieces.peek() {
+                    worker.reader.prefetch(next);
+                }
+                let block = worker.reader.block(&piece, self.array.dtype(), std::mem::take(&mut worker.buffer))?;
+                absent += block.coverage.n_absent();
+                for (taker, _) in takers.iter_mut().zip(&parts).filter(|(_, part)| part.is_none()) {
+                    taker.take(&block, &mut worker.desk)?;
+                }
+                worker.buffer = block.into_buffer();
+            }
+            n_absent.get_or_insert(absent);
+            for (taker, part) in takers.iter_mut().zip(&mut parts).filter(|(_, part)| part.is_none()) {
+                *part = taker.end(&mut worker.desk)?;
+            }
+        }
+        Ok((parts.into_iter().flatten().collect(), n_absent.unwrap_or(0)))
+    }
+}
