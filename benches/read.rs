@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use stackctl::array::{Array, Reader, Scratch};
 use stackctl::block::Block;
 use stackctl::grid::Region;
-use stackctl::source::OpenOptions;
 use stackctl::source::tiff::Tiff;
+use stackctl::source::{FileArray, OpenOptions};
 use tiff::{Layout, Numbers};
 
 const WIDTH: usize = 2048;

@@ -18,9 +18,9 @@ use stackctl::dtype::DType;
 use stackctl::grid::Grid;
 use stackctl::plan::Task;
 use stackctl::sink::Spec;
-use stackctl::sink::store::Durability;
 use stackctl::sink::zarr::{Format, ZarrOptions, ZarrSink};
 use stackctl::source::{self, OpenOptions};
+use stackctl::store::Durability;
 
 const CHUNK_BYTES: usize = 2 << 20;
 const CHUNK: [u64; 3] = [16, 256, 256];
@@ -84,7 +84,8 @@ fn write(data: &[u8], codec: &Codec, shards: Option<Vec<u64>>, path: &std::path:
         merger.merge(&task, taker.end(&mut desk).expect("written").expect("one look is enough")).expect("merged");
         buffer = block.into_buffer();
     }
-    merger.finish().expect("finished");
+    let mut products = merger.finish().expect("finished");
+    sink.publish(&mut products).expect("published");
 }
 
 /// Reads the array in boxes of `shape`.

@@ -35,3 +35,4 @@ pub mod sink;
 pub mod size;
 pub mod source;
 pub mod stack;
+pub mod store;

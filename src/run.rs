@@ -32,12 +32,12 @@ pub fn run(
     mut progress: impl FnMut(u64) + Send,
 ) -> Result<Ran> {
     consumers.iter_mut().try_for_each(|c| c.begin())?;
-    let consumers: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
-    let mut mergers: Vec<Box<dyn Merger + '_>> = consumers.iter().map(|c| c.merger()).collect();
+    let begun: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
+    let mut mergers: Vec<Box<dyn Merger + '_>> = begun.iter().map(|c| c.merger()).collect();
     let element_bytes = array.dtype().size() as u64;
     let mut n_absent = None;
     loop {
-        let pass = Pass { array, plan, consumers: &consumers, ahead: Mutex::new(plan.tasks().skip(terms.workers())) };
+        let pass = Pass { array, plan, consumers: &begun, ahead: Mutex::new(plan.tasks().skip(terms.workers())) };
         let mut absent_here = 0;
         exec::run(
             plan.tasks(),
@@ -59,7 +59,8 @@ pub fn run(
             break;
         }
     }
-    let products = mergers.into_iter().map(|merger| merger.finish()).collect::<Result<_>>()?;
+    let mut products: Vec<Vec<Product>> = mergers.into_iter().map(|merger| merger.finish()).collect::<Result<_>>()?;
+    consumers.iter_mut().zip(&mut products).try_for_each(|(consumer, made)| consumer.publish(made))?;
     Ok(Ran { products, n_absent: n_absent.unwrap_or(0) })
 }
 

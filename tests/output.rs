@@ -169,7 +169,7 @@ fn a_file_of_more_than_four_gib_is_big() {
     // Only the last plane: the rest stays a hole in the file.
     let region = Region::new([69_999, 0, 0], [1, 256, 256]);
     common::part(&*sink, &block(&spec, region.clone())).unwrap();
-    let partial = folder.path().join(".a.tif.partial");
+    let partial = folder.path().join(".a.tif.partial/output");
     let source = Arc::new(stackctl::source::tiff::Tiff::open(&partial, &OpenOptions::default()).unwrap());
     assert_eq!(source.shape(), [70_000, 256, 256]);
     let found = common::read_region(&source, &region).unwrap();
@@ -207,7 +207,8 @@ fn what_does_not_fit_is_refused() {
     assert!(said("c.npy", &volume, &options).contains("another run"));
     let mut merger = sink.merger();
     common::show(&*sink, &mut *merger, &[Region::whole(&[3, 4, 5])], |r| block(&volume, r));
-    merger.finish().unwrap();
+    let mut products = merger.finish().unwrap();
+    sink.publish(&mut products).unwrap();
     assert_eq!(fs::read(folder.path().join("c.npy")).unwrap().len(), 128 + 60);
     let nowhere = sink::create(Path::new("/nowhere/a.npy"), &volume, &default);
     assert!(nowhere.and_then(|mut sink| sink.begin()).is_err());

@@ -12,10 +12,10 @@ use stackctl::block::Block;
 use stackctl::consume::{Consumer, Product};
 use stackctl::dtype::DType;
 use stackctl::grid::{Grid, Region, n_elements, row_major_strides};
-use stackctl::sink::store::Durability;
 use stackctl::sink::zarr::{self, Format, ZarrOptions, ZarrSink};
 use stackctl::sink::{OutputOptions, Spec};
 use stackctl::source::{self, OpenOptions};
+use stackctl::store::Durability;
 
 /// Bytes of an element that encodes its own index, with the awkward values of floats among them.
 fn element(dtype: DType, index: u64) -> Vec<u8> {
@@ -76,7 +76,9 @@ fn write(path: &Path, spec: &Spec, options: &ZarrOptions, boxes: Option<&[u64]>)
             .collect();
         common::show(&sink, &mut *merger, &regions, |r| block(spec, r));
     }
-    merger.finish().unwrap().remove(0)
+    let mut products = merger.finish().unwrap();
+    sink.publish(&mut products).unwrap();
+    products.remove(0)
 }
 
 /// What the zarrs crate makes of the whole array, with our decoders that opening a source makes known.

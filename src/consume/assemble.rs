@@ -69,6 +69,10 @@ impl Consumer for Assemble {
         let merger = self.behind.as_ref().map(|c| c.merger());
         Box::new(Bands { of: self, merger, desk: Desk::default(), block: None, number: 0, n_arrived: 0 })
     }
+
+    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
+        self.behind.as_mut().map_or(Ok(()), |behind| behind.publish(products))
+    }
 }
 
 /// A task's elements, row-major.

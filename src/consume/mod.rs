@@ -5,7 +5,7 @@
 //! [`Part`] of them; its one [`Merger`] puts parts together in plan order, so that what comes of it does not depend
 //! on threads. This module names no format.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::array::{Array, Kept};
 use crate::block::{Block, Buffer, size_bytes};
@@ -45,6 +45,15 @@ pub trait Consumer: Send + Sync {
 
     /// What puts the parts together.
     fn merger(&self) -> Box<dyn Merger + '_>;
+
+    /// Makes what its merger completed durable, gives it its name, and says so in its `products`. Comes when every
+    /// consumer's merger has finished.
+    ///
+    /// # Errors
+    /// `Io` if the output cannot be written; `Usage` if something has appeared under the name.
+    fn publish(&mut self, _products: &mut [Product]) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Takes the blocks of one task, in order.
@@ -96,7 +105,7 @@ pub trait Merger: Send {
         Ok(false)
     }
 
-    /// Completes what it makes, makes it durable and gives it its name.
+    /// Completes what it makes: all that is left to do is to give it its name.
     ///
     /// # Errors
     /// `Io` if the output cannot be written; `Format` if something never came.
@@ -116,6 +125,13 @@ pub struct Product {
     pub window: Option<(f64, f64)>,
     /// The array, where it was put together in memory.
     pub values: Option<Block>,
+}
+
+impl Product {
+    /// Something that will stand at `path`.
+    pub fn at(path: &Path) -> Self {
+        Self { path: Some(path.to_owned()), ..Self::default() }
+    }
 }
 
 /// Memory of one worker that consumers use again and again.

@@ -178,6 +178,11 @@ impl Consumer for Reduction {
         let outputs = self.outputs.iter().map(|output| output.merger()).collect();
         Box::new(Totals { of: self, outputs, desk: Desk::default(), total: None, ready: BTreeMap::new(), next: 0 })
     }
+
+    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
+        // Every output makes one.
+        self.outputs.iter_mut().zip(products.chunks_mut(1)).try_for_each(|(output, product)| output.publish(product))
+    }
 }
 
 /// Folds the blocks of one task.

@@ -8,7 +8,6 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::store::{Durability, Store};
 use super::{OutputOptions, Spec};
 use crate::block::{Block, size_bytes, walk};
 use crate::consume::{Consumer, Desk, Merger, Part, Product, Taker};
@@ -16,6 +15,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{n_elements, row_major_strides};
 use crate::plan::{Cost, Task, Wants};
+use crate::store::{Durability, Kind, Store, check_free};
 
 /// Where elements go in a file.
 pub(crate) struct Placement {
@@ -66,7 +66,7 @@ impl FlatSink {
             return Err(Error::usage(format!("{}: no file can hold {end} bytes", path.display())));
         }
         let OutputOptions { overwrite, durability, .. } = *options;
-        Store::check_free_file(path, overwrite)?;
+        check_free(path, overwrite, Kind::File)?;
         let to = Destination::File { path: path.to_owned(), head, overwrite, durability, store: None };
         Ok(Self { shape: spec.shape(), dtype: spec.dtype, placement, to })
     }
@@ -101,7 +101,7 @@ impl FlatSink {
         walk(&region.shape[..axis], &strides, &strides, |offset, _| {
             let (now, after) = rest.split_at((run * size) as usize);
             if done.is_ok() {
-                done = store.put_at((self.placement.start + first).wrapping_add_signed(offset as i64), now);
+                done = store.put_at((self.placement.start + first).wrapping_add_signed(offset as i64), now).map(|_| ());
             }
             rest = after;
         });
@@ -152,6 +152,13 @@ impl Consumer for FlatSink {
 
     fn merger(&self) -> Box<dyn Merger + '_> {
         Box::new(FlatMerger { sink: self, n_written: 0 })
+    }
+
+    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
+        match &mut self.to {
+            Destination::File { store, .. } => super::publish(store, products),
+            Destination::Stream { .. } => Ok(()),
+        }
     }
 }
 
@@ -207,10 +214,7 @@ impl Merger for FlatMerger<'_> {
             return Err(Error::format(format!("{} elements were written, not {expected}", self.n_written)));
         }
         let product = match &self.sink.to {
-            Destination::File { path, store, .. } => {
-                let (files, bytes) = store.as_ref().map_or(Ok((0, 0)), Store::publish)?;
-                Product { path: Some(path.clone()), files, bytes, ..Product::default() }
-            }
+            Destination::File { path, .. } => Product::at(path),
             Destination::Stream { stream, .. } => {
                 match stream.lock().unwrap_or_else(PoisonError::into_inner).flush() {
                     Err(e) if e.kind() != ErrorKind::Unsupported => return Err(stream_error(e)),

@@ -9,19 +9,18 @@ use std::path::{Path, PathBuf};
 
 use crate::axis::Axis;
 use crate::codec::Codec;
-use crate::consume::Consumer;
+use crate::consume::{Consumer, Product};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::store::{Durability, Store};
 
 mod flat;
 mod npy;
 pub mod png;
-pub mod store;
 mod tiff;
 pub mod zarr;
 
 use png::PngOptions;
-use store::Durability;
 use zarr::Format;
 
 /// The array that a sink is to hold.
@@ -147,6 +146,16 @@ fn format_of(path: &Path) -> Result<Create> {
 pub fn extension(path: &Path) -> String {
     let name: PathBuf = path.components().collect();
     name.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+/// Gives the output in `store` its name, and says in its product what it takes.
+fn publish(store: &mut Option<Store>, products: &mut [Product]) -> Result<()> {
+    let Some(store) = store.take() else { return Ok(()) };
+    let written = store.publish()?;
+    if let [product, ..] = products {
+        (product.files, product.bytes) = (written.files, written.bytes);
+    }
+    Ok(())
 }
 
 /// A stream of `.npy`, such as standard output.

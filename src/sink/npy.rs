@@ -21,7 +21,13 @@ const ALIGNMENT: usize = 64;
 pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
     let head = head(&spec.shape(), spec.dtype);
     let placement = Placement::row_major(head.len() as u64, &spec.shape(), spec.dtype);
-    Ok(Box::new(FlatSink::file(path, spec, options, Box::new(move |store| store.put_at(0, &head)), placement)?))
+    Ok(Box::new(FlatSink::file(
+        path,
+        spec,
+        options,
+        Box::new(move |store| store.put_at(0, &head).map(|_| ())),
+        placement,
+    )?))
 }
 
 /// A stream, such as standard output.

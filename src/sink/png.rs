@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use image::{ExtendedColorType, ImageEncoder};
 
-use super::store::Store;
 use super::{OutputOptions, Spec};
 use crate::block::Block;
 use crate::consume::{Assemble, Consumer, Desk, Merger, Part, Product, Taker};
@@ -15,6 +14,7 @@ use crate::dtype::{Complex, DType};
 use crate::error::{Error, Result};
 use crate::grid::n_elements;
 use crate::plan::{Cost, Task, Wants};
+use crate::store::{Kind, Store, check_free};
 use crate::with_dtype;
 
 /// How values become grey levels.
@@ -100,7 +100,7 @@ impl PngSink {
             return Err(Error::usage(format!("a picture of {} bits: 8 or 16", options.bits)));
         }
         let (height, width) = (size(height)?, size(width)?);
-        Store::check_free_file(path, output.overwrite)?;
+        check_free(path, output.overwrite, Kind::File)?;
         let (path, output) = (path.to_owned(), output.clone());
         Ok(Self { path, output, options, dtype: spec.dtype, width, height, is_colour, shape, store: None })
     }
@@ -223,6 +223,10 @@ impl Consumer for PngSink {
     fn merger(&self) -> Box<dyn Merger + '_> {
         Box::new(PngMerger { sink: self, window: None })
     }
+
+    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
+        super::publish(&mut self.store, products)
+    }
 }
 
 /// Draws the plane.
@@ -262,9 +266,7 @@ impl Merger for PngMerger<'_> {
         if self.window.is_none() {
             return Err(Error::format(format!("{}: the plane never came", self.sink.path.display())));
         }
-        let (files, bytes) = self.sink.store()?.publish()?;
-        let path = Some(self.sink.path.clone());
-        Ok(vec![Product { path, files, bytes, window: self.window, ..Product::default() }])
+        Ok(vec![Product { window: self.window, ..Product::at(&self.sink.path) }])
     }
 }
 

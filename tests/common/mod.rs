@@ -59,7 +59,9 @@ pub(crate) fn consumed(
     consumer.begin().unwrap();
     let mut merger = consumer.merger();
     show(consumer, &mut *merger, regions, block);
-    merger.finish().unwrap()
+    let mut products = merger.finish().unwrap();
+    consumer.publish(&mut products).unwrap();
+    products
 }
 
 /// Runs `script` of `tests/` with `arguments` and fails the test with its output if it fails.

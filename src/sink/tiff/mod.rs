@@ -10,7 +10,6 @@
 use std::path::Path;
 
 use super::flat::{FlatSink, Placement};
-use super::store::Store;
 use super::{OutputOptions, Spec};
 use crate::axis::Axis;
 use crate::block::size_bytes;
@@ -18,6 +17,7 @@ use crate::consume::Consumer;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::n_elements;
+use crate::store::Store;
 
 mod describe;
 mod directory;
@@ -59,7 +59,7 @@ pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Resul
                 head.clear();
             }
         }
-        store.put_at(written, &head)
+        store.put_at(written, &head).map(|_| ())
     };
     let placement = Placement { start, strides: planes.strides };
     Ok(Box::new(FlatSink::file(path, spec, options, Box::new(head), placement)?))

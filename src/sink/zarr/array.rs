@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
 use crate::plan::Task;
 use crate::sink::Spec;
-use crate::sink::store::{Append, Store};
+use crate::store::{Append, Store};
 
 /// Most chunks in one shard: its index is held in memory while it is written.
 pub(crate) const MAX_CHUNKS_PER_SHARD: u64 = 1 << 22;
@@ -278,7 +278,7 @@ impl Shards<'_> {
 impl OpenShard {
     /// Writes the index behind the chunks; a shard without content has no file.
     fn end(self) -> Result<()> {
-        let Some(mut file) = self.file else { return Ok(()) };
+        let Some(file) = self.file else { return Ok(()) };
         let mut bytes = Vec::with_capacity(self.index.len() * ENTRY_BYTES as usize + 4);
         for (offset, n_bytes) in &self.index {
             bytes.extend_from_slice(&offset.to_le_bytes());
@@ -286,7 +286,7 @@ impl OpenShard {
         }
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
         file.append(&bytes)?;
-        file.close()
+        file.close().map(|_| ())
     }
 }
 

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::store::{Durability, Store};
 use super::{OutputOptions, Sharding, Spec};
 use crate::axis::Axis;
 use crate::codec::Codec;
@@ -15,6 +14,7 @@ use crate::consume::{Consumer, Merger, Part, Product, Taker};
 use crate::error::{Error, Result};
 use crate::grid::n_elements;
 use crate::plan::{Cost, Task, Wants};
+use crate::store::{Durability, Kind, Store, check_free};
 
 mod array;
 mod chunk;
@@ -75,7 +75,7 @@ pub struct ZarrSink {
 /// As [`ZarrSink::new`], and if something stands under the name that may not be replaced.
 pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
     let sink = ZarrSink::new(path, spec, &resolved(spec, options)?)?;
-    Store::check_free(path, options.overwrite, is_zarr)?;
+    check_free(path, options.overwrite, Kind::Folder(is_zarr))?;
     Ok(Box::new(sink))
 }
 
@@ -205,7 +205,7 @@ impl ZarrSink {
 
     fn put(&self, key: &str, document: &Value) -> Result<()> {
         let text = serde_json::to_vec_pretty(document).map_err(|e| Error::format(format!("{key}: {e}")))?;
-        self.store()?.put(key, &text)
+        self.store()?.put(key, &text).map(|_| ())
     }
 }
 
@@ -239,6 +239,10 @@ impl Consumer for ZarrSink {
         let shards = self.store.as_ref().map(|store| self.array.shards(store));
         Box::new(ZarrMerger { sink: self, shards })
     }
+
+    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
+        super::publish(&mut self.store, products)
+    }
 }
 
 /// Puts shards together, and describes the array at the end.
@@ -255,8 +259,7 @@ impl Merger for ZarrMerger<'_> {
     fn finish(self: Box<Self>) -> Result<Vec<Product>> {
         self.shards.map_or(Ok(()), Shards::finish)?;
         self.sink.describe()?;
-        let (files, bytes) = self.sink.store()?.publish()?;
-        Ok(vec![Product { path: Some(self.sink.path.clone()), files, bytes, ..Product::default() }])
+        Ok(vec![Product::at(&self.sink.path)])
     }
 }
 

@@ -1,0 +1,201 @@
+//! The record of finished units: one file per process, which only grows, of checksummed records.
+//!
+//! A record is the lengths of its two parts and the CRC-32C of everything but itself (three little-endian
+//! 32-bit numbers), then a JSON document, then the bytes that a caller keeps with the unit. The first record of
+//! a file says who writes it. A file is believed up to its first record that is cut short or whose checksum
+//! is wrong, and no further: what follows a wrong length cannot be found again, and a unit that is not believed
+//! is only done once more, which is always right. How much was passed over is counted.
+
+use std::io;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Durability;
+use super::disk::{Disk, Handle};
+use super::lock::Owner;
+
+/// Where the journals lie.
+const FOLDER: &str = "journal";
+/// Bytes before the parts of a record.
+const HEAD_BYTES: usize = 12;
+/// Most bytes of a part; a larger length is damage.
+const MAX_PART_BYTES: u32 = 1 << 30;
+
+/// What an object is to the unit that stored it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// A whole object of the output.
+    Whole,
+    /// Some bytes of an object that others write too.
+    Piece,
+    /// A partial state, which lies beside the output and ends with it.
+    State,
+}
+
+/// Something stored, as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Its key; that of an output that is one file is empty.
+    pub key: String,
+    /// What it is.
+    pub what: What,
+    /// Where it begins in its object.
+    pub offset: u64,
+    /// Its bytes.
+    pub n_bytes: u64,
+    /// CRC-32C of them.
+    pub crc: u32,
+}
+
+/// A finished unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Its number in the plan.
+    pub unit: u64,
+    /// What it stored.
+    pub objects: Vec<Stored>,
+    /// What its caller keeps with it.
+    pub state: Vec<u8>,
+}
+
+/// Who wrote a journal, and how.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    owner: Owner,
+    durability: Durability,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Unit<'a> {
+    unit: u64,
+    objects: std::borrow::Cow<'a, [Stored]>,
+}
+
+/// The journal of this process, growing.
+pub(super) struct Journal {
+    file: Box<dyn Handle>,
+    n_bytes: u64,
+}
+
+impl Journal {
+    /// Starts one, durable under its name where `durability` asks for it.
+    pub(super) fn start(disk: &dyn Disk, durability: Durability) -> io::Result<Self> {
+        let owner = Owner::this();
+        let host: String = owner.host.chars().filter(|c| c.is_alphanumeric() || "-.".contains(*c)).collect();
+        let name = |n: u32| format!("{FOLDER}/{host}-{}-{}-{n}", owner.pid, owner.start);
+        // A process that goes on with its own work finds its own journal; its end may be torn.
+        let mut n = 0;
+        while disk.length(&name(n))?.is_some() {
+            n += 1;
+        }
+        let mut journal = Self { file: disk.create(&name(n))?, n_bytes: 0 };
+        journal.append(&frame(&Head { owner, durability }, &[])?, durability)?;
+        if durability != Durability::None {
+            disk.sync_folder(FOLDER)?;
+            disk.sync_folder("")?;
+        }
+        Ok(journal)
+    }
+
+    /// Adds records, which are durable when it returns, where `durability` asks for it.
+    pub(super) fn append(&mut self, records: &[u8], durability: Durability) -> io::Result<()> {
+        self.file.write_at(self.n_bytes, records)?;
+        self.n_bytes += records.len() as u64;
+        if durability == Durability::None { Ok(()) } else { self.file.sync() }
+    }
+}
+
+/// A record in bytes.
+pub(super) fn encode(unit: u64, objects: &[Stored], state: &[u8]) -> io::Result<Vec<u8>> {
+    frame(&Unit { unit, objects: objects.into() }, state)
+}
+
+fn frame(document: &impl Serialize, state: &[u8]) -> io::Result<Vec<u8>> {
+    let document = serde_json::to_vec(document)?;
+    let lengths = [document.len(), state.len()];
+    if lengths.iter().any(|n| *n > MAX_PART_BYTES as usize) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a record may have 1 GiB: keep large states as objects",
+        ));
+    }
+    let lengths = lengths.map(|n| (n as u32).to_le_bytes()).concat();
+    let crc =
+        [&document[..], state].iter().fold(crc32c::crc32c(&lengths), |crc, part| crc32c::crc32c_append(crc, part));
+    Ok([&lengths[..], &crc.to_le_bytes(), &document, state].concat())
+}
+
+/// Shows every record of every journal; gives the bytes that were not believed.
+///
+/// A journal that promised nothing to the disk is not believed once its host has been started anew.
+pub(super) fn each(disk: &dyn Disk, mut show: impl FnMut(Record) -> io::Result<()>) -> io::Result<u64> {
+    let mut n_ignored_bytes = 0;
+    let mut names: Vec<String> = disk.list(FOLDER)?.into_iter().map(|entry| entry.name).collect();
+    names.sort_unstable();
+    for name in names {
+        let key = format!("{FOLDER}/{name}");
+        let mut reader = Reader { file: disk.open(&key)?, at: 0 };
+        let head: Option<(Head, _)> = reader.next()?;
+        if head.is_some_and(|(head, _)| head.believed()) {
+            while let Some((Unit { unit, objects }, state)) = reader.next()? {
+                show(Record { unit, objects: objects.into_owned(), state })?;
+            }
+        }
+        n_ignored_bytes += disk.length(&key)?.unwrap_or(0).saturating_sub(reader.at);
+    }
+    Ok(n_ignored_bytes)
+}
+
+impl Head {
+    fn believed(&self) -> bool {
+        let (this, boot) = (Owner::this(), |place: &str| place.split(' ').next().unwrap_or_default().to_owned());
+        self.durability != Durability::None
+            || self.owner.host != this.host
+            || boot(&self.owner.place) == boot(&this.place)
+    }
+}
+
+/// Goes through a journal.
+struct Reader {
+    file: Box<dyn Handle>,
+    at: u64,
+}
+
+impl Reader {
+    /// The next record, unless what is there cannot be believed.
+    fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<(T, Vec<u8>)>> {
+        let Some(head) = self.bytes(self.at, HEAD_BYTES)? else { return Ok(None) };
+        let [document_bytes, state_bytes, crc] =
+            [0, 4, 8].map(|i| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]));
+        if document_bytes.max(state_bytes) > MAX_PART_BYTES {
+            return Ok(None);
+        }
+        let (document_bytes, state_bytes) = (document_bytes as usize, state_bytes as usize);
+        let Some(mut parts) = self.bytes(self.at + HEAD_BYTES as u64, document_bytes + state_bytes)? else {
+            return Ok(None);
+        };
+        if crc32c::crc32c_append(crc32c::crc32c(&head[..8]), &parts) != crc {
+            return Ok(None);
+        }
+        let Ok(document) = serde_json::from_slice(&parts[..document_bytes]) else { return Ok(None) };
+        self.at += (HEAD_BYTES + parts.len()) as u64;
+        Ok(Some((document, parts.split_off(document_bytes))))
+    }
+
+    /// So many bytes, unless the file ends before.
+    fn bytes(&self, offset: u64, n_bytes: usize) -> io::Result<Option<Vec<u8>>> {
+        let (mut bytes, mut end) = (vec![], 0);
+        while end < n_bytes {
+            // Step by step: a damaged length is no reason to ask for a gigabyte.
+            bytes.resize(n_bytes.min(end + (1 << 20)), 0);
+            match self.file.read_at(offset + end as u64, &mut bytes[end..]) {
+                Ok(0) => return Ok(None),
+                Ok(n) => end += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Some(bytes))
+    }
+}

@@ -1,0 +1,369 @@
+//! Who may write an unfinished output: one run at a time, on any file system and from any host.
+//!
+//! The lock is a file `lock.N` in the private place that says who holds it and whose time of change the
+//! holder renews. Whoever finds holder N dead creates `lock.N+1`, which succeeds for one taker only; a number
+//! comes once while the place stands, so that a slow taker never ends a lock younger than the one it judged.
+//! `flock` is taken as well, but proves something only where it is refused: file systems answer with success
+//! that locks nothing, or have no locks at all.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use crate::report::duration;
+
+/// How a holder shows that it lives, and when it is taken for dead by those who cannot see its process.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From one sign of life to the next.
+    pub beat: Duration,
+    /// Without one for as long: dead.
+    pub stale: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { beat: Duration::from_secs(5), stale: Duration::from_secs(60) }
+    }
+}
+
+/// A process, as the lock names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Owner {
+    /// Name of its host, for people.
+    pub(super) host: String,
+    /// Boot of the kernel and namespace in which its number means something.
+    pub(super) place: String,
+    /// Its number there.
+    pub(super) pid: u32,
+    /// When it started, in the kernel's ticks since boot.
+    pub(super) start: u64,
+    /// When it took the lock, in seconds since 1970.
+    pub(super) since_s: u64,
+    /// Whether it has let go.
+    pub(super) free: bool,
+}
+
+impl Owner {
+    /// This process.
+    pub(super) fn this() -> Self {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        let boot = read("/proc/sys/kernel/random/boot_id");
+        let pid = std::process::id();
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            host: Some(read("/proc/sys/kernel/hostname")).filter(|h| !h.is_empty()).unwrap_or("unknown".into()),
+            place: if boot.is_empty() { boot } else { format!("{boot} {}", namespace.display()) },
+            pid,
+            start: started(pid).and_then(|(_, start)| start).unwrap_or(0),
+            since_s: since.as_secs(),
+            free: false,
+        }
+    }
+
+    /// Whether its process is there, if that can be seen from here.
+    fn lives(&self) -> Option<bool> {
+        if self.place.is_empty() || self.place != Self::this().place {
+            return None;
+        }
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid).ok()?)?;
+        if rustix::process::test_kill_process(pid) == Err(Errno::SRCH) {
+            return Some(false);
+        }
+        // Where processes of others are hidden, there being one of this number must do.
+        Some(started(self.pid).is_none_or(|(state, start)| !matches!(state, 'Z' | 'X') && start == Some(self.start)))
+    }
+}
+
+/// State of a process and when it started, from `/proc/PID/stat`.
+fn started(pid: u32) -> Option<(char, Option<u64>)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program, in brackets, may hold anything.
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.nth(18).and_then(|field| field.parse().ok())))
+}
+
+/// Why the lock cannot be had.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// Somebody has it.
+    Held(String),
+    /// The place itself has gone, or others were quicker again and again.
+    Gone,
+    /// The system said no.
+    Io(io::Error),
+}
+
+impl From<Errno> for Refused {
+    fn from(e: Errno) -> Self {
+        if e == Errno::NOENT { Self::Gone } else { Self::Io(e.into()) }
+    }
+}
+
+impl From<io::Error> for Refused {
+    fn from(e: io::Error) -> Self {
+        if e.kind() == io::ErrorKind::NotFound { Self::Gone } else { Self::Io(e) }
+    }
+}
+
+/// A lock that is held.
+pub(super) struct Lock {
+    folder: OwnedFd,
+    number: u64,
+    file: File,
+    patience: Patience,
+    /// Last sign of life, in milliseconds since boot.
+    last_ms: AtomicU64,
+    lost: AtomicBool,
+    /// Set when no more signs of life are wanted.
+    done: Mutex<bool>,
+    ended: Condvar,
+}
+
+/// A held lock and the thread that shows it.
+pub(super) struct Held {
+    lock: Arc<Lock>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Held {
+    /// Takes the lock of `folder`.
+    pub(super) fn take(folder: OwnedFd, patience: Patience) -> Result<Self, Refused> {
+        let lock = Arc::new(Lock::take(folder, patience)?);
+        let beating = lock.clone();
+        let thread = std::thread::Builder::new().name("lock".into()).stack_size(64 << 10);
+        // Without a thread signs of life come with every object that is written.
+        let thread = thread.spawn(move || beating.beat_until_done()).ok();
+        Ok(Self { lock, thread })
+    }
+
+    pub(super) fn lock(&self) -> &Arc<Lock> {
+        &self.lock
+    }
+
+    /// Lets go; the place stays for another run if it is to be `kept`, else the lock goes with it.
+    pub(super) fn release(mut self, kept: bool) {
+        self.end();
+        if self.lock.holds() {
+            self.lock.let_go(kept);
+        }
+    }
+
+    fn end(&mut self) {
+        *self.lock.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.lock.ended.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Lock {
+    fn take(folder: OwnedFd, patience: Patience) -> Result<Self, Refused> {
+        for _ in 0..16 {
+            let judged = numbers(&folder)?;
+            let claim = Claim::new(&folder)?;
+            for &number in &judged {
+                judge(&folder, number, &claim, patience)?;
+            }
+            let number = judged.last().map_or(0, |last| last + 1);
+            if !claim.turn_into(number)? {
+                continue;
+            }
+            // One that was not there before: a number from before the place was emptied is worth nothing.
+            if numbers(&folder)?.iter().any(|n| *n != number && !judged.contains(n)) {
+                rustix::fs::unlinkat(&folder, name(number), AtFlags::empty())?;
+                continue;
+            }
+            for old in judged {
+                let _ = rustix::fs::unlinkat(&folder, name(old), AtFlags::empty());
+            }
+            let file = open(&folder, &name(number), OFlags::RDWR)?;
+            let _ = rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive);
+            let (done, ended) = Default::default();
+            let (last_ms, lost) = (AtomicU64::new(now_ms()), AtomicBool::new(false));
+            drop(claim);
+            return Ok(Self { folder, number, file, patience, last_ms, lost, done, ended });
+        }
+        Err(Refused::Gone)
+    }
+
+    fn beat_until_done(&self) {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*done {
+            let waited = self.ended.wait_timeout(done, self.patience.beat);
+            done = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if !*done && !self.beat() {
+                return;
+            }
+        }
+    }
+
+    /// Gives a sign of life; says whether the lock is still ours.
+    fn beat(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let _ = rustix::fs::futimens(&self.file, &Timestamps { last_access: now, last_modification: now });
+        let same = match (rustix::fs::fstat(&self.file), self.stat(self.number), self.stat(self.number + 1)) {
+            (Ok(ours), Ok(there), next) => ours.st_ino == there.st_ino && next.is_err_and(|e| e == Errno::NOENT),
+            // Only a clear answer counts.
+            (_, Err(e), _) => e != Errno::NOENT,
+            (Err(_), ..) => true,
+        };
+        if same {
+            self.last_ms.store(now_ms(), Ordering::Relaxed);
+        } else {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+        same
+    }
+
+    fn stat(&self, number: u64) -> Result<rustix::fs::Stat, Errno> {
+        rustix::fs::statat(&self.folder, name(number), AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Whether this run still has the lock: a process that was stopped for long may have been taken for dead.
+    pub(super) fn holds(&self) -> bool {
+        let silent = Duration::from_millis(now_ms().saturating_sub(self.last_ms.load(Ordering::Relaxed)));
+        !self.lost.load(Ordering::Relaxed) && (silent < self.patience.stale / 2 || self.beat())
+    }
+
+    fn let_go(&self, kept: bool) {
+        let name = name(self.number);
+        if kept {
+            let free = Owner { free: true, ..Owner::this() };
+            let text = serde_json::to_vec(&free).unwrap_or_default();
+            // Nobody is left to tell; the next run sees a dead process instead.
+            let _ = self.file.set_len(0).and_then(|()| std::os::unix::fs::FileExt::write_all_at(&self.file, &text, 0));
+        } else {
+            let _ = rustix::fs::unlinkat(&self.folder, name, AtFlags::empty());
+        }
+    }
+}
+
+/// Our name, written in full before it becomes the lock.
+struct Claim<'a> {
+    folder: &'a OwnedFd,
+    name: String,
+    file: File,
+    text: Vec<u8>,
+}
+
+impl<'a> Claim<'a> {
+    fn new(folder: &'a OwnedFd) -> Result<Self, Refused> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let owner = Owner::this();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("claim.{}.{}.{}.{count}", owner.host.replace('/', "_"), owner.pid, owner.start);
+        let text = serde_json::to_vec(&owner).unwrap_or_default();
+        let mut file = open(folder, &name, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)?;
+        let claim = Self { folder, name, file: file.try_clone()?, text };
+        file.write_all(&claim.text)?;
+        Ok(claim)
+    }
+
+    /// Makes it the lock of this number, unless there is one.
+    fn turn_into(&self, number: u64) -> Result<bool, Refused> {
+        match rustix::fs::linkat(self.folder, &self.name, self.folder, name(number), AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(Errno::NOENT) => Err(Refused::Gone),
+            // No links here.
+            Err(_) => match open(self.folder, &name(number), OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
+                Ok(mut file) => Ok(file.write_all(&self.text).map(|()| true)?),
+                Err(Errno::EXIST) => Ok(false),
+                Err(e) => Err(e.into()),
+            },
+        }
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let _ = rustix::fs::unlinkat(self.folder, &self.name, AtFlags::empty());
+    }
+}
+
+/// Refuses a lock whose holder may be alive.
+fn judge(folder: &OwnedFd, number: u64, claim: &Claim, patience: Patience) -> Result<(), Refused> {
+    let mut file = match open(folder, &name(number), OFlags::RDONLY) {
+        Err(Errno::NOENT) => return Ok(()),
+        opened => opened?,
+    };
+    let mut text = vec![];
+    file.read_to_end(&mut text)?;
+    let owner: Option<Owner> = serde_json::from_slice(&text).ok();
+    if owner.as_ref().is_some_and(|owner| owner.free) {
+        return Ok(());
+    }
+    // Both times are of the clock of the file system, which hosts may not share.
+    let age = claim.file.metadata()?.modified()?.duration_since(file.metadata()?.modified()?).unwrap_or_default();
+    let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+    let lives = match owner.as_ref().and_then(Owner::lives) {
+        Some(lives) => lives,
+        None => age <= patience.stale,
+    };
+    if !locked && !lives {
+        return Ok(());
+    }
+    let Some(owner) = owner else {
+        return Err(Refused::Held(format!("it will be taken for dead in {} if nothing moves", words(patience.stale))));
+    };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let held = words(Duration::from_secs(now.as_secs().saturating_sub(owner.since_s)));
+    let far = owner.lives().is_none();
+    let silent = format!(", silent for {}, taken for dead after {}", words(age), words(patience.stale));
+    let silent = if far { silent } else { String::new() };
+    Err(Refused::Held(format!("process {} on {}, for {held}{silent}", owner.pid, owner.host)))
+}
+
+fn words(time: Duration) -> String {
+    duration(time.as_secs_f64())
+}
+
+fn name(number: u64) -> String {
+    format!("lock.{number}")
+}
+
+/// Numbers of the locks in a folder, in order.
+fn numbers(folder: &OwnedFd) -> Result<Vec<u64>, Refused> {
+    let mut found = vec![];
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let number = entry.file_name().to_str().ok().and_then(|name| name.strip_prefix("lock."));
+        found.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn open(folder: &OwnedFd, name: &str, flags: OFlags) -> Result<File, Errno> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(0o644);
+    retry_on_intr(|| rustix::fs::openat(folder, name, flags, mode)).map(File::from)
+}
+
+/// Milliseconds since boot, those asleep included.
+fn now_ms() -> u64 {
+    #[cfg(target_os = "linux")]
+    let clock = ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = ClockId::Monotonic;
+    let now = clock_gettime(clock);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}

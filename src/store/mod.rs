@@ -1,0 +1,751 @@
+//! The one door to the disk: every byte of an output goes through a [`Store`], which alone writes, remembers and
+//! publishes.
+//!
+//! An output is built in a private place beside its name, `.NAME.partial`, and gets its name when it is
+//! complete and, by policy, durable. Until then nothing stands under the name, or what stood there before.
+//! Units that are finished are recorded in a journal there; where a run ends early with units recorded the place
+//! stays, and the next run with the same manifest goes on with it. One run at a time has the place.
+//!
+//! ```text
+//! .NAME.partial/output      what will be called NAME: a folder of objects, or one file
+//!               journal/    finished units, one file per process that worked on it
+//!               state/      partial states, kept until the end
+//!               manifest.json   what must be the same for a run to go on
+//!               lock.N      who has it
+//! ```
+//!
+//! Each object is written under a temporary name, which ends in `.unfinished`, and renamed when its write, sync
+//! and close have succeeded. What units write, the order in which they do and what a manifest holds is no
+//! matter of the store.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+pub mod disk;
+mod journal;
+mod lock;
+mod place;
+mod resume;
+mod sync;
+pub mod testing;
+
+use disk::{Disk, Handle, Local};
+pub use journal::{Record, Stored, What};
+pub use lock::Patience;
+use lock::{Held, Lock, Owner, Refused};
+pub use place::{Kind, check_free};
+use place::{UNFINISHED, check_key};
+pub use resume::Change;
+use resume::Found;
+use sync::{Job, Open, Syncer};
+
+/// Key of what will get the output's name.
+const OUTPUT: &str = "output";
+/// Key of the folder of partial states.
+const STATE: &str = "state";
+/// Key of what must be the same for a run to go on.
+const MANIFEST: &str = "manifest.json";
+/// The disk is told to begin with this many bytes of a growing object at once: for less it takes longer to
+/// tell than to wait.
+const HURRY_BYTES: u64 = 256 << 10;
+
+/// What must have reached the disk before a unit is recorded and an output gets its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Nothing: the system writes when it likes, and a power cut can leave an output with holes.
+    None,
+    /// All bytes, and at the end all names: a power cut leaves a whole output or none, loses nothing after
+    /// the end of the run, and before it at most units whose names were on the way.
+    #[default]
+    Data,
+    /// Names as well before a unit is recorded: a power cut loses no recorded unit.
+    Full,
+}
+
+/// What a finished output takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Written {
+    /// Files of the output.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a run does with what an earlier one left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// Removes it and begins anew.
+    #[default]
+    Anew,
+    /// Goes on with it if the manifest is the same.
+    Resume,
+}
+
+/// How an output is begun.
+#[derive(Clone, Debug)]
+pub struct Terms<'a> {
+    /// What it will be called.
+    pub output: &'a Path,
+    /// What it is.
+    pub kind: Kind,
+    /// Whether something that stands under the name is replaced, at the end.
+    pub overwrite: bool,
+    /// What must have reached the disk.
+    pub durability: Durability,
+    /// What to do with what an earlier run left.
+    pub start: Start,
+    /// What must be the same for a later run to go on with this one; with `Null` none does.
+    pub manifest: Value,
+    /// When a holder of the lock is taken for dead.
+    pub patience: Patience,
+}
+
+impl<'a> Terms<'a> {
+    /// Anew, nothing replaced, with the default durability.
+    pub fn new(output: &'a Path, kind: Kind) -> Self {
+        Self {
+            output,
+            kind,
+            overwrite: false,
+            durability: Durability::default(),
+            start: Start::Anew,
+            manifest: Value::Null,
+            patience: Patience::default(),
+        }
+    }
+}
+
+/// What came of [`Store::begin`].
+pub enum Begun {
+    /// The output is under construction; units that an earlier run finished are [`Store::done`].
+    Ready(Store),
+    /// An earlier run was made with another manifest, and was left as it is.
+    Changed(Vec<Change>),
+}
+
+impl Begun {
+    /// The store, where no earlier run can be in the way.
+    ///
+    /// # Errors
+    /// `Usage` that names what has changed.
+    pub fn ready(self) -> Result<Store> {
+        match self {
+            Self::Ready(store) => Ok(store),
+            Self::Changed(changes) => {
+                let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+                Err(Error::usage(format!("other settings than when it was begun: {}", keys.join(", "))))
+            }
+        }
+    }
+}
+
+/// An output under construction: a folder of objects, or one file.
+pub struct Store {
+    site: Arc<Site>,
+    syncer: Arc<Syncer>,
+    held: Option<Held>,
+    overwrite: bool,
+    found: Box<Found>,
+    /// The output, if it is one file.
+    file: Option<Open>,
+    growing: Mutex<Growing>,
+    is_over: bool,
+}
+
+/// Objects that grow, by key.
+type Growing = HashMap<String, Weak<Box<dyn Handle>>>;
+
+/// What all parts of a store need.
+struct Site {
+    name: PathBuf,
+    partial: PathBuf,
+    disk: Arc<dyn Disk>,
+    durability: Durability,
+    lock: Option<Arc<Lock>>,
+    /// Sets temporary names apart from those of other processes.
+    id: String,
+    files: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Site {
+    fn error(&self, key: &str, action: &'static str, e: io::Error) -> Error {
+        Error::io(&self.partial.join(key), action, e)
+    }
+
+    /// Refuses to go on where another run has taken over.
+    fn check_held(&self) -> Result<()> {
+        if self.lock.as_ref().is_none_or(|lock| lock.holds()) {
+            return Ok(());
+        }
+        let name = self.name.display();
+        Err(Error::usage(format!(
+            "{name}: another run has taken it over, for this one gave no sign of life: let that one go on"
+        )))
+    }
+
+    /// Makes the names of objects durable, and those of the folders above them.
+    fn sync_folders(&self, keys: &BTreeSet<String>) -> Result<()> {
+        let above = |key: &str| key.match_indices('/').map(|(i, _)| key[..i].to_owned()).collect::<Vec<_>>();
+        let mut folders: BTreeSet<String> = keys.iter().flat_map(|key| above(key)).collect();
+        folders.insert(String::new());
+        // From below: a name is worth nothing without what it names.
+        folders.iter().rev().try_for_each(|folder| self.sync_folder(folder))
+    }
+
+    fn sync_folder(&self, folder: &str) -> Result<()> {
+        self.disk.sync_folder(folder).map_err(|e| self.error(folder, "cannot write to disk", e))
+    }
+
+    /// Removes all that earlier runs left, but the locks; what would let a run go on first.
+    fn clear(&self) -> Result<()> {
+        let entries = self.disk.list("").map_err(|e| self.error("", "cannot list", e))?;
+        let names = entries.iter().map(|entry| entry.name.as_str());
+        let all = [MANIFEST, "journal"].into_iter().filter(|name| entries.iter().any(|e| e.name == *name)).chain(names);
+        for name in all.filter(|name| !name.starts_with("lock.")) {
+            self.disk.remove(name).map_err(|e| self.error(name, "cannot remove", e))?;
+        }
+        Ok(())
+    }
+
+    fn write_manifest(&self, manifest: &Value) -> Result<()> {
+        let temporary = format!("{MANIFEST}{UNFINISHED}");
+        let written: io::Result<()> = (|| {
+            let file = self.disk.create(&temporary)?;
+            file.write_at(0, &serde_json::to_vec_pretty(manifest)?)?;
+            if self.durability != Durability::None {
+                file.sync()?;
+            }
+            file.close()?;
+            self.disk.rename(&temporary, MANIFEST)
+        })();
+        written.map_err(|e| self.error(MANIFEST, "cannot write", e))
+    }
+
+    /// Counts the files of a folder with all below, and makes their names durable if asked to.
+    fn settle_folder(&self, folder: &str) -> Result<u64> {
+        let mut n_files = 0;
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let entries = self.disk.list(&folder).map_err(|e| self.error(&folder, "cannot list", e))?;
+            for entry in entries {
+                match entry.is_folder {
+                    true => folders.push(format!("{folder}/{}", entry.name)),
+                    false => n_files += 1,
+                }
+            }
+            if self.durability != Durability::None {
+                self.sync_folder(&folder)?;
+            }
+        }
+        Ok(n_files)
+    }
+}
+
+impl Store {
+    /// Begins an output anew: a folder of objects that will be called `output`.
+    ///
+    /// `replaceable` says whether a folder that already stands there is of a kind that may be replaced; it
+    /// is asked with `overwrite` only.
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub fn folder(
+        output: &Path,
+        overwrite: bool,
+        durability: Durability,
+        replaceable: fn(&Path) -> bool,
+    ) -> Result<Self> {
+        Self::begin(&Terms { overwrite, durability, ..Terms::new(output, Kind::Folder(replaceable)) })?.ready()
+    }
+
+    /// Begins an output anew: one file that will be called `output`, to be written by [`Store::put_at`].
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub fn file(output: &Path, overwrite: bool, durability: Durability) -> Result<Self> {
+        Self::begin(&Terms { overwrite, durability, ..Terms::new(output, Kind::File) })?.ready()
+    }
+
+    /// Begins an output, or goes on with it.
+    ///
+    /// # Errors
+    /// `Usage` if something stands there that may not be replaced, or if another run is writing it; `Io` if the
+    /// place cannot be written.
+    pub fn begin(terms: &Terms) -> Result<Begun> {
+        let name = place::real_name(terms.output)?;
+        place::refuse_taken(&name, terms.overwrite, terms.kind)?;
+        let partial = place::partial_name(&name);
+        let (local, held) = claim(&name, &partial, terms.patience)?;
+        local.put_back().map_err(|e| Error::io(&name, "cannot put the old output back", e))?;
+        Self::start(name, partial, Arc::new(local), Some(held), terms)
+    }
+
+    /// Begins an output on any disk, without a lock.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn on(disk: Arc<dyn Disk>, terms: &Terms) -> Result<Begun> {
+        let name = place::real_name(terms.output)?;
+        let partial = place::partial_name(&name);
+        Self::start(name, partial, disk, None, terms)
+    }
+
+    fn start(name: PathBuf, partial: PathBuf, disk: Arc<dyn Disk>, held: Option<Held>, terms: &Terms) -> Result<Begun> {
+        let this = Owner::this();
+        let site = Arc::new(Site {
+            name,
+            partial,
+            disk,
+            durability: terms.durability,
+            lock: held.as_ref().map(|held| held.lock().clone()),
+            id: format!("{}-{}", this.pid, this.start),
+            files: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        });
+        let earlier = match terms.start {
+            Start::Resume if !terms.manifest.is_null() => resume::compare(&site, &terms.manifest)?,
+            _ => None,
+        };
+        let found = match earlier {
+            Some(changes) if !changes.is_empty() => {
+                if let Some(held) = held {
+                    held.release(true);
+                }
+                return Ok(Begun::Changed(changes));
+            }
+            Some(_) => resume::find(&site, terms.kind)?,
+            None => {
+                site.clear()?;
+                if !terms.manifest.is_null() {
+                    site.write_manifest(&terms.manifest)?;
+                }
+                Found::default()
+            }
+        };
+        let file = match terms.kind {
+            Kind::Folder(_) => None,
+            Kind::File if found.done.is_empty() => Some(site.disk.create(OUTPUT)),
+            Kind::File => Some(site.disk.open(OUTPUT)),
+        };
+        let file = file.transpose().map_err(|e| site.error(OUTPUT, "cannot create", e))?.map(Arc::new);
+        site.files.store(found.written.files, Ordering::Relaxed);
+        site.bytes.store(found.written.bytes, Ordering::Relaxed);
+        let syncer = Arc::new(Syncer::new(site.clone()));
+        let (overwrite, found, growing) = (terms.overwrite, Box::new(found), Mutex::default());
+        Ok(Begun::Ready(Self { site, syncer, held, overwrite, found, file, growing, is_over: false }))
+    }
+
+    /// What it will be called.
+    pub fn name(&self) -> &Path {
+        &self.site.name
+    }
+
+    /// Units that earlier runs have finished.
+    pub fn done(&self) -> &BTreeSet<u64> {
+        &self.found.done
+    }
+
+    /// Bytes of journals that could not be believed; their units are done again.
+    pub fn n_ignored_bytes(&self) -> u64 {
+        self.found.n_ignored_bytes
+    }
+
+    /// Shows the records of [`Store::done`] and of this run, in no order; some perhaps twice.
+    ///
+    /// # Errors
+    /// `Io`, and what `show` returns.
+    pub fn records(&self, mut show: impl FnMut(Record) -> Result<()>) -> Result<()> {
+        let mut shown = Ok(());
+        let each = journal::each(&*self.site.disk, |record| {
+            if shown.is_ok() && !self.found.refused.contains(&record.unit) {
+                shown = show(record);
+            }
+            Ok(())
+        });
+        each.map_err(|e| self.site.error("journal", "cannot read", e))?;
+        shown
+    }
+
+    /// Writes one object of a folder; `key` is its path inside, parts joined by `/`.
+    ///
+    /// It is whole when it gets its key, which helpers give it. Each key is written once.
+    ///
+    /// # Errors
+    /// `Io`, of this object or an earlier one; `Usage` for a key that leads elsewhere.
+    pub fn put(&self, key: &str, bytes: &[u8]) -> Result<Stored> {
+        let stored = self.put_under(OUTPUT, key, bytes, What::Whole)?;
+        self.site.count(1, stored.n_bytes);
+        Ok(stored)
+    }
+
+    /// Keeps a partial state beside the output until it is published.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub fn keep(&self, key: &str, bytes: &[u8]) -> Result<Stored> {
+        self.put_under(STATE, key, bytes, What::State)
+    }
+
+    /// A partial state that was kept, by this run or, with a unit that is done, by an earlier one.
+    ///
+    /// # Errors
+    /// `Io`, and of an earlier object.
+    pub fn kept(&self, key: &str) -> Result<Vec<u8>> {
+        check_key(key)?;
+        let key = format!("{STATE}/{key}");
+        self.syncer.settle()?;
+        disk::read(&*self.site.disk, &key).map_err(|e| self.site.error(&key, "cannot read", e))
+    }
+
+    fn put_under(&self, root: &str, key: &str, bytes: &[u8], what: What) -> Result<Stored> {
+        check_key(key)?;
+        self.site.check_held()?;
+        let at = format!("{root}/{key}");
+        let temporary = format!("{at}.{}{UNFINISHED}", self.site.id);
+        let object = self.site.disk.create(&temporary).map_err(|e| self.failed(&at, "cannot create", e))?;
+        object.write_at(0, bytes).map_err(|e| self.failed(&at, "cannot write", e))?;
+        self.syncer.submit(Job::Finish { object: Arc::new(object), temporary, key: at })?;
+        let (n_bytes, crc) = (bytes.len() as u64, crc32c::crc32c(bytes));
+        Ok(Stored { key: key.to_owned(), what, offset: 0, n_bytes, crc })
+    }
+
+    /// Starts an object of a folder that grows, or goes on with one that recorded units have begun.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub fn create(&self, key: &str) -> Result<Append> {
+        check_key(key)?;
+        let at = format!("{OUTPUT}/{key}");
+        let temporary = format!("{at}{UNFINISHED}");
+        let disk = &*self.site.disk;
+        let sum = self.found.growing.get(key).cloned().unwrap_or_default();
+        let opened = match sum.end {
+            0 => disk.create(&temporary),
+            end => (|| {
+                // It may have got its key before the unit that ended it was recorded.
+                if disk.length(&temporary)?.is_none() {
+                    disk.rename(&at, &temporary)?;
+                }
+                let object = disk.open(&temporary)?;
+                object.set_length(end)?;
+                Ok(object)
+            })(),
+        };
+        let object = Arc::new(opened.map_err(|e| self.failed(&at, "cannot create", e))?);
+        let mut growing = self.growing();
+        growing.retain(|_, object| object.strong_count() > 0);
+        growing.insert(key.to_owned(), Arc::downgrade(&object));
+        drop(growing);
+        Ok(Append {
+            site: self.site.clone(),
+            syncer: self.syncer.clone(),
+            key: key.to_owned(),
+            object,
+            end: AtomicU64::new(sum.end),
+            n_hurried_bytes: AtomicU64::new(sum.end),
+            sum: Mutex::new(sum),
+        })
+    }
+
+    /// Writes `bytes` at `offset` of an output that is one file; from any thread.
+    ///
+    /// # Errors
+    /// `Io`.
+    ///
+    /// # Panics
+    /// If the output is a folder.
+    pub fn put_at(&self, offset: u64, bytes: &[u8]) -> Result<Stored> {
+        let file = self.file.as_ref().expect("only an output that is one file is written at offsets");
+        self.site.check_held()?;
+        file.write_at(offset, bytes).map_err(|e| self.failed(OUTPUT, "cannot write", e))?;
+        let n_bytes = bytes.len() as u64;
+        self.site.files.store(1, Ordering::Relaxed);
+        self.site.bytes.fetch_max(offset + n_bytes, Ordering::Relaxed);
+        Ok(Stored { key: String::new(), what: What::Piece, offset, n_bytes, crc: crc32c::crc32c(bytes) })
+    }
+
+    /// Records that a unit is finished: `objects` is all that it stored, `state` what its caller keeps with it.
+    ///
+    /// The record is written when all that was stored before is durable, by policy, and after those of earlier
+    /// calls: what the journal holds is a beginning of what was recorded.
+    ///
+    /// # Errors
+    /// `Io`, also of anything stored before.
+    pub fn record(&self, unit: u64, objects: &[Stored], state: &[u8]) -> Result<()> {
+        if self.site.durability != Durability::None {
+            let pieces = objects.iter().filter(|object| object.what == What::Piece);
+            for key in pieces.map(|piece| piece.key.as_str()).collect::<BTreeSet<_>>() {
+                let open = self.growing().get(key).and_then(Weak::upgrade).or_else(|| self.file.clone());
+                if let Some(open) = open {
+                    self.syncer.submit(Job::Sync(open, format!("{OUTPUT}/{key}")))?;
+                }
+            }
+        }
+        let record = journal::encode(unit, objects, state).map_err(|e| self.failed("journal", "cannot write", e))?;
+        self.syncer.record(record)
+    }
+
+    /// Makes what was written durable, by policy, and gives it its name.
+    ///
+    /// # Errors
+    /// `Io`, `Format` if objects are missing by now, and `Usage` if something has appeared under the name.
+    pub fn publish(mut self) -> Result<Written> {
+        let site = self.site.clone();
+        self.syncer.finish()?;
+        let written = Written { files: site.files.load(Ordering::Relaxed), bytes: site.bytes.load(Ordering::Relaxed) };
+        match self.file.take().and_then(Arc::into_inner) {
+            Some(file) => {
+                let synced = if site.durability == Durability::None { Ok(()) } else { file.sync() };
+                synced.map_err(|e| site.error(OUTPUT, "cannot write to disk", e))?;
+                file.close().map_err(|e| site.error(OUTPUT, "cannot write", e))?;
+            }
+            None => self.check_count(written.files)?,
+        }
+        site.check_held()?;
+        self.give_name()?;
+        self.is_over = true;
+        let stands = |e: Error| match e {
+            Error::Io { path, source, .. } => {
+                Error::io(&path, "the output is complete and in place, but the disk is not done with it", source)
+            }
+            other => other,
+        };
+        if site.durability != Durability::None {
+            site.disk.settle().map_err(|e| stands(Error::io(&site.name, "", e)))?;
+        }
+        self.remove().map_err(stands)?;
+        Ok(written)
+    }
+
+    /// Objects that somebody has removed or added meanwhile must not go unnoticed.
+    fn check_count(&self, n_written: u64) -> Result<()> {
+        let n_found = self.site.settle_folder(OUTPUT)?;
+        if n_found == n_written {
+            return Ok(());
+        }
+        let (name, place) = (self.site.name.display(), self.site.partial.display());
+        Err(Error::format(format!(
+            "{name}: {n_written} files were written, {n_found} are there: something else has removed or added some in \
+             {place}: run it again"
+        )))
+    }
+
+    fn give_name(&self) -> Result<()> {
+        self.site.disk.publish(OUTPUT, self.overwrite).map_err(|e| match e.kind() {
+            ErrorKind::AlreadyExists => Error::usage(format!(
+                "{}: something else has appeared under this name: choose another or use --overwrite",
+                self.site.name.display()
+            )),
+            _ => Error::io(&self.site.name, "cannot give the output its name", e),
+        })
+    }
+
+    /// Ends the run and removes what it built, recorded or not.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn abandon(mut self) -> Result<()> {
+        self.is_over = true;
+        let _ = self.syncer.finish();
+        self.remove()
+    }
+
+    /// Removes the private place, the lock last.
+    fn remove(&mut self) -> Result<()> {
+        if let Some(lock) = &self.site.lock
+            && !lock.holds()
+        {
+            return Ok(());
+        }
+        self.file = None;
+        let cleared = self.site.clear();
+        if let Some(held) = self.held.take() {
+            held.release(cleared.is_err());
+        }
+        cleared?;
+        self.site.disk.remove("").map_err(|e| self.site.error("", "cannot remove", e))
+    }
+
+    fn failed(&self, key: &str, action: &'static str, e: io::Error) -> Error {
+        let e = self.site.error(key, action, e);
+        self.syncer.fail(&e);
+        e
+    }
+
+    fn growing(&self) -> MutexGuard<'_, Growing> {
+        self.growing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        // Nobody is left to tell; what remains is found by the next run.
+        let _ = self.syncer.finish();
+        if self.found.done.is_empty() && self.syncer.n_recorded() == 0 {
+            let _ = self.remove();
+        } else if let Some(held) = self.held.take() {
+            held.release(true);
+        }
+    }
+}
+
+impl Site {
+    fn count(&self, files: u64, bytes: u64) {
+        self.files.fetch_add(files, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// An object of an output that grows: at its end, or at offsets that are given out in order.
+pub struct Append {
+    site: Arc<Site>,
+    syncer: Arc<Syncer>,
+    key: String,
+    object: Open,
+    /// Bytes given out.
+    end: AtomicU64,
+    n_hurried_bytes: AtomicU64,
+    sum: Mutex<Sum>,
+}
+
+/// Checksum of an object from its beginning to `end`, and of pieces behind that came before their turn.
+#[derive(Clone, Debug, Default)]
+struct Sum {
+    end: u64,
+    crc: u32,
+    later: BTreeMap<u64, (u64, u32)>,
+}
+
+impl Sum {
+    fn add(&mut self, offset: u64, n_bytes: u64, crc: u32) {
+        if n_bytes > 0 {
+            self.later.insert(offset, (n_bytes, crc));
+        }
+        while let Some((n_bytes, crc)) = self.later.remove(&self.end) {
+            self.crc = crc32c::crc32c_combine(self.crc, crc, n_bytes as usize);
+            self.end += n_bytes;
+        }
+    }
+}
+
+impl Append {
+    /// Bytes given out so far.
+    pub fn n_bytes(&self) -> u64 {
+        self.end.load(Ordering::Relaxed)
+    }
+
+    /// Gives out the place of the next `n_bytes`, to be written by [`Append::write_at`].
+    pub fn reserve(&self, n_bytes: u64) -> u64 {
+        self.end.fetch_add(n_bytes, Ordering::Relaxed)
+    }
+
+    /// Writes `bytes` where [`Append::reserve`] said; from any thread.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<Stored> {
+        self.site.check_held()?;
+        self.object.write_at(offset, bytes).map_err(|e| {
+            let e = self.site.error(&format!("{OUTPUT}/{}", self.key), "cannot write", e);
+            self.syncer.fail(&e);
+            e
+        })?;
+        let (n_bytes, crc) = (bytes.len() as u64, crc32c::crc32c(bytes));
+        let mut sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
+        sum.add(offset, n_bytes, crc);
+        let hurried = self.n_hurried_bytes.load(Ordering::Relaxed);
+        let waiting = sum.end.saturating_sub(hurried);
+        if waiting >= HURRY_BYTES {
+            self.n_hurried_bytes.store(sum.end, Ordering::Relaxed);
+        }
+        drop(sum);
+        if waiting >= HURRY_BYTES {
+            self.syncer.submit(Job::Hurry(self.object.clone(), hurried, waiting))?;
+        }
+        Ok(Stored { key: self.key.clone(), what: What::Piece, offset, n_bytes, crc })
+    }
+
+    /// Adds `bytes` at the end.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn append(&self, bytes: &[u8]) -> Result<Stored> {
+        self.write_at(self.reserve(bytes.len() as u64), bytes)
+    }
+
+    /// Ends the object and counts it.
+    ///
+    /// # Errors
+    /// `Io`, of this object or an earlier one; `Format` if a place was given out and never written.
+    pub fn close(self) -> Result<Stored> {
+        let sum = self.sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let n_bytes = self.end.into_inner();
+        if sum.end != n_bytes || !sum.later.is_empty() {
+            return Err(Error::format(format!("'{}': byte {} of {n_bytes} was never written", self.key, sum.end)));
+        }
+        let key = format!("{OUTPUT}/{}", self.key);
+        self.syncer.submit(Job::Finish { object: self.object, temporary: format!("{key}{UNFINISHED}"), key })?;
+        self.site.count(1, n_bytes);
+        Ok(Stored { key: self.key, what: What::Whole, offset: 0, n_bytes, crc: sum.crc })
+    }
+}
+
+/// Takes the private place of `name` for this run.
+fn claim(name: &Path, partial: &Path, patience: Patience) -> Result<(Local, Held)> {
+    for _ in 0..8 {
+        match std::fs::create_dir(partial) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Err(place::no_parent(name)),
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(Error::io(partial, "cannot create", e)),
+            _ => {}
+        }
+        let local = match Local::open(partial, name) {
+            Ok(local) => local,
+            // Another process removed what was left behind between the two calls.
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::NOTDIR | Errno::LOOP)) => {
+                return Err(Error::usage(format!(
+                    "{}: is in the way of an unfinished output, but is no folder: remove it",
+                    partial.display()
+                )));
+            }
+            Err(e) => return Err(Error::io(partial, "cannot open", e)),
+        };
+        let folder = local.folder().try_clone().map_err(|e| Error::io(partial, "cannot open", e))?;
+        match Held::take(folder, patience) {
+            // Else another process has removed it, or has put another in its place.
+            Ok(held) if is_the_same(&local, partial) => return Ok((local, held)),
+            Ok(held) => held.release(false),
+            Err(Refused::Gone) => {}
+            Err(Refused::Held(who)) => {
+                return Err(Error::usage(format!(
+                    "{}: another run is writing it ({who}): wait for its end, stop it or choose another name",
+                    name.display()
+                )));
+            }
+            Err(Refused::Io(e)) => return Err(Error::io(partial, "cannot lock", e)),
+        }
+    }
+    Err(Error::usage(format!("{}: another run is writing it: wait for its end or choose another name", name.display())))
+}
+
+/// Whether `path` still names the open folder.
+fn is_the_same(local: &Local, path: &Path) -> bool {
+    match (rustix::fs::fstat(local.folder()), rustix::fs::stat(path)) {
+        (Ok(a), Ok(b)) => a.st_ino == b.st_ino && a.st_dev == b.st_dev,
+        _ => false,
+    }
+}

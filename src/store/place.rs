@@ -1,0 +1,105 @@
+//! Where an output goes: its name, the private place beside it, and whether the name is free.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// What an output is.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// One file.
+    File,
+    /// A folder of files; says whether a folder that stands in its place is of a kind that may be replaced.
+    Folder(fn(&Path) -> bool),
+}
+
+/// Says whether a run could start `output`, and touches nothing.
+///
+/// # Errors
+/// `Usage` if something stands there that may not be replaced, or if there is no folder to put it in.
+pub fn check_free(output: &Path, overwrite: bool, kind: Kind) -> Result<()> {
+    let name = real_name(output)?;
+    let parent = name.parent().unwrap_or(Path::new("/"));
+    if let Err(e) = fs::metadata(parent)
+        && e.kind() == ErrorKind::NotFound
+    {
+        return Err(no_parent(&name));
+    }
+    refuse_taken(&name, overwrite, kind)
+}
+
+/// Refuses a name under which something stands that must stay.
+pub(super) fn refuse_taken(name: &Path, overwrite: bool, kind: Kind) -> Result<()> {
+    let Ok(found) = fs::symlink_metadata(name) else { return Ok(()) };
+    let refuse = |why: &str| Err(Error::usage(format!("{}: {why}", name.display())));
+    if found.is_dir() && matches!(kind, Kind::File) {
+        return refuse("is a folder, which a file does not replace: choose another name");
+    }
+    if !overwrite {
+        return refuse("exists already: choose another name or use --overwrite");
+    }
+    let empty = || fs::read_dir(name).is_ok_and(|mut entries| entries.next().is_none());
+    match kind {
+        Kind::Folder(replaceable) if found.is_dir() && !replaceable(name) && !empty() => refuse(
+            "is a folder of other things, which --overwrite does not replace: remove it first or choose another name",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The absolute name of an output; a link stands for what it points to, which is what is to be replaced.
+pub(super) fn real_name(output: &Path) -> Result<PathBuf> {
+    let no_name = || Error::usage(format!("'{}' cannot be the name of an output", output.display()));
+    if output.file_name().is_none() {
+        return Err(no_name());
+    }
+    let mut name = std::path::absolute(output).map_err(|e| Error::io(output, "cannot find", e))?;
+    if fs::symlink_metadata(&name).is_ok_and(|m| m.is_symlink()) {
+        name = fs::canonicalize(&name).map_err(|e| Error::io(output, "cannot follow the link", e))?;
+    }
+    // `absolute` keeps a trailing slash; a path rebuilt from its parts has none.
+    let name: PathBuf = name.components().collect();
+    if name.file_name().is_none() { Err(no_name()) } else { Ok(name) }
+}
+
+/// The private place of an unfinished output: `.NAME.partial` beside `name`.
+pub(super) fn partial_name(name: &Path) -> PathBuf {
+    let mut file_name = OsString::from(".");
+    file_name.push(name.file_name().unwrap_or_default());
+    file_name.push(".partial");
+    name.with_file_name(file_name)
+}
+
+pub(super) fn no_parent(name: &Path) -> Error {
+    let parent = name.parent().unwrap_or(Path::new("/"));
+    Error::usage(format!("{}: there is no folder {} to put it in: create it first", name.display(), parent.display()))
+}
+
+pub(super) fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Removes a file, or a folder with all it holds; what is not there is fine.
+pub(super) fn remove_all(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match removed {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        answer => answer,
+    }
+}
+
+/// Refuses keys that could lead out of the output, or look like a name that the store gives.
+pub(super) fn check_key(key: &str) -> Result<()> {
+    let fine = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0') && !part.ends_with(UNFINISHED);
+    if key.split('/').all(fine) { Ok(()) } else { Err(Error::usage(format!("'{key}' cannot be a key of an output"))) }
+}
+
+/// Ends the temporary name of every object.
+pub(super) const UNFINISHED: &str = ".unfinished";

@@ -1,0 +1,184 @@
+//! What an earlier run left, and which of it this one can go on with.
+//!
+//! A unit counts as done if a journal says so and every object it stored is there with its length. Units that
+//! share a growing object are done together or not at all: where one is not, the object begins anew. What no
+//! unit that is done has stored is removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
+
+use serde_json::Value;
+
+use super::disk::read;
+use super::journal::{self, Record, Stored, What};
+use super::place::{Kind, UNFINISHED};
+use super::{MANIFEST, OUTPUT, STATE, Site, Sum, Written};
+use crate::error::Result;
+
+/// A difference between the manifest of an earlier run and that of this one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Where: a JSON pointer, empty for the whole.
+    pub key: String,
+    /// What the earlier run had there.
+    pub recorded: Option<Value>,
+    /// What this one has.
+    pub given: Option<Value>,
+}
+
+/// What can be gone on with.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Units that are done.
+    pub(super) done: BTreeSet<u64>,
+    /// Units that are recorded, and not done after all.
+    pub(super) refused: BTreeSet<u64>,
+    /// Objects that have begun, and of which units that are done have written so much.
+    pub(super) growing: BTreeMap<String, Sum>,
+    /// Whole objects.
+    pub(super) written: Written,
+    pub(super) n_ignored_bytes: u64,
+}
+
+/// How the manifest differs from that of an earlier run, if there is one.
+pub(super) fn compare(site: &Site, given: &Value) -> Result<Option<Vec<Change>>> {
+    let text = match read(&*site.disk, MANIFEST) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|e| site.error(MANIFEST, "cannot read", e))?,
+    };
+    let mut changes = vec![];
+    match serde_json::from_slice(&text) {
+        Ok(recorded) => differ("", Some(&recorded), Some(given), &mut changes),
+        Err(_) => changes.push(Change { key: String::new(), recorded: None, given: Some(given.clone()) }),
+    }
+    Ok(Some(changes))
+}
+
+fn differ(key: &str, recorded: Option<&Value>, given: Option<&Value>, changes: &mut Vec<Change>) {
+    match (recorded, given) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
+                let name_in_pointer = name.replace('~', "~0").replace('/', "~1");
+                differ(&format!("{key}/{name_in_pointer}"), a.get(name), b.get(name), changes);
+            }
+        }
+        (Some(Value::Array(a)), Some(Value::Array(b))) => {
+            for i in 0..a.len().max(b.len()) {
+                differ(&format!("{key}/{i}"), a.get(i), b.get(i), changes);
+            }
+        }
+        (a, b) if a == b => {}
+        (a, b) => changes.push(Change { key: key.to_owned(), recorded: a.cloned(), given: b.cloned() }),
+    }
+}
+
+/// Finds what is done, and removes what is not.
+pub(super) fn find(site: &Site, kind: Kind) -> Result<Found> {
+    let found = sift(site).map_err(|e| site.error("journal", "cannot read", e))?;
+    let (found, whole) = found;
+    match kind {
+        Kind::File => {}
+        Kind::Folder(_) => sweep(site, &found, &whole)?,
+    }
+    Ok(found)
+}
+
+/// What is done, and the hashes of the keys of all whole objects, in order.
+fn sift(site: &Site) -> io::Result<(Found, Vec<u64>)> {
+    let (mut refused, mut broken) = (BTreeSet::new(), BTreeSet::new());
+    let mut is_first = true;
+    // A unit that is not done takes those along that wrote the same objects, and they others.
+    loop {
+        let before = refused.len();
+        journal::each(&*site.disk, |Record { unit, objects, .. }| {
+            let mut fine = !refused.contains(&unit) && !objects.iter().any(|object| broken.contains(&object.key));
+            if is_first {
+                for object in &objects {
+                    fine = fine && is_there(site, object)?;
+                }
+            }
+            if !fine {
+                refused.insert(unit);
+                broken.extend(objects.into_iter().filter(|o| o.what == What::Piece).map(|o| o.key));
+            }
+            Ok(())
+        })?;
+        if refused.len() == before {
+            break;
+        }
+        is_first = false;
+    }
+    let mut found = Found { refused, ..Found::default() };
+    let mut whole = vec![];
+    let Found { done, refused, growing, written, .. } = &mut found;
+    let n_ignored_bytes = journal::each(&*site.disk, |Record { unit, objects, .. }| {
+        if refused.contains(&unit) || !done.insert(unit) {
+            return Ok(());
+        }
+        for object in objects {
+            match object.what {
+                What::Whole => {
+                    whole.push(hash(&object.key));
+                    written.files += 1;
+                    written.bytes += object.n_bytes;
+                }
+                What::Piece if object.key.is_empty() => {
+                    written.files = 1;
+                    written.bytes = written.bytes.max(object.offset + object.n_bytes);
+                }
+                What::Piece => growing.entry(object.key).or_default().add(object.offset, object.n_bytes, object.crc),
+                What::State => {}
+            }
+        }
+        Ok(())
+    })?;
+    whole.sort_unstable();
+    found.growing.retain(|key, _| whole.binary_search(&hash(key)).is_err());
+    found.n_ignored_bytes = n_ignored_bytes;
+    Ok((found, whole))
+}
+
+/// Whether an object that a unit stored is there, as long as it must be.
+fn is_there(site: &Site, object: &Stored) -> io::Result<bool> {
+    let Stored { key, what, offset, n_bytes, .. } = object;
+    let length = |key: String| site.disk.length(&key);
+    let end = offset + n_bytes;
+    Ok(match what {
+        What::Whole => length(format!("{OUTPUT}/{key}"))? == Some(end),
+        What::State => length(format!("{STATE}/{key}"))? == Some(end),
+        What::Piece if key.is_empty() => length(OUTPUT.into())? >= Some(end),
+        What::Piece => {
+            length(format!("{OUTPUT}/{key}{UNFINISHED}"))? >= Some(end)
+                || length(format!("{OUTPUT}/{key}"))? >= Some(end)
+        }
+    })
+}
+
+/// Removes what no unit that is done has stored.
+fn sweep(site: &Site, found: &Found, whole: &[u64]) -> Result<()> {
+    let mut folders = vec![String::new()];
+    while let Some(folder) = folders.pop() {
+        let at = format!("{OUTPUT}{folder}");
+        for entry in site.disk.list(&at).map_err(|e| site.error(&at, "cannot list", e))? {
+            let key = format!("{folder}/{}", entry.name);
+            if entry.is_folder {
+                folders.push(key);
+                continue;
+            }
+            let name = &key[1..];
+            let begun = found.growing.contains_key(name.strip_suffix(UNFINISHED).unwrap_or(name));
+            if !begun && whole.binary_search(&hash(name)).is_err() {
+                let at = format!("{OUTPUT}{key}");
+                site.disk.remove(&at).map_err(|e| site.error(&at, "cannot remove", e))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn hash(key: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
