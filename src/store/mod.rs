@@ -238,14 +238,14 @@ impl Site {
         let mut folders = vec![folder.to_owned()];
         while let Some(folder) = folders.pop() {
             let entries = self.disk.list(&folder).map_err(|e| self.error(&folder, "cannot list", e))?;
+            if self.durability != Durability::None && !entries.is_empty() {
+                self.sync_folder(&folder)?;
+            }
             for entry in entries {
                 match entry.is_folder {
                     true => folders.push(format!("{folder}/{}", entry.name)),
                     false => n_files += 1,
                 }
-            }
-            if self.durability != Durability::None {
-                self.sync_folder(&folder)?;
             }
         }
         Ok(n_files)

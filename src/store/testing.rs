@@ -125,6 +125,9 @@ impl Disk for Memory {
 
     fn publish(&self, key: &str, replace: bool) -> io::Result<()> {
         let mut tree = lock(&self.0);
+        if !tree.now.keys().any(|k| is_under(k, key)) {
+            return Err(ErrorKind::NotFound.into());
+        }
         if !replace && tree.now.keys().any(|k| k.starts_with(PUBLISHED)) {
             return Err(ErrorKind::AlreadyExists.into());
         }
