@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use stackctl::block::{Block, Buffer};
+use stackctl::block::Block;
 use stackctl::error::{Error, Result};
 use stackctl::grid::Region;
 use stackctl::source::zarr::ZarrSource;
