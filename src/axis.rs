@@ -34,6 +34,20 @@ pub enum Provenance {
     Name,
 }
 
+impl Provenance {
+    /// The same in words: `OME metadata`.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::CommandLine => "the command line",
+            Self::Ome => "OME metadata",
+            Self::ImageJ => "ImageJ's description",
+            Self::Vendor => "the acquisition program's tags",
+            Self::Resolution => "the TIFF resolution tags",
+            Self::Name => "the names",
+        }
+    }
+}
+
 /// What one step of an axis measures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Calibration {

@@ -3,10 +3,12 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::dtype::DType;
 use crate::exec::budget::Bytes;
+pub use crate::open::Missing;
 use crate::reduce::{Kind, OPERATORS};
 use crate::sink::png::PngOptions;
 
@@ -87,7 +89,7 @@ pub struct NameArgs {
     /// Which level of a multiscale Zarr input, from 0, the full resolution [default: 0]
     #[arg(long, value_name = "N")]
     pub level: Option<usize>,
-    /// What to do about positions without a file
+    /// What to do about positions without a file, and planes that a file should hold and does not
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Missing::Error)]
     pub missing: Missing,
     /// Value of elements that no file covers [default: 0]
@@ -104,16 +106,19 @@ pub struct NameArgs {
     pub channel_names: Option<Vec<String>>,
 }
 
-/// What to do about positions without a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Missing {
-    /// Stop, listing them
-    #[default]
-    Error,
-    /// Put the fill value there and count them
-    Fill,
-    /// Leave them out of what is computed; for reduce only
-    Skip,
+impl ValueEnum for Missing {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Error, Self::Fill, Self::Skip]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::Error => ("error", "Stop, listing them"),
+            Self::Fill => ("fill", "Put the fill value there and count them"),
+            Self::Skip => ("skip", "Leave them out of what is computed; for reduce only"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
 }
 
 /// How a run uses the machine and what it says.
@@ -133,7 +138,7 @@ pub struct RunArgs {
     /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
-    /// No progress and no summary; errors are still printed
+    /// No progress and no summary; notes and errors are still printed
     #[arg(long, short)]
     pub quiet: bool,
 }

@@ -182,31 +182,47 @@ impl DType {
     /// # Errors
     /// `Usage` if the value is not one this type can hold exactly.
     pub fn parse_element(self, text: &str) -> Result<Vec<u8>, Error> {
-        let no = || Error::usage(format!("'{text}' is not a value that {self} can hold"));
-        macro_rules! bytes_of {
-            ($t:ty) => {
-                text.parse::<$t>().map_err(|_| no())?.to_ne_bytes().to_vec()
-            };
+        let no =
+            |expected: &str| Error::usage(format!("'{text}' is not a value that {self} can hold: expected {expected}"));
+        macro_rules! whole {
+            ($t:ty) => {{
+                let expected = || format!("a whole number from {} to {}", <$t>::MIN, <$t>::MAX);
+                text.parse::<$t>().map_err(|_| no(&expected()))?.to_ne_bytes().to_vec()
+            }};
+        }
+        // A number so large that it would become infinite does not fit.
+        let is_infinite = text.to_ascii_lowercase().contains("inf");
+        let fits = |finite: bool| if finite || is_infinite { Ok(()) } else { Err(no("a smaller number")) };
+        macro_rules! real {
+            ($t:ty) => {{
+                let value = text.parse::<$t>().map_err(|_| no("a number"))?;
+                fits(!value.is_infinite())?;
+                value
+            }};
         }
         Ok(match self {
             Self::Bool => match text {
                 "0" | "false" => vec![0],
                 "1" | "true" => vec![1],
-                _ => return Err(no()),
+                _ => return Err(no("0, 1, false or true")),
             },
-            Self::Uint8 => bytes_of!(u8),
-            Self::Uint16 => bytes_of!(u16),
-            Self::Uint32 => bytes_of!(u32),
-            Self::Uint64 => bytes_of!(u64),
-            Self::Int8 => bytes_of!(i8),
-            Self::Int16 => bytes_of!(i16),
-            Self::Int32 => bytes_of!(i32),
-            Self::Int64 => bytes_of!(i64),
-            Self::Float16 => f16::from_f64(text.parse().map_err(|_| no())?).to_ne_bytes().to_vec(),
-            Self::Float32 => bytes_of!(f32),
-            Self::Float64 => bytes_of!(f64),
-            Self::Complex64 => [text.parse::<f32>().map_err(|_| no())?.to_ne_bytes(), [0; 4]].concat(),
-            Self::Complex128 => [text.parse::<f64>().map_err(|_| no())?.to_ne_bytes(), [0; 8]].concat(),
+            Self::Uint8 => whole!(u8),
+            Self::Uint16 => whole!(u16),
+            Self::Uint32 => whole!(u32),
+            Self::Uint64 => whole!(u64),
+            Self::Int8 => whole!(i8),
+            Self::Int16 => whole!(i16),
+            Self::Int32 => whole!(i32),
+            Self::Int64 => whole!(i64),
+            Self::Float16 => {
+                let value = f16::from_f64(real!(f64));
+                fits(!value.is_infinite())?;
+                value.to_ne_bytes().to_vec()
+            }
+            Self::Float32 => real!(f32).to_ne_bytes().to_vec(),
+            Self::Float64 => real!(f64).to_ne_bytes().to_vec(),
+            Self::Complex64 => [real!(f32).to_ne_bytes(), [0; 4]].concat(),
+            Self::Complex128 => [real!(f64).to_ne_bytes(), [0; 8]].concat(),
         })
     }
 }
@@ -256,6 +272,12 @@ mod tests {
         assert!(DType::Uint8.parse_element("256").is_err());
         assert!(DType::Uint8.parse_element("1.5").is_err());
         assert_eq!(DType::Float32.parse_element("nan").unwrap().len(), 4);
+        // The least number of 32 bits, as it is often written.
+        assert_eq!(DType::Float32.parse_element("-3.40282347e+38").unwrap(), f32::MIN.to_ne_bytes());
+        for (dtype, text) in [(DType::Float16, "70000"), (DType::Float32, "1e39"), (DType::Float64, "-1e999")] {
+            assert!(dtype.parse_element(text).is_err(), "{dtype} {text}");
+            assert!(dtype.parse_element("-Inf").is_ok(), "{dtype}");
+        }
         assert_eq!(DType::Complex64.parse_element("1").unwrap(), [0, 0, 128, 63, 0, 0, 0, 0]);
     }
 }

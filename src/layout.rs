@@ -4,7 +4,9 @@
 //! join end to end (`z`, `y`, `x`); all other axes come from inside the files. Boxes along an axis may
 //! differ in length, but lie on one rectangular grid of cells.
 
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::axis::{Axis, AxisKind, Calibration, Provenance, position};
 use crate::dtype::DType;
@@ -12,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::grid::{Grid, Region};
 use crate::pattern::FieldAxis;
 use crate::source::headers::{Headers, describe, name_of};
-use crate::source::{Info, Set};
+use crate::source::{AbsentPlanes, Info, Set};
 
 /// The file, and where in it, that covers a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,22 @@ pub struct Layout {
     /// Strip or tile of a file, in the array's axes.
     unit: Vec<u64>,
     coded: bool,
+    /// Parts, by index, whose files lack planes, and which.
+    lacking: Vec<(u32, Arc<AbsentPlanes>)>,
+    notes: Vec<String>,
+}
+
+/// Planes next to each other that a file should hold and does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// Index of the file.
+    pub file: u32,
+    /// Where the first of them begins, in the array's axes.
+    pub origin: Vec<u64>,
+    /// The axis along which they follow each other.
+    pub axis: usize,
+    /// How many they are.
+    pub n_planes: u64,
 }
 
 /// How a layout is made where files and names leave a choice.
@@ -84,7 +102,7 @@ impl Layout {
                 )));
             }
         }
-        let axes = combine(fields, &info.axes, options)?;
+        let (axes, notes) = combine(fields, &info.axes, options)?;
         let file_axes = map_axes(&info.axes, &axes)?;
         // Cells along every axis: those of the names, or one.
         let field_of: Vec<Option<usize>> = axes.iter().map(|a| fields.iter().position(|f| f.name == a.name)).collect();
@@ -102,7 +120,9 @@ impl Layout {
             .collect();
         parts.sort_unstable_by_key(|p| p.0);
         let cuts = cut(&axes, &cells, &parts, &file_axes, headers, paths)?;
-        Ok(Self::finish(axes, cuts, cells, parts, file_axes, info))
+        let lacks = |file| headers.info(file).and_then(|info| info.absent.clone());
+        let lacking = (0..).zip(&parts).filter_map(|(i, (_, part))| Some((i, lacks(part.file)?))).collect();
+        Ok(Self { lacking, notes, ..Self::finish(axes, cuts, cells, parts, file_axes, info) })
     }
 
     /// Places the members of a data set that its files describe themselves.
@@ -130,7 +150,7 @@ impl Layout {
                 *axis = known.clone();
             }
         }
-        let axes = combine(&[], &inside, options)?;
+        let (axes, notes) = combine(&[], &inside, options)?;
         let mut file_axes = vec![None];
         file_axes.extend(map_axes(page_axes, &axes)?);
         let counts: Vec<u64> =
@@ -142,6 +162,10 @@ impl Layout {
         for (plane, place) in set.planes.iter().enumerate() {
             let Some((member, page)) = *place else { continue };
             let Some(file) = members.get(member as usize).copied().flatten() else { continue };
+            // A member that was cut short has fewer pages than the set says.
+            if headers.info(file).is_none_or(|info| u64::from(page) >= info.axes[0].length) {
+                continue;
+            }
             let at = set_grid.unravel(plane as u64);
             let position: Vec<u64> =
                 axes.iter().map(|a| set.axes.iter().position(|(n, _)| *n == a.name).map_or(0, |i| at[i])).collect();
@@ -153,7 +177,15 @@ impl Layout {
             .zip(&counts)
             .map(|(a, &n)| if n == a.length { (0..=n).collect() } else { vec![0, a.length] })
             .collect();
-        Ok(Self::finish(axes, cuts, cells, parts, file_axes, info))
+        // Each part is one plane.
+        let plane = Arc::new(AbsentPlanes { n_axes: 0, runs: std::iter::once(0..1).collect() });
+        let lacks = |part: &Part| {
+            let absent = headers.info(part.file).and_then(|info| info.absent.as_ref());
+            absent.is_some_and(|absent| absent.contains(u64::from(part.page)))
+        };
+        let lacking = (0..).zip(&parts).filter(|(_, (_, part))| lacks(part)).map(|(i, _)| (i, Arc::clone(&plane)));
+        let lacking = lacking.collect();
+        Ok(Self { lacking, notes, ..Self::finish(axes, cuts, cells, parts, file_axes, info) })
     }
 
     fn finish(
@@ -176,7 +208,8 @@ impl Layout {
                 unit[*axis] = info.unit[i].max(1);
             }
         }
-        Self { axes, dtype: info.dtype, cuts, cells, parts, file_axes, unit, coded: info.coded }
+        let (lacking, notes) = (Vec::new(), Vec::new());
+        Self { axes, dtype: info.dtype, cuts, cells, parts, file_axes, unit, coded: info.coded, lacking, notes }
     }
 
     /// Axes of the array.
@@ -224,9 +257,87 @@ impl Layout {
         self.parts.len() as u64
     }
 
-    /// Number of cells that no file covers.
+    /// Number of positions that no file covers: cells without a file, and planes that a file lacks.
     pub fn n_holes(&self) -> u64 {
-        self.cells.len() - self.n_parts()
+        self.cells.len() - self.n_parts() + self.n_absent_planes()
+    }
+
+    /// Number of planes that files should hold and do not.
+    pub fn n_absent_planes(&self) -> u64 {
+        self.lacking.iter().map(|(_, absent)| absent.count()).sum()
+    }
+
+    /// Number of elements that no file covers, as far as headers tell.
+    pub fn n_absent_elements(&self) -> u64 {
+        let elements = |part: u32| self.region_of(part).n_elements();
+        let covered: u64 = (0..self.parts.len() as u32).map(elements).sum();
+        let absent = self.lacking.iter().map(|(part, absent)| {
+            let leading: u64 = self.leading(*part, absent).iter().map(|l| l.1).product();
+            elements(*part) / leading.max(1) * absent.count()
+        });
+        crate::grid::n_elements(&crate::axis::shape(&self.axes)) - covered + absent.sum::<u64>()
+    }
+
+    /// Positions of the cells that no file covers, in order.
+    pub fn empty_cells(&self) -> impl Iterator<Item = Vec<u64>> {
+        let mut parts = self.parts.iter().map(|p| p.0).peekable();
+        let empty = (0..self.cells.len()).filter(move |cell| {
+            while parts.next_if(|covered| covered < cell).is_some() {}
+            parts.peek() != Some(cell)
+        });
+        empty.map(|cell| self.cells.unravel(cell))
+    }
+
+    /// The planes that files should hold and do not.
+    pub fn lacks(&self) -> impl Iterator<Item = Lack> {
+        self.lacking.iter().flat_map(|(part, absent)| {
+            let (file, cell) = (self.parts[*part as usize].1.file, self.region_of(*part));
+            let leading = self.leading(*part, absent);
+            // Runs end where the last axis of more than one begins again.
+            let last = leading.iter().rposition(|l| l.1 > 1).unwrap_or(leading.len().saturating_sub(1));
+            let length = leading.get(last).map_or(1, |l| l.1);
+            let runs = absent.runs.iter().flat_map(move |run| rows(run.clone(), length));
+            runs.map(move |run| {
+                let mut origin = cell.origin.clone();
+                let mut rest = run.start;
+                for (axis, length) in leading.iter().rev() {
+                    if let Some(axis) = axis {
+                        origin[*axis] += rest % length;
+                    }
+                    rest /= length.max(&1);
+                }
+                let axis = leading.get(last).and_then(|l| l.0).unwrap_or(0);
+                Lack { file, origin, axis, n_planes: run.end - run.start }
+            })
+        })
+    }
+
+    /// Which axes of the array the absent planes of a part are counted over, and how long they are in its file.
+    fn leading(&self, part: u32, absent: &AbsentPlanes) -> Vec<(Option<usize>, u64)> {
+        let cell = self.region_of(part);
+        let axes = self.file_axes.iter().take(absent.n_axes);
+        axes.map(|axis| (*axis, axis.map_or(1, |axis| cell.shape[axis]))).collect()
+    }
+
+    /// Box of the array that part number `part` covers.
+    fn region_of(&self, part: u32) -> Region {
+        self.cell_region(&self.cells.unravel(self.parts[part as usize].0))
+    }
+
+    /// What was left out of the array.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// An index of the array in words, `last` at the end: `t=1 c=0`, by the axes that files or their absent
+    /// planes are counted over.
+    pub fn position(&self, at: &[u64], last: Option<usize>) -> String {
+        let n_leading = self.lacking.iter().map(|(_, absent)| absent.n_axes).max().unwrap_or(0);
+        let leading = |i: usize| self.file_axes.iter().take(n_leading).any(|axis| *axis == Some(i));
+        let counted = |i: &usize| self.cells.counts()[*i] > 1 || (leading(*i) && self.axes[*i].length > 1);
+        let others = (0..self.axes.len()).filter(|i| Some(*i) != last).chain(last);
+        let words = others.filter(counted).map(|i| format!("{}={}", self.axes[i].name, at[i]));
+        words.collect::<Vec<_>>().join(" ")
     }
 
     /// Box of the array that the cell at `position` covers.
@@ -270,8 +381,21 @@ impl Layout {
     }
 }
 
-/// All axes, in their final order, with what names, files and the command line know of them.
-fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Result<Vec<Axis>> {
+/// `run` cut where rows of `length` end.
+fn rows(run: Range<u64>, length: u64) -> impl Iterator<Item = Range<u64>> {
+    let mut start = run.start;
+    std::iter::from_fn(move || {
+        let end = run.end.min((start / length + 1).saturating_mul(length));
+        let row = (start < end).then_some(start..end);
+        start = end;
+        row
+    })
+}
+
+/// All axes, in their final order, with what names, files and the command line know of them, and what was
+/// left out.
+fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Result<(Vec<Axis>, Vec<String>)> {
+    let mut notes = Vec::new();
     let mut axes: Vec<Axis> = Vec::new();
     for field in fields {
         let mut axis = Axis::new(&field.name, field.labels.len() as u64);
@@ -335,9 +459,12 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
                 lost.name, lost.length
             )));
         }
+        let known = |name: &str| fields.iter().any(|f| f.name == name) || position(inside, name).is_some();
+        let dropped = axes.iter().filter(|axis| known(&axis.name));
+        notes.extend(dropped.map(|axis| format!("axis {}, which has one element, is left out by --axes", axis.name)));
         axes = ordered;
     }
-    Ok(axes)
+    Ok((axes, notes))
 }
 
 fn names(axes: &[Axis]) -> String {
@@ -476,6 +603,7 @@ mod tests {
             notes: Vec::new(),
             series: Vec::new(),
             set: None,
+            absent: None,
         }
     }
 
@@ -593,6 +721,62 @@ mod tests {
         assert_eq!(layout.part(&[0, 0, 1, 0, 0]), Some(Part { file: 0, page: 0 }));
         // One plane has no page, the other no file.
         assert_eq!(layout.n_holes(), 2);
+        assert_eq!(layout.empty_cells().collect::<Vec<_>>(), [[1, 0, 0, 0, 0], [1, 0, 1, 0, 0]]);
+    }
+
+    #[test]
+    fn pages_that_members_of_a_set_lack_are_holes() {
+        let set = Set {
+            id: "a".into(),
+            axes: vec![("t".into(), 4)],
+            planes: (0..4).map(|page| Some((0, page))).collect(),
+            files: vec!["a".into()],
+            described: vec![Axis::new("t", 4), Axis::new("y", 3), Axis::new("x", 4)],
+            elsewhere: false,
+        };
+        // Three pages where four are named, and the second is of another shape.
+        let mut page = info(&[("page", 3), ("y", 3), ("x", 4)], &[1, 3, 4]);
+        page.absent = AbsentPlanes::new(1, [true, false, true].into_iter()).map(Arc::new);
+        let (headers, paths) = headers(&[page]);
+        let layout = Layout::of_set(&set, &[Some(0)], &headers, &paths, &LayoutOptions::default()).unwrap();
+        assert_eq!((layout.n_holes(), layout.n_absent_planes(), layout.n_absent_elements()), (2, 1, 24));
+        let found: Vec<String> = layout.lacks().map(|l| layout.position(&l.origin, Some(l.axis))).collect();
+        assert_eq!(found, ["t=1"]);
+        assert_eq!(layout.empty_cells().collect::<Vec<_>>(), [[3, 0, 0, 0, 0]]);
+    }
+
+    #[test]
+    fn planes_that_files_lack_are_holes_at_their_positions() {
+        let file = |z, absent: &[u64]| {
+            let mut info = info(&[("t", 2), ("z", z), ("y", 4), ("x", 5)], &[1, 1, 4, 5]);
+            info.absent = AbsentPlanes::new(2, (0..2 * z).map(|plane| !absent.contains(&plane))).map(Arc::new);
+            info
+        };
+        // Files join along z; the second lacks the last plane of its first time point and all of the second.
+        let files = [file(2, &[]), file(3, &[2, 3, 4, 5]), file(1, &[1])];
+        let layout = lay(&[field("z", 3)], &files, &LayoutOptions::default()).unwrap();
+        assert_eq!((layout.n_holes(), layout.n_absent_planes(), layout.n_absent_elements()), (5, 5, 100));
+        let found: Vec<(u32, String, u64)> =
+            layout.lacks().map(|l| (l.file, layout.position(&l.origin, None), l.n_planes)).collect();
+        let expected = [(1, "t=0 z=4", 1), (1, "t=1 z=2", 3), (2, "t=1 z=5", 1)];
+        assert_eq!(found, expected.map(|(file, place, n)| (file, place.to_owned(), n)));
+        // A gap among the names counts beside them.
+        let (headers, paths) = headers(&files[1..2]);
+        let gap = Layout::arranged(&[field("p", 2)], &[(1, 0)], &headers, &paths, &LayoutOptions::default()).unwrap();
+        assert_eq!((gap.n_holes(), gap.n_absent_planes(), gap.n_absent_elements()), (5, 4, 120 + 80));
+        assert_eq!(gap.empty_cells().collect::<Vec<_>>(), [[0; 6]]);
+    }
+
+    #[test]
+    fn axes_that_the_order_leaves_out_are_told_of() {
+        let one = info(&[("c", 1), ("y", 7), ("x", 9)], &[1, 7, 9]);
+        let options = LayoutOptions { axes: Some(vec!["y".into(), "x".into()]), ..LayoutOptions::default() };
+        let layout = lay(&[field("p", 1)], std::slice::from_ref(&one), &options).unwrap();
+        let notes = [
+            "axis p, which has one element, is left out by --axes",
+            "axis c, which has one element, is left out by --axes",
+        ];
+        assert_eq!(layout.notes(), notes);
     }
 
     #[test]

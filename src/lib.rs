@@ -24,6 +24,7 @@ pub mod error;
 pub mod exec;
 pub mod grid;
 pub mod layout;
+pub mod open;
 pub mod pattern;
 pub mod plan;
 #[cfg(not(fuzzing))]
@@ -36,3 +37,4 @@ pub mod size;
 pub mod source;
 pub mod stack;
 pub mod store;
+pub mod unit;

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
             if is_closed_pipe(&error) {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("stackctl: {}", chain(&error));
+            command::tell(format_args!("stackctl: {}", chain(&error)));
             ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
         }
     }

@@ -8,18 +8,17 @@ use anyhow::Result;
 use crate::cli::{Cli, Command};
 use crate::error::Error;
 
-mod calibration;
 mod inspect;
 mod npy;
 mod planning;
 mod presets;
 mod progress;
 mod reduce;
+mod resolve;
 mod resources;
 mod results;
 mod stitch;
 mod stop;
-mod survey;
 
 /// Runs one subcommand.
 ///
@@ -41,17 +40,17 @@ fn completions(shell: clap_complete::Shell) -> Result<()> {
     print(&text)
 }
 
-/// Says something on standard error, and goes on where nobody listens.
-fn tell(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
 /// Writes to standard output; what cannot be written there is an error.
 fn print(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()?;
     Ok(())
+}
+
+/// Says `text` on standard error, if anybody listens: nobody can be told that nobody does.
+pub fn tell(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Prints `value` as JSON on standard output.
@@ -61,17 +60,52 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&text)
 }
 
-/// Refuses to replace one of the `inputs`, or what holds one, by the output.
+/// Refuses to replace one of the `inputs`, or what holds one, by the output, and to write into one.
+///
+/// # Errors
+/// `Usage`, naming the input.
 fn refuse_input(output: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
-    // What does not exist is no input.
-    let Ok(place) = output.canonicalize() else { return Ok(()) };
-    let held = |input: &&PathBuf| input.canonicalize().is_ok_and(|i| i.starts_with(&place) || place.starts_with(&i));
-    match inputs.iter().find(held) {
-        Some(input) => Err(Error::usage(format!(
-            "{}: the output would replace the input {}: choose another name",
-            output.display(),
-            input.display()
-        ))),
-        None => Ok(()),
+    let place = resolved(output);
+    let exists = place.exists();
+    // Only folders hold what is not there yet.
+    for input in inputs.iter().filter(|input| exists || input.is_dir()) {
+        let Ok(input_place) = input.canonicalize() else { continue };
+        let why = if place == input_place || input_place.starts_with(&place) {
+            "the output would replace the input"
+        } else if place.starts_with(&input_place) {
+            "the output would lie inside the input"
+        } else {
+            continue;
+        };
+        let (output, input) = (output.display(), input.display());
+        return Err(Error::usage(format!("{output}: {why} {input}: choose another name")));
     }
+    Ok(())
+}
+
+/// The place that `path` stands for, links followed as far as there is something.
+fn resolved(path: &Path) -> PathBuf {
+    let mut rest = Vec::new();
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut known = whole.as_path();
+    let base = loop {
+        match known.canonicalize() {
+            Ok(base) => break base,
+            Err(_) => match (known.parent(), known.components().next_back()) {
+                (Some(parent), Some(last)) => {
+                    rest.push(last);
+                    known = parent;
+                }
+                _ => break known.to_owned(),
+            },
+        }
+    };
+    // What does not exist is no link: `..` leads back.
+    rest.into_iter().rev().fold(base, |mut place, part| {
+        match part {
+            std::path::Component::ParentDir => _ = place.pop(),
+            part => place.push(part),
+        }
+        place
+    })
 }

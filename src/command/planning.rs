@@ -33,7 +33,7 @@ pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, u
         None => default_chunks(axes, array.dtype(), unit),
     };
     let format = if flags.zarr_format == 2 { Format::V2 } else { Format::V3 };
-    let max_files = flags.max_files.unwrap_or(DEFAULT_MAX_FILES);
+    let max_files = flags.max_files.unwrap_or(DEFAULT_MAX_FILES).saturating_sub(format.n_metadata_files());
     let shards = match flags.shards.as_str() {
         "none" => None,
         "auto" if format == Format::V2 => None,
@@ -50,10 +50,12 @@ pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, u
     let options = ZarrOptions { format, chunks, shards, codec, overwrite, durability: Default::default() };
     if let Some(max_files) = flags.max_files {
         let object = options.shards.as_ref().unwrap_or(&options.chunks);
-        let n_files = crate::grid::Grid::new(&shape, object).len();
+        let n_metadata = format.n_metadata_files();
+        let n_files = crate::grid::Grid::new(&shape, object).len().saturating_add(n_metadata);
         if n_files > max_files {
             return Err(Error::Usage(format!(
-                "the output would have {n_files} files, --max-files allows {max_files}: use larger --shards or --chunks"
+                "the output would have {n_files} files, {n_metadata} of them metadata; --max-files allows \
+                 {max_files}: use larger --shards or --chunks"
             ))
             .into());
         }

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::cli::PatternsArgs;
 use crate::error::Error;
+use crate::open;
 use crate::pattern::{self, Preset};
 
 pub(super) fn run(args: &PatternsArgs) -> Result<()> {
@@ -54,7 +55,7 @@ fn usual_place() -> Option<PathBuf> {
 /// # Errors
 /// `Usage` if there is none.
 pub(super) fn named<'p>(name: &str, own: &'p [Preset]) -> Result<&'p Preset, Error> {
-    own.iter().chain(pattern::presets()).find(|p| p.name == name).ok_or_else(|| {
+    open::preset(name, own).ok_or_else(|| {
         let begin = name.get(..3).unwrap_or(name);
         let near: Vec<&str> =
             pattern::presets().iter().map(|p| p.name.as_str()).filter(|n| n.contains(begin)).collect();

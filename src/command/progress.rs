@@ -1,10 +1,11 @@
 //! Progress on standard error: a bar on a terminal, a line now and then elsewhere.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::tell;
 use crate::exec::budget::Bytes;
 use crate::report::duration;
 
@@ -26,7 +27,6 @@ pub(super) struct Progress {
 /// How far reading the headers of many files is.
 pub(super) struct HeaderProgress {
     quiet: bool,
-    n_files: u64,
     start: Instant,
     bar: Option<ProgressBar>,
     last_line: Instant,
@@ -70,16 +70,14 @@ impl Progress {
         let elapsed_s = self.start.elapsed().as_secs_f64().max(1e-3);
         let rate = self.done_bytes as f64 / elapsed_s;
         let left_s = self.total_bytes.saturating_sub(self.done_bytes) as f64 / rate.max(1.0);
-        // Nobody can be told that standard error is closed.
-        let _ = writeln!(
-            std::io::stderr(),
+        tell(format_args!(
             "{:3.0}%  {} of {}  {}/s  {} left",
             100.0 * self.done_bytes as f64 / self.total_bytes.max(1) as f64,
             Bytes(self.done_bytes),
             Bytes(self.total_bytes),
             Bytes(rate as u64),
             duration(left_s)
-        );
+        ));
     }
 
     /// Takes the bar away.
@@ -91,22 +89,23 @@ impl Progress {
 }
 
 impl HeaderProgress {
-    pub(super) fn new(n_files: usize, quiet: bool) -> Self {
+    pub(super) fn new(quiet: bool) -> Self {
         let now = Instant::now();
-        Self { quiet, n_files: n_files as u64, start: now, bar: None, last_line: now }
+        Self { quiet, start: now, bar: None, last_line: now }
     }
 
-    /// `n_done` files are done.
-    pub(super) fn reach(&mut self, n_done: usize) {
+    /// `n_done` of `n_files` files are done.
+    pub(super) fn reach(&mut self, n_done: usize, n_files: usize) {
         if self.quiet || self.start.elapsed() < SOON {
             return;
         }
         if std::io::stderr().is_terminal() {
-            let bar = self.bar.get_or_insert_with(|| bar(self.n_files, "headers of {human_pos} of {human_len} files"));
+            let bar = self.bar.get_or_insert_with(|| bar(0, "headers of {human_pos} of {human_len} files"));
+            bar.set_length(n_files as u64);
             bar.set_position(n_done as u64);
         } else if self.last_line.elapsed() >= INTERVAL {
             self.last_line = Instant::now();
-            let _ = writeln!(std::io::stderr(), "headers of {n_done} of {} files", self.n_files);
+            tell(format_args!("headers of {n_done} of {n_files} files"));
         }
     }
 }

@@ -8,15 +8,15 @@ use anyhow::Result;
 use super::progress::Progress;
 use super::resources::{Resources, stopped};
 use super::results::{self, Figures, Target};
-use super::survey::{Naming, Survey, provenance};
-use super::{stop, tell};
+use super::{resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::axis::Axis;
 use crate::block::size_bytes;
-use crate::cli::{Missing, NameArgs, ReduceArgs};
+use crate::cli::{Missing, ReduceArgs};
 use crate::consume::Consumer;
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
+use crate::open::Opened;
 use crate::plan::Plan;
 use crate::reduce::{Grouping, Options, Predicate, Reducer, Reduction, Settings, Weights};
 use crate::report::{count, tuple};
@@ -25,13 +25,11 @@ use crate::stack::Stack;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let start = Instant::now();
-    let survey = Survey::new(&args.input, &args.names, (&args.run).into())?;
-    survey.tell(args.run.quiet);
-    let pattern = survey.pattern();
-    let is_single = matches!(survey.naming, Naming::Single);
-    let names = in_stored_order(args, &survey);
-    let stack = survey.into_stack(&names)?;
-    let provenance = provenance(&stack, pattern.as_deref());
+    let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
+    request.stored_order = true;
+    let Some(opened) = resolve::open(&request, &args.run)?.pop() else { return Ok(()) };
+    let provenance = resolve::provenance(&opened);
+    let Opened { stack, notes, is_single, .. } = opened;
     let (n_files, paths) = (stack.paths().len() as u64, stack.paths().to_vec());
     let select = selection(args, &stack, is_single);
     let mut array: Arc<dyn Array> = Arc::new(stack);
@@ -66,6 +64,7 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
         threads: terms.workers(),
         memory_limit_bytes: budget.limit.bytes,
         predicted_peak_bytes: Resources::predicted_bytes(&*array, &[&reduction], &terms),
+        notes,
         ..Figures::default()
     };
     if args.run.dry_run {
@@ -130,18 +129,6 @@ fn trimmed(args: &ReduceArgs, axes: &[Axis]) -> Result<Option<String>> {
     let Axis { name, length, .. } = &axes[axis];
     let kept = length.checked_div(n).unwrap_or(0) * n;
     Ok((kept > 0 && kept < *length).then(|| format!("{name}=:{kept}")))
-}
-
-/// The same names, but axes of a Zarr array alone stay in the order in which it stores them.
-fn in_stored_order(args: &ReduceArgs, survey: &Survey) -> NameArgs {
-    let mut names = args.names.clone();
-    if let (Naming::Single, [path], [kind], None) =
-        (&survey.naming, &survey.paths[..], &survey.headers.kinds[..], &names.axes)
-        && path.is_dir()
-    {
-        names.axes = Some(kind.info.axes.iter().map(|a| a.name.clone()).collect());
-    }
-    names
 }
 
 /// What is chosen of the array. One file alone keeps its own axes: those of length 1 that were added to make

@@ -16,6 +16,7 @@ use crate::reduce::{Output, Reducer, WriteBytes};
 use crate::report::tuple;
 use crate::sink::zarr::Format;
 use crate::sink::{self, OutputOptions, Sharding, Spec};
+use crate::source::headers::Note;
 
 pub(super) mod text;
 
@@ -133,6 +134,9 @@ pub(super) struct Figures {
     pub(super) memory_limit_bytes: u64,
     pub(super) predicted_peak_bytes: u64,
     pub(super) measured_peak_bytes: u64,
+    /// What was assumed in opening the input; stands beside the figures.
+    #[serde(skip)]
+    pub(super) notes: Vec<Note>,
 }
 
 /// What takes each operator's results, which come in tiles of shape `tile` of the frame.

@@ -5,24 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::planning::storage;
 use super::progress::Progress;
 use super::resources::{Resources, stopped};
-use super::survey::{Survey, provenance};
-use super::{print_json, stop, tell};
+use super::{print_json, resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::block::size_bytes;
 use crate::cli::{Missing, StitchArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
+use crate::open::Opened;
 use crate::plan::Plan;
 use crate::report::{Summary, count, tuple};
 use crate::run;
 use crate::sink::zarr::ZarrSink;
 use crate::sink::{self, OutputOptions, Spec};
-use crate::stack::Stack;
+use crate::source::headers::Note;
 
 pub(super) fn run(args: &StitchArgs) -> Result<()> {
     if args.names.missing == Missing::Skip {
@@ -30,39 +30,38 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
             "--missing skip leaves holes out of what is computed, but an array has an element everywhere: use fill";
         return Err(Error::Usage(why.into()).into());
     }
-    let Some(field) = &args.by else {
+    if args.by.is_none() {
         sink::check_name(&args.output)?;
-        let survey = Survey::new(&args.input, &args.names, (&args.run).into())?;
-        survey.tell(args.run.quiet);
-        let stop = stop::on_signals()?;
-        let told = one(args, &args.output, survey.pattern(), survey.into_stack(&args.names)?, &stop)?;
-        return told.map_or(Ok(()), |value| print_json(&value));
-    };
+    }
+    let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
+    request.by.clone_from(&args.by);
     // Every array is checked before the first one is written.
-    let mut all: Vec<(PathBuf, Option<String>, Stack)> = Vec::new();
-    for (label, survey) in Survey::divided(&args.input, &args.names, field, false, (&args.run).into())? {
-        let output = output_for(&args.output, field, &label)?;
-        if all.iter().any(|(known, ..)| *known == output) {
-            return Err(
-                Error::Usage(format!("two values of '{field}' would be written to {}", output.display())).into()
-            );
+    let mut all: Vec<(PathBuf, Opened)> = Vec::new();
+    for opened in resolve::open(&request, &args.run)? {
+        let output = match (&args.by, &opened.value) {
+            (Some(field), Some(label)) => output_for(&args.output, field, label)?,
+            _ => args.output.clone(),
+        };
+        if all.iter().any(|(known, _)| *known == output) {
+            let field = args.by.as_deref().unwrap_or_default();
+            let text = format!("two values of '{field}' would be written to {}", output.display());
+            return Err(Error::Usage(text).into());
         }
-        let pattern = survey.pattern();
-        if all.is_empty() {
-            survey.tell(args.run.quiet);
-        }
-        let stack = survey.into_stack(&args.names).with_context(|| format!("{field} {label}"))?;
-        all.push((output, pattern, stack));
+        all.push((output, opened));
     }
     let stop = stop::on_signals()?;
     let mut told = Vec::new();
-    for (output, pattern, stack) in all {
-        if let Some(folder) = folder_of(&output).filter(|_| !args.run.dry_run) {
+    for (output, opened) in all {
+        if let Some(folder) = folder_of(&output).filter(|_| args.by.is_some() && !args.run.dry_run) {
             std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "cannot make the folder", e))?;
         }
-        told.extend(one(args, &output, pattern, stack, &stop)?);
+        told.extend(one(args, &output, opened, &stop)?);
     }
-    if args.run.json { print_json(&told) } else { Ok(()) }
+    match told.as_slice() {
+        [only] if args.by.is_none() => print_json(only),
+        all if args.run.json => print_json(&all),
+        _ => Ok(()),
+    }
 }
 
 /// Where the array goes whose `field` is `label`.
@@ -88,15 +87,10 @@ fn folder_of(output: &Path) -> Option<&Path> {
 }
 
 /// Writes one array; what is to be printed as JSON, if that was asked for.
-fn one(
-    args: &StitchArgs,
-    output: &Path,
-    pattern: Option<String>,
-    stack: Stack,
-    stop: &AtomicBool,
-) -> Result<Option<serde_json::Value>> {
+fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> Result<Option<serde_json::Value>> {
     let start = Instant::now();
-    let provenance = provenance(&stack, pattern.as_deref());
+    let provenance = resolve::provenance(&opened);
+    let Opened { stack, notes, .. } = opened;
     super::refuse_input(output, stack.paths())?;
     let (n_files, n_holes) = (stack.paths().len() as u64, stack.layout().n_holes());
     let mut unit = stack.layout().unit().to_vec();
@@ -136,7 +130,7 @@ fn one(
         measured_peak_bytes: 0,
     };
     if args.run.dry_run {
-        return show_plan(args.run.json, &*array, n_holes, &plan, &budget, &summary);
+        return show_plan(args.run.json, &*array, &notes, n_holes, &plan, &budget, &summary);
     }
     if !args.run.quiet {
         tell(&format!(
@@ -161,7 +155,9 @@ fn one(
     summary.rate_bytes_per_s = bytes_in as f64 / summary.wall_s.max(1e-9);
     summary.measured_peak_bytes = peak_bytes();
     if args.run.json {
-        return Ok(Some(serde_json::to_value(&summary).map_err(Error::format)?));
+        let mut value = serde_json::to_value(&summary).map_err(Error::format)?;
+        value["notes"] = serde_json::json!(notes);
+        return Ok(Some(value));
     }
     if !args.run.quiet {
         tell(&summary.text());
@@ -172,6 +168,7 @@ fn one(
 fn show_plan(
     json: bool,
     array: &dyn Array,
+    notes: &[Note],
     n_holes: u64,
     plan: &Plan,
     budget: &Resources,
@@ -190,6 +187,7 @@ fn show_plan(
             "predicted_peak_bytes": summary.predicted_peak_bytes,
             "read_amplification": plan.amplification(),
             "holes": n_holes,
+            "notes": notes,
         })));
     }
     let mut lines = vec![format!(

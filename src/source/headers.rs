@@ -2,16 +2,18 @@
 //! one description.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
+use serde::Serialize;
 
-use super::{Info, OpenOptions, Set, open};
+use super::{AbsentPlanes, Info, OpenOptions, Set, open};
 use crate::axis::{Axis, Calibration};
 use crate::error::{Error, Result};
 
-/// Files that look alike: same axes, dtype and storage.
+/// Files that look alike: same axes, dtype, storage and absent planes.
 #[derive(Clone, Debug)]
 pub struct Kind {
     /// What the first of them says.
@@ -41,8 +43,92 @@ pub struct Headers {
     pub scratch_bytes: u64,
     /// Calibrations of an axis that differ from the first file's: axis, file, what it says, how many files.
     pub disagreements: Vec<Disagreement>,
-    /// Notes of the files and how many files have them.
-    pub notes: Vec<(String, u64)>,
+    /// What the files set aside, assumed or left unused.
+    pub notes: Notes,
+}
+
+/// Something that was set aside, assumed or left unused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// What.
+    pub text: String,
+    /// How many files it is about; 0 if it is about all of them, or their names.
+    #[serde(rename = "files")]
+    pub n_files: u64,
+    /// Name of the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub example: Option<String>,
+}
+
+impl Note {
+    /// Adds `notes` to `all`, counting those with one text as one.
+    pub fn merge(all: &mut Vec<Self>, notes: &[Self]) {
+        for note in notes {
+            match all.iter_mut().find(|known| known.text == note.text) {
+                Some(known) => known.n_files += note.n_files,
+                None => all.push(note.clone()),
+            }
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.n_files, &self.example) {
+            (1, Some(file)) => write!(f, "{} ({file})", self.text),
+            (n, Some(file)) if n > 1 => write!(f, "{} ({n} files, such as {file})", self.text),
+            _ => f.write_str(&self.text),
+        }
+    }
+}
+
+/// Notes, each once, in order of first appearance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    list: Vec<Note>,
+    /// For every note its text without numbers.
+    shapes: Vec<String>,
+}
+
+impl Notes {
+    /// Different notes that are kept: notes that differ in every file would grow without bound. Further ones
+    /// count with a note that differs in its numbers alone, else with those that are only counted.
+    const MOST: usize = 64;
+    /// What stands for notes that are only counted.
+    const OTHERS: &str = "further notes, which are not listed";
+
+    /// Adds what `file` has to say.
+    pub fn add(&mut self, text: &str, file: &Path) {
+        let shape = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+        let mut at = self.list.iter().position(|note| note.text == text);
+        if at.is_none() && self.list.len() >= Self::MOST {
+            let shape = shape(text);
+            at = self.shapes.iter().position(|s| *s == shape);
+            at = at.or_else(|| self.list.iter().position(|note| note.text == Self::OTHERS));
+        }
+        if let Some(note) = at.map(|at| &mut self.list[at]) {
+            note.n_files += 1;
+            return;
+        }
+        let text = if self.list.len() < Self::MOST { text } else { Self::OTHERS };
+        self.list.push(Note { text: text.to_owned(), n_files: 1, example: Some(name_of(file)) });
+        self.shapes.push(shape(text));
+    }
+
+    /// Adds those of `other` whose text is new.
+    pub fn join(&mut self, other: Self) {
+        for (note, shape) in other.list.into_iter().zip(other.shapes) {
+            if !self.list.iter().any(|known| known.text == note.text) {
+                self.list.push(note);
+                self.shapes.push(shape);
+            }
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Note> {
+        self.list.iter()
+    }
 }
 
 /// Files that state another calibration than the first file does.
@@ -66,6 +152,7 @@ struct Key {
     unit: Vec<u64>,
     storage: String,
     set: Option<String>,
+    absent: Option<Arc<AbsentPlanes>>,
 }
 
 impl Key {
@@ -76,49 +163,58 @@ impl Key {
             unit: info.unit.clone(),
             storage: info.storage.clone(),
             set: info.set.as_ref().map(|s| s.id.clone()),
+            absent: info.absent.clone(),
         }
     }
 }
 
-/// Different notes that are kept: notes that differ in every file would grow without bound.
-const MOST_NOTES: usize = 64;
 /// Files whose headers are in flight at once: bounds memory, keeps every core busy.
 const BATCH: usize = 2048;
 
 impl Headers {
-    /// Opens every file, reading headers only. Files that cannot be opened are kept in
-    /// [`Headers::broken`].
+    /// Opens every file, reading headers only, with as many threads as the machine has processors. Files that
+    /// cannot be opened are kept in [`Headers::broken`].
     pub fn read(paths: &[PathBuf], options: &OpenOptions) -> Self {
-        Self::read_with(paths, options, |_| {})
+        Self::read_with(paths, options, 0, |_| {})
     }
 
-    /// As [`Headers::read`]; `progress` hears the number of files done.
-    pub fn read_with(paths: &[PathBuf], options: &OpenOptions, mut progress: impl FnMut(usize)) -> Self {
+    /// As [`Headers::read`] with `threads` threads, 0 being one for each processor; one alone is the caller's.
+    /// `progress` hears the number of files done.
+    pub fn read_with(
+        paths: &[PathBuf],
+        options: &OpenOptions,
+        threads: usize,
+        mut progress: impl FnMut(usize),
+    ) -> Self {
         let mut headers = Self { kind_of: Vec::with_capacity(paths.len()), ..Self::default() };
         let mut kinds: HashMap<Key, u32> = HashMap::new();
         let sets: Mutex<HashMap<String, Arc<Set>>> = Mutex::default();
+        let info = |path: &PathBuf| {
+            let mut info = open(path, options)?.info().clone();
+            // Every member of a data set describes the whole: one description serves all.
+            if let Some(set) = &mut info.set {
+                let mut sets = sets.lock().unwrap_or_else(PoisonError::into_inner);
+                *set = Arc::clone(sets.entry(set.id.clone()).or_insert_with(|| Arc::clone(set)));
+            }
+            Ok(info)
+        };
+        // Where the system gives no further threads, one does.
+        let alone = threads == 1 || paths.len() == 1;
+        let pool = (!alone).then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build().ok()).flatten();
         for (batch, chunk) in paths.chunks(BATCH).enumerate() {
-            let infos: Vec<Result<Info>> = chunk
-                .par_iter()
-                .map(|path| {
-                    let mut info = open(path, options)?.info().clone();
-                    // Every member of a data set describes the whole: one description serves all.
-                    if let Some(set) = &mut info.set {
-                        let mut sets = sets.lock().unwrap_or_else(PoisonError::into_inner);
-                        *set = Arc::clone(sets.entry(set.id.clone()).or_insert_with(|| Arc::clone(set)));
-                    }
-                    Ok(info)
-                })
-                .collect();
+            let infos: Vec<Result<Info>> = match &pool {
+                Some(pool) => pool.install(|| chunk.par_iter().map(info).collect()),
+                None => chunk.iter().map(info).collect(),
+            };
             for (i, info) in infos.into_iter().enumerate() {
-                headers.add((batch * BATCH + i) as u32, info, &mut kinds);
+                headers.add((batch * BATCH + i) as u32, &chunk[i], info, &mut kinds);
             }
             progress(headers.kind_of.len());
         }
         headers
     }
 
-    fn add(&mut self, file: u32, info: Result<Info>, kinds: &mut HashMap<Key, u32>) {
+    fn add(&mut self, file: u32, path: &Path, info: Result<Info>, kinds: &mut HashMap<Key, u32>) {
         let info = match info {
             Ok(info) => info,
             Err(error) => {
@@ -131,13 +227,7 @@ impl Headers {
         self.largest_file_bytes = self.largest_file_bytes.max(info.file_bytes);
         self.held_bytes = self.held_bytes.max(info.held_bytes);
         self.scratch_bytes = self.scratch_bytes.max(info.scratch_bytes);
-        for note in &info.notes {
-            if let Some((_, n_files)) = self.notes.iter_mut().find(|(n, _)| n == note) {
-                *n_files += 1;
-            } else if self.notes.len() < MOST_NOTES {
-                self.notes.push((note.clone(), 1));
-            }
-        }
+        info.notes.iter().for_each(|note| self.notes.add(note, path));
         if let Some(first) = self.kinds.first().map(|k| k.info.axes.clone()) {
             for axis in &info.axes {
                 self.compare(file, &first, axis);
@@ -256,4 +346,30 @@ pub fn describe(info: &Info) -> String {
 /// The last part of a path, for messages.
 pub fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_told_once_with_their_files_however_many_differ() {
+        let mut notes = Notes::default();
+        let name = |i: usize| PathBuf::from(format!("raw/f{i}.tif"));
+        (0..3).for_each(|i| notes.add("palette", &name(i)));
+        (0..100).for_each(|i| notes.add(&format!("{i} pages left out"), &name(i)));
+        ["a", "b"].iter().for_each(|text| notes.add(text, &name(7)));
+        let all: Vec<String> = notes.iter().map(ToString::to_string).collect();
+        assert_eq!(all[..2], ["palette (3 files, such as f0.tif)", "0 pages left out (38 files, such as f0.tif)"]);
+        assert_eq!(all[2], "1 pages left out (f1.tif)");
+        assert_eq!(
+            all.last().map(String::as_str),
+            Some("further notes, which are not listed (2 files, such as f7.tif)")
+        );
+        assert_eq!(notes.iter().map(|n| n.n_files).sum::<u64>(), 105);
+        let mut more = Notes::default();
+        ["palette", "orientation"].iter().for_each(|text| more.add(text, &name(0)));
+        notes.join(more);
+        assert_eq!(notes.iter().map(|n| n.n_files).sum::<u64>(), 106);
+    }
 }

@@ -3,6 +3,7 @@
 //! A format is one module with a [`FileArray`] and one line in [`FORMATS`]: a file is an [`Array`] too. Formats
 //! know nothing of patterns, layouts or outputs.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,6 +49,43 @@ pub struct Info {
     /// The data set over several files that this file says it is a member of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set: Option<Arc<Set>>,
+    /// Planes that the description counts and the file lacks, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub absent: Option<Arc<AbsentPlanes>>,
+}
+
+/// Planes of an array that a description counts and a file lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct AbsentPlanes {
+    /// Number of leading axes of [`Info::axes`] that the planes are counted over.
+    pub n_axes: usize,
+    /// Row-major numbers of the planes over those axes, in order, as runs that do not touch.
+    pub runs: Vec<Range<u64>>,
+}
+
+impl AbsentPlanes {
+    /// The planes that `is_there` gives `false` for, counted over `n_axes` leading axes; `None` if none is absent.
+    pub fn new(n_axes: usize, is_there: impl Iterator<Item = bool>) -> Option<Self> {
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for plane in (0..).zip(is_there).filter(|(_, there)| !there).map(|(plane, _)| plane) {
+            match runs.last_mut().filter(|run| run.end == plane) {
+                Some(run) => run.end += 1,
+                None => runs.push(plane..plane + 1),
+            }
+        }
+        (!runs.is_empty()).then_some(Self { n_axes, runs })
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> u64 {
+        self.runs.iter().map(|run| run.end - run.start).sum()
+    }
+
+    /// Whether plane number `plane` is one of them.
+    pub fn contains(&self, plane: u64) -> bool {
+        let after = self.runs.partition_point(|run| run.start <= plane);
+        self.runs[..after].last().is_some_and(|run| run.contains(&plane))
+    }
 }
 
 impl Info {

@@ -11,17 +11,24 @@ use super::FORMATS;
 use crate::error::{Error, Result};
 use crate::pattern::natural_cmp;
 
-/// What to look for.
-#[derive(Clone, Debug, Default)]
-pub struct Request {
+/// What the user named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inputs {
     /// Paths, directories and globs as they were typed.
-    pub inputs: Vec<String>,
+    pub named: Vec<String>,
     /// A file with one name per line, or names ended by NUL; `-` is standard input.
     pub files_from: Option<PathBuf>,
     /// Globs that a name must match, if there are any. With a `/` they are matched against the path.
     pub include: Vec<String>,
     /// Globs that a name must not match.
     pub exclude: Vec<String>,
+}
+
+impl<T: Into<String>> From<T> for Inputs {
+    /// One path, directory or glob.
+    fn from(named: T) -> Self {
+        Self { named: vec![named.into()], ..Self::default() }
+    }
 }
 
 /// What was found.
@@ -33,20 +40,20 @@ pub struct Found {
     pub n_left_out: u64,
 }
 
-/// Lists the files that `request` names.
+/// Lists the files that `inputs` name.
 ///
 /// # Errors
 /// `Usage` if an input does not exist, a glob is wrong or matches nothing; `Io` if a directory or a list
 /// cannot be read.
-pub fn scan(request: &Request) -> Result<Found> {
+pub fn scan(inputs: &Inputs) -> Result<Found> {
     let mut paths = Vec::new();
-    for input in &request.inputs {
+    for input in &inputs.named {
         expand(input, &mut paths)?;
     }
-    if let Some(list) = &request.files_from {
+    if let Some(list) = &inputs.files_from {
         read_list(list, &mut paths)?;
     }
-    let filter = Filter::new(request)?;
+    let filter = Filter::new(inputs)?;
     let n_found = paths.len();
     paths.retain(|p| filter.keeps(p));
     let n_left_out = (n_found - paths.len()) as u64;
@@ -186,7 +193,7 @@ struct Filter {
 }
 
 impl Filter {
-    fn new(request: &Request) -> Result<Self> {
+    fn new(inputs: &Inputs) -> Result<Self> {
         let parse = |flag: &str, globs: &[String]| {
             let one = |text: &String| {
                 let pattern = glob::Pattern::new(text).map_err(|e| {
@@ -196,7 +203,7 @@ impl Filter {
             };
             globs.iter().map(one).collect::<Result<Vec<_>>>()
         };
-        Ok(Self { include: parse("--include", &request.include)?, exclude: parse("--exclude", &request.exclude)? })
+        Ok(Self { include: parse("--include", &inputs.include)?, exclude: parse("--exclude", &inputs.exclude)? })
     }
 
     fn keeps(&self, path: &Path) -> bool {
@@ -229,32 +236,32 @@ mod tests {
             touch(dir.path().join(name));
         }
         let root = dir.path().to_string_lossy().into_owned();
-        let all = scan(&Request { inputs: vec![root.clone()], ..Request::default() }).unwrap();
+        let all = scan(&Inputs { named: vec![root.clone()], ..Inputs::default() }).unwrap();
         assert_eq!(names(&all), ["a9.TIFF", "a10.tif", "a1.tif"]);
 
         let twice = vec![root.clone(), format!("{root}/a10.tif"), format!("{root}/*.tif")];
-        assert_eq!(names(&scan(&Request { inputs: twice, ..Request::default() }).unwrap()).len(), 3);
+        assert_eq!(names(&scan(&Inputs { named: twice, ..Inputs::default() }).unwrap()).len(), 3);
 
         let list = dir.path().join("list");
         fs::write(&list, format!("{root}/a10.tif\0{root}/a9.TIFF\0")).unwrap();
-        let listed = scan(&Request { files_from: Some(list.clone()), ..Request::default() }).unwrap();
+        let listed = scan(&Inputs { files_from: Some(list.clone()), ..Inputs::default() }).unwrap();
         assert_eq!(names(&listed), ["a9.TIFF", "a10.tif"]);
         fs::write(&list, format!("{root}/a10.tif\r\n\n{root}/a9.TIFF")).unwrap();
-        assert_eq!(scan(&Request { files_from: Some(list), ..Request::default() }).unwrap(), listed);
+        assert_eq!(scan(&Inputs { files_from: Some(list), ..Inputs::default() }).unwrap(), listed);
 
-        let exclude = Request { inputs: vec![root], exclude: vec!["a1.*".into()], ..Request::default() };
+        let exclude = Inputs { named: vec![root], exclude: vec!["a1.*".into()], ..Inputs::default() };
         let kept = scan(&exclude).unwrap();
         assert_eq!((names(&kept).len(), kept.n_left_out), (2, 1));
-        let none = Request { include: vec!["*.png".into()], ..exclude };
+        let none = Inputs { include: vec!["*.png".into()], ..exclude };
         assert!(scan(&none).unwrap_err().to_string().contains("leave none"));
     }
 
     #[test]
     fn what_is_not_there_is_said() {
-        let fails = |input: &str| scan(&Request { inputs: vec![input.into()], ..Request::default() }).unwrap_err();
+        let fails = |input: &str| scan(&Inputs { named: vec![input.into()], ..Inputs::default() }).unwrap_err();
         assert_eq!(fails("/nowhere/a.tif").to_string(), "/nowhere/a.tif: no such file or directory");
         assert_eq!(fails("/nowhere/*.tif").to_string(), "'/nowhere/*.tif' matches no file");
         assert!(fails("/nowhere/[.tif").to_string().contains("is not a glob"));
-        assert!(scan(&Request::default()).unwrap_err().to_string().starts_with("no input files"));
+        assert!(scan(&Inputs::default()).unwrap_err().to_string().starts_with("no input files"));
     }
 }

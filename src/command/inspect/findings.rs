@@ -5,6 +5,8 @@ use serde::Serialize;
 use super::sample::Sample;
 use crate::axis::{Axis, Provenance};
 use crate::draw::presence::Presence;
+use crate::open::Obstacle;
+use crate::source::headers::Note;
 
 /// Everything found.
 #[derive(Debug, Serialize)]
@@ -35,8 +37,8 @@ pub(super) struct Findings {
     pub(super) unreadable: Listed<FileFault>,
     pub(super) odd: Listed<FileFault>,
     pub(super) series: Vec<String>,
-    pub(super) notes: Vec<NoteFound>,
-    pub(super) faults: Vec<FaultFound>,
+    pub(super) notes: Vec<Note>,
+    pub(super) faults: Vec<Obstacle>,
     /// The command to run next, word by word.
     pub(super) command: Vec<String>,
     #[serde(skip)]
@@ -146,20 +148,6 @@ pub(super) struct DuplicateFound {
 pub(super) struct FileFault {
     pub(super) file: String,
     pub(super) reason: String,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct NoteFound {
-    pub(super) text: String,
-    /// How many files it is about; 0 if it is about the names.
-    pub(super) files: u64,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct FaultFound {
-    /// `holes`, `duplicates`, `conflict`, `unmatched`, `unreadable`, `odd` or `no-array`.
-    pub(super) kind: &'static str,
-    pub(super) text: String,
 }
 
 /// A list of which only the beginning is kept.

@@ -13,149 +13,61 @@ use crate::axis::{Calibration, Provenance};
 use crate::block::size_bytes;
 use crate::cli::{InspectArgs, RunArgs};
 use crate::command::planning::storage;
+use crate::command::presets;
 use crate::command::resources::Resources;
-use crate::command::survey::{Naming, Origin, Survey};
-use crate::command::{calibration, presets};
 use crate::draw::presence::{MapAxis, Presence, State};
 use crate::error::Error;
 use crate::grid::Grid;
-use crate::pattern::{Arrangement, FaultKind, FieldAxis, Role};
+use crate::open::{Naming, Origin, Request, Survey};
+use crate::pattern::{Arrangement, FieldAxis, Role};
 use crate::report::count;
 use crate::sink::Spec;
 use crate::sink::zarr::ZarrSink;
-use crate::source::headers::describe;
-use crate::source::headers::name_of;
+use crate::source::headers::{Note, name_of};
 use crate::stack::Stack;
+use crate::unit;
 
 /// Files that the next command leaves out by name; with more of them the user chooses.
 const MOST_EXCLUDED: usize = 6;
-/// Lines of examples under a fault.
-const SHOWN: usize = 10;
 
 /// Everything that is to be said of one array.
 ///
 /// # Errors
 /// `Usage` if flags contradict what is there. Faults of the files are no errors.
-pub(super) fn findings(args: &InspectArgs, value: Option<String>, survey: &Survey) -> Result<Findings> {
-    let opened = !args.names_only;
-    calibration::from_flags(&args.names.voxel_size, args.names.time_step.as_deref())?;
+pub(super) fn findings(args: &InspectArgs, request: &Request, survey: &Survey) -> Result<Findings> {
     let headers = &survey.headers;
-    let path = |file: u32| survey.paths.get(file as usize).map_or(String::new(), |p| p.display().to_string());
-    let (mut faults, mut notes) = (Vec::new(), Vec::new());
-    let mut fault = |kind, text: String| faults.push(FaultFound { kind, text });
-
-    let (stack, odd) = match opened.then(|| survey.fitting(&args.names)) {
+    let fitting = (!request.names_only).then(|| survey.fitting(request));
+    let faults = survey.obstacles(fitting.as_ref());
+    let (stack, odd) = match fitting {
         Some(Ok((stack, odd))) => (Some(Arc::new(stack)), odd),
-        Some(Err(reason)) => {
-            fault("no-array", format!("no array: {reason}"));
-            (None, Vec::new())
-        }
-        None => {
-            if let Naming::Unknown(reason) = &survey.naming {
-                fault("no-array", format!("no array: {reason}"));
-            }
-            (None, Vec::new())
-        }
+        _ => (None, Vec::new()),
     };
-    let arrangement = match &survey.naming {
-        Naming::Names { arrangement, .. } => Some(arrangement.as_ref()),
-        _ => None,
-    };
-    if let Naming::Names { arrangement, names, .. } = &survey.naming {
-        for found in arrangement.faults(names) {
-            let kind = match found.kind {
-                FaultKind::Missing => "holes",
-                FaultKind::Duplicate => "duplicates",
-                FaultKind::Conflict => "conflict",
-                FaultKind::Unmatched => "unmatched",
-            };
-            fault(kind, found.text);
-        }
-        notes.extend(arrangement.notes.iter().map(|text| NoteFound { text: text.clone(), files: 0 }));
+    let arrangement = survey.arrangement();
+    let mut notes = survey.notes(stack.as_ref().map(|s| s.layout()));
+    if let Some(text) = stack.as_ref().and_then(|s| crate::sink::zarr::misfit(s.axes())) {
+        notes.push(Note { text, n_files: 0, example: None });
     }
-    let mut absent_members = Vec::new();
-    if let Naming::Set { set, members, .. } = &survey.naming {
-        absent_members = set.files.iter().zip(members).filter(|(_, m)| m.is_none()).map(|(f, _)| f.clone()).collect();
-        if !absent_members.is_empty() {
-            let n = absent_members.len();
-            let head = format!("{n} of {} files of the data set are not there", set.files.len());
-            fault("holes", listed(head, n, absent_members.iter().cloned()));
-        }
-    }
-    let unreadable = Listed::new(
-        headers.broken.len(),
-        headers.broken.iter().map(|(file, e)| {
-            let place = format!("{}: ", path(*file));
-            let reason = e.to_string();
-            let source = std::error::Error::source(e).map_or(String::new(), |s| format!(": {s}"));
-            let reason = format!("{reason}{source}");
-            FileFault { file: path(*file), reason: reason.strip_prefix(&place).unwrap_or(&reason).to_owned() }
-        }),
-    );
-    if unreadable.count > 0 {
-        let head = format!("{} cannot be read", count(unreadable.count, "file"));
-        fault(
-            "unreadable",
-            listed(head, headers.broken.len(), unreadable.first.iter().map(|f| format!("{}: {}", f.file, f.reason))),
-        );
-    }
-    let main = headers.main_kind();
-    let odd_files = Listed::new(
-        odd.len(),
-        odd.iter().map(|&file| FileFault {
-            file: path(file),
-            reason: headers.info(file).map_or(String::new(), |info| differs(info, main.map(|k| &k.info))),
-        }),
-    );
-    if odd_files.count > 0 {
-        let head = format!(
-            "{} unlike the others",
-            if odd.len() == 1 { "1 file is".into() } else { format!("{} files are", odd.len()) }
-        );
-        fault("odd", listed(head, odd.len(), odd_files.first.iter().map(|f| format!("{}: {}", f.file, f.reason))));
-    }
-    notes.extend(headers.notes.iter().map(|(text, files)| NoteFound { text: text.clone(), files: *files }));
-    if let Some(misfit) = stack.as_ref().and_then(|s| crate::sink::zarr::misfit(s.axes())) {
-        notes.push(NoteFound { text: misfit, files: 0 });
-    }
-    let kinds: Vec<KindFound> = {
-        let mut kinds: Vec<_> = headers.kinds.iter().collect();
-        kinds.sort_by_key(|k| std::cmp::Reverse(k.n_files));
-        kinds
-            .iter()
-            .map(|k| KindFound {
-                files: k.n_files,
-                axes: k.info.axes.iter().map(|a| a.name.clone()).collect(),
-                shape: k.info.shape(),
-                dtype: k.info.dtype.to_string(),
-                bytes: size_bytes(&k.info.shape(), k.info.dtype),
-                storage: k.info.storage.clone(),
-                like: path(k.first),
-            })
-            .collect()
-    };
-    let has_holes = stack.as_ref().is_some_and(|s| s.layout().n_holes() > 0) || !absent_members.is_empty();
+    let n_holes = stack.as_ref().map_or(0, |s| s.layout().n_holes());
+    let has_holes = n_holes > 0 || !survey.members_missing().is_empty();
     let is_faulty = !faults.is_empty() || has_holes;
     let presence = arrangement.filter(|_| is_faulty || args.svg.is_some()).and_then(|a| presence(a, survey, &odd));
-    let holes = match arrangement {
-        Some(a) => Listed::new(a.holes.count as usize, a.holes.iter().map(|cell| a.position(cell))),
-        None => Listed::new(absent_members.len(), absent_members.iter().cloned()),
-    };
     let duplicates = arrangement.map_or(Listed::new(0, std::iter::empty()), |a| {
         let found = a.duplicates.iter().map(|d| DuplicateFound {
             position: a.position(d.cell),
-            files: d.names.iter().map(|&f| path(f)).collect(),
+            files: d.names.iter().map(|&f| survey.path(f)).collect(),
         });
         Listed::new(a.duplicates.len(), found)
     });
     let unmatched: &[u32] = arrangement.map_or(&[], |a| &a.unmatched);
+    let unreadable = survey.unreadable().map(|(file, reason)| FileFault { file, reason });
+    let odd_files = odd.iter().map(|&file| FileFault { file: survey.path(file), reason: survey.oddness(file) });
     Ok(Findings {
-        value,
+        value: survey.value.clone(),
         files: Files {
             count: survey.paths.len() as u64,
             bytes: headers.file_bytes,
             left_out: survey.n_left_out,
-            opened,
+            opened: !request.names_only,
         },
         pattern: pattern(survey),
         fields: arrangement.map_or_else(Vec::new, fields),
@@ -169,48 +81,45 @@ pub(super) fn findings(args: &InspectArgs, value: Option<String>, survey: &Surve
         calibration: stack.as_ref().map_or_else(Vec::new, |s| calibrations(s, arrangement, survey)),
         storage: stack.as_ref().map(|s| foretold(args, s)).transpose()?,
         positions: arrangement.map_or(0, |a| a.holes.total),
-        holes,
+        holes: holes(survey, stack.as_deref()),
         duplicates,
-        unmatched: Listed::new(unmatched.len(), unmatched.iter().map(|&f| path(f))),
-        series: main.map_or_else(Vec::new, |k| k.info.series.clone()),
+        unmatched: Listed::new(unmatched.len(), unmatched.iter().map(|&f| survey.path(f))),
+        series: headers.main_kind().map_or_else(Vec::new, |k| k.info.series.clone()),
         command: command(args, survey, unmatched, &odd, has_holes)?,
-        kinds,
-        unreadable,
-        odd: odd_files,
+        kinds: kinds(survey),
+        unreadable: Listed::new(headers.broken.len(), unreadable),
+        odd: Listed::new(odd.len(), odd_files),
         notes,
         faults,
         presence,
     })
 }
 
-/// A line, then examples.
-fn listed(head: String, n: usize, examples: impl Iterator<Item = String>) -> String {
-    let mut text = head;
-    for example in examples.take(SHOWN) {
-        text.push_str(&format!("\n  {}", example.replace('\n', "\n  ")));
-    }
-    if n > SHOWN {
-        text.push_str(&format!("\n  and {} more", n - SHOWN));
-    }
-    text
+/// Positions that no file covers: by names, members that are not there, and planes that files lack.
+fn holes(survey: &Survey, stack: Option<&Stack>) -> Listed<String> {
+    let by_name = survey.arrangement();
+    let names = by_name.into_iter().flat_map(|a| a.holes.iter().map(|cell| a.position(cell)));
+    let members = survey.members_missing();
+    let planes = stack.into_iter().flat_map(|s| survey.absent_positions(s.layout()).map(|(_, place)| place));
+    let n =
+        by_name.map_or(0, |a| a.holes.count) + members.len() as u64 + stack.map_or(0, |s| survey.n_absent(s.layout()));
+    Listed::new(n as usize, names.chain(members.iter().map(ToString::to_string)).chain(planes))
 }
 
-/// In which way a file is unlike the others.
-fn differs(info: &crate::source::Info, main: Option<&crate::source::Info>) -> String {
-    let Some(main) = main else { return describe(info) };
-    let names = |i: &crate::source::Info| i.axes.iter().map(|a| a.name.clone()).collect::<Vec<_>>();
-    let mut ways = Vec::new();
-    if names(info) == names(main) {
-        for (a, b) in info.axes.iter().zip(&main.axes).filter(|(a, b)| a.length != b.length) {
-            let short = a.name == "z" && a.length < b.length;
-            let hint = if short { " (acquisition cut short?)" } else { "" };
-            ways.push(format!("{} is {}, the others have {}{hint}", a.name, a.length, b.length));
-        }
-        if info.dtype != main.dtype {
-            ways.push(format!("{}, the others are {}", info.dtype, main.dtype));
-        }
-    }
-    if ways.is_empty() { describe(info) } else { ways.join("; ") }
+/// Files that look alike, the most frequent first.
+fn kinds(survey: &Survey) -> Vec<KindFound> {
+    let mut kinds: Vec<_> = survey.headers.kinds.iter().collect();
+    kinds.sort_by_key(|k| std::cmp::Reverse(k.n_files));
+    let found = kinds.iter().map(|k| KindFound {
+        files: k.n_files,
+        axes: k.info.axes.iter().map(|a| a.name.clone()).collect(),
+        shape: k.info.shape(),
+        dtype: k.info.dtype.to_string(),
+        bytes: size_bytes(&k.info.shape(), k.info.dtype),
+        storage: k.info.storage.clone(),
+        like: survey.path(k.first),
+    });
+    found.collect()
 }
 
 fn pattern(survey: &Survey) -> Option<PatternFound> {
@@ -263,17 +172,17 @@ fn calibrations(stack: &Stack, arrangement: Option<&Arrangement>, survey: &Surve
             }
             _ => continue,
         };
-        let differs = |other: &Calibration| !calibration::agree(&chosen, other);
+        let differs = |other: &Calibration| !unit::agree(&chosen, other);
         let mut disagreements = Vec::new();
         let in_files = files.and_then(|k| k.info.axes.iter().find(|a| a.name == axis.name)?.calibration.as_ref());
         if let Some(other) = in_files.filter(|c| c.from != chosen.from && differs(c)) {
-            disagreements.push(format!("{} in {}", calibration::words(other), calibration::origin(other.from)));
+            disagreements.push(format!("{} in {}", unit::words(other), other.from.words()));
         }
         if let Some((other, _)) = spacing.filter(|(c, _)| chosen.from != Provenance::Name && differs(c)) {
-            disagreements.push(format!("{} in the names", calibration::words(&other)));
+            disagreements.push(format!("{} in the names", unit::words(&other)));
         }
         for d in survey.headers.disagreements.iter().filter(|d| d.axis == axis.name) {
-            let says = d.calibration.as_ref().map_or("nothing".into(), calibration::words);
+            let says = d.calibration.as_ref().map_or("nothing".into(), unit::words);
             let like = survey.paths.get(d.file as usize).map_or(String::new(), |p| name_of(p));
             disagreements.push(format!("{says} in {}, such as {like}", count(d.n_files, "file")));
         }

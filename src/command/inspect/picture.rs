@@ -2,10 +2,10 @@
 
 use super::findings::Findings;
 use crate::axis::Calibration;
-use crate::command::calibration;
 use crate::draw::diagram::{Diagram, Dimension, Panel, draw};
 use crate::exec::budget::Bytes;
 use crate::report::{count, tuple};
+use crate::unit;
 
 /// Arrays that are drawn below one another.
 const MOST: usize = 20;
@@ -29,7 +29,7 @@ fn diagram(found: &Findings) -> Option<Diagram> {
         name: axis.name.clone(),
         length: axis.length,
         extent: axis.calibration.as_ref().map(|c| {
-            calibration::words(&Calibration { step: c.step * axis.length as f64, unit: c.unit.clone(), from: c.from })
+            unit::words(&Calibration { step: c.step * axis.length as f64, unit: c.unit.clone(), from: c.from })
         }),
         chunk: stored.map_or(axis.length, |s| s.chunks[i]),
         shard: stored.and_then(|s| s.shards.as_ref()).map(|s| s[i]),

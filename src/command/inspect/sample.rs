@@ -70,8 +70,8 @@ pub(super) fn sample(stack: &Arc<Stack>, chunks: &[u64], codec: &Codec) -> Optio
         return None;
     }
     found.ratio = found.bytes as f64 / found.encoded_bytes.max(1) as f64;
-    let filled =
-        1.0 - stack.layout().n_holes() as f64 / (stack.layout().n_holes() + stack.layout().n_parts()).max(1) as f64;
+    let elements = crate::grid::n_elements(&stack.shape()).max(1) as f64;
+    let filled = 1.0 - stack.layout().n_absent_elements() as f64 / elements;
     let bytes = crate::block::size_bytes(&stack.shape(), stack.dtype()) as f64;
     found.output_bytes = (bytes * filled / found.ratio) as u64;
     Some(found)

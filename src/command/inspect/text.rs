@@ -5,11 +5,13 @@ use std::io::IsTerminal;
 use super::findings::*;
 use super::next::shell_lines;
 use crate::axis::Calibration;
-use crate::command::calibration;
 use crate::draw::table::Table;
 use crate::draw::wrapped;
 use crate::exec::budget::Bytes;
+use crate::open::{Obstacle, ObstacleKind};
 use crate::report::{count, tuple};
+use crate::source::headers::Note;
+use crate::unit;
 
 /// No line is longer, but for names and patterns.
 const WIDTH: usize = 100;
@@ -78,6 +80,14 @@ pub(super) fn render(arrays: &[Findings], by: Option<&str>, style: Style) -> Str
         out += &format!("\n{}\n", style.bold(&format!("{field} {}", found.value.as_deref().unwrap_or_default())));
         one(found, style, &mut out);
     }
+    // Of arrays that are not shown the notes are told, those apart that the first has as well.
+    let mut notes: Vec<Note> = Vec::new();
+    let is_hidden = |found: &&Findings| found.faults.is_empty();
+    arrays.iter().skip(1).filter(is_hidden).for_each(|found| Note::merge(&mut notes, &found.notes));
+    let shown = |note: &&Note| arrays.iter().take(1).flat_map(|a| &a.notes).any(|known| known.text == note.text);
+    let mut table = Table::default();
+    notes.iter().filter(|note| !shown(note)).for_each(|note| table.row(["note".to_owned(), note.to_string()]));
+    push(&mut out, table.lines(WIDTH));
     out
 }
 
@@ -143,8 +153,8 @@ fn headline(found: &Findings, style: Style, out: &mut String) {
 }
 
 fn faults(found: &Findings, style: Style, out: &mut String) {
-    let mild = |fault: &FaultFound| matches!(fault.kind, "unmatched" | "odd");
-    let mut sorted: Vec<&FaultFound> = found.faults.iter().collect();
+    let mild = |fault: &Obstacle| matches!(fault.kind, ObstacleKind::Unmatched | ObstacleKind::Odd);
+    let mut sorted: Vec<&Obstacle> = found.faults.iter().collect();
     sorted.sort_by_key(|f| mild(f));
     for fault in sorted {
         let word = if mild(fault) { style.warning() } else { style.error() };
@@ -242,17 +252,16 @@ fn shortened(text: &str, width: usize) -> String {
 /// Sizes, series and notes.
 fn known(found: &Findings, style: Style, out: &mut String) {
     let mut table = Table::default();
-    let words =
-        |c: &CalibrationFound, step| calibration::words(&Calibration { step, unit: c.unit.clone(), from: c.from });
+    let words = |c: &CalibrationFound, step| unit::words(&Calibration { step, unit: c.unit.clone(), from: c.from });
     let (time, space): (Vec<_>, Vec<_>) = found.calibration.iter().partition(|c| c.axis == "t");
     if let Some(first) = space.first() {
         let same = space.iter().all(|c| c.from == first.from);
         let sizes = space.iter().map(|c| {
-            let from = if same { String::new() } else { format!(" from {}", calibration::origin(c.from)) };
+            let from = if same { String::new() } else { format!(" from {}", c.from.words()) };
             format!("{} {}{from}", c.axis, words(c, c.step))
         });
         let sizes = sizes.collect::<Vec<_>>().join(", ");
-        let from = if same { format!(", from {}", calibration::origin(first.from)) } else { String::new() };
+        let from = if same { format!(", from {}", first.from.words()) } else { String::new() };
         table.row(["voxel size".to_owned(), format!("{sizes}{from}")]);
     } else if found.array.is_some() {
         table.row([
@@ -262,10 +271,7 @@ fn known(found: &Findings, style: Style, out: &mut String) {
     }
     for c in &time {
         let deviation = c.deviation.map_or(String::new(), |d| format!(" (largest deviation {})", words(c, d)));
-        table.row([
-            "time step".to_owned(),
-            format!("{} from {}{deviation}", words(c, c.step), calibration::origin(c.from)),
-        ]);
+        table.row(["time step".to_owned(), format!("{} from {}{deviation}", words(c, c.step), c.from.words())]);
     }
     let has_time = found.array.as_ref().is_some_and(|a| a.axes.iter().any(|a| a.name == "t" && a.length > 1));
     if time.is_empty() && has_time {
@@ -303,10 +309,9 @@ fn known(found: &Findings, style: Style, out: &mut String) {
         table.row([if i == 0 { "series" } else { "" }, &format!("{series}{chosen}")]);
     }
     // What the lines above say already.
-    let told = |n: &&NoteFound| time.iter().any(|c| n.files == 0 && n.text.starts_with(&format!("{}: step ", c.axis)));
+    let told = |n: &&Note| time.iter().any(|c| n.n_files == 0 && n.text.starts_with(&format!("{}: step ", c.axis)));
     for note in found.notes.iter().filter(|n| !told(n)) {
-        let files = if note.files > 0 { format!(" ({})", count(note.files, "file")) } else { String::new() };
-        table.row(["note".to_owned(), format!("{}{files}", note.text)]);
+        table.row(["note".to_owned(), note.to_string()]);
     }
     let lines = table.lines(WIDTH);
     if !lines.is_empty() {
@@ -323,7 +328,7 @@ fn known(found: &Findings, style: Style, out: &mut String) {
 
 fn next(found: &Findings, style: Style, out: &mut String) {
     let Some(array) = &found.array else { return };
-    let blocked = found.faults.iter().any(|f| matches!(f.kind, "duplicates" | "conflict"));
+    let blocked = found.faults.iter().any(|f| matches!(f.kind, ObstacleKind::Duplicates | ObstacleKind::Conflict));
     let strangers = found.unmatched.count + found.odd.count + found.unreadable.count;
     let is_excluded = found.command.iter().any(|w| w == "--exclude") || strangers == 0;
     out.push('\n');

@@ -36,7 +36,7 @@ pub(in crate::command) fn show_plan(
                 })
             })
             .collect();
-        return print_json(&json!({ "outputs": outputs, "plan": plan }));
+        return print_json(&json!({ "outputs": outputs, "plan": plan, "notes": plan.notes }));
     }
     let mut lines = vec![format!(
         "{} {} ({}), axes {}",
@@ -82,7 +82,9 @@ pub(in crate::command) fn show(
     let outputs = reducer.outputs();
     if args.run.json && !targets.contains(&Target::Pipe) {
         let list: Vec<Value> = outputs.iter().zip(&products).map(|(o, p)| as_json(o, p)).collect();
-        print_json(&json!({ "outputs": list, "input_files": n_files, "figures": figures }))?;
+        print_json(&json!({
+            "outputs": list, "input_files": n_files, "figures": figures, "notes": figures.notes,
+        }))?;
     } else {
         let mut text = String::new();
         for (output, product) in outputs.iter().zip(&products) {

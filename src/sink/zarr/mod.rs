@@ -34,6 +34,16 @@ pub enum Format {
     V3,
 }
 
+impl Format {
+    /// Files of metadata that an output has: of the group and of its array.
+    pub fn n_metadata_files(self) -> u64 {
+        match self {
+            Self::V2 => 5,
+            Self::V3 => 2,
+        }
+    }
+}
+
 /// How the array is cut, encoded and put down.
 #[derive(Clone, Debug)]
 pub struct ZarrOptions {

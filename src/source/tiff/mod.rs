@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{FileArray, Format, Info, OpenOptions};
+use super::{AbsentPlanes, FileArray, Format, Info, OpenOptions};
 use crate::array::{Array, Reader, Scratch, check_read};
 use crate::axis::{Axis, Calibration, Provenance};
 use crate::block::{Coverage, Target};
@@ -321,7 +321,9 @@ fn describe(directory: &Directory, kind: &PageKind, series: &Series, inner: &[us
     }
     let mut axes = series.axes.clone();
     calibrate(&mut axes, kind);
-    let held_bytes = directory.held_bytes() + series_bytes(series);
+    let absent = absent_planes(series, n_leading);
+    let absent_bytes = absent.as_ref().map_or(0, |absent| size_of_val(&absent.runs[..]) as u64);
+    let held_bytes = directory.held_bytes() + series_bytes(series) + absent_bytes;
     Info {
         axes,
         dtype: kind.dtype,
@@ -334,7 +336,14 @@ fn describe(directory: &Directory, kind: &PageKind, series: &Series, inner: &[us
         notes: notes(kind, series),
         series: if texts.len() > 1 { texts } else { Vec::new() },
         set: series.set.clone(),
+        absent,
     }
+}
+
+/// The planes that the series counts and the file lacks.
+fn absent_planes(series: &Series, n_leading: usize) -> Option<Arc<AbsentPlanes>> {
+    let PageList::List(pages) = &series.pages else { return None };
+    AbsentPlanes::new(n_leading, pages.iter().map(Option::is_some)).map(Arc::new)
 }
 
 fn series_bytes(series: &Series) -> u64 {

@@ -108,6 +108,7 @@ impl ZarrSource {
             notes: vec![],
             series: chosen.series,
             set: None,
+            absent: None,
             axes,
         };
         Ok(Self { info, stored, chunks, chunk_bytes, open: Mutex::default(), most_open: most_open as usize })

@@ -1,4 +1,4 @@
-//! Voxel sizes and time steps as typed: `z=0.5um`, `200ms`.
+//! Sizes with a unit, as people type and read them: `0.5um`, `200 ms`, `43.748 s`.
 
 use crate::axis::{Calibration, Provenance};
 use crate::error::{Error, Result};
@@ -29,8 +29,11 @@ const UNITS: [(&str, &str); 22] = [
     ("rad", "radian"),
 ];
 
-/// Reads `0.5um`.
-pub(super) fn quantity(text: &str) -> Result<Calibration> {
+/// Reads a positive size with its unit, such as `0.5um`, as the command line states it.
+///
+/// # Errors
+/// `Usage` if it is no positive number with a known unit.
+pub fn quantity(text: &str) -> Result<Calibration> {
     let no = |why: &str| Error::usage(format!("'{text}' {why}: a number with a unit, such as 0.5um or 200ms"));
     let trimmed = text.trim();
     let split = trimmed
@@ -45,21 +48,6 @@ pub(super) fn quantity(text: &str) -> Result<Calibration> {
     let unit = UNITS.iter().find(|(short, long)| *short == symbol || *long == symbol).map(|(_, long)| *long);
     let unit = unit.ok_or_else(|| no(if symbol.is_empty() { "has no unit" } else { "has a unit nobody knows" }))?;
     Ok(Calibration { step, unit: Some(unit.into()), from: Provenance::CommandLine })
-}
-
-/// Reads `--voxel-size` and `--time-step` into calibrations by axis.
-pub(super) fn from_flags(voxel_size: &[String], time_step: Option<&str>) -> Result<Vec<(String, Calibration)>> {
-    let mut found = Vec::new();
-    for item in voxel_size {
-        let (axis, size) = item.split_once('=').ok_or_else(|| {
-            Error::usage(format!("--voxel-size '{item}' does not say which axis: write z=0.5um,y=104nm,x=104nm"))
-        })?;
-        found.push((axis.trim().to_string(), quantity(size).map_err(|e| e.at("--voxel-size"))?));
-    }
-    if let Some(time) = time_step {
-        found.push(("t".to_string(), quantity(time).map_err(|e| e.at("--time-step"))?));
-    }
-    Ok(found)
 }
 
 /// Units that lead to the next larger one: how many of the first make one of the second.
@@ -85,13 +73,13 @@ fn in_large_units(calibration: &Calibration) -> (f64, Option<&str>) {
 }
 
 /// Whether two say the same, be it in other units.
-pub(super) fn agree(a: &Calibration, b: &Calibration) -> bool {
+pub fn agree(a: &Calibration, b: &Calibration) -> bool {
     let ((a, unit_a), (b, unit_b)) = (in_large_units(a), in_large_units(b));
     unit_a == unit_b && (a - b).abs() <= 1e-3 * a.abs()
 }
 
 /// A step in a unit that keeps it short, in five digits: `0.104 µm`, `43.75 s`.
-pub(super) fn words(calibration: &Calibration) -> String {
+pub fn words(calibration: &Calibration) -> String {
     let mut calibration = calibration.clone();
     while calibration.step.abs() >= 1e3 {
         let unit = calibration.unit.as_deref();
@@ -114,18 +102,6 @@ pub(super) fn words(calibration: &Calibration) -> String {
     }
 }
 
-/// Where a calibration came from, for people.
-pub(super) fn origin(from: Provenance) -> &'static str {
-    match from {
-        Provenance::CommandLine => "the command line",
-        Provenance::Ome => "OME metadata",
-        Provenance::ImageJ => "ImageJ's description",
-        Provenance::Vendor => "the acquisition program's tags",
-        Provenance::Resolution => "the TIFF resolution tags",
-        Provenance::Name => "the names",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,8 +120,5 @@ mod tests {
         for wrong in ["0.5", "um", "-1um", "0um", "1parsec", ""] {
             assert_eq!(quantity(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }
-        let flags = from_flags(&["z=1um".into(), "x = 2nm".into()], Some("3s")).unwrap();
-        assert_eq!(flags.iter().map(|f| f.0.as_str()).collect::<Vec<_>>(), ["z", "x", "t"]);
-        assert!(from_flags(&["1um".into()], None).unwrap_err().to_string().contains("which axis"));
     }
 }

@@ -1,0 +1,177 @@
+//! From what was typed to what it means: flags become a [`Request`], and what opening it came to is told.
+
+use anyhow::Result;
+
+use super::progress::HeaderProgress;
+use super::{presets, tell};
+use crate::array::Array;
+use crate::axis::Calibration;
+use crate::cli::{InputArgs, NameArgs, RunArgs};
+use crate::error::Error;
+use crate::exec::budget::{Bytes, Limit, processors};
+use crate::layout::LayoutOptions;
+use crate::open::{Names, Naming, Opened, Origin, Request, Survey};
+use crate::pattern::{InferOptions, Pattern, TileOrder};
+use crate::source::OpenOptions;
+use crate::source::headers::{Note, name_of};
+use crate::source::scan::Inputs;
+use crate::unit;
+
+/// What the flags ask to be opened.
+///
+/// # Errors
+/// `Usage` if a flag cannot be read; `Io` if a file of presets cannot.
+pub(super) fn request(
+    input: &InputArgs,
+    names: &NameArgs,
+    memory: Option<Bytes>,
+    threads: Option<u16>,
+) -> Result<Request, Error> {
+    Ok(Request {
+        inputs: Inputs {
+            named: input.inputs.clone(),
+            files_from: input.files_from.clone(),
+            include: input.include.clone(),
+            exclude: input.exclude.clone(),
+        },
+        names: self::names(names)?,
+        layout: LayoutOptions {
+            axes: names.axes.clone(),
+            calibrations: calibrations(&names.voxel_size, names.time_step.as_deref())?,
+            labels: names.channel_names.iter().map(|l| ("c".to_string(), l.clone())).collect(),
+        },
+        source: OpenOptions {
+            series: names.series,
+            level: names.level,
+            pages: names.pages.clone(),
+            ..OpenOptions::default()
+        },
+        missing: names.missing,
+        fill: names.fill_value.clone(),
+        threads: threads.map_or_else(processors, usize::from),
+        limit_bytes: Some(Limit::resolve(memory).bytes),
+        ..Request::default()
+    })
+}
+
+fn names(flags: &NameArgs) -> Result<Names, Error> {
+    let mut infer = InferOptions { presets: presets::own(flags.config.as_deref())?, ..InferOptions::default() };
+    for text in &flags.layout {
+        infer.arrange.layout.push(TileOrder::parse(text).map_err(|e| e.at("--layout"))?);
+    }
+    let pattern = match (&flags.pattern, &flags.regex, &flags.preset) {
+        (Some(text), ..) => Some(Pattern::parse(text)?),
+        (_, Some(text), _) => Some(Pattern::regex(text)?),
+        (.., Some(name)) => {
+            let preset = presets::named(name, &infer.presets)?;
+            infer.arrange.layout.extend(preset.layout()?);
+            Some(preset.pattern()?)
+        }
+        _ => None,
+    };
+    Ok(Names { pattern, preset: flags.preset.clone(), infer })
+}
+
+/// Reads `--voxel-size` and `--time-step` into calibrations by axis.
+fn calibrations(voxel_size: &[String], time_step: Option<&str>) -> Result<Vec<(String, Calibration)>, Error> {
+    let mut found = Vec::new();
+    for item in voxel_size {
+        let (axis, size) = item.split_once('=').ok_or_else(|| {
+            Error::usage(format!("--voxel-size '{item}' does not say which axis: write z=0.5um,y=104nm,x=104nm"))
+        })?;
+        found.push((axis.trim().to_string(), unit::quantity(size).map_err(|e| e.at("--voxel-size"))?));
+    }
+    if let Some(time) = time_step {
+        found.push(("t".to_string(), unit::quantity(time).map_err(|e| e.at("--time-step"))?));
+    }
+    Ok(found)
+}
+
+/// What names and headers say, telling how far reading them is.
+///
+/// # Errors
+/// As [`Request::survey`].
+pub(super) fn survey(request: &Request, quiet: bool) -> Result<Vec<Survey>, Error> {
+    let mut progress = HeaderProgress::new(quiet);
+    request.survey(&mut |done, of| progress.reach(done, of))
+}
+
+/// The arrays that `request` names, after telling what was assumed and set aside.
+///
+/// # Errors
+/// As [`Request::open`]. Every array is checked before the first one is given.
+pub(super) fn open(request: &Request, run: &RunArgs) -> Result<Vec<Opened>, Error> {
+    let (mut all, mut notes) = (Vec::new(), Vec::new());
+    let mut opened = Ok(());
+    for survey in survey(request, run.quiet)? {
+        // Of arrays by the value of a field all names are read alike.
+        if all.is_empty() {
+            tell_pattern(&survey, run.quiet);
+        }
+        let value = request.by.iter().zip(survey.value.clone()).map(|(field, value)| format!("{field} {value}")).next();
+        let known = survey.notes(None);
+        match survey.open(request) {
+            Ok(one) => {
+                Note::merge(&mut notes, &one.notes);
+                all.push(one);
+            }
+            Err(error) => {
+                Note::merge(&mut notes, &known);
+                opened = Err(value.into_iter().fold(error, Error::at));
+                break;
+            }
+        }
+    }
+    notes.iter().for_each(|note| tell(format_args!("note: {note}")));
+    opened.map(|()| all)
+}
+
+/// Tells the pattern, unless it was given.
+fn tell_pattern(survey: &Survey, quiet: bool) {
+    let Naming::Names { pattern, why, from, .. } = &survey.naming else { return };
+    if *from == Origin::Given {
+        return;
+    }
+    tell(format_args!("pattern '{pattern}'"));
+    if !quiet {
+        why.iter().for_each(|why| tell(format_args!("  {why}")));
+    }
+}
+
+/// Origin of an output: program, command line, pattern, notes, and input files with size and time.
+pub(super) fn provenance(opened: &Opened) -> serde_json::Value {
+    /// More inputs than this are counted, not listed: the list would outweigh the array's metadata.
+    const LISTED: usize = 10_000;
+    let paths = opened.stack.paths();
+    let inputs: Vec<serde_json::Value> = paths
+        .iter()
+        .take(LISTED)
+        .map(|path| {
+            let meta = std::fs::metadata(path).ok();
+            let modified = meta.as_ref().and_then(|m| m.modified().ok());
+            let seconds = modified.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).map(|d| d.as_secs());
+            serde_json::json!({ "name": name_of(path), "bytes": meta.map(|m| m.len()), "modified_unix_s": seconds })
+        })
+        .collect();
+    serde_json::json!({
+        "program": concat!("stackctl ", env!("CARGO_PKG_VERSION")),
+        "command": std::env::args_os().map(|a| a.to_string_lossy().into_owned()).take(64).collect::<Vec<_>>(),
+        "pattern": opened.pattern,
+        "notes": opened.notes,
+        "n_inputs": paths.len(),
+        "n_elements": crate::grid::n_elements(&opened.stack.shape()),
+        "inputs": inputs,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_name_their_axis() {
+        let found = calibrations(&["z=1um".into(), "x = 2nm".into()], Some("3s")).unwrap();
+        assert_eq!(found.iter().map(|f| f.0.as_str()).collect::<Vec<_>>(), ["z", "x", "t"]);
+        assert!(calibrations(&["1um".into()], None).unwrap_err().to_string().contains("which axis"));
+    }
+}

@@ -1,0 +1,241 @@
+//! What stands in the way of a right array, in words.
+
+use serde::Serialize;
+
+use super::request::Missing;
+use super::survey::{Naming, Survey};
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::pattern::FaultKind;
+use crate::report::count;
+use crate::source::Info;
+use crate::source::headers::{describe, name_of};
+use crate::stack::Stack;
+
+/// Lines of examples under a fault.
+const SHOWN: usize = 10;
+
+/// Something that stands in the way of a right array.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Obstacle {
+    /// What sort.
+    pub kind: ObstacleKind,
+    /// The message: a line, then examples.
+    pub text: String,
+}
+
+/// Sorts of [`Obstacle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObstacleKind {
+    /// Positions that no file covers.
+    Holes,
+    /// Positions with several files.
+    Duplicates,
+    /// Coordinates that disagree.
+    Conflict,
+    /// Names that the pattern does not match.
+    Unmatched,
+    /// Files that cannot be opened.
+    Unreadable,
+    /// Files unlike the others.
+    Odd,
+    /// There is no array.
+    NoArray,
+}
+
+impl Survey {
+    /// Everything that stands in the way of the array that [`Survey::fitting`] gives.
+    pub fn obstacles(&self, fitting: Option<&Result<(Stack, Vec<u32>)>>) -> Vec<Obstacle> {
+        let mut found = Vec::new();
+        let mut add = |kind, text| found.push(Obstacle { kind, text });
+        match (fitting, &self.naming) {
+            (Some(Err(reason)), _) | (None, Naming::Unknown(reason)) => {
+                add(ObstacleKind::NoArray, format!("no array: {reason}"));
+            }
+            _ => {}
+        }
+        if let Naming::Names { arrangement, names, .. } = &self.naming {
+            arrangement.faults(names).into_iter().for_each(|fault| add(sort(fault.kind), fault.text));
+        }
+        if let Some(text) = self.absent_members() {
+            add(ObstacleKind::Holes, text);
+        }
+        let stack = fitting.and_then(|f| f.as_ref().ok());
+        if let Some(text) = stack.and_then(|(stack, _)| self.absent_planes(stack.layout())) {
+            add(ObstacleKind::Holes, text);
+        }
+        if !self.headers.broken.is_empty() {
+            let n = self.headers.broken.len();
+            let lines = self.unreadable().map(|(file, reason)| format!("{file}: {reason}"));
+            add(ObstacleKind::Unreadable, listed(format!("{} cannot be read", count(n as u64, "file")), n, lines));
+        }
+        if let Some((_, odd)) = stack.filter(|(_, odd)| !odd.is_empty()) {
+            let head = if odd.len() == 1 { "1 file is".into() } else { format!("{} files are", odd.len()) };
+            let lines = odd.iter().map(|&file| format!("{}: {}", self.path(file), self.oddness(file)));
+            add(ObstacleKind::Odd, listed(format!("{head} unlike the others"), odd.len(), lines));
+        }
+        found
+    }
+
+    /// Files that cannot be opened, and why.
+    pub fn unreadable(&self) -> impl Iterator<Item = (String, String)> {
+        self.headers.broken.iter().map(|(file, error)| {
+            let path = self.path(*file);
+            let source = std::error::Error::source(error).map_or(String::new(), |s| format!(": {s}"));
+            let reason = format!("{error}{source}");
+            let reason = reason.strip_prefix(&format!("{path}: ")).unwrap_or(&reason).to_owned();
+            (path, reason)
+        })
+    }
+
+    /// In which way a file is unlike most.
+    pub fn oddness(&self, file: u32) -> String {
+        let main = self.headers.main_kind().map(|kind| &kind.info);
+        self.headers.info(file).map_or(String::new(), |info| differs(info, main))
+    }
+
+    /// A file as it was named.
+    pub fn path(&self, file: u32) -> String {
+        self.paths.get(file as usize).map_or(String::new(), |p| p.display().to_string())
+    }
+
+    /// Names of members of a data set that are not there.
+    pub fn members_missing(&self) -> Vec<&str> {
+        let Naming::Set { set, members } = &self.naming else { return Vec::new() };
+        set.files.iter().zip(members).filter(|(_, m)| m.is_none()).map(|(f, _)| f.as_str()).collect()
+    }
+
+    fn absent_members(&self) -> Option<String> {
+        let absent = self.members_missing();
+        let Naming::Set { set, .. } = &self.naming else { return None };
+        let head = format!("{} of {} files of the data set are not there", absent.len(), set.files.len());
+        (!absent.is_empty()).then(|| listed(head, absent.len(), absent.iter().map(ToString::to_string)))
+    }
+
+    /// Planes that descriptions count and no file holds, by position.
+    fn absent_planes(&self, layout: &Layout) -> Option<String> {
+        let empty = self.n_absent(layout);
+        if empty == 0 {
+            return None;
+        }
+        let verb = if empty == 1 { "plane that a description counts is" } else { "planes that descriptions count are" };
+        let lines: Vec<(u64, String)> = self.absent_positions(layout).take(SHOWN).collect();
+        let told: u64 = lines.iter().map(|l| l.0).sum();
+        let mut text = format!("{empty} {verb} not there");
+        lines.iter().for_each(|(_, line)| text += &format!("\n  {line}"));
+        if told < empty {
+            text += &format!("\n  and {} more", empty - told);
+        }
+        Some(text)
+    }
+
+    /// Number of planes that descriptions count and no file holds, those of members that are not there apart.
+    pub fn n_absent(&self, layout: &Layout) -> u64 {
+        match self.naming {
+            Naming::Set { .. } if !self.members_missing().is_empty() => 0,
+            Naming::Set { .. } => layout.n_holes(),
+            // Names say which cells are empty.
+            _ => layout.n_absent_planes(),
+        }
+    }
+
+    /// Runs of planes that no file holds: how many, and where, in words.
+    pub fn absent_positions<'a>(&'a self, layout: &'a Layout) -> impl Iterator<Item = (u64, String)> + 'a {
+        let lacks = layout.lacks().map(|lack| {
+            let file = name_of(&self.paths[lack.file as usize]);
+            let (last, to, planes) = match lack.n_planes {
+                1 => (None, String::new(), "this plane"),
+                n => (Some(lack.axis), format!(" to {}", lack.origin[lack.axis] + n - 1), "these planes"),
+            };
+            let place = layout.position(&lack.origin, last);
+            (lack.n_planes, format!("{place}{to}: the file {file} lacks {planes}"))
+        });
+        let is_set = matches!(self.naming, Naming::Set { .. }) && self.members_missing().is_empty();
+        let cells = is_set.then(|| layout.empty_cells()).into_iter().flatten();
+        let cells = cells.map(|cell| {
+            let place = layout.position(&layout.cell_region(&cell).origin, None);
+            (1, format!("{place}: no file has this plane"))
+        });
+        lacks.chain(cells)
+    }
+
+    /// Refuses whatever would put a wrong pixel into the array, and positions without a file unless they may be
+    /// `missing`.
+    ///
+    /// # Errors
+    /// The first of: files that cannot be read, names that do not fit, holes that are not allowed.
+    pub(super) fn check(&mut self, missing: Missing) -> Result<()> {
+        self.headers.check(&self.paths)?;
+        if let Naming::Unknown(reason) = &self.naming {
+            return Err(Error::Usage(reason.to_string()));
+        }
+        if let Some(text) = self.absent_members().filter(|_| missing == Missing::Error) {
+            return Err(refused(FaultKind::Missing, text));
+        }
+        let Naming::Names { arrangement, names, .. } = &self.naming else { return Ok(()) };
+        let allowed = |kind| kind == FaultKind::Missing && missing != Missing::Error;
+        let faults = arrangement.faults(names).into_iter().filter(|fault| !allowed(fault.kind));
+        let faults: Vec<String> = faults.map(|fault| with_way_out(fault.kind, fault.text)).collect();
+        if faults.is_empty() { Ok(()) } else { Err(Error::Format(faults.join("\n"))) }
+    }
+
+    /// Refuses planes that a description counts and no file holds.
+    ///
+    /// # Errors
+    /// `Format`, listing them.
+    pub(super) fn check_covered(&self, layout: &Layout) -> Result<()> {
+        self.absent_planes(layout).map_or(Ok(()), |text| Err(refused(FaultKind::Missing, text)))
+    }
+}
+
+fn sort(kind: FaultKind) -> ObstacleKind {
+    match kind {
+        FaultKind::Missing => ObstacleKind::Holes,
+        FaultKind::Duplicate => ObstacleKind::Duplicates,
+        FaultKind::Conflict => ObstacleKind::Conflict,
+        FaultKind::Unmatched => ObstacleKind::Unmatched,
+    }
+}
+
+fn refused(kind: FaultKind, text: String) -> Error {
+    Error::Format(with_way_out(kind, text))
+}
+
+fn with_way_out(kind: FaultKind, text: String) -> String {
+    match kind {
+        FaultKind::Missing => format!("{text}\n  bring them, or fill them with --missing fill"),
+        FaultKind::Unmatched => format!("{text}\n  leave them out with --exclude"),
+        _ => text,
+    }
+}
+
+/// A line, then examples.
+fn listed(head: String, n: usize, examples: impl Iterator<Item = String>) -> String {
+    let mut text = head;
+    for example in examples.take(SHOWN) {
+        text.push_str(&format!("\n  {}", example.replace('\n', "\n  ")));
+    }
+    if n > SHOWN {
+        text.push_str(&format!("\n  and {} more", n - SHOWN));
+    }
+    text
+}
+
+/// In which way a file is unlike the others.
+fn differs(info: &Info, main: Option<&Info>) -> String {
+    let Some(main) = main else { return describe(info) };
+    let names = |i: &Info| i.axes.iter().map(|a| a.name.clone()).collect::<Vec<_>>();
+    let mut ways = Vec::new();
+    if names(info) == names(main) {
+        for (a, b) in info.axes.iter().zip(&main.axes).filter(|(a, b)| a.length != b.length) {
+            let short = a.name == "z" && a.length < b.length;
+            let hint = if short { " (acquisition cut short?)" } else { "" };
+            ways.push(format!("{} is {}, the others have {}{hint}", a.name, a.length, b.length));
+        }
+        if info.dtype != main.dtype {
+            ways.push(format!("{}, the others are {}", info.dtype, main.dtype));
+        }
+    }
+    if ways.is_empty() { describe(info) } else { ways.join("; ") }
+}

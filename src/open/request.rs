@@ -1,0 +1,56 @@
+//! What is asked for: plain data, of which every part has a default.
+
+use crate::layout::LayoutOptions;
+use crate::pattern::{InferOptions, Pattern};
+use crate::source::OpenOptions;
+use crate::source::scan::Inputs;
+
+/// What is to be opened, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Which files.
+    pub inputs: Inputs,
+    /// How their names give positions.
+    pub names: Names,
+    /// Field whose values divide the files into arrays; it is then no axis.
+    pub by: Option<String>,
+    /// Names alone are looked at: no file is opened. Enough for a [`Survey`], not for an array.
+    pub names_only: bool,
+    /// Order, calibrations and labels of the axes.
+    pub layout: LayoutOptions,
+    /// Whether one Zarr array alone keeps the axes that it has and their order.
+    pub stored_order: bool,
+    /// Series, level and axis of pages.
+    pub source: OpenOptions,
+    /// What to do about positions that no file covers.
+    pub missing: Missing,
+    /// Value of elements that no file covers, as text; zero if `None`.
+    pub fill: Option<String>,
+    /// Threads that read headers; one for each processor if 0. One alone is the caller's.
+    pub threads: usize,
+    /// Memory that the run may use, in bytes: headers take at most half of it; no limit if `None`.
+    pub limit_bytes: Option<u64>,
+}
+
+/// How names give positions.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// The pattern; it is found in the names if `None`.
+    pub pattern: Option<Pattern>,
+    /// Name of the preset that it comes from.
+    pub preset: Option<String>,
+    /// What finding a pattern may use, and how names are arranged by it.
+    pub infer: InferOptions,
+}
+
+/// What to do about positions that no file covers: those without a file, and planes that a file lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Missing {
+    /// Refuse, listing them.
+    #[default]
+    Error,
+    /// Put the fill value there and count them.
+    Fill,
+    /// Leave them out of what is computed.
+    Skip,
+}

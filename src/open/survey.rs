@@ -1,0 +1,354 @@
+//! What the named files are, found out from names and headers alone.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::request::{Names, Request};
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::pattern::{self, Arrangement, InferOptions, Inferred, Pattern, Preset};
+use crate::report::count;
+use crate::source::headers::{Headers, Kind, Note, name_of};
+use crate::source::{Info, OpenOptions, Set, scan};
+use crate::stack::Stack;
+use crate::unit;
+
+impl Request {
+    /// What names and headers say of each array: of one, or with [`Request::by`] of one for each value.
+    /// `progress` hears how many files of how many are read.
+    ///
+    /// # Errors
+    /// As [`Request::open`], but for what stands in the way of an array: the survey tells of it.
+    pub fn survey(&self, progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<Survey>> {
+        let found = scan::scan(&self.inputs)?;
+        if let Some(field) = &self.by {
+            return self.divided(&found.paths, field, progress);
+        }
+        let mut survey = Survey::new(found.paths, self, progress);
+        survey.n_left_out = found.n_left_out;
+        let reading = NameRule::new(&self.names);
+        let by_set = survey.set().is_some_and(|set| survey.paths.len() > 1 || !set.elsewhere);
+        let survey = match reading.pattern {
+            None if by_set => survey.by_set(self, progress),
+            None if survey.paths.len() == 1 && !self.names_only => survey,
+            _ => survey.by_names(&reading)?,
+        };
+        Ok(vec![survey])
+    }
+
+    /// One array after the other: files divided by the value of a field.
+    fn divided(&self, paths: &[PathBuf], field: &str, progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<Survey>> {
+        let mut reading = NameRule::new(&self.names);
+        let texts = texts(paths);
+        if reading.pattern.is_none() {
+            reading.take(pattern::infer(&texts, &reading.infer)?)?;
+        }
+        let Some(pattern) = &reading.pattern else { return Ok(Vec::new()) };
+        let split = pattern::split(pattern, &texts, field)?;
+        if let Some(first) = split.unmatched.first() {
+            let n = count(split.unmatched.len() as u64, "name");
+            let first = &texts[*first as usize];
+            let what = format!("{n} cannot be divided by '{field}', since '{pattern}' does not match, such as {first}");
+            return Err(Error::Format(format!("{what}\n  leave them out with --exclude")));
+        }
+        reading.infer.arrange.drop.push(field.to_owned());
+        let survey = |(label, files): (String, Vec<u32>)| {
+            let paths = files.iter().map(|i| paths[*i as usize].clone()).collect();
+            let survey = Survey::new(paths, self, progress).by_names(&reading)?;
+            Ok(Survey { value: Some(label), ..survey })
+        };
+        split.groups.into_iter().map(survey).collect()
+    }
+}
+
+/// What names and headers say of one array.
+#[derive(Debug)]
+pub struct Survey {
+    /// The value of [`Request::by`].
+    pub value: Option<String>,
+    /// The files.
+    pub paths: Vec<PathBuf>,
+    /// Files that globs left out.
+    pub n_left_out: u64,
+    /// What their headers say.
+    pub headers: Headers,
+    /// How they find their places.
+    pub naming: Naming,
+    /// How they are understood.
+    pub(super) options: OpenOptions,
+}
+
+/// How files find their places.
+#[derive(Debug)]
+pub enum Naming {
+    /// One file, which is the array.
+    Single,
+    /// The files describe themselves.
+    Set {
+        /// What they say.
+        set: Arc<Set>,
+        /// For every member of the set, the file, if it is there.
+        members: Vec<Option<u32>>,
+    },
+    /// By their names, but nobody knows how; the reason.
+    Unknown(Error),
+    /// By their names.
+    Names {
+        /// How names are read.
+        pattern: Box<Pattern>,
+        /// Where they lie.
+        arrangement: Box<Arrangement>,
+        /// The names.
+        names: Vec<String>,
+        /// Why this pattern, if nobody gave it.
+        why: Vec<String>,
+        /// Who gave it.
+        from: Origin,
+    },
+}
+
+/// Who gave the pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The request.
+    Given,
+    /// A preset of this name, given or found to fit.
+    Preset(String),
+    /// It was found in the names.
+    Inferred,
+}
+
+/// A pattern as it is settled.
+struct NameRule {
+    pattern: Option<Pattern>,
+    from: Origin,
+    why: Vec<String>,
+    infer: InferOptions,
+}
+
+impl NameRule {
+    fn new(names: &Names) -> Self {
+        let from = names.preset.clone().map_or(Origin::Given, Origin::Preset);
+        Self { pattern: names.pattern.clone(), from, why: Vec::new(), infer: names.infer.clone() }
+    }
+
+    /// Reads all names by a pattern found in them.
+    fn take(&mut self, found: Inferred) -> Result<()> {
+        if let Some(name) = &found.preset {
+            let preset = preset(name, &self.infer.presets);
+            let layout = preset.map_or(Ok(None), Preset::layout)?;
+            self.infer.arrange.layout.extend(layout);
+        }
+        self.from = found.preset.map_or(Origin::Inferred, Origin::Preset);
+        self.pattern = Some(found.pattern);
+        self.why = found.why;
+        Ok(())
+    }
+}
+
+/// The preset called `name`; the user's `own` come first.
+pub fn preset<'p>(name: &str, own: &'p [Preset]) -> Option<&'p Preset> {
+    own.iter().chain(pattern::presets()).find(|p| p.name == name)
+}
+
+fn texts(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|p| p.to_string_lossy().into_owned()).collect()
+}
+
+impl Survey {
+    fn new(paths: Vec<PathBuf>, request: &Request, progress: &mut dyn FnMut(usize, usize)) -> Self {
+        let threads = threads(request);
+        // All readers together half of what there is.
+        let limit_bytes = request.limit_bytes.map(|bytes| bytes / 2 / threads as u64);
+        let options = OpenOptions { limit_bytes, ..request.source.clone() };
+        let mut survey =
+            Self { value: None, paths, n_left_out: 0, headers: Headers::default(), naming: Naming::Single, options };
+        if !request.names_only {
+            survey.read_headers(request, progress);
+        }
+        survey
+    }
+
+    fn read_headers(&mut self, request: &Request, progress: &mut dyn FnMut(usize, usize)) {
+        let of = self.paths.len();
+        self.headers = Headers::read_with(&self.paths, &self.options, threads(request), |done| progress(done, of));
+    }
+
+    /// The data set that every readable file says it belongs to.
+    fn set(&self) -> Option<&Arc<Set>> {
+        let first = self.headers.kinds.first()?.info.set.as_ref()?;
+        let alike = |kind: &Kind| kind.info.set.as_ref().is_some_and(|s| s.id == first.id);
+        self.headers.kinds.iter().all(alike).then_some(first)
+    }
+
+    fn by_set(mut self, request: &Request, progress: &mut dyn FnMut(usize, usize)) -> Self {
+        let (Some(set), Some(kind)) = (self.set().cloned(), self.headers.kinds.first()) else { return self };
+        let folder = self.paths[kind.first as usize].parent().map(PathBuf::from).unwrap_or_default();
+        let mut paths = Vec::new();
+        let members = set.files.iter().map(|name| {
+            let path = folder.join(name);
+            path.exists().then(|| {
+                paths.push(path);
+                paths.len() as u32 - 1
+            })
+        });
+        let members = members.collect();
+        self.paths = paths;
+        self.options.as_pages = true;
+        let notes = std::mem::take(&mut self.headers.notes);
+        self.read_headers(request, progress);
+        let own = std::mem::replace(&mut self.headers.notes, notes);
+        self.headers.notes.join(own);
+        self.naming = Naming::Set { set, members };
+        self
+    }
+
+    /// A pattern that was given must match; one that cannot be found is a fault to be told of.
+    fn by_names(mut self, reading: &NameRule) -> Result<Self> {
+        let names = texts(&self.paths);
+        self.naming = match &reading.pattern {
+            Some(pattern) => {
+                let arrangement = pattern::arrange(pattern, &names, &reading.infer.arrange)?;
+                let (pattern, why) = (Box::new(pattern.clone()), reading.why.clone());
+                Naming::Names { pattern, arrangement: Box::new(arrangement), names, why, from: reading.from.clone() }
+            }
+            None => match pattern::infer(&names, &reading.infer) {
+                Ok(found) => Naming::Names {
+                    pattern: Box::new(found.pattern),
+                    arrangement: Box::new(found.arrangement),
+                    names,
+                    why: found.why,
+                    from: found.preset.map_or(Origin::Inferred, Origin::Preset),
+                },
+                Err(reason) => Naming::Unknown(reason),
+            },
+        };
+        Ok(self)
+    }
+
+    /// How names fall on a grid, if they do.
+    pub fn arrangement(&self) -> Option<&Arrangement> {
+        match &self.naming {
+            Naming::Names { arrangement, .. } => Some(arrangement),
+            _ => None,
+        }
+    }
+
+    /// The pattern by which names are read.
+    pub fn pattern(&self) -> Option<String> {
+        match &self.naming {
+            Naming::Names { pattern, .. } => Some(pattern.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Where the files of `cells` lie.
+    pub(super) fn layout(&self, cells: &[(u64, u32)], headers: &Headers, request: &Request) -> Result<Layout> {
+        let mut options = request.layout.clone();
+        if let (Naming::Single, [path], [kind], None, true) =
+            (&self.naming, &self.paths[..], &headers.kinds[..], &options.axes, request.stored_order)
+            && path.is_dir()
+        {
+            options.axes = Some(kind.info.axes.iter().map(|a| a.name.clone()).collect());
+        }
+        match &self.naming {
+            Naming::Unknown(reason) => Err(Error::Usage(reason.to_string())),
+            Naming::Single => Layout::arranged(&[], cells, headers, &self.paths, &options),
+            Naming::Set { set, members } => Layout::of_set(set, members, headers, &self.paths, &options),
+            Naming::Names { arrangement, .. } => {
+                Layout::arranged(&arrangement.axes, cells, headers, &self.paths, &options)
+            }
+        }
+    }
+
+    /// The array as it would be without the files that stand in its way: of files at one position the first
+    /// is taken; unreadable ones, those whose names do not match, and those unlike most are left out.
+    ///
+    /// Gives the array, and the readable files at its positions that it leaves out because they are
+    /// unlike most.
+    ///
+    /// # Errors
+    /// Why there is no array even so.
+    pub fn fitting(&self, request: &Request) -> Result<(Stack, Vec<u32>)> {
+        let by_names = self.arrangement().is_some();
+        let mut cells: Vec<(u64, u32)> = match self.arrangement() {
+            Some(arrangement) => arrangement.cells.clone(),
+            None => (0..self.paths.len() as u32).map(|file| (0, file)).collect(),
+        };
+        if by_names {
+            cells.dedup_by_key(|c| c.0);
+        }
+        cells.retain(|c| self.headers.info(c.1).is_some());
+        let mut placed = vec![false; self.paths.len()];
+        cells.iter().for_each(|c| placed[c.1 as usize] = true);
+        let mut headers = self.headers.only(|file| placed[file as usize]);
+        let mut odd = Vec::new();
+        let layout = match self.layout(&cells, &headers, request) {
+            Err(Error::Format(_)) if headers.kinds.len() > 1 && by_names => {
+                let main = headers.main_kind().map(|k| k.info.clone());
+                let alike =
+                    |info: &Info| main.as_ref().is_some_and(|m| m.shape() == info.shape() && m.dtype == info.dtype);
+                cells.retain(|c| {
+                    let fits = headers.info(c.1).is_some_and(alike);
+                    if !fits {
+                        odd.push(c.1);
+                        placed[c.1 as usize] = false;
+                    }
+                    fits
+                });
+                headers = headers.only(|file| placed[file as usize]);
+                self.layout(&cells, &headers, request)?
+            }
+            other => other?,
+        };
+        let fill = fill(request, &layout)?;
+        Ok((Stack::new(layout, headers, self.paths.clone(), self.options.clone(), fill), odd))
+    }
+
+    /// What was set aside, assumed or left unused: by names, files, and the `layout` if there is one.
+    pub fn notes(&self, layout: Option<&Layout>) -> Vec<Note> {
+        let about_all = |text: String| Note { text, n_files: 0, example: None };
+        let mut notes: Vec<Note> = Vec::new();
+        if let Some(arrangement) = self.arrangement() {
+            notes.extend(arrangement.notes.iter().cloned().map(about_all));
+        }
+        notes.extend(self.headers.notes.iter().cloned());
+        if let Some(layout) = layout {
+            notes.extend(layout.notes().iter().cloned().map(about_all));
+        }
+        notes
+    }
+
+    /// Calibrations that some files state otherwise than the array has them.
+    pub(super) fn disagreements(&self, layout: &Layout) -> Vec<Note> {
+        let differs = self.headers.disagreements.iter().filter_map(|d| {
+            let axis = layout.axes().iter().find(|a| a.name == d.axis)?;
+            let taken = axis.calibration.as_ref().map_or("no step".into(), unit::words);
+            let says = d.calibration.as_ref().map_or("not given".into(), unit::words);
+            let example = self.paths.get(d.file as usize).map(|p| name_of(p));
+            Some(Note {
+                text: format!("axis {}: {taken} is taken, but files say {says}", d.axis),
+                n_files: d.n_files,
+                example,
+            })
+        });
+        differs.collect()
+    }
+}
+
+/// Threads that read headers.
+fn threads(request: &Request) -> usize {
+    match request.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    }
+}
+
+/// The fill value: one element's bytes.
+pub(super) fn fill(request: &Request, layout: &Layout) -> Result<Vec<u8>> {
+    let dtype = layout.dtype();
+    match &request.fill {
+        Some(text) => dtype.parse_element(text).map_err(|e| e.at("--fill-value")),
+        None => Ok(vec![0; dtype.size()]),
+    }
+}
