@@ -10,7 +10,7 @@ use stackctl::axis::Axis;
 use stackctl::block::Block;
 use stackctl::dtype::DType;
 use stackctl::grid::Region;
-use stackctl::reduce::{Finished, Reducer, Settings};
+use stackctl::reduce::{Outcome, Reducer, Settings};
 
 /// Planes of a stack.
 const N_PLANES: u64 = 8;
@@ -73,11 +73,11 @@ fn fold(reducer: &Reducer, block: &Block) {
     let mut partial = reducer.chunk(&tile, block, &[]).expect("a block is folded");
     loop {
         match reducer.finish(partial).expect("results fit") {
-            Finished::Done(blocks) => {
+            Outcome::Done(blocks) => {
                 black_box(blocks);
                 return;
             }
-            Finished::Again(next) => partial = next,
+            Outcome::Again(next) => partial = next,
         }
         reducer.fold(&mut partial, block, &[]).expect("a block is folded");
     }

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use crate::dtype::DType;
 use crate::exec::budget::Bytes;
 pub use crate::open::Missing;
-use crate::reduce::{Kind, OPERATORS};
+use crate::reduce::{OPERATORS, OperatorKind};
 use crate::sink::png::PngOptions;
 
 /// Turns piles of TIFF files into one n-dimensional array, or reduces it, in bounded memory.
@@ -250,7 +250,7 @@ Examples:
 
 /// The operators and what they give, for the help.
 fn operators() -> String {
-    let line = |kind: &Kind| format!("  {:<32} {}", format!("{}{}", kind.name, kind.argument), kind.about);
+    let line = |kind: &OperatorKind| format!("  {:<32} {}", format!("{}{}", kind.name, kind.argument), kind.about);
     let lines: Vec<String> = OPERATORS.iter().map(line).collect();
     format!("Operators:\n{}\n\n{REDUCE_EXAMPLES}", lines.join("\n"))
 }

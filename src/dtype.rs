@@ -1,7 +1,7 @@
 //! Element types and the one dispatch over them.
 //!
-//! This file alone lists the element types; everything else goes through [`with_dtype!`] or the
-//! [`Element`] trait. Names are NumPy's.
+//! This file alone lists the element types; everything else goes through [`with_dtype!`], [`with_class!`] or
+//! the [`Element`] trait. Names are NumPy's.
 
 use std::fmt;
 use std::str::FromStr;
@@ -57,33 +57,46 @@ pub trait Element: bytemuck::Pod + PartialEq + Default + fmt::Debug + Send + Syn
 
 impl<T: bytemuck::Pod + PartialEq + Default + fmt::Debug + Send + Sync> Element for T {}
 
-/// Runs `$body` with `$T` standing for the Rust type of `$dtype`; `bool` runs as `u8`.
+/// Runs `$int` with `$I` standing for the Rust type of an integer `$dtype` (`bool` runs as `u8`), `$float` with
+/// `$F` for that of a real float, `$complex` with `$C` for that of each part of a complex number.
 #[macro_export]
-macro_rules! with_dtype {
-    ($dtype:expr, $T:ident => $body:expr) => {{
-        use $crate::dtype::{Complex, DType};
+macro_rules! with_class {
+    ($dtype:expr, int $I:ident => $int:expr, float $F:ident => $float:expr, complex $C:ident => $complex:expr) => {{
+        use $crate::dtype::DType;
         macro_rules! arm {
-            ($t:ty) => {{
+            ($T:ident, $t:ty, $body:expr) => {{
+                #[allow(dead_code)]
                 type $T = $t;
                 $body
             }};
         }
         match $dtype {
-            DType::Bool | DType::Uint8 => arm!(u8),
-            DType::Uint16 => arm!(u16),
-            DType::Uint32 => arm!(u32),
-            DType::Uint64 => arm!(u64),
-            DType::Int8 => arm!(i8),
-            DType::Int16 => arm!(i16),
-            DType::Int32 => arm!(i32),
-            DType::Int64 => arm!(i64),
-            DType::Float16 => arm!(half::f16),
-            DType::Float32 => arm!(f32),
-            DType::Float64 => arm!(f64),
-            DType::Complex64 => arm!(Complex<f32>),
-            DType::Complex128 => arm!(Complex<f64>),
+            DType::Bool | DType::Uint8 => arm!($I, u8, $int),
+            DType::Uint16 => arm!($I, u16, $int),
+            DType::Uint32 => arm!($I, u32, $int),
+            DType::Uint64 => arm!($I, u64, $int),
+            DType::Int8 => arm!($I, i8, $int),
+            DType::Int16 => arm!($I, i16, $int),
+            DType::Int32 => arm!($I, i32, $int),
+            DType::Int64 => arm!($I, i64, $int),
+            DType::Float16 => arm!($F, half::f16, $float),
+            DType::Float32 => arm!($F, f32, $float),
+            DType::Float64 => arm!($F, f64, $float),
+            DType::Complex64 => arm!($C, f32, $complex),
+            DType::Complex128 => arm!($C, f64, $complex),
         }
     }};
+}
+
+/// Runs `$body` with `$T` standing for the Rust type of `$dtype`; `bool` runs as `u8`.
+#[macro_export]
+macro_rules! with_dtype {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        $crate::with_class!($dtype, int $T => $body, float $T => $body, complex Part => {
+            type $T = $crate::dtype::Complex<Part>;
+            $body
+        })
+    };
 }
 
 impl DType {

@@ -12,7 +12,7 @@ use crate::consume::{Assemble, Consumer, band_shape};
 use crate::error::Error;
 use crate::exec::budget::Bytes;
 use crate::grid::{Grid, Region, n_elements};
-use crate::reduce::{Output, Reducer, WriteBytes};
+use crate::reduce::{Quantity, Reducer, WriteBytes};
 use crate::report::tuple;
 use crate::sink::zarr::Format;
 use crate::sink::{self, OutputOptions, Sharding, Spec};
@@ -76,7 +76,7 @@ pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Re
             outputs.len()
         )));
     }
-    let target = |output: &Output| match name.as_str() {
+    let target = |output: &Quantity| match name.as_str() {
         "-" => Target::Pipe,
         _ => Target::File(PathBuf::from(name.replace("{op}", &output.file_part()))),
     };
@@ -85,7 +85,7 @@ pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Re
 
 /// Shape of the bands in which a result is put together in memory, for tiles of shape `tile`; none if tiles
 /// are written as they come. All of it where it is printed or small.
-fn band(target: &Target, output: &Output, tile: &[u64]) -> Option<Vec<u64>> {
+fn band(target: &Target, output: &Quantity, tile: &[u64]) -> Option<Vec<u64>> {
     let shape = output.shape();
     match target {
         Target::Print => Some(shape),

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::reduce::fold::{Counts, Fold, Outcome, Values, erased, nothing, taken};
-use crate::reduce::logic::for_each_present;
-use crate::reduce::number::{Key, Real};
-use crate::reduce::order::{What, between, one_zero, ranks};
+use crate::reduce::fold::{Accumulator, Counts, Refusal, Values};
+use crate::reduce::number::{Key, Real, one_zero};
 use crate::reduce::panel::Panel;
+use crate::reduce::ranks::{Statistic, between, modes, ranks};
+use crate::reduce::saved::{put, put_flag, senseless, take, take_flag, take_many, take_one};
 
 /// An element that is looked for: its rank among those that share the digits found so far.
 #[derive(Clone, Copy)]
@@ -20,7 +20,7 @@ struct Wanted {
 /// Counts one digit of every key per pass, most significant first, among the keys that begin as the wanted
 /// ones do. After the last digit the wanted elements are known.
 pub(super) struct Digits<T> {
-    what: What,
+    statistic: Statistic,
     dtype: DType,
     n_outputs: usize,
     digit_bits: u32,
@@ -30,27 +30,36 @@ pub(super) struct Digits<T> {
     wanted: Vec<Vec<Wanted>>,
     /// Bins, per output and wanted element.
     bins: Vec<Vec<u64>>,
-    nans: Vec<bool>,
+    nans: Vec<u8>,
     of: std::marker::PhantomData<T>,
 }
 
 impl<T: Real> Digits<T> {
-    pub(super) fn new(what: What, dtype: DType, digit_bits: u32, n_outputs: usize) -> Self {
+    pub(super) fn new(statistic: Statistic, dtype: DType, digit_bits: u32, n_outputs: usize) -> Self {
         Self {
-            what,
+            statistic,
             dtype,
             n_outputs,
             digit_bits,
             settled_bits: 0,
             wanted: vec![Vec::new(); n_outputs],
             bins: vec![vec![0; 1 << digit_bits]; n_outputs],
-            nans: vec![false; n_outputs],
+            nans: vec![0; n_outputs],
             of: std::marker::PhantomData,
         }
     }
 
     fn shift(&self) -> u32 {
         T::Key::BITS - self.settled_bits - self.digit_bits
+    }
+
+    /// Bins of output `i` in this pass.
+    fn n_bins(&self, i: usize) -> usize {
+        match self.settled_bits {
+            0 => 1 << self.digit_bits,
+            settled if settled < T::Key::BITS => self.wanted[i].len() << self.digit_bits,
+            _ => 0,
+        }
     }
 
     /// The most frequent value, the least of several, and the number of distinct ones; bins are values.
@@ -70,7 +79,7 @@ impl<T: Real> Digits<T> {
             }
             distinct += 1;
             if n > best_n {
-                (best, best_n) = (one_zero::<T>(key), n);
+                (best, best_n) = (one_zero(T::from_key(key)).key(), n);
             }
         }
         (best, distinct)
@@ -78,7 +87,7 @@ impl<T: Real> Digits<T> {
 
     /// Follows every wanted element into its bin.
     fn descend(&mut self, counts: &Counts) {
-        let What::Quantiles(quantiles) = &self.what else { return };
+        let Statistic::Quantiles(quantiles) = &self.statistic else { return };
         let digit = 1usize << self.digit_bits;
         let first = self.settled_bits == 0;
         for i in 0..self.n_outputs {
@@ -106,19 +115,20 @@ impl<T: Real> Digits<T> {
     }
 }
 
-impl<T: Real> Fold for Digits<T> {
-    erased!();
-
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) -> Result<()> {
+impl<T: Real> Accumulator for Digits<T> {
+    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) {
+        if self.settled_bits == T::Key::BITS {
+            return;
+        }
         let (shift, mask, settled) = (self.shift(), (1u64 << self.digit_bits) - 1, self.settled_bits);
         if settled == 0 {
-            for_each_present::<T>(panel, |i, x| {
-                self.nans[i] |= x.is_nan();
+            panel.each::<T>(|i, _, x| {
+                self.nans[i] |= u8::from(x.is_nan());
                 self.bins[i][(x.key().bits() >> shift & mask) as usize] += 1;
             });
-            return Ok(());
+            return;
         }
-        for_each_present::<T>(panel, |i, x| {
+        panel.each::<T>(|i, _, x| {
             let bits = x.key().bits() >> shift;
             let (prefix, digit) = (bits >> self.digit_bits, (bits & mask) as usize);
             for (w, wanted) in self.wanted[i].iter().enumerate() {
@@ -127,66 +137,93 @@ impl<T: Real> Fold for Digits<T> {
                 }
             }
         });
-        Ok(())
     }
 
-    fn merge(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        let later = taken::<Self>(later);
+    fn join(&mut self, later: Self, _: (&Counts, &Counts)) -> Result<()> {
+        if later.settled_bits != self.settled_bits {
+            return Err(senseless());
+        }
         for (mine, theirs) in self.bins.iter_mut().zip(&later.bins) {
-            mine.iter_mut().zip(theirs).for_each(|(a, b)| *a += b);
+            mine.iter_mut().zip(theirs).for_each(|(a, b)| *a = a.saturating_add(*b));
         }
         self.nans.iter_mut().zip(&later.nans).for_each(|(a, b)| *a |= b);
         Ok(())
     }
 
-    fn finish(&mut self, counts: &Counts) -> Result<Outcome> {
-        match &self.what {
-            What::Unique => {
-                let values = (0..self.n_outputs).map(|i| i128::from(self.bin_runs(i).1)).collect();
-                return Ok(Outcome::Done(Values::Int(values)));
-            }
-            What::Mode => {
-                let mode = |i: usize| match self.bin_runs(i).0 {
-                    _ if self.nans[i] || T::FLOAT && counts.of(i) == 0 => Ok(T::from_key(T::Key::MAX)),
-                    _ if counts.of(i) == 0 => Err(nothing(i, "mode")),
-                    mode => Ok(T::from_key(mode)),
-                };
-                let modes: Vec<T> = (0..self.n_outputs).map(mode).collect::<Result<_>>()?;
-                return Ok(Outcome::Done(Values::raw(self.dtype, &modes)));
-            }
-            What::Quantiles(_) => {}
+    fn again(&mut self, counts: &Counts) -> bool {
+        if !matches!(self.statistic, Statistic::Quantiles(_)) {
+            return false;
         }
         self.descend(counts);
-        if self.settled_bits < T::Key::BITS {
-            for (bins, wanted) in self.bins.iter_mut().zip(&self.wanted) {
-                *bins = vec![0; wanted.len() << self.digit_bits];
+        self.bins = (0..self.n_outputs).map(|i| vec![0; self.n_bins(i)]).collect();
+        self.settled_bits < T::Key::BITS
+    }
+
+    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal> {
+        let quantiles = match &self.statistic {
+            Statistic::Unique => {
+                return Ok(Values::Int((0..self.n_outputs).map(|i| i128::from(self.bin_runs(i).1)).collect()));
             }
-            return Ok(Outcome::Again);
-        }
-        let What::Quantiles(quantiles) = &self.what else { return Ok(Outcome::Again) };
+            Statistic::Mode => {
+                let key = |i: usize| if self.nans[i] != 0 { T::Key::MAX } else { self.bin_runs(i).0 };
+                return modes(self.dtype, counts, (0..self.n_outputs).map(|i| T::from_key(key(i))));
+            }
+            Statistic::Quantiles(quantiles) => quantiles,
+        };
         let mut values = Vec::with_capacity(quantiles.len() * self.n_outputs);
         for (q, &quantile) in quantiles.iter().enumerate() {
             for i in 0..self.n_outputs {
                 let n = counts.of(i);
-                if n == 0 || self.nans[i] {
-                    values.push(f64::NAN);
-                    continue;
-                }
-                let [a, b] = [0, 1].map(|k| T::from_key(T::Key::from_bits(self.wanted[i][2 * q + k].prefix)).f64());
-                values.push(between(a, b, ranks(quantile, n).2));
+                values.push(match self.wanted[i].get(2 * q..2 * q + 2) {
+                    Some([a, b]) if self.nans[i] == 0 => {
+                        let [a, b] = [a, b].map(|w| T::from_key(T::Key::from_bits(w.prefix)).f64());
+                        between(a, b, ranks(quantile, n).2)
+                    }
+                    _ => f64::NAN,
+                });
             }
         }
-        Ok(Outcome::Done(Values::Float(values)))
+        Ok(Values::Float(values))
     }
 
-    fn fork(&self) -> Box<dyn Fold> {
-        Box::new(Self {
-            what: self.what.clone(),
+    fn fork(&self) -> Self {
+        Self {
+            statistic: self.statistic.clone(),
             wanted: self.wanted.clone(),
             bins: self.bins.iter().map(|b| vec![0; b.len()]).collect(),
             nans: self.nans.clone(),
             ..*self
-        })
+        }
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        put(out, &[self.settled_bits]);
+        put(out, &self.nans);
+        for (wanted, bins) in self.wanted.iter().zip(&self.bins) {
+            put_flag(out, !wanted.is_empty());
+            wanted.iter().for_each(|w| put(out, &[w.rank, w.prefix]));
+            put(out, bins);
+        }
+    }
+
+    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
+        let n_wanted = match &self.statistic {
+            Statistic::Quantiles(q) => 2 * q.len(),
+            _ => 0,
+        };
+        self.settled_bits = take_one(bytes)?;
+        let last = if n_wanted > 0 { T::Key::BITS } else { 0 };
+        if self.settled_bits > last || !self.settled_bits.is_multiple_of(self.digit_bits) {
+            return Err(senseless());
+        }
+        take(bytes, &mut self.nans)?;
+        for i in 0..self.n_outputs {
+            let n = if take_flag(bytes)? { n_wanted } else { 0 };
+            let wanted = |_| Ok(Wanted { rank: take_one(bytes)?, prefix: take_one(bytes)? });
+            self.wanted[i] = (0..n).map(wanted).collect::<Result<_>>()?;
+            self.bins[i] = take_many(bytes, self.n_bins(i) as u64)?;
+        }
+        Ok(())
     }
 }
 
@@ -227,7 +264,8 @@ impl<T: Real> Table<T> {
         if self.done || self.from.is_some_and(|from| key < from) || key > self.to {
             return;
         }
-        *self.counts.entry(key).or_default() += n;
+        let count = self.counts.entry(key).or_default();
+        *count = count.saturating_add(n);
         if self.counts.len() > most {
             self.shrink();
         }
@@ -262,6 +300,35 @@ impl<T: Real> Table<T> {
         }
         !self.done
     }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        [self.nan, self.done, self.from.is_some(), self.best.is_some()].iter().for_each(|&flag| put_flag(out, flag));
+        let (n, best) = self.best.unwrap_or((0, T::Key::MIN));
+        put(out, &[self.from.unwrap_or(T::Key::MIN), self.to, best]);
+        put(out, &[n, self.distinct, self.counts.len() as u64]);
+        let mut keys: Vec<_> = self.counts.keys().copied().collect();
+        keys.sort_unstable();
+        put(out, &keys);
+        keys.iter().for_each(|key| put(out, &[self.counts[key]]));
+    }
+
+    fn restore(&mut self, bytes: &mut &[u8], most: usize) -> Result<()> {
+        let [mut nan, mut done, mut later, mut some] = [false; 4];
+        for flag in [&mut nan, &mut done, &mut later, &mut some] {
+            *flag = take_flag(bytes)?;
+        }
+        let (mut keys, mut numbers) = ([T::Key::MIN; 3], [0u64; 3]);
+        take(bytes, &mut keys)?;
+        take(bytes, &mut numbers)?;
+        let ([from, to, best], [n, distinct, n_keys]) = (keys, numbers);
+        let (from, best) = (later.then_some(from), some.then_some((n, best)));
+        *self = Self { from, to, best, distinct, nan, done, ..Self::new() };
+        let keys: Vec<T::Key> = take_many(bytes, n_keys)?;
+        for (key, n) in keys.into_iter().zip(take_many(bytes, n_keys)?) {
+            self.add(key, n, most);
+        }
+        Ok(())
+    }
 }
 
 impl<T: Real> Distinct<T> {
@@ -271,19 +338,15 @@ impl<T: Real> Distinct<T> {
     }
 }
 
-impl<T: Real> Fold for Distinct<T> {
-    erased!();
-
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) -> Result<()> {
-        for_each_present::<T>(panel, |i, x| {
+impl<T: Real> Accumulator for Distinct<T> {
+    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) {
+        panel.each::<T>(|i, _, x| {
             self.outputs[i].nan |= x.is_nan();
-            self.outputs[i].add(one_zero::<T>(x.key()), 1, self.most);
+            self.outputs[i].add(one_zero(x).key(), 1, self.most);
         });
-        Ok(())
     }
 
-    fn merge(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        let later = taken::<Self>(later);
+    fn join(&mut self, later: Self, _: (&Counts, &Counts)) -> Result<()> {
         for (mine, theirs) in self.outputs.iter_mut().zip(later.outputs) {
             mine.nan |= theirs.nan;
             mine.cut(theirs.to);
@@ -294,30 +357,32 @@ impl<T: Real> Fold for Distinct<T> {
         Ok(())
     }
 
-    fn finish(&mut self, _: &Counts) -> Result<Outcome> {
-        let mut left = false;
-        for table in &mut self.outputs {
-            left |= table.settle();
-        }
-        if left {
-            return Ok(Outcome::Again);
-        }
-        if !self.mode {
-            return Ok(Outcome::Done(Values::Int(self.outputs.iter().map(|t| i128::from(t.distinct)).collect())));
-        }
-        let mode = |(i, table): (usize, &Table<T>)| match table.best {
-            _ if table.nan => Ok(T::from_key(T::Key::MAX)),
-            Some((_, key)) => Ok(T::from_key(key)),
-            None if T::FLOAT => Ok(T::from_key(T::Key::MAX)),
-            None => Err(nothing(i, "mode")),
-        };
-        let modes: Vec<T> = self.outputs.iter().enumerate().map(mode).collect::<Result<_>>()?;
-        Ok(Outcome::Done(Values::raw(self.dtype, &modes)))
+    fn again(&mut self, _: &Counts) -> bool {
+        self.outputs.iter_mut().fold(false, |again, table| again | table.settle())
     }
 
-    fn fork(&self) -> Box<dyn Fold> {
+    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal> {
+        if !self.mode {
+            return Ok(Values::Int(self.outputs.iter().map(|t| i128::from(t.distinct)).collect()));
+        }
+        let key = |table: &Table<T>| match table.best {
+            Some((_, key)) if !table.nan => key,
+            _ => T::Key::MAX,
+        };
+        modes(self.dtype, counts, self.outputs.iter().map(|table| T::from_key(key(table))))
+    }
+
+    fn fork(&self) -> Self {
         let outputs =
             self.outputs.iter().map(|t| Table { from: t.from, nan: t.nan, done: t.done, ..Table::new() }).collect();
-        Box::new(Self { outputs, ..*self })
+        Self { outputs, ..*self }
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        self.outputs.iter().for_each(|table| table.save(out));
+    }
+
+    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
+        self.outputs.iter_mut().try_for_each(|table| table.restore(bytes, self.most))
     }
 }

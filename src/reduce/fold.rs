@@ -1,59 +1,98 @@
 //! The state of a reduction between blocks: what every operator's accumulators can do.
 
-use std::any::Any;
-
-use crate::dtype::DType;
+use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
-use crate::reduce::panel::Panel;
+use crate::reduce::panel::{Along, Panel};
+use crate::reduce::saved::{put, take, take_one};
 
 /// Accumulators of one operator for the outputs of one tile.
 ///
-/// Folds see panels in row-major order of the reduced elements of a block, blocks and merged folds in plan
-/// order.
-pub(super) trait Fold: Send + Sync {
+/// They see panels in row-major order of the reduced elements of a block, blocks and later accumulators in
+/// plan order.
+pub(super) trait Accumulator: Send + Sync + Sized + 'static {
     /// Takes the elements of `panel` in. `counts` says how many each output had before, when elements are
     /// masked.
-    fn fold(&mut self, panel: &Panel<'_>, counts: &Counts) -> Result<()>;
+    fn fold(&mut self, panel: &Panel<'_>, counts: &Counts);
 
-    /// Takes over what `later` has folded. Both are of one operator and one tile; `counts` are the numbers
-    /// of elements that went into each.
-    fn merge(&mut self, later: Box<dyn Fold>, counts: (&Counts, &Counts)) -> Result<()>;
+    /// Takes over what `later` has folded of the same tile; `counts` are the numbers of elements that went
+    /// into each.
+    fn join(&mut self, later: Self, counts: (&Counts, &Counts)) -> Result<()>;
 
-    /// Ends a pass over the tile: gives the results, or asks for another pass.
-    fn finish(&mut self, counts: &Counts) -> Result<Outcome>;
+    /// Ends a pass over the tile: says whether the tile must be read once more.
+    fn again(&mut self, _: &Counts) -> bool {
+        false
+    }
 
-    /// An empty fold for the same pass, to be merged into this one.
+    /// The results: one value, or one of each entry of the operator's own axis (outermost), per output.
+    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal>;
+
+    /// Empty accumulators for the same pass, to be joined to these.
+    fn fork(&self) -> Self;
+
+    /// Appends the state to `out`.
+    fn save(&self, out: &mut Vec<u8>);
+
+    /// Takes a state that accumulators started alike have saved off `bytes`.
+    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()>;
+}
+
+/// An [`Accumulator`] of any operator and element type; its states pass from one to another as bytes.
+pub(super) trait Fold: Send + Sync {
+    /// As [`Accumulator::fold`].
+    fn fold(&mut self, panel: &Panel<'_>, counts: &Counts);
+
+    /// As [`Accumulator::join`], of what `later` saves.
+    fn merge(&mut self, later: &dyn Fold, counts: (&Counts, &Counts)) -> Result<()>;
+
+    /// As [`Accumulator::again`].
+    fn again(&mut self, counts: &Counts) -> bool;
+
+    /// As [`Accumulator::finish`].
+    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal>;
+
+    /// As [`Accumulator::fork`].
     fn fork(&self) -> Box<dyn Fold>;
 
-    /// For [`taken`].
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+    /// As [`Accumulator::save`].
+    fn save(&self, out: &mut Vec<u8>);
+
+    /// As [`Accumulator::restore`].
+    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()>;
 }
 
-/// What the end of a pass gives.
-pub(super) enum Outcome {
-    /// One value, or one of each entry of the operator's own axis (outermost), per output.
-    Done(Values),
-    /// The tile must be read once more.
-    Again,
-}
+impl<A: Accumulator> Fold for A {
+    fn fold(&mut self, panel: &Panel<'_>, counts: &Counts) {
+        Accumulator::fold(self, panel, counts);
+    }
 
-/// The fold behind the trait.
-///
-/// # Panics
-/// If it is of another type: folds are merged within one operator.
-pub(super) fn taken<F: Fold + 'static>(fold: Box<dyn Fold>) -> F {
-    *fold.into_any().downcast::<F>().expect("folds that are merged come from one operator")
-}
+    fn merge(&mut self, later: &dyn Fold, counts: (&Counts, &Counts)) -> Result<()> {
+        let mut bytes = Vec::new();
+        later.save(&mut bytes);
+        let mut copy = Accumulator::fork(self);
+        Accumulator::restore(&mut copy, &mut &bytes[..])?;
+        self.join(copy, counts)
+    }
 
-/// Implements the mechanical part of [`Fold`].
-macro_rules! erased {
-    () => {
-        fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
-            self
-        }
-    };
+    fn again(&mut self, counts: &Counts) -> bool {
+        Accumulator::again(self, counts)
+    }
+
+    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal> {
+        Accumulator::finish(self, counts)
+    }
+
+    fn fork(&self) -> Box<dyn Fold> {
+        Box::new(Accumulator::fork(self))
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        Accumulator::save(self, out);
+    }
+
+    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
+        Accumulator::restore(self, bytes)
+    }
 }
-pub(super) use erased;
 
 /// How many elements went into each output of a tile.
 #[derive(Clone)]
@@ -65,6 +104,11 @@ pub(super) enum Counts {
 }
 
 impl Counts {
+    /// None for any of `n` outputs; `masked`: some elements may not count.
+    pub(super) fn new(masked: bool, n: usize) -> Self {
+        if masked { Self::Each(vec![0; n]) } else { Self::All(0) }
+    }
+
     /// Number of elements in output `i`.
     #[inline(always)]
     pub(super) fn of(&self, i: usize) -> u64 {
@@ -77,7 +121,7 @@ impl Counts {
     /// Adds the elements that `panel` lets through.
     pub(super) fn take(&mut self, panel: &Panel<'_>) {
         if let Self::Each(each) = self {
-            count(&mut each[panel.at..panel.at + panel.n_outputs()], panel);
+            count(&mut each[panel.outputs()], panel);
         }
     }
 
@@ -89,10 +133,27 @@ impl Counts {
             (Self::All(_), Self::Each(_)) => unreachable!("whether elements are masked is settled beforehand"),
         }
     }
+
+    /// Appends them to `out`.
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::All(n) => put(out, &[*n]),
+            Self::Each(each) => put(out, each),
+        }
+    }
+
+    /// Takes those of as many outputs off `bytes`.
+    pub(super) fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
+        match self {
+            Self::All(n) => *n = take_one(bytes)?,
+            Self::Each(each) => take(bytes, each)?,
+        }
+        Ok(())
+    }
 }
 
-fn count(counts: &mut [u64], panel: &Panel<'_>) {
-    use crate::reduce::panel::Along;
+/// Adds the elements of `panel` that count to the `counts` of its outputs.
+pub(super) fn count(counts: &mut [u64], panel: &Panel<'_>) {
     if !panel.is_masked() {
         counts.iter_mut().for_each(|n| *n += panel.n_reduced() as u64);
         return;
@@ -121,15 +182,33 @@ pub(super) enum Values {
 
 impl Values {
     /// Elements of the input's type.
-    pub(super) fn raw<T: crate::dtype::Element>(dtype: DType, values: &[T]) -> Self {
+    pub(super) fn raw<T: Element>(dtype: DType, values: &[T]) -> Self {
         Self::Raw(dtype, bytemuck::cast_slice(values).to_vec())
     }
 }
 
-/// The message for an output that no element went into and that has no value then.
-pub(super) fn nothing(at: usize, what: &str) -> Error {
-    Error::usage(format!(
-        "{at}: no element is left to take the {what} of, and integers have no NaN to say so: \
-         choose other elements, or an operator that can say nothing (count, sum, mean)"
-    ))
+/// Why an output has no result.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// Number of the value.
+    pub(super) at: usize,
+    pub(super) error: Error,
+}
+
+impl Refusal {
+    /// Value number `at` is refused for a reason that the request can change.
+    pub(super) fn usage(at: usize, text: impl std::fmt::Display) -> Self {
+        Self { at, error: Error::usage(text) }
+    }
+
+    /// No element went into value number `at`, which has no `what` then.
+    pub(super) fn nothing(at: usize, what: &str) -> Self {
+        Self::usage(
+            at,
+            format_args!(
+                "no element is left to take the {what} of, and integers have no NaN to say so: \
+                 choose other elements, or an operator that can say nothing (count, sum, mean)"
+            ),
+        )
+    }
 }

@@ -2,24 +2,21 @@
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::reduce::fold::{Counts, Fold, Outcome, Values, erased, taken};
-use crate::reduce::logic::for_each_present;
+use crate::reduce::fold::{Accumulator, Counts, Fold, Refusal, Values};
 use crate::reduce::number::{Key, Real, with_real};
+use crate::reduce::operator::{Input, Make, Operator, OperatorKind, OwnAxis};
 use crate::reduce::panel::Panel;
-use crate::reduce::{Input, Kind, Operator, OwnAxis};
+use crate::reduce::saved::{put, take};
 
 /// Most bins.
 const MOST: u64 = 1 << 20;
 
 /// Numbers of elements in bins.
-pub(super) const HISTOGRAM: Kind = Kind {
+pub(super) const HISTOGRAM: OperatorKind = OperatorKind {
     name: "histogram",
     argument: "[=BINS:LOW:HIGH]",
     about: "elements in each of BINS equal bins, the last one closed; without them, of each value of 8 and 16 bits",
-    parse: |argument, _| {
-        let bins = argument.map(parse_bins).transpose()?;
-        Ok(Box::new(Histogram { bins }))
-    },
+    make: Make::Parsed(|argument| Ok(Box::new(Histogram { bins: argument.map(parse_bins).transpose()? }))),
 };
 
 /// Equal bins of a range.
@@ -88,18 +85,12 @@ impl Histogram {
 }
 
 impl Operator for Histogram {
-    fn label(&self) -> String {
-        match self.bins {
-            Some(b) => format!("histogram={}:{}:{}", b.n, b.low, b.high),
-            None => "histogram".to_owned(),
-        }
+    fn argument(&self) -> Option<String> {
+        self.bins.map(|b| format!("{}:{}:{}", b.n, b.low, b.high))
     }
 
     fn dtype(&self, input: &Input) -> Result<DType> {
         let dtype = input.dtype;
-        if dtype.is_complex() {
-            return Err(super::no_complex("histogram"));
-        }
         if self.bins.is_none() && (dtype.is_float() || dtype.size() > 2) {
             return Err(Error::usage(format!(
                 "histogram: {dtype} has too many values for a bin each: say how many bins and from where to \
@@ -127,7 +118,7 @@ impl Operator for Histogram {
 
     fn start(&self, input: &Input, n: usize) -> Box<dyn Fold> {
         let n_bins = self.n_bins(input) as usize;
-        with_real!(input.dtype, T => Box::new(Counted::<T>::new(self.bins, n_bins, n)), else super::refused())
+        with_real!(input.dtype, T => Box::new(Counted::<T>::new(self.bins, n_bins, n)))
     }
 }
 
@@ -146,39 +137,44 @@ impl<T> Counted<T> {
     }
 }
 
-impl<T: Real> Fold for Counted<T> {
-    erased!();
-
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) -> Result<()> {
+impl<T: Real> Accumulator for Counted<T> {
+    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) {
         let n_bins = self.n_bins;
         match self.bins {
-            None => for_each_present::<T>(panel, |i, x| {
+            None => panel.each::<T>(|i, _, x| {
                 // A boolean stored as another number than 0 or 1 counts as true.
                 let bin = (x.key().bits() as usize).min(n_bins - 1);
                 self.counts[i * n_bins + bin] += 1;
             }),
-            Some(bins) => for_each_present::<T>(panel, |i, x| {
+            Some(bins) => panel.each::<T>(|i, _, x| {
                 if let Some(bin) = bins.of(x.f64()) {
                     self.counts[i * n_bins + bin] += 1;
                 }
             }),
         }
+    }
+
+    fn join(&mut self, later: Self, _: (&Counts, &Counts)) -> Result<()> {
+        self.counts.iter_mut().zip(later.counts).for_each(|(a, b)| *a += b);
         Ok(())
     }
 
-    fn merge(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        self.counts.iter_mut().zip(taken::<Self>(later).counts).for_each(|(a, b)| *a += b);
-        Ok(())
-    }
-
-    fn finish(&mut self, _: &Counts) -> Result<Outcome> {
+    fn finish(&mut self, _: &Counts) -> Result<Values, Refusal> {
         let (n, bins) = (self.n_outputs, self.n_bins);
         let at = |k: usize| self.counts[k % n * bins + k / n];
-        Ok(Outcome::Done(Values::Int((0..n * bins).map(|k| i128::from(at(k))).collect())))
+        Ok(Values::Int((0..n * bins).map(|k| i128::from(at(k))).collect()))
     }
 
-    fn fork(&self) -> Box<dyn Fold> {
-        Box::new(Self::new(self.bins, self.n_bins, self.n_outputs))
+    fn fork(&self) -> Self {
+        Self::new(self.bins, self.n_bins, self.n_outputs)
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        put(out, &self.counts);
+    }
+
+    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
+        take(bytes, &mut self.counts)
     }
 }
 

@@ -1,37 +1,25 @@
 //! any, all, and the product.
 
-use multiversion::multiversion;
+use std::marker::PhantomData;
 
 use crate::dtype::DType;
-use crate::error::{Error, Result};
-use crate::reduce::fold::{Counts, Fold, Outcome, Values, erased, taken};
-use crate::reduce::number::{Integer, Real, with_class, with_real};
-use crate::reduce::panel::{Along, Panel};
-use crate::reduce::{Input, Kind, Operator, no_argument};
+use crate::error::Result;
+use crate::reduce::fold::{Counts, Fold, Refusal, Values};
+use crate::reduce::number::{Real, with_real};
+use crate::reduce::operator::{Input, Operator, OperatorKind};
+use crate::reduce::tally::{Columns, Tallied, Tally, Total};
 
 /// Whether any element is not zero.
-pub(super) const ANY: Kind = Kind {
-    name: "any",
-    argument: "",
-    about: "whether any element is not zero",
-    parse: |argument, _| no_argument("any", argument, Truth { all: false }),
-};
+pub(super) const ANY: OperatorKind =
+    OperatorKind::plain("any", "whether any element is not zero", |_| Box::new(Truth { all: false }));
 
 /// Whether no element is zero.
-pub(super) const ALL: Kind = Kind {
-    name: "all",
-    argument: "",
-    about: "whether no element is zero",
-    parse: |argument, _| no_argument("all", argument, Truth { all: true }),
-};
+pub(super) const ALL: OperatorKind =
+    OperatorKind::plain("all", "whether no element is zero", |_| Box::new(Truth { all: true }));
 
 /// Product of elements.
-pub(super) const PROD: Kind = Kind {
-    name: "prod",
-    argument: "",
-    about: "product; exact for integers, an error if it does not fit",
-    parse: |argument, _| no_argument("prod", argument, Product),
-};
+pub(super) const PROD: OperatorKind =
+    OperatorKind::plain("prod", "product; exact for integers, an error if it does not fit", |_| Box::new(Product));
 
 #[derive(Clone, Copy, Debug)]
 struct Truth {
@@ -39,12 +27,8 @@ struct Truth {
 }
 
 impl Operator for Truth {
-    fn label(&self) -> String {
-        if self.all { "all" } else { "any" }.to_owned()
-    }
-
-    fn dtype(&self, input: &Input) -> Result<DType> {
-        if input.dtype.is_complex() { Err(super::no_complex(&self.label())) } else { Ok(DType::Bool) }
+    fn dtype(&self, _: &Input) -> Result<DType> {
+        Ok(DType::Bool)
     }
 
     fn state_bytes(&self, _: &Input) -> u64 {
@@ -53,64 +37,43 @@ impl Operator for Truth {
 
     fn start(&self, input: &Input, n: usize) -> Box<dyn Fold> {
         with_real!(input.dtype, T => if self.all {
-            Box::new(Flags::<T, true>::new(n))
+            Box::new(Tallied::new(Settled::<T, true>(PhantomData), n))
         } else {
-            Box::new(Flags::<T, false>::new(n))
-        }, else super::refused())
+            Box::new(Tallied::new(Settled::<T, false>(PhantomData), n))
+        })
     }
 }
 
 /// Whether an element was seen that settles the matter: a zero for `all`, anything else for `any`.
-struct Flags<T, const ALL: bool> {
-    settled: Vec<u8>,
-    of: std::marker::PhantomData<T>,
-}
+#[derive(Clone)]
+struct Settled<T, const ALL: bool>(PhantomData<T>);
 
-impl<T, const ALL: bool> Flags<T, ALL> {
-    fn new(n: usize) -> Self {
-        Self { settled: vec![0; n], of: std::marker::PhantomData }
+impl<T: Real, const ALL: bool> Tally for Settled<T, ALL> {
+    type X = T;
+    type A = u8;
+    type B = ();
+    type Lent = ();
+    const ANY_ORDER: bool = true;
+
+    #[inline(always)]
+    fn empty(&self) -> (u8, ()) {
+        (0, ())
+    }
+
+    #[inline(always)]
+    fn step(&self, (settled, ()): (u8, ()), x: T, _: usize, (): ()) -> (u8, ()) {
+        (settled | u8::from((x == T::default()) == ALL), ())
+    }
+
+    #[inline(always)]
+    fn join(&self, (settled, ()): (u8, ()), (later, ()): (u8, ())) -> (u8, ()) {
+        (settled | later, ())
     }
 }
 
-impl<T: Real, const ALL: bool> Fold for Flags<T, ALL> {
-    erased!();
-
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) -> Result<()> {
-        settle::<T, ALL>(&mut self.settled[panel.at..panel.at + panel.n_outputs()], panel);
-        Ok(())
-    }
-
-    fn merge(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        self.settled.iter_mut().zip(taken::<Self>(later).settled).for_each(|(a, b)| *a |= b);
-        Ok(())
-    }
-
-    fn finish(&mut self, _: &Counts) -> Result<Outcome> {
-        let values = self.settled.iter().map(|&s| s ^ u8::from(ALL)).collect();
-        Ok(Outcome::Done(Values::Raw(DType::Bool, values)))
-    }
-
-    fn fork(&self) -> Box<dyn Fold> {
-        Box::new(Self::new(self.settled.len()))
-    }
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn settle<T: Real, const ALL: bool>(settled: &mut [u8], panel: &Panel<'_>) {
-    for row in 0..panel.n_rows {
-        let values = panel.row::<T>(row);
-        let mask = panel.mask_row(row);
-        let settles = |x: T| u8::from((x == T::default()) == ALL);
-        match (panel.along, mask) {
-            (Along::Columns, None) => settled.iter_mut().zip(values).for_each(|(s, &x)| *s |= settles(x)),
-            (Along::Columns, Some(mask)) => {
-                settled.iter_mut().zip(values).zip(mask).for_each(|((s, &x), &m)| *s |= settles(x) & m);
-            }
-            (Along::Rows, None) => settled[row] |= values.iter().fold(0, |s, &x| s | settles(x)),
-            (Along::Rows, Some(mask)) => {
-                settled[row] |= values.iter().zip(mask).fold(0, |s, (&x, &m)| s | settles(x) & m);
-            }
-        }
+impl<T: Real, const ALL: bool> Total for Settled<T, ALL> {
+    fn total(&self, states: &Columns<u8, ()>, _: &Counts) -> Result<Values, Refusal> {
+        Ok(Values::Raw(DType::Bool, states.a.iter().map(|&s| u8::from((s != 0) != ALL)).collect()))
     }
 }
 
@@ -118,129 +81,98 @@ fn settle<T: Real, const ALL: bool>(settled: &mut [u8], panel: &Panel<'_>) {
 struct Product;
 
 impl Operator for Product {
-    fn label(&self) -> String {
-        "prod".to_owned()
-    }
-
     fn dtype(&self, input: &Input) -> Result<DType> {
-        match input.dtype {
-            d if d.is_complex() => Err(super::no_complex("prod")),
-            d if d.is_float() => Ok(d),
-            d if d.is_unsigned() => Ok(DType::Uint64),
-            _ => Ok(DType::Int64),
-        }
+        Ok(match input.dtype {
+            d if d.is_float() => d,
+            d if d.is_unsigned() => DType::Uint64,
+            _ => DType::Int64,
+        })
     }
 
     fn state_bytes(&self, input: &Input) -> u64 {
-        if self.in_floats(input) { 8 } else { 32 }
+        if in_floats(input) { 8 } else { 17 }
     }
 
     fn start(&self, input: &Input, n: usize) -> Box<dyn Fold> {
-        if self.in_floats(input) {
-            return with_real!(input.dtype, T => Box::new(FloatProduct::<T>::new(n)), else super::refused());
-        }
-        with_class!(
-            input.dtype,
-            int T => Box::new(IntProduct::<T>::new(n)),
-            float F => Box::new(FloatProduct::<F>::new(n)),
-            else super::refused()
-        )
+        with_real!(input.dtype, T => if in_floats(input) {
+            Box::new(Tallied::new(FloatProduct::<T>(PhantomData), n))
+        } else {
+            Box::new(Tallied::new(IntProduct::<T>(PhantomData), n))
+        })
     }
 }
 
-impl Product {
-    /// Floats multiply as floats, and so does what is wanted as floats.
-    fn in_floats(self, input: &Input) -> bool {
-        input.dtype.is_float() || input.output.is_some_and(DType::is_float)
-    }
+/// Floats multiply as floats, and so does what is wanted as floats.
+fn in_floats(input: &Input) -> bool {
+    input.dtype.is_float() || input.output.is_some_and(DType::is_float)
 }
 
-/// Exact products; `None` has outgrown 128 bits, which a later zero still makes zero.
-struct IntProduct<T> {
-    products: Vec<Option<i128>>,
-    of: std::marker::PhantomData<T>,
-}
+/// Exact products, with whether they have outgrown 128 bits, which a later zero still makes zero.
+#[derive(Clone)]
+struct IntProduct<T>(PhantomData<T>);
 
-impl<T> IntProduct<T> {
-    fn new(n: usize) -> Self {
-        Self { products: vec![Some(1); n], of: std::marker::PhantomData }
-    }
-}
+impl<T: Real> Tally for IntProduct<T> {
+    type X = T;
+    type A = i128;
+    type B = u8;
+    type Lent = ();
 
-fn times(a: Option<i128>, b: Option<i128>) -> Option<i128> {
-    match (a, b) {
-        (Some(0), _) | (_, Some(0)) => Some(0),
-        (Some(a), Some(b)) => a.checked_mul(b),
-        _ => None,
-    }
-}
-
-impl<T: Integer> Fold for IntProduct<T> {
-    erased!();
-
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) -> Result<()> {
-        for_each_present::<T>(panel, |i, x| self.products[i] = times(self.products[i], Some(x.i128())));
-        Ok(())
+    fn empty(&self) -> (i128, u8) {
+        (1, 0)
     }
 
-    fn merge(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        let later = taken::<Self>(later).products;
-        self.products.iter_mut().zip(later).for_each(|(a, b)| *a = times(*a, b));
-        Ok(())
+    #[inline(always)]
+    fn step(&self, state: (i128, u8), x: T, _: usize, (): ()) -> (i128, u8) {
+        self.join(state, (x.i128(), 0))
     }
 
-    fn finish(&mut self, _: &Counts) -> Result<Outcome> {
-        let too_large = || Error::usage("a product exceeds 128 bits: use --dtype float64");
-        let values = self.products.iter().map(|p| p.ok_or_else(too_large)).collect::<Result<_>>()?;
-        Ok(Outcome::Done(Values::Int(values)))
-    }
-
-    fn fork(&self) -> Box<dyn Fold> {
-        Box::new(Self::new(self.products.len()))
-    }
-}
-
-/// Calls `f` with the output and value of each element that counts, in order.
-pub(super) fn for_each_present<T: Real>(panel: &Panel<'_>, mut f: impl FnMut(usize, T)) {
-    for row in 0..panel.n_rows {
-        let mask = panel.mask_row(row);
-        for (column, &x) in panel.row::<T>(row).iter().enumerate() {
-            if mask.is_none_or(|m| m[column] != 0) {
-                f(panel.at + if panel.along == Along::Columns { column } else { row }, x);
-            }
+    #[inline(always)]
+    fn join(&self, (a, a_beyond): (i128, u8), (b, b_beyond): (i128, u8)) -> (i128, u8) {
+        match a.checked_mul(b) {
+            Some(0) => (0, 0),
+            Some(product) => (product, a_beyond | b_beyond),
+            None => (1, 1),
         }
     }
 }
 
-struct FloatProduct<T> {
-    products: Vec<f64>,
-    of: std::marker::PhantomData<T>,
-}
-
-impl<T> FloatProduct<T> {
-    fn new(n: usize) -> Self {
-        Self { products: vec![1.0; n], of: std::marker::PhantomData }
+impl<T: Real> Total for IntProduct<T> {
+    fn total(&self, states: &Columns<i128, u8>, _: &Counts) -> Result<Values, Refusal> {
+        let value = |(i, (product, beyond))| match beyond {
+            0 => Ok(product),
+            _ => Err(Refusal::usage(i, "the product exceeds 128 bits: use --dtype float64")),
+        };
+        Ok(Values::Int(states.iter().enumerate().map(value).collect::<Result<_, _>>()?))
     }
 }
 
-impl<T: Real> Fold for FloatProduct<T> {
-    erased!();
+/// Products of floats, or in floats.
+#[derive(Clone)]
+struct FloatProduct<T>(PhantomData<T>);
 
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) -> Result<()> {
-        for_each_present::<T>(panel, |i, x| self.products[i] *= x.f64());
-        Ok(())
+impl<T: Real> Tally for FloatProduct<T> {
+    type X = T;
+    type A = f64;
+    type B = ();
+    type Lent = ();
+
+    fn empty(&self) -> (f64, ()) {
+        (1.0, ())
     }
 
-    fn merge(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        self.products.iter_mut().zip(taken::<Self>(later).products).for_each(|(a, b)| *a *= b);
-        Ok(())
+    #[inline(always)]
+    fn step(&self, (product, ()): (f64, ()), x: T, _: usize, (): ()) -> (f64, ()) {
+        (product * x.f64(), ())
     }
 
-    fn finish(&mut self, _: &Counts) -> Result<Outcome> {
-        Ok(Outcome::Done(Values::Float(std::mem::take(&mut self.products))))
+    #[inline(always)]
+    fn join(&self, (product, ()): (f64, ()), (later, ()): (f64, ())) -> (f64, ()) {
+        (product * later, ())
     }
+}
 
-    fn fork(&self) -> Box<dyn Fold> {
-        Box::new(Self::new(self.products.len()))
+impl<T: Real> Total for FloatProduct<T> {
+    fn total(&self, states: &Columns<f64, ()>, _: &Counts) -> Result<Values, Refusal> {
+        Ok(Values::Float(states.a.clone()))
     }
 }

@@ -3,9 +3,10 @@
 use half::f16;
 
 use crate::dtype::Element;
+use crate::reduce::saved::Scalar;
 
 /// An integer whose order is the order of the elements it stands for.
-pub(super) trait Key: Element + Ord + Eq + std::hash::Hash {
+pub(super) trait Key: Element + Scalar + Ord + std::hash::Hash {
     /// The least key.
     const MIN: Self;
     /// The greatest key.
@@ -20,51 +21,8 @@ pub(super) trait Key: Element + Ord + Eq + std::hash::Hash {
     fn from_bits(bits: u64) -> Self;
 }
 
-macro_rules! unsigned_key {
-    ($($t:ty),*) => {$(
-        impl Key for $t {
-            const MIN: Self = <$t>::MIN;
-            const MAX: Self = <$t>::MAX;
-            const BITS: u32 = <$t>::BITS;
-
-            #[inline(always)]
-            fn bits(self) -> u64 {
-                u64::from(self)
-            }
-
-            #[inline(always)]
-            fn from_bits(bits: u64) -> Self {
-                bits as Self
-            }
-        }
-    )*};
-}
-
-macro_rules! signed_key {
-    ($($t:ty, $u:ty);*) => {$(
-        impl Key for $t {
-            const MIN: Self = <$t>::MIN;
-            const MAX: Self = <$t>::MAX;
-            const BITS: u32 = <$t>::BITS;
-
-            #[inline(always)]
-            fn bits(self) -> u64 {
-                u64::from((self as $u) ^ (1 << (<$t>::BITS - 1)))
-            }
-
-            #[inline(always)]
-            fn from_bits(bits: u64) -> Self {
-                ((bits as $u) ^ (1 << (<$t>::BITS - 1))) as Self
-            }
-        }
-    )*};
-}
-
-unsigned_key!(u8, u16, u32, u64);
-signed_key!(i8, u8; i16, u16; i32, u32; i64, u64);
-
 /// A real element type: integers, floats, and booleans as `u8`.
-pub(super) trait Real: Element + PartialOrd {
+pub(super) trait Real: Element + Scalar + PartialOrd {
     /// The integer that orders it.
     type Key: Key;
     /// Whether it has a NaN.
@@ -85,6 +43,12 @@ pub(super) trait Real: Element + PartialOrd {
     /// As an integer; of use for integer types only.
     fn i128(self) -> i128;
 
+    /// The element nearest to `x`, ties to even; none if an integer's range ends before.
+    fn of_float(x: f64) -> Option<Self>;
+
+    /// The element nearest to `n`, ties to even; none if an integer's range ends before.
+    fn of_int(n: i128) -> Option<Self>;
+
     /// The difference, rounded once.
     fn minus(self, other: Self) -> f64;
 
@@ -92,8 +56,140 @@ pub(super) trait Real: Element + PartialOrd {
     fn is_nan(self) -> bool;
 }
 
-macro_rules! real_integer {
-    ($($t:ty),*) => {$(
+// The bits of a float, read as a signed integer, are in order once those of negative numbers have all but
+// the sign turned over. The all-ones pattern that stays free at either end stands for NaN.
+macro_rules! real_float {
+    ($($t:ty, $i:ty, $u:ty, $nan:expr, $f64:expr, $of_float:expr, $of_int:expr);*) => {$(
+        impl Real for $t {
+            type Key = $i;
+            const FLOAT: bool = true;
+
+            #[inline(always)]
+            fn key(self) -> $i {
+                let bits = self.to_bits() as $i;
+                if $nan(self) { <$i>::MAX } else { bits ^ (((bits >> (<$i>::BITS - 1)) as $u) >> 1) as $i }
+            }
+
+            #[inline(always)]
+            fn key_nan_least(self) -> $i {
+                if $nan(self) { <$i>::MIN } else { self.key() }
+            }
+
+            #[inline(always)]
+            fn from_key(key: $i) -> Self {
+                if key == <$i>::MAX || key == <$i>::MIN {
+                    return <$t>::NAN;
+                }
+                Self::from_bits((key ^ (((key >> (<$i>::BITS - 1)) as $u) >> 1) as $i) as $u)
+            }
+
+            #[inline(always)]
+            fn f64(self) -> f64 {
+                $f64(self)
+            }
+
+            #[inline(always)]
+            fn i128(self) -> i128 {
+                0
+            }
+
+            #[inline(always)]
+            fn of_float(x: f64) -> Option<Self> {
+                Some($of_float(x))
+            }
+
+            #[inline(always)]
+            fn of_int(n: i128) -> Option<Self> {
+                Some($of_int(n))
+            }
+
+            #[inline(always)]
+            fn minus(self, other: Self) -> f64 {
+                Real::f64(self) - Real::f64(other)
+            }
+
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                $nan(self)
+            }
+        }
+    )*};
+}
+
+/// `float16` to `float64` by integer arithmetic, which vectorises without the F16C extension.
+#[inline(always)]
+fn f64_from_f16(x: f16) -> f64 {
+    let bits = u32::from(x.to_bits());
+    let (sign, magnitude) = ((bits & 0x8000) << 16, bits & 0x7fff);
+    // Scaling by 2^112 moves the exponent's bias from 15 to 127, and makes subnormals normal.
+    let scaled = f32::from_bits(magnitude << 13) * f32::from_bits(0x7780_0000);
+    let finite = if magnitude >= 0x7c00 { f32::from_bits(0x7f80_0000 | (magnitude & 0x3ff) << 13) } else { scaled };
+    f64::from(f32::from_bits(finite.to_bits() | sign))
+}
+
+real_float!(
+    f16, i16, u16, |x: f16| (x.to_bits() & 0x7fff) > 0x7c00, f64_from_f16, f16::from_f64, |n| f16::from_f64(n as f64);
+    f32, i32, u32, |x: f32| x.is_nan(), f64::from, |x| x as f32, |n| n as f32;
+    f64, i64, u64, |x: f64| x.is_nan(), |x: f64| x, |x| x, |n| n as f64
+);
+
+/// The type's NaN, if it has one.
+pub(super) fn nan<T: Real>() -> Option<T> {
+    T::FLOAT.then(|| T::from_key(T::Key::MAX))
+}
+
+/// The element, or positive zero for a zero of either sign.
+#[inline(always)]
+pub(super) fn one_zero<T: Real>(x: T) -> T {
+    // -0 is the one value that equals the default without having its bits.
+    if x == T::default() { T::default() } else { x }
+}
+
+/// An integer type with the type its short sums are kept in.
+pub(super) trait Integer: Real {
+    /// Holds sums of up to [`Integer::SPILL`] elements.
+    type Narrow: Scalar + std::ops::Add<Output = Self::Narrow>;
+    /// Holds sums of squares of up to [`Integer::SPILL`] elements.
+    type Square: Scalar + std::ops::Add<Output = Self::Square>;
+    /// Elements that a sum can take before it must be carried to a wider one.
+    const SPILL: u64;
+    /// Largest magnitude of an element.
+    const LARGEST: u128;
+
+    /// The element, to be added up.
+    fn narrow(self) -> Self::Narrow;
+
+    /// A short sum, exactly.
+    fn wide(sum: Self::Narrow) -> i128;
+
+    /// The element's square, to be added up.
+    fn square(self) -> Self::Square;
+
+    /// A short sum of squares, exactly.
+    fn wide_square(sum: Self::Square) -> u128;
+}
+
+macro_rules! integers {
+    ($($t:ty, $u:ty, $narrow:ty, $square:ty, $product:ty, $spill:expr);*) => {$(
+        impl Scalar for $t {}
+
+        impl Key for $t {
+            const MIN: Self = <$t>::MIN;
+            const MAX: Self = <$t>::MAX;
+            const BITS: u32 = <$t>::BITS;
+
+            #[inline(always)]
+            fn bits(self) -> u64 {
+                // Turns the sign over, where there is one.
+                u64::from(self as $u ^ <$t>::MIN as $u)
+            }
+
+            #[inline(always)]
+            fn from_bits(bits: u64) -> Self {
+                (bits as $u ^ <$t>::MIN as $u) as Self
+            }
+        }
+
         impl Real for $t {
             type Key = Self;
             const FLOAT: bool = false;
@@ -124,6 +220,19 @@ macro_rules! real_integer {
             }
 
             #[inline(always)]
+            fn of_float(x: f64) -> Option<Self> {
+                let rounded = x.round_ties_even();
+                // One above the greatest is a power of two, and a float; for 64 bits it is the greatest's own
+                // float.
+                (rounded >= <$t>::MIN as f64 && rounded < <$t>::MAX as f64 + 1.0).then_some(rounded as $t)
+            }
+
+            #[inline(always)]
+            fn of_int(n: i128) -> Option<Self> {
+                Self::try_from(n).ok()
+            }
+
+            #[inline(always)]
             fn minus(self, other: Self) -> f64 {
                 (i128::from(self) - i128::from(other)) as f64
             }
@@ -133,112 +242,12 @@ macro_rules! real_integer {
                 false
             }
         }
-    )*};
-}
 
-real_integer!(u8, u16, u32, u64, i8, i16, i32, i64);
-
-// The bits of a float, read as a signed integer, are in order once those of negative numbers have all but
-// the sign turned over. The all-ones pattern that stays free at either end stands for NaN.
-macro_rules! real_float {
-    ($($t:ty, $i:ty, $u:ty, $nan:expr, $f64:expr);*) => {$(
-        impl Real for $t {
-            type Key = $i;
-            const FLOAT: bool = true;
-
-            #[inline(always)]
-            fn key(self) -> $i {
-                let bits = self.to_bits() as $i;
-                let key = bits ^ (((bits >> (<$i>::BITS - 1)) as $u) >> 1) as $i;
-                if $nan(self) { <$i>::MAX } else { key }
-            }
-
-            #[inline(always)]
-            fn key_nan_least(self) -> $i {
-                let bits = self.to_bits() as $i;
-                let key = bits ^ (((bits >> (<$i>::BITS - 1)) as $u) >> 1) as $i;
-                if $nan(self) { <$i>::MIN } else { key }
-            }
-
-            #[inline(always)]
-            fn from_key(key: $i) -> Self {
-                if key == <$i>::MAX || key == <$i>::MIN {
-                    return <$t>::NAN;
-                }
-                Self::from_bits((key ^ (((key >> (<$i>::BITS - 1)) as $u) >> 1) as $i) as $u)
-            }
-
-            #[inline(always)]
-            fn f64(self) -> f64 {
-                $f64(self)
-            }
-
-            #[inline(always)]
-            fn i128(self) -> i128 {
-                0
-            }
-
-            #[inline(always)]
-            fn minus(self, other: Self) -> f64 {
-                Real::f64(self) - Real::f64(other)
-            }
-
-            #[inline(always)]
-            fn is_nan(self) -> bool {
-                $nan(self)
-            }
-        }
-    )*};
-}
-
-/// `float16` to `float64` by integer arithmetic, which vectorises without the F16C extension.
-#[inline(always)]
-fn f64_from_f16(x: f16) -> f64 {
-    let bits = u32::from(x.to_bits());
-    let (sign, magnitude) = ((bits & 0x8000) << 16, bits & 0x7fff);
-    // Scaling by 2^112 moves the exponent's bias from 15 to 127, and makes subnormals normal.
-    let scaled = f32::from_bits(magnitude << 13) * f32::from_bits(0x7780_0000);
-    let finite = if magnitude >= 0x7c00 { f32::from_bits(0x7f80_0000 | (magnitude & 0x3ff) << 13) } else { scaled };
-    f64::from(f32::from_bits(finite.to_bits() | sign))
-}
-
-real_float!(
-    f16, i16, u16, |x: f16| (x.to_bits() & 0x7fff) > 0x7c00, f64_from_f16;
-    f32, i32, u32, |x: f32| x.is_nan(), f64::from;
-    f64, i64, u64, |x: f64| x.is_nan(), |x: f64| x
-);
-
-/// An integer type with the type its short sums are kept in.
-pub(super) trait Integer: Real {
-    /// Holds sums of up to [`Integer::SPILL`] elements.
-    type Narrow: Copy + Default + Send + Sync + std::ops::AddAssign + std::ops::Add<Output = Self::Narrow> + 'static;
-    /// Holds sums of squares of up to [`Integer::SPILL`] elements.
-    type Square: Copy + Default + Send + Sync + std::ops::AddAssign + std::ops::Add<Output = Self::Square> + 'static;
-    /// Elements that a sum can take before it must be carried to a wider one.
-    const SPILL: u64;
-    /// Largest magnitude of an element.
-    const LARGEST: u128;
-
-    /// The element, to be added up.
-    fn narrow(self) -> Self::Narrow;
-
-    /// A short sum, exactly.
-    fn wide(sum: Self::Narrow) -> i128;
-
-    /// The element's square, to be added up.
-    fn square(self) -> Self::Square;
-
-    /// A short sum of squares, exactly.
-    fn wide_square(sum: Self::Square) -> u128;
-}
-
-macro_rules! integer {
-    ($($t:ty, $narrow:ty, $square:ty, $spill:expr, $product:ty);* $(;)?) => {$(
         impl Integer for $t {
             type Narrow = $narrow;
             type Square = $square;
             const SPILL: u64 = $spill;
-            const LARGEST: u128 = if <$t>::MIN == 0 { <$t>::MAX as u128 } else { <$t>::MAX as u128 + 1 };
+            const LARGEST: u128 = <$t>::MAX as u128 + (<$t>::MIN != 0) as u128;
 
             #[inline(always)]
             fn narrow(self) -> $narrow {
@@ -264,61 +273,30 @@ macro_rules! integer {
     )*};
 }
 
-// Spill: half of the narrow type's room divided by the largest element, so that one more panel fits.
-// `u16` squares fit `u32`, their sums `u64`.
-// Sums of squares of 64-bit integers fit nothing here; such variances are taken in float64.
-integer!(
-    u8, u32, u32, 1 << 15, u32;
-    u16, u32, u64, 1 << 15, u32;
-    u32, u64, u128, 1 << 31, u64;
-    u64, i128, u128, 1 << 61, u128;
-    i8, i32, u32, 1 << 15, i32;
-    i16, i32, u64, 1 << 15, i32;
-    i32, i64, u128, 1 << 31, i64;
-    i64, i128, u128, 1 << 61, i128;
+// For each integer: its unsigned sibling; what holds sums, sums of squares, and one square; and how many
+// elements a sum takes: half of the room of the sum divided by the largest element, so that one more panel
+// fits. Sums of squares of 64-bit integers fit nothing here; such variances are taken in float64.
+integers!(
+    u8, u8, u32, u32, u32, 1 << 15;
+    u16, u16, u32, u64, u32, 1 << 15;
+    u32, u32, u64, u128, u64, 1 << 31;
+    u64, u64, i128, u128, u128, 1 << 61;
+    i8, u8, i32, u32, i32, 1 << 15;
+    i16, u16, i32, u64, i32, 1 << 15;
+    i32, u32, i64, u128, i64, 1 << 31;
+    i64, u64, i128, u128, i128, 1 << 61
 );
 
-/// Runs `$body` with `$T` standing for the Rust type of a real `$dtype`; complex types run `$other`.
+/// Runs `$body` with `$T` standing for the Rust type of a real `$dtype`.
 macro_rules! with_real {
-    ($dtype:expr, $T:ident => $body:expr, else $other:expr) => {
-        $crate::reduce::number::with_class!($dtype, int $T => $body, float $T => $body, else $other)
+    ($dtype:expr, $T:ident => $body:expr) => {
+        $crate::with_class!($dtype, int $T => $body, float $T => $body, complex $T => {
+            unreachable!("operators refuse complex numbers before they start")
+        })
     };
 }
 
-/// Runs `$int` for integers and booleans, `$float` for real floats, `$other` for complex types.
-macro_rules! with_class {
-    ($dtype:expr, int $T:ident => $int:expr, float $F:ident => $float:expr, else $other:expr) => {{
-        use $crate::dtype::DType;
-        macro_rules! int_arm {
-            ($t:ty) => {{
-                type $T = $t;
-                $int
-            }};
-        }
-        macro_rules! float_arm {
-            ($t:ty) => {{
-                type $F = $t;
-                $float
-            }};
-        }
-        match $dtype {
-            DType::Bool | DType::Uint8 => int_arm!(u8),
-            DType::Uint16 => int_arm!(u16),
-            DType::Uint32 => int_arm!(u32),
-            DType::Uint64 => int_arm!(u64),
-            DType::Int8 => int_arm!(i8),
-            DType::Int16 => int_arm!(i16),
-            DType::Int32 => int_arm!(i32),
-            DType::Int64 => int_arm!(i64),
-            DType::Float16 => float_arm!(half::f16),
-            DType::Float32 => float_arm!(f32),
-            DType::Float64 => float_arm!(f64),
-            DType::Complex64 | DType::Complex128 => $other,
-        }
-    }};
-}
-
-pub(super) use {with_class, with_real};
+pub(super) use with_real;
 
 #[cfg(test)]
 mod tests {

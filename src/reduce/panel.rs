@@ -5,7 +5,6 @@
 //! small enough to stay in cache while every operator looks at them.
 
 use crate::dtype::{DType, Element};
-use crate::error::Result;
 use crate::grid::{Region, n_elements, positions, row_major_strides};
 
 /// Columns of a panel: accumulators of 4 bytes for them fill half of a 64 KiB cache.
@@ -88,11 +87,32 @@ impl<'a> Panel<'a> {
         }
     }
 
+    /// Its outputs, counted in the tile.
+    pub(super) fn outputs(&self) -> std::ops::Range<usize> {
+        self.at..self.at + self.n_outputs()
+    }
+
     /// Number of elements that go into each output.
     pub(super) fn n_reduced(&self) -> usize {
         match self.along {
             Along::Columns => self.n_rows,
             Along::Rows => self.n_columns,
+        }
+    }
+
+    /// Calls `f` with output, number among the reduced, and value of each element that counts, in order. The
+    /// output is counted in the tile.
+    pub(super) fn each<T: Element>(&self, mut f: impl FnMut(usize, usize, T)) {
+        for row in 0..self.n_rows {
+            let mask = self.mask_row(row);
+            for (column, &x) in self.row::<T>(row).iter().enumerate() {
+                if mask.is_none_or(|m| m[column] != 0) {
+                    match self.along {
+                        Along::Columns => f(self.at + column, row, x),
+                        Along::Rows => f(self.at + row, column, x),
+                    }
+                }
+            }
         }
     }
 
@@ -180,7 +200,7 @@ fn dims(shape: &[u64], strides: &[usize], reduced: &[bool]) -> Vec<Dim> {
 }
 
 /// A part of a block that is to be cut into panels.
-pub(super) struct Cut<'a> {
+pub(super) struct Patch<'a> {
     /// Elements of the block.
     pub(super) bytes: &'a [u8],
     /// Their type.
@@ -203,10 +223,10 @@ pub(super) struct Cut<'a> {
 ///
 /// Output elements are numbered in row-major order of the part's kept axes, reduced ones in that of its
 /// reduced axes.
-pub(super) fn for_each<'a>(cut: &Cut<'a>, mut f: impl FnMut(&Panel<'a>) -> Result<()>) -> Result<()> {
-    let &Cut { bytes, dtype, block_shape, part, reduced, index, before, whole } = cut;
+pub(super) fn for_each<'a>(patch: &Patch<'a>, mut f: impl FnMut(&Panel<'a>)) {
+    let &Patch { bytes, dtype, block_shape, part, reduced, index, before, whole } = patch;
     if part.is_empty() {
-        return Ok(());
+        return;
     }
     let strides: Vec<usize> = row_major_strides(block_shape).iter().map(|&s| s as usize).collect();
     let origin: usize = part.origin.iter().zip(&strides).map(|(&o, s)| o as usize * s).sum();
@@ -260,11 +280,10 @@ pub(super) fn for_each<'a>(cut: &Cut<'a>, mut f: impl FnMut(&Panel<'a>) -> Resul
                     first: first + reduced as u64,
                     before,
                     index,
-                })?;
+                });
             }
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -286,7 +305,7 @@ mod tests {
             let data: Vec<u16> = (0..n_elements(&block) as u16).collect();
             let index = Index::new(&block, &part, &reduced);
             let mut seen = std::collections::HashMap::new();
-            let cut = Cut {
+            let patch = Patch {
                 bytes: bytemuck::cast_slice(&data),
                 dtype: DType::Uint16,
                 block_shape: &block,
@@ -296,15 +315,14 @@ mod tests {
                 before: 0,
                 whole: axes.len() % 2 == 0,
             };
-            for_each(&cut, |panel| {
+            for_each(&patch, |panel| {
                 for r in 0..panel.n_rows {
                     for (c, &v) in panel.row::<u16>(r).iter().enumerate() {
                         let (o, n) = match panel.along { Along::Columns => (c, r), Along::Rows => (r, c) };
                         seen.insert(v, (panel.at + o, panel.first + n as u64));
                     }
                 }
-                Ok(())
-            }).unwrap();
+            });
             prop_assert_eq!(seen.len() as u64, part.n_elements());
             let ravel = |p: &[u64], want: bool| {
                 let mut n = 0;

@@ -5,14 +5,24 @@ use std::borrow::Cow;
 use crate::block::{Block, Buffer};
 use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements, positions};
-use crate::reduce::fold::{Counts, Fold, Outcome, Values};
-use crate::reduce::panel::{Cut, Index, for_each};
+use crate::reduce::fold::{Counts, Fold, Refusal};
+use crate::reduce::operator::Input;
+use crate::reduce::panel::{Index, Patch, for_each};
 use crate::reduce::reducer::{Grouping, Reducer};
+use crate::reduce::saved::{put, put_flag, senseless, take_flag, take_one};
 use crate::reduce::store::store;
+use crate::reduce::table::Labelled;
+
+/// Version of the bytes that states are saved as.
+const VERSION: u8 = 1;
 
 /// What has been folded of one tile.
 pub struct Partial {
     tile: Region,
+    /// What reduction and tile it is of.
+    digest: u32,
+    /// Passes that were finished.
+    passes: u32,
     cells: Vec<Cell>,
 }
 
@@ -22,18 +32,22 @@ struct Cell {
     region: Region,
     /// Outputs.
     n: usize,
-    /// One per operator; none once its results are there.
-    folds: Vec<Option<Box<dyn Fold>>>,
-    results: Vec<Option<Values>>,
+    /// One per operator.
+    folds: Vec<Pending>,
     counts: Counts,
-    /// Reduced elements that were folded, masked ones too.
+    /// Reduced elements that were folded in this pass, masked ones too.
     before: u64,
-    /// Passes that were finished.
-    passes: u32,
+}
+
+/// The state of one operator.
+struct Pending {
+    fold: Box<dyn Fold>,
+    /// Whether it needs no further pass.
+    done: bool,
 }
 
 /// The end of a pass over a tile.
-pub enum Finished {
+pub enum Outcome {
     /// One block for each operator, in the coordinates of its output.
     Done(Vec<Block>),
     /// The tile's elements must be folded once more.
@@ -44,6 +58,68 @@ impl Partial {
     /// The tile, a box of [`Reducer::frame`].
     pub fn tile(&self) -> &Region {
         &self.tile
+    }
+
+    /// The state as bytes, for [`Reducer::load`]: the same on every machine, whatever its byte order.
+    ///
+    /// They are a byte of version, four of the reduction and tile they belong to, the number of passes, what
+    /// was folded of each group, and a CRC-32C of all that.
+    pub fn save(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        put(&mut out, &[self.digest, self.passes]);
+        for cell in &self.cells {
+            put(&mut out, &[cell.before]);
+            cell.counts.save(&mut out);
+            for pending in &cell.folds {
+                put_flag(&mut out, pending.done);
+                pending.fold.save(&mut out);
+            }
+        }
+        let checksum = crc32c::crc32c(&out);
+        put(&mut out, &[checksum]);
+        out
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<()> {
+        match bytes.first() {
+            Some(&VERSION) => {}
+            Some(other) => return Err(Error::format(format!("a saved state of version {other}, not {VERSION}"))),
+            None => return Err(Error::format("a saved state is empty")),
+        }
+        let (body, mut checksum) = bytes.split_at(bytes.len().saturating_sub(4).max(1));
+        if take_one::<u32>(&mut checksum)? != crc32c::crc32c(body) {
+            return Err(Error::format("a saved state is damaged or cut short"));
+        }
+        let bytes = &mut &body[1..];
+        if take_one::<u32>(bytes)? != self.digest {
+            return Err(Error::format("a saved state is of another reduction or tile"));
+        }
+        self.passes = take_one(bytes)?;
+        for cell in &mut self.cells {
+            cell.restore(bytes)?;
+        }
+        if bytes.is_empty() { Ok(()) } else { Err(senseless()) }
+    }
+}
+
+impl Cell {
+    /// Elements that go into each output.
+    fn n_reduced(&self) -> u64 {
+        self.region.n_elements() / self.n.max(1) as u64
+    }
+
+    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
+        self.before = take_one(bytes)?;
+        self.counts.restore(bytes)?;
+        let n_reduced = self.n_reduced();
+        if self.before > n_reduced || (0..self.n).any(|i| self.counts.of(i) > n_reduced) {
+            return Err(senseless());
+        }
+        for pending in &mut self.folds {
+            pending.done = take_flag(bytes)?;
+            pending.fold.restore(bytes)?;
+        }
+        Ok(())
     }
 }
 
@@ -62,32 +138,42 @@ impl Reducer {
             }
             self.start_cell(&part, whole)
         };
-        Partial { tile: tile.clone(), cells: groups.iter().map(cell).collect() }
+        let digest = crc32c::crc32c_append(self.digest, format!("{tile:?} {whole}").as_bytes());
+        Partial { tile: tile.clone(), digest, passes: 0, cells: groups.iter().map(cell).collect() }
     }
 
     fn start_cell(&self, part: &Region, whole: bool) -> Cell {
         let n = n_elements(&part.shape) as usize;
         let region = self.input_of(part);
-        let n_reduced = region.n_elements() / n.max(1) as u64;
-        let input = crate::reduce::Input { n_reduced, ..self.input(whole) };
-        let folds = self.operators.iter().map(|o| Some(o.start(&input, n))).collect();
-        let counts = if self.is_masked() { Counts::Each(vec![0; n]) } else { Counts::All(0) };
-        let results = self.operators.iter().map(|_| None).collect();
-        Cell { region, n, folds, results, counts, before: 0, passes: 0 }
+        let input = Input { n_reduced: region.n_elements() / n.max(1) as u64, ..self.input(whole) };
+        let start = |o: &Labelled| Pending { fold: o.operator.start(&input, n), done: false };
+        let folds = self.operators.iter().map(start).collect();
+        Cell { region, n, folds, counts: Counts::new(self.is_masked(), n), before: 0 }
     }
 
     /// An empty state that can be [combined](Reducer::combine) with `partial` in the same pass.
     pub fn fork(&self, partial: &Partial) -> Partial {
+        let fork = |p: &Pending| Pending { fold: p.fold.fork(), done: p.done };
         let cell = |cell: &Cell| Cell {
             region: cell.region.clone(),
             n: cell.n,
-            folds: cell.folds.iter().map(|f| f.as_ref().map(|f| f.fork())).collect(),
-            results: cell.results.iter().map(|_| None).collect(),
-            counts: if self.is_masked() { Counts::Each(vec![0; cell.n]) } else { Counts::All(0) },
+            folds: cell.folds.iter().map(fork).collect(),
+            counts: Counts::new(self.is_masked(), cell.n),
             before: 0,
-            passes: cell.passes,
         };
-        Partial { tile: partial.tile.clone(), cells: partial.cells.iter().map(cell).collect() }
+        Partial { tile: partial.tile.clone(), cells: partial.cells.iter().map(cell).collect(), ..*partial }
+    }
+
+    /// The state of `tile` that [`Partial::save`] gave as `bytes`, of a state that was [started](Reducer::start)
+    /// with the same `whole` by a reducer of the same array and settings. It goes on, forks and combines as
+    /// that one would.
+    ///
+    /// # Errors
+    /// `Format` if the bytes are damaged, cut, of another version, or of another reduction or tile.
+    pub fn load(&self, tile: &Region, whole: bool, bytes: &[u8]) -> Result<Partial> {
+        let mut partial = self.start(tile, whole);
+        partial.restore(bytes)?;
+        Ok(partial)
     }
 
     /// Folds the elements of `block` that belong to the tile. The block covers the tile's kept axes; along
@@ -104,16 +190,16 @@ impl Reducer {
         };
         let present = if skipped.is_empty() { None } else { Some(present(block, &skipped)) };
         for cell in &mut partial.cells {
-            self.fold_cell(cell, block, present.as_deref())?;
+            self.fold_cell(cell, partial.passes == 0, block, present.as_deref());
         }
         Ok(())
     }
 
-    fn fold_cell(&self, cell: &mut Cell, block: &Block, present: Option<&[u8]>) -> Result<()> {
-        let Some(region) = cell.region.intersect(block.region()) else { return Ok(()) };
+    fn fold_cell(&self, cell: &mut Cell, first: bool, block: &Block, present: Option<&[u8]>) {
+        let Some(region) = cell.region.intersect(block.region()) else { return };
         let part = region.relative_to(&block.region().origin);
         let index = Index::new(&self.shape, &region, &self.reduced);
-        let cut = Cut {
+        let patch = Patch {
             bytes: block.bytes(),
             dtype: self.dtype,
             block_shape: &block.region().shape,
@@ -125,7 +211,7 @@ impl Reducer {
         };
         let tested = self.predicate.is_needed(self.dtype);
         let mut mask = Vec::new();
-        for_each(&cut, |panel| {
+        for_each(&patch, |panel| {
             let mut all = true;
             if tested || present.is_some() {
                 mask.clear();
@@ -147,20 +233,18 @@ impl Reducer {
                 masked = panel.masked(&mask);
                 &masked
             };
-            for fold in cell.folds.iter_mut().flatten() {
-                fold.fold(panel, &cell.counts)?;
+            for pending in cell.folds.iter_mut().filter(|p| !p.done) {
+                pending.fold.fold(panel, &cell.counts);
             }
-            if cell.passes == 0 {
+            if first {
                 cell.counts.take(panel);
             }
-            Ok(())
-        })?;
+        });
         let n_reduced = region.n_elements() / cell.n.max(1) as u64;
         cell.before += n_reduced;
-        if let (Counts::All(n), 0) = (&mut cell.counts, cell.passes) {
+        if let (Counts::All(n), true) = (&mut cell.counts, first) {
             *n += n_reduced;
         }
-        Ok(())
     }
 
     /// Folds one block into a state of its own.
@@ -178,15 +262,18 @@ impl Reducer {
     /// # Errors
     /// As the operators'.
     pub fn combine(&self, partial: &mut Partial, later: Partial) -> Result<()> {
-        debug_assert_eq!(partial.tile, later.tile);
-        for (cell, later) in partial.cells.iter_mut().zip(later.cells) {
-            for (fold, other) in cell.folds.iter_mut().zip(later.folds) {
-                if let (Some(fold), Some(other)) = (fold, other) {
-                    fold.merge(other, (&cell.counts, &later.counts))?;
+        if partial.digest != later.digest || partial.passes != later.passes {
+            return Err(senseless());
+        }
+        for (cell, later) in partial.cells.iter_mut().zip(&later.cells) {
+            for (i, (mine, theirs)) in cell.folds.iter_mut().zip(&later.folds).enumerate() {
+                if !mine.done {
+                    let merged = mine.fold.merge(&*theirs.fold, (&cell.counts, &later.counts));
+                    merged.map_err(|e| e.at(&self.outputs[i].label))?;
                 }
             }
             cell.before += later.before;
-            if cell.passes == 0 {
+            if partial.passes == 0 {
                 cell.counts.merge(&later.counts);
             }
         }
@@ -198,26 +285,20 @@ impl Reducer {
     /// # Errors
     /// `Usage` if a result does not fit its type, or an output of integers got no element; the message names
     /// the operator and the place.
-    pub fn finish(&self, mut partial: Partial) -> Result<Finished> {
+    pub fn finish(&self, mut partial: Partial) -> Result<Outcome> {
         let mut again = false;
-        for (c, cell) in partial.cells.iter_mut().enumerate() {
-            for (i, slot) in cell.folds.iter_mut().enumerate() {
-                let Some(fold) = slot else { continue };
-                match fold.finish(&cell.counts).map_err(|e| self.placed(e, i, &partial.tile, c))? {
-                    Outcome::Done(values) => {
-                        cell.results[i] = Some(values);
-                        *slot = None;
-                    }
-                    Outcome::Again => again = true,
-                }
+        for cell in &mut partial.cells {
+            for pending in cell.folds.iter_mut().filter(|p| !p.done) {
+                pending.done = !pending.fold.again(&cell.counts);
+                again |= !pending.done;
             }
             cell.before = 0;
-            cell.passes += 1;
         }
+        partial.passes += 1;
         if again {
-            return Ok(Finished::Again(partial));
+            return Ok(Outcome::Again(partial));
         }
-        (0..self.outputs.len()).map(|i| self.block(&mut partial, i)).collect::<Result<_>>().map(Finished::Done)
+        (0..self.outputs.len()).map(|i| self.block(&mut partial, i)).collect::<Result<_>>().map(Outcome::Done)
     }
 
     /// The results of operator `i` as a block.
@@ -226,16 +307,19 @@ impl Reducer {
         let dtype = self.outputs[i].dtype;
         let mut block = Block::new(region.clone(), dtype)?;
         let n_cells = partial.cells.len();
-        for c in 0..n_cells {
-            let Some(values) = partial.cells[c].results[i].take() else { continue };
-            let placed = |e| self.placed(e, i, &partial.tile, c);
+        for (c, cell) in partial.cells.iter_mut().enumerate() {
+            let values = cell.folds[i].fold.finish(&cell.counts);
+            let put = |bytes: &mut [u8]| {
+                let stored = values.and_then(|values| store(values, dtype, self.asked.is_some(), bytes));
+                stored.map_err(|refusal| self.placed(refusal, i, &partial.tile, c))
+            };
             if n_cells == 1 {
-                store(values, dtype, self.asked.is_some(), block.bytes_mut()).map_err(placed)?;
+                put(block.bytes_mut())?;
                 continue;
             }
             let mut buffer = Buffer::default();
             let bytes = buffer.sized(block.bytes().len() / n_cells);
-            store(values, dtype, self.asked.is_some(), bytes).map_err(placed)?;
+            put(bytes)?;
             // The cell is one index of the grouped axis in every output before it.
             let (axis, _) = self.grouping.unwrap_or((0, Grouping::Window { n: 1 }));
             let own = usize::from(self.n_own(i).is_some());
@@ -248,20 +332,15 @@ impl Reducer {
         Ok(block)
     }
 
-    /// Puts the operator and the place in front of an error that begins with the number of an output in
-    /// cell `c`.
-    fn placed(&self, error: Error, i: usize, tile: &Region, c: usize) -> Error {
-        let label = &self.outputs[i].label;
-        let Error::Usage(text) = &error else { return error.at(label) };
-        let Some((number, rest)) = text.split_once(": ") else { return error.at(label) };
-        let Ok(number) = number.parse::<u64>() else { return error.at(label) };
+    /// Why operator `i` has no result, with its label and the place of the output, which lies in cell `c`.
+    fn placed(&self, refusal: Refusal, i: usize, tile: &Region, c: usize) -> Error {
         let mut shape = tile.shape.clone();
         let mut origin = tile.origin.clone();
         if let Some((axis, _)) = self.grouping {
             (origin[axis], shape[axis]) = (tile.origin[axis] + c as u64, 1);
         }
         // Results with an axis of their own run through the outputs for each of its entries.
-        let mut number = number % n_elements(&shape).max(1);
+        let mut number = refusal.at as u64 % n_elements(&shape).max(1);
         let mut place = Vec::new();
         for a in (0..shape.len()).rev() {
             let (at, name) = (origin[a] + number % shape[a], &self.axes[a].name);
@@ -272,7 +351,7 @@ impl Reducer {
         }
         place.reverse();
         let place = if place.is_empty() { Cow::from("") } else { format!(" at {}", place.join(", ")).into() };
-        Error::Usage(format!("{label}{place}: {rest}"))
+        refusal.error.at(format_args!("{}{place}", self.outputs[i].label))
     }
 }
 

@@ -104,7 +104,7 @@ impl Predicate {
                 for (row, mask) in mask.chunks_exact_mut(panel.n_columns).enumerate() {
                     self.apply_row::<T>(&bounds, panel.row::<T>(row), mask);
                 }
-            }, else ()),
+            }),
         }
         !mask.contains(&0)
     }
@@ -152,7 +152,6 @@ impl<T: Real> Bounds<T> {
         // NaN has the greatest key of floats; it is only ever equal to NaN.
         let nan = T::Key::MAX;
         let top = if T::FLOAT { T::Key::from_bits(nan.bits() - 1) } else { nan };
-        let bottom = T::Key::from_bits(0);
         if let Number::Float(x) = number
             && x.is_nan()
         {
@@ -165,12 +164,12 @@ impl<T: Real> Bounds<T> {
         }
         // Elements are in the order of their keys: find the first that is not below the number, and the first
         // above it, by halving the range of keys.
-        let order = |key: T::Key| compare::<T>(key, number);
+        let end = u128::from(top.bits()) + 1;
         let first = |above: bool| {
-            let (mut low, mut high) = (bottom.bits(), top.bits() + 1);
+            let (mut low, mut high) = (0, end);
             while low < high {
                 let middle = low + (high - low) / 2;
-                let order = order(T::Key::from_bits(middle));
+                let order = compare::<T>(T::Key::from_bits(middle as u64), number);
                 if order == Ordering::Less || above && order == Ordering::Equal {
                     low = middle + 1;
                 } else {
@@ -179,12 +178,7 @@ impl<T: Real> Bounds<T> {
             }
             low
         };
-        let (at, beyond) = if bottom.bits() == 0 && top.bits() == u64::MAX {
-            wide_ends::<T>(number)
-        } else {
-            (u128::from(first(false)), u128::from(first(true)))
-        };
-        let end = u128::from(top.bits()) + 1;
+        let (at, beyond) = (first(false), first(true));
         let (from, to) = match comparison {
             Less => (0, at),
             AtMost => (0, beyond),
@@ -205,25 +199,6 @@ impl<T: Real> Bounds<T> {
             inverted: comparison == NotEqual,
         }
     }
-}
-
-/// First key number not below, and first above, `number`, for types whose keys fill 64 bits.
-fn wide_ends<T: Real>(number: Number) -> (u128, u128) {
-    use std::cmp::Ordering;
-    let find = |above: bool| {
-        let (mut low, mut high) = (0u128, 1u128 << 64);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let order = compare::<T>(T::Key::from_bits(middle as u64), number);
-            if order == Ordering::Less || above && order == Ordering::Equal {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
-    };
-    (find(false), find(true))
 }
 
 /// Compares the element of `key` exactly. Keys at both ends that stand for no number keep their order.

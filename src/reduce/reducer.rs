@@ -4,7 +4,9 @@ use crate::axis::{Axis, AxisKind, Calibration, shape};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements};
-use crate::reduce::{Input, Operator, Options, Predicate, parse_operators};
+use crate::reduce::operator::{Input, Options};
+use crate::reduce::predicate::Predicate;
+use crate::reduce::table::{Labelled, parse_operators};
 
 /// Parts of a reduced axis that are reduced one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +74,7 @@ pub struct Settings {
 
 /// What one operator gives.
 #[derive(Clone, Debug)]
-pub struct Output {
+pub struct Quantity {
     /// The operator as it would be typed.
     pub label: String,
     /// Axes of the result, slowest first.
@@ -83,7 +85,7 @@ pub struct Output {
     pub strategy: Option<String>,
 }
 
-impl Output {
+impl Quantity {
     /// The label as part of a file name.
     pub fn file_part(&self) -> String {
         self.label.chars().map(|c| if c.is_alphanumeric() || ".-_".contains(c) { c } else { '-' }).collect()
@@ -102,14 +104,16 @@ pub struct Reducer {
     pub(super) shape: Vec<u64>,
     pub(super) dtype: DType,
     pub(super) reduced: Vec<bool>,
-    pub(super) operators: Vec<Box<dyn Operator>>,
-    pub(super) outputs: Vec<Output>,
+    pub(super) operators: Vec<Labelled>,
+    pub(super) outputs: Vec<Quantity>,
     pub(super) predicate: Predicate,
     pub(super) skip_absent: bool,
     keep_axes: bool,
     /// The axis with its grouping.
     pub(super) grouping: Option<(usize, Grouping)>,
     pub(super) asked: Option<DType>,
+    /// What states are told apart by.
+    pub(super) digest: u32,
 }
 
 impl Reducer {
@@ -147,7 +151,7 @@ impl Reducer {
             }
         }
         let operators = parse_operators(&settings.operators, &settings.options)?;
-        let any = |known: &[&str]| operators.iter().any(|o| known.contains(&o.label().as_str()));
+        let any = |known: &[&str]| operators.iter().any(|o| known.contains(&o.label.as_str()));
         if settings.options.weights.is_some() && !any(&["mean"]) {
             return Err(Error::usage("--weights are for mean, which is not asked for"));
         }
@@ -166,17 +170,24 @@ impl Reducer {
             keep_axes: settings.keep_axes,
             grouping,
             asked: settings.dtype,
+            digest: 0,
         };
-        reducer.outputs = reducer.operators.iter().map(|o| reducer.output(&**o)).collect::<Result<_>>()?;
+        reducer.outputs = reducer.operators.iter().map(|o| reducer.output(o)).collect::<Result<_>>()?;
+        let Self { shape, reduced, operators, predicate, grouping, asked, .. } = &reducer;
+        let told = (shape, dtype, reduced, operators, predicate, settings.skip_absent, grouping, asked);
+        reducer.digest = crc32c::crc32c(format!("{told:?}").as_bytes());
         Ok(reducer)
     }
 
-    fn output(&self, operator: &dyn Operator) -> Result<Output> {
+    fn output(&self, Labelled { label, operator }: &Labelled) -> Result<Quantity> {
         let input = self.input(false);
+        if self.dtype.is_complex() && !operator.takes_complex() {
+            return Err(Error::usage(format!("{label} is not defined for complex numbers: sum, mean and count are")));
+        }
         let natural = operator.dtype(&input)?;
         let dtype = self.asked.unwrap_or(natural);
         if natural.is_complex() && !dtype.is_complex() {
-            return Err(Error::usage(format!("a complex {} cannot be {dtype}", operator.label())));
+            return Err(Error::usage(format!("a complex {label} cannot be {dtype}")));
         }
         let mut axes = Vec::new();
         if let Some(own) = operator.own_axis(&input)? {
@@ -196,7 +207,7 @@ impl Reducer {
             }
         }
         let strategy = operator.strategy(&self.input(false));
-        Ok(Output { label: operator.label(), axes, dtype, strategy })
+        Ok(Quantity { label: label.clone(), axes, dtype, strategy })
     }
 
     /// What is left of a reduced axis: `length` groups, or one element.
@@ -234,7 +245,7 @@ impl Reducer {
     }
 
     /// What each operator gives, in the order they were named.
-    pub fn outputs(&self) -> &[Output] {
+    pub fn outputs(&self) -> &[Quantity] {
         &self.outputs
     }
 
@@ -314,7 +325,7 @@ impl Reducer {
             // Values before they take their type, then the block, and its copy on the way to the sink.
             self.n_own(i).unwrap_or(1) * (16 + 2 * self.outputs[i].dtype.size() as u64)
         });
-        let states = self.operators.iter().map(|o| o.state_bytes(&input));
+        let states = self.operators.iter().map(|o| o.operator.state_bytes(&input));
         counts + results.sum::<u64>() + states.fold(0u64, u64::saturating_add)
     }
 
@@ -326,13 +337,13 @@ impl Reducer {
     /// How often the input is read, as far as this is known beforehand.
     pub fn n_passes(&self) -> u32 {
         let input = self.input(false);
-        self.operators.iter().map(|o| o.n_passes(&input)).max().unwrap_or(1)
+        self.operators.iter().map(|o| o.operator.n_passes(&input)).max().unwrap_or(1)
     }
 
     /// Whether some operator does better on blocks that bring all elements of their outputs.
     pub fn wants_whole(&self) -> bool {
         let input = self.input(false);
-        self.operators.iter().any(|o| o.wants_whole(&input))
+        self.operators.iter().any(|o| o.operator.wants_whole(&input))
     }
 }
 

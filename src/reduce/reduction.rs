@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::partial::{Finished, Partial};
-use super::reducer::{Grouping, Reducer};
 use crate::block::Block;
 use crate::consume::{Consumer, Desk, Merger, Part, Product, Taker};
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
 use crate::plan::{Cost, Folds, Groups, Plan, Task, Wants};
+use crate::reduce::partial::{Outcome, Partial};
+use crate::reduce::reducer::{Grouping, Reducer};
 
 /// Memory that the state of a group takes per operator, whatever its outputs.
 const GROUP_BYTES: u64 = 1 << 10;
@@ -206,10 +206,10 @@ impl Taker for Folder<'_> {
             return Ok(Some(Part::State(Vec::new())));
         }
         match self.of.reducer.finish(partial)? {
-            Finished::Done(blocks) => {
+            Outcome::Done(blocks) => {
                 self.of.show(&blocks, &self.tile, &self.task, desk).map(|parts| Some(Part::Many(parts)))
             }
-            Finished::Again(next) => {
+            Outcome::Again(next) => {
                 self.partial = Some(next);
                 Ok(None)
             }
@@ -254,10 +254,10 @@ impl Totals<'_> {
         let mut partial = found.unwrap_or_else(|| reducer.start(&tile, self.of.whole));
         reducer.combine(&mut partial, total)?;
         match reducer.finish(partial)? {
-            Finished::Done(blocks) => {
+            Outcome::Done(blocks) => {
                 self.ready.insert(number, (task.clone(), blocks));
             }
-            Finished::Again(next) => {
+            Outcome::Again(next) => {
                 self.of.between().insert(number, Arc::new(next));
             }
         }

@@ -1,98 +1,74 @@
 //! Sums: sum, mean, weighted mean, count, rms.
 //!
-//! Integers add up exactly: in 32 bits, carried to 128 before they can overflow. Floats add up in pairs of
-//! float64, sum and remainder, so that the result is that of arithmetic with twice the digits, rounded once:
-//! the relative error is at most 2^-53 plus n^2 2^-105 times the sum of magnitudes over the magnitude of the
-//! sum. Source: Ogita, Rump and Oishi, Accurate sum and dot product, 2005 (Sum2).
+//! Integers add up exactly ([`exact`](super::exact)). Floats add up in pairs of float64, sum and remainder, so
+//! that the result is that of arithmetic with twice the digits, rounded once: the relative error is at most
+//! 2^-53 plus n^2 2^-105 times the sum of magnitudes over the magnitude of the sum. Source: Ogita, Rump and
+//! Oishi, Accurate sum and dot product, 2005 (Sum2).
 
-use multiversion::multiversion;
+use std::marker::PhantomData;
 
-use crate::dtype::{Complex, DType};
+use crate::dtype::{Complex, DType, Element};
 use crate::error::{Error, Result};
-use crate::reduce::fold::{Counts, Fold, Outcome, Values, erased, taken};
-use crate::reduce::number::{Integer, Real, with_class};
-use crate::reduce::panel::{Along, Panel};
-use crate::reduce::wide;
-use crate::reduce::{Input, Kind, Operator, no_argument};
+use crate::reduce::exact::{Exact, Goal, Plain, Squared};
+use crate::reduce::fold::{Accumulator, Counts, Fold, Refusal, Values};
+use crate::reduce::number::Real;
+use crate::reduce::operator::{Input, Operator, OperatorKind, Weights};
+use crate::reduce::panel::Panel;
+use crate::reduce::tally::{Columns, Tallied, Tally, Total};
+use crate::with_class;
 
 /// Sum of elements.
-pub(super) const SUM: Kind = Kind {
-    name: "sum",
-    argument: "",
-    about: "sum; exact for integers, an error if it does not fit",
-    parse: |argument, _| no_argument("sum", argument, Sums { what: What::Sum, weights: None }),
-};
+pub(super) const SUM: OperatorKind =
+    OperatorKind::plain("sum", "sum; exact for integers, an error if it does not fit", |_| Box::new(Sums::Sum));
 
 /// Mean of elements, weighted if weights are given.
-pub(super) const MEAN: Kind = Kind {
-    name: "mean",
-    argument: "",
-    about: "mean; of integers, the exact one rounded once to float64",
-    parse: |argument, options| {
-        no_argument("mean", argument, Sums { what: What::Mean, weights: options.weights.clone() })
-    },
-};
+pub(super) const MEAN: OperatorKind =
+    OperatorKind::plain("mean", "mean; of integers, the exact one rounded once to float64", |options| {
+        Box::new(options.weights.clone().map_or(Sums::Mean, Sums::WeightedMean))
+    });
 
 /// Root of the mean square.
-pub(super) const RMS: Kind = Kind {
-    name: "rms",
-    argument: "",
-    about: "root of the mean square",
-    parse: |argument, _| no_argument("rms", argument, Sums { what: What::Rms, weights: None }),
-};
+pub(super) const RMS: OperatorKind = OperatorKind::plain("rms", "root of the mean square", |_| Box::new(Sums::Rms));
 
 /// Number of elements.
-pub(super) const COUNT: Kind = Kind {
-    name: "count",
-    argument: "",
-    about: "number of elements that --where, --skipna and holes leave",
-    parse: |argument, _| no_argument("count", argument, Sums { what: What::Count, weights: None }),
-};
+pub(super) const COUNT: OperatorKind =
+    OperatorKind::plain("count", "number of elements that --where, --skipna and holes leave", |_| {
+        Box::new(Sums::Count)
+    });
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum What {
+#[derive(Clone, Debug)]
+enum Sums {
     Sum,
     Mean,
+    WeightedMean(Weights),
     Rms,
     Count,
 }
 
-#[derive(Clone, Debug)]
-struct Sums {
-    what: What,
-    weights: Option<super::Weights>,
-}
-
 impl Operator for Sums {
-    fn label(&self) -> String {
-        match self.what {
-            What::Sum => "sum",
-            What::Mean => "mean",
-            What::Rms => "rms",
-            What::Count => "count",
-        }
-        .to_owned()
+    fn takes_complex(&self) -> bool {
+        !matches!(self, Self::Rms)
     }
 
     fn dtype(&self, input: &Input) -> Result<DType> {
         let dtype = input.dtype;
-        match self.what {
-            What::Count => Ok(DType::Int64),
-            What::Rms if dtype.is_complex() => Err(super::no_complex("rms")),
-            What::Sum if dtype.is_unsigned() => Ok(DType::Uint64),
-            What::Sum if dtype.is_signed() || dtype == DType::Bool => Ok(DType::Int64),
-            _ if dtype.is_complex() && self.weights.is_some() => Err(super::no_complex("a weighted mean")),
+        match self {
+            Self::Count => Ok(DType::Int64),
+            Self::Sum if dtype.is_unsigned() => Ok(DType::Uint64),
+            Self::Sum if dtype.is_signed() || dtype == DType::Bool => Ok(DType::Int64),
+            Self::WeightedMean(_) if dtype.is_complex() => {
+                Err(Error::usage("a weighted mean is not defined for complex numbers: sum, mean and count are"))
+            }
             _ if dtype.is_float() || dtype.is_complex() => Ok(dtype),
             _ => Ok(DType::Float64),
         }
     }
 
     fn state_bytes(&self, input: &Input) -> u64 {
-        match (self.what, input.dtype.size()) {
-            (What::Count, _) => 0,
-            (What::Rms, 1 | 2) => 24,
-            (What::Rms, _) => 32,
-            _ if self.weights.is_some() => 32,
+        match (self, input.dtype.size()) {
+            (Self::Count, _) => 0,
+            (Self::Rms, 1 | 2) => 24,
+            (Self::Rms | Self::WeightedMean(_), _) => 32,
             _ if input.dtype.is_complex() => 32,
             _ if input.dtype.is_float() => 16,
             (_, 8) => 16,
@@ -103,39 +79,26 @@ impl Operator for Sums {
     }
 
     fn start(&self, input: &Input, n: usize) -> Box<dyn Fold> {
-        if self.what == What::Count {
-            return Box::new(Count { n });
-        }
-        if let Some(weights) = &self.weights {
-            return with_class!(
-                input.dtype,
-                int T => Box::new(Weighted::<T>::new(weights.clone(), n)),
-                float F => Box::new(Weighted::<F>::new(weights.clone(), n)),
-                else Box::new(Count { n })
-            );
-        }
-        let mean = self.what == What::Mean;
-        if self.what == What::Rms {
-            return with_class!(
-                input.dtype,
-                int T => if size_of::<T>() == 8 {
-                    Box::new(FloatSum::<T, true>::new(What::Rms, n))
-                } else {
-                    Box::new(super::moments::IntMoments::<T>::rms(n))
-                },
-                float F => Box::new(FloatSum::<F, true>::new(What::Rms, n)),
-                else Box::new(Count { n })
-            );
-        }
+        let goal = match self {
+            Self::Count => return Box::new(Count { n }),
+            Self::Sum => Goal::Sum,
+            Self::Mean | Self::WeightedMean(_) => Goal::Mean,
+            Self::Rms => Goal::Rms,
+        };
         with_class!(
             input.dtype,
-            int T => Box::new(IntSum::<T>::new(mean, n)),
-            float F => Box::new(FloatSum::<F, false>::new(self.what, n)),
-            else if input.dtype == DType::Complex64 {
-                Box::new(ComplexSum::<f32>::new(mean, n))
-            } else {
-                Box::new(ComplexSum::<f64>::new(mean, n))
-            }
+            int T => match self {
+                Self::WeightedMean(weights) => Box::new(Weighted::<T>::new(weights.clone(), n)),
+                Self::Rms if size_of::<T>() == 8 => Box::new(Tallied::new(FloatSum::<T, true>::new(goal), n)),
+                Self::Rms => Box::new(Exact::<Squared<T>>::new(goal, n)),
+                _ => Box::new(Exact::<Plain<T>>::new(goal, n)),
+            },
+            float T => match self {
+                Self::WeightedMean(weights) => Box::new(Weighted::<T>::new(weights.clone(), n)),
+                Self::Rms => Box::new(Tallied::new(FloatSum::<T, true>::new(goal), n)),
+                _ => Box::new(Tallied::new(FloatSum::<T, false>::new(goal), n)),
+            },
+            complex T => Box::new(Tallied::new(ComplexSum::<T>::new(goal), n))
         )
     }
 }
@@ -144,405 +107,210 @@ struct Count {
     n: usize,
 }
 
-impl Fold for Count {
-    erased!();
+impl Accumulator for Count {
+    fn fold(&mut self, _: &Panel<'_>, _: &Counts) {}
 
-    fn fold(&mut self, _: &Panel<'_>, _: &Counts) -> Result<()> {
+    fn join(&mut self, _: Self, _: (&Counts, &Counts)) -> Result<()> {
         Ok(())
     }
 
-    fn merge(&mut self, _: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
+    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal> {
+        Ok(Values::Int((0..self.n).map(|i| i128::from(counts.of(i))).collect()))
+    }
+
+    fn fork(&self) -> Self {
+        Self { n: self.n }
+    }
+
+    fn save(&self, _: &mut Vec<u8>) {}
+
+    fn restore(&mut self, _: &mut &[u8]) -> Result<()> {
         Ok(())
-    }
-
-    fn finish(&mut self, counts: &Counts) -> Result<Outcome> {
-        Ok(Outcome::Done(Values::Int((0..self.n).map(|i| i128::from(counts.of(i))).collect())))
-    }
-
-    fn fork(&self) -> Box<dyn Fold> {
-        Box::new(Self { n: self.n })
-    }
-}
-
-/// Whether folding `panel` brings sums to a point where they must be carried to wider ones first.
-pub(super) fn must_spill(panel: &Panel<'_>, spill: u64) -> bool {
-    let folded = panel.before + panel.first;
-    (folded + panel.n_reduced() as u64) / spill != folded / spill
-}
-
-/// Exact sums of integers.
-struct IntSum<T: Integer> {
-    mean: bool,
-    narrow: Vec<T::Narrow>,
-    /// What has been carried; empty until it is needed.
-    wide: Vec<i128>,
-}
-
-impl<T: Integer> IntSum<T> {
-    fn new(mean: bool, n: usize) -> Self {
-        Self { mean, narrow: vec![T::Narrow::default(); n], wide: Vec::new() }
-    }
-
-    fn spill(&mut self, from: usize, to: usize) {
-        if self.wide.is_empty() {
-            self.wide = vec![0; self.narrow.len()];
-        }
-        for (wide, narrow) in self.wide[from..to].iter_mut().zip(&mut self.narrow[from..to]) {
-            *wide += T::wide(std::mem::take(narrow));
-        }
-    }
-
-    fn total(&self, i: usize) -> i128 {
-        T::wide(self.narrow[i]) + self.wide.get(i).unwrap_or(&0)
-    }
-}
-
-impl<T: Integer> Fold for IntSum<T> {
-    erased!();
-
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) -> Result<()> {
-        let range = panel.at..panel.at + panel.n_outputs();
-        if must_spill(panel, T::SPILL) {
-            self.spill(range.start, range.end);
-        }
-        let sums = &mut self.narrow[range];
-        match panel.along {
-            Along::Columns => int_columns::<T>(sums, panel),
-            Along::Rows => int_rows::<T>(sums, panel),
-        }
-        Ok(())
-    }
-
-    fn merge(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        let later = taken::<Self>(later);
-        self.spill(0, self.narrow.len());
-        for (i, wide) in self.wide.iter_mut().enumerate() {
-            *wide = wide.checked_add(later.total(i)).ok_or_else(|| Error::format("a sum exceeds 128 bits"))?;
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, counts: &Counts) -> Result<Outcome> {
-        let n = self.narrow.len();
-        // Short sums that are floats as they stand, and need no more than 64 bits.
-        let exact = |count: u64| T::LARGEST.saturating_mul(u128::from(count)) <= 1 << 53;
-        if let (true, Counts::All(count)) = (self.wide.is_empty(), counts)
-            && exact(*count)
-        {
-            if self.mean {
-                let mut means = vec![0.0; n];
-                short_means::<T>(&mut means, &self.narrow, *count as f64);
-                return Ok(Outcome::Done(Values::Float(means)));
-            }
-            let mut sums = vec![0i64; n];
-            short_sums::<T>(&mut sums, &self.narrow);
-            return Ok(Outcome::Done(Values::raw(DType::Int64, &sums)));
-        }
-        if !self.mean {
-            return Ok(Outcome::Done(Values::Int((0..n).map(|i| self.total(i)).collect())));
-        }
-        Ok(Outcome::Done(Values::Float((0..n).map(|i| wide::mean(self.total(i), counts.of(i))).collect())))
-    }
-
-    fn fork(&self) -> Box<dyn Fold> {
-        Box::new(Self::new(self.mean, self.narrow.len()))
-    }
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn short_means<T: Integer>(means: &mut [f64], sums: &[T::Narrow], count: f64) {
-    means.iter_mut().zip(sums).for_each(|(mean, &sum)| *mean = T::wide(sum) as i64 as f64 / count);
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn short_sums<T: Integer>(wide: &mut [i64], sums: &[T::Narrow]) {
-    wide.iter_mut().zip(sums).for_each(|(wide, &sum)| *wide = T::wide(sum) as i64);
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn int_columns<T: Integer>(sums: &mut [T::Narrow], panel: &Panel<'_>) {
-    let mut row = 0;
-    if !panel.is_masked() {
-        // Four rows at a time: the accumulators pass through the registers a quarter as often.
-        while row + 4 <= panel.n_rows {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|i| panel.row::<T>(row + i));
-            for ((((sum, &a), &b), &c), &d) in sums.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-                *sum += (a.narrow() + b.narrow()) + (c.narrow() + d.narrow());
-            }
-            row += 4;
-        }
-    }
-    while row < panel.n_rows {
-        let values = panel.row::<T>(row);
-        match panel.mask_row(row) {
-            None => sums.iter_mut().zip(values).for_each(|(sum, &x)| *sum += x.narrow()),
-            Some(mask) => {
-                for ((sum, &x), &m) in sums.iter_mut().zip(values).zip(mask) {
-                    *sum += if m != 0 { x } else { T::default() }.narrow();
-                }
-            }
-        }
-        row += 1;
-    }
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn int_rows<T: Integer>(sums: &mut [T::Narrow], panel: &Panel<'_>) {
-    for (row, sum) in sums.iter_mut().enumerate() {
-        let values = panel.row::<T>(row);
-        let mut total = T::Narrow::default();
-        match panel.mask_row(row) {
-            None => values.iter().for_each(|&x| total += x.narrow()),
-            Some(mask) => {
-                for (&x, &m) in values.iter().zip(mask) {
-                    total += if m != 0 { x } else { T::default() }.narrow();
-                }
-            }
-        }
-        *sum += total;
     }
 }
 
 /// Adds `x` to the pair `sum`, `rest`. Source: Knuth, TAOCP 2, section 4.2.2, theorem B.
 #[inline(always)]
-pub(super) fn two_sum(sum: &mut f64, rest: &mut f64, x: f64) {
-    let s = *sum + x;
-    let t = s - *sum;
-    *rest += (*sum - (s - t)) + (x - t);
-    *sum = s;
+fn two_sum((sum, rest): (f64, f64), x: f64) -> (f64, f64) {
+    let s = sum + x;
+    let t = s - sum;
+    (s, rest + ((sum - (s - t)) + (x - t)))
+}
+
+/// The sum of two pairs.
+#[inline(always)]
+fn add_pairs(pair: (f64, f64), later: (f64, f64)) -> (f64, f64) {
+    let (sum, rest) = two_sum(pair, later.0);
+    (sum, rest + later.1)
 }
 
 /// The pair as one number; infinities and NaN make the remainder meaningless.
 #[inline(always)]
-pub(super) fn joined(sum: f64, rest: f64) -> f64 {
+fn joined((sum, rest): (f64, f64)) -> f64 {
     if sum.is_finite() { sum + rest } else { sum }
 }
 
 /// Sums of floats, or of their squares.
+#[derive(Clone)]
 struct FloatSum<T, const SQUARE: bool> {
-    what: What,
-    sum: Vec<f64>,
-    rest: Vec<f64>,
-    of: std::marker::PhantomData<T>,
+    goal: Goal,
+    of: PhantomData<T>,
 }
 
-impl<T: Real, const SQUARE: bool> FloatSum<T, SQUARE> {
-    fn new(what: What, n: usize) -> Self {
-        Self { what, sum: vec![0.0; n], rest: vec![0.0; n], of: std::marker::PhantomData }
+impl<T, const SQUARE: bool> FloatSum<T, SQUARE> {
+    fn new(goal: Goal) -> Self {
+        Self { goal, of: PhantomData }
     }
 }
 
-impl<T: Real, const SQUARE: bool> Fold for FloatSum<T, SQUARE> {
-    erased!();
+impl<T: Real, const SQUARE: bool> Tally for FloatSum<T, SQUARE> {
+    type X = T;
+    type A = f64;
+    type B = f64;
+    type Lent = ();
+    const LANES: bool = true;
 
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) -> Result<()> {
-        let range = panel.at..panel.at + panel.n_outputs();
-        let (sum, rest) = (&mut self.sum[range.clone()], &mut self.rest[range]);
-        match panel.along {
-            Along::Columns => float_columns::<T, SQUARE>(sum, rest, panel),
-            Along::Rows => float_rows::<T, SQUARE>(sum, rest, panel),
-        }
-        Ok(())
+    #[inline(always)]
+    fn empty(&self) -> (f64, f64) {
+        (0.0, 0.0)
     }
 
-    fn merge(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        let later = taken::<Self>(later);
-        merge_pairs(&mut self.sum, &mut self.rest, &later.sum, &later.rest);
-        Ok(())
+    #[inline(always)]
+    fn step(&self, state: (f64, f64), x: T, _: usize, (): ()) -> (f64, f64) {
+        two_sum(state, if SQUARE { x.f64() * x.f64() } else { x.f64() })
     }
 
-    fn finish(&mut self, counts: &Counts) -> Result<Outcome> {
-        let total = |i: usize| joined(self.sum[i], self.rest[i]);
-        let n = self.sum.len();
-        let values = match self.what {
-            What::Mean => (0..n).map(|i| total(i) / counts.of(i) as f64).collect(),
-            What::Rms => (0..n).map(|i| (total(i) / counts.of(i) as f64).sqrt()).collect(),
-            What::Sum | What::Count => (0..n).map(total).collect(),
+    #[inline(always)]
+    fn join(&self, state: (f64, f64), later: (f64, f64)) -> (f64, f64) {
+        add_pairs(state, later)
+    }
+}
+
+impl<T: Real, const SQUARE: bool> Total for FloatSum<T, SQUARE> {
+    fn total(&self, states: &Columns<f64, f64>, counts: &Counts) -> Result<Values, Refusal> {
+        let value = |(i, pair)| match self.goal {
+            Goal::Sum => joined(pair),
+            Goal::Rms => (joined(pair) / counts.of(i) as f64).sqrt(),
+            _ => joined(pair) / counts.of(i) as f64,
         };
-        Ok(Outcome::Done(Values::Float(values)))
-    }
-
-    fn fork(&self) -> Box<dyn Fold> {
-        Box::new(Self::new(self.what, self.sum.len()))
-    }
-}
-
-fn merge_pairs(sum: &mut [f64], rest: &mut [f64], other_sum: &[f64], other_rest: &[f64]) {
-    for i in 0..sum.len() {
-        two_sum(&mut sum[i], &mut rest[i], other_sum[i]);
-        rest[i] += other_rest[i];
-    }
-}
-
-#[inline(always)]
-fn term<T: Real, const SQUARE: bool>(x: T) -> f64 {
-    if SQUARE { x.f64() * x.f64() } else { x.f64() }
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn float_columns<T: Real, const SQUARE: bool>(sum: &mut [f64], rest: &mut [f64], panel: &Panel<'_>) {
-    for row in 0..panel.n_rows {
-        let values = panel.row::<T>(row);
-        match panel.mask_row(row) {
-            None => {
-                for ((sum, rest), &x) in sum.iter_mut().zip(rest.iter_mut()).zip(values) {
-                    two_sum(sum, rest, term::<T, SQUARE>(x));
-                }
-            }
-            Some(mask) => {
-                for (((sum, rest), &x), &m) in sum.iter_mut().zip(rest.iter_mut()).zip(values).zip(mask) {
-                    two_sum(sum, rest, if m != 0 { term::<T, SQUARE>(x) } else { 0.0 });
-                }
-            }
-        }
-    }
-}
-
-/// Partial sums of a row, so that additions need not wait for each other.
-const N_LANES: usize = 16;
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn float_rows<T: Real, const SQUARE: bool>(sums: &mut [f64], rests: &mut [f64], panel: &Panel<'_>) {
-    let all = [1u8; N_LANES];
-    for (row, (total, remainder)) in sums.iter_mut().zip(rests).enumerate() {
-        let values = panel.row::<T>(row);
-        let (mut sum, mut rest) = ([0.0; N_LANES], [0.0; N_LANES]);
-        for (part, values) in values.chunks(N_LANES).enumerate() {
-            let mask = match panel.mask_row(row) {
-                Some(mask) => &mask[part * N_LANES..],
-                None => &all,
-            };
-            if values.len() == N_LANES && !panel.is_masked() {
-                for i in 0..N_LANES {
-                    two_sum(&mut sum[i], &mut rest[i], term::<T, SQUARE>(values[i]));
-                }
-            } else {
-                for (i, &x) in values.iter().enumerate() {
-                    two_sum(&mut sum[i], &mut rest[i], if mask[i] != 0 { term::<T, SQUARE>(x) } else { 0.0 });
-                }
-            }
-        }
-        for i in 0..N_LANES {
-            two_sum(total, remainder, sum[i]);
-            *remainder += rest[i];
-        }
+        Ok(Values::Float(states.iter().enumerate().map(value).collect()))
     }
 }
 
 /// Sums of complex numbers: those of their parts.
+#[derive(Clone)]
 struct ComplexSum<T> {
-    mean: bool,
-    sum: Vec<[f64; 2]>,
-    rest: Vec<[f64; 2]>,
-    of: std::marker::PhantomData<T>,
+    goal: Goal,
+    of: PhantomData<T>,
 }
 
-impl<T: Real> ComplexSum<T> {
-    fn new(mean: bool, n: usize) -> Self {
-        Self { mean, sum: vec![[0.0; 2]; n], rest: vec![[0.0; 2]; n], of: std::marker::PhantomData }
+impl<T> ComplexSum<T> {
+    fn new(goal: Goal) -> Self {
+        Self { goal, of: PhantomData }
     }
 }
 
-impl<T: Real> Fold for ComplexSum<T>
+/// Two pairs: their sums, and their remainders.
+type Pairs = ([f64; 2], [f64; 2]);
+
+/// Makes a pair of pairs of two.
+#[inline(always)]
+fn pairs(first: (f64, f64), second: (f64, f64)) -> Pairs {
+    ([first.0, second.0], [first.1, second.1])
+}
+
+impl<T: Real> Tally for ComplexSum<T>
 where
-    Complex<T>: bytemuck::Pod,
-    T: Default + PartialEq,
+    Complex<T>: Element,
 {
-    erased!();
+    type X = Complex<T>;
+    type A = [f64; 2];
+    type B = [f64; 2];
+    type Lent = ();
 
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) -> Result<()> {
-        for row in 0..panel.n_rows {
-            let mask = panel.mask_row(row);
-            for (column, z) in panel.row::<Complex<T>>(row).iter().enumerate() {
-                if mask.is_some_and(|m| m[column] == 0) {
-                    continue;
-                }
-                let i = panel.at + if panel.along == Along::Columns { column } else { row };
-                for (part, x) in [z.re, z.im].into_iter().enumerate() {
-                    two_sum(&mut self.sum[i][part], &mut self.rest[i][part], x.f64());
-                }
-            }
-        }
-        Ok(())
+    #[inline(always)]
+    fn empty(&self) -> Pairs {
+        Pairs::default()
     }
 
-    fn merge(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        let later = taken::<Self>(later);
-        merge_pairs(
-            self.sum.as_flattened_mut(),
-            self.rest.as_flattened_mut(),
-            later.sum.as_flattened(),
-            later.rest.as_flattened(),
-        );
-        Ok(())
+    #[inline(always)]
+    fn step(&self, (sum, rest): Pairs, z: Complex<T>, _: usize, (): ()) -> Pairs {
+        pairs(two_sum((sum[0], rest[0]), z.re.f64()), two_sum((sum[1], rest[1]), z.im.f64()))
     }
 
-    fn finish(&mut self, counts: &Counts) -> Result<Outcome> {
-        let value = |i: usize, part: usize| {
-            let total = joined(self.sum[i][part], self.rest[i][part]);
-            if self.mean { total / counts.of(i) as f64 } else { total }
-        };
-        let values = (0..self.sum.len()).map(|i| [value(i, 0), value(i, 1)]).collect();
-        Ok(Outcome::Done(Values::Complex(values)))
-    }
-
-    fn fork(&self) -> Box<dyn Fold> {
-        Box::new(Self::new(self.mean, self.sum.len()))
+    #[inline(always)]
+    fn join(&self, (sum, rest): Pairs, later: Pairs) -> Pairs {
+        pairs(
+            add_pairs((sum[0], rest[0]), (later.0[0], later.1[0])),
+            add_pairs((sum[1], rest[1]), (later.0[1], later.1[1])),
+        )
     }
 }
 
-/// Sums of weighted elements and of the weights.
+impl<T: Real> Total for ComplexSum<T>
+where
+    Complex<T>: Element,
+{
+    fn total(&self, states: &Columns<[f64; 2], [f64; 2]>, counts: &Counts) -> Result<Values, Refusal> {
+        let value = |(i, (sum, rest)): (usize, Pairs)| {
+            [0, 1].map(|part| {
+                let total = joined((sum[part], rest[part]));
+                if self.goal == Goal::Mean { total / counts.of(i) as f64 } else { total }
+            })
+        };
+        Ok(Values::Complex(states.iter().enumerate().map(value).collect()))
+    }
+}
+
+/// Sums of weighted elements and of the weights, as two pairs.
 struct Weighted<T> {
-    weights: super::Weights,
-    sums: Vec<[f64; 2]>,
-    rests: Vec<[f64; 2]>,
-    of: std::marker::PhantomData<T>,
+    weights: Weights,
+    states: Columns<[f64; 2], [f64; 2]>,
+    of: PhantomData<T>,
 }
 
 impl<T: Real> Weighted<T> {
-    fn new(weights: super::Weights, n: usize) -> Self {
-        Self { weights, sums: vec![[0.0; 2]; n], rests: vec![[0.0; 2]; n], of: std::marker::PhantomData }
+    fn new(weights: Weights, n: usize) -> Self {
+        Self { weights, states: Columns::new(Pairs::default(), n), of: PhantomData }
+    }
+
+    fn add(&mut self, i: usize, part: usize, later: (f64, f64)) {
+        let (sum, rest) = (&mut self.states.a[i][part], &mut self.states.b[i][part]);
+        (*sum, *rest) = add_pairs((*sum, *rest), later);
     }
 }
 
-impl<T: Real> Fold for Weighted<T> {
-    erased!();
+impl<T: Real> Accumulator for Weighted<T> {
+    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) {
+        panel.each::<T>(|i, reduced, x| {
+            let at = panel.index.coordinate(panel.first + reduced as u64, self.weights.axis);
+            let weight = self.weights.values[at as usize];
+            self.add(i, 0, (weight * x.f64(), 0.0));
+            self.add(i, 1, (weight, 0.0));
+        });
+    }
 
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) -> Result<()> {
-        for row in 0..panel.n_rows {
-            let mask = panel.mask_row(row);
-            for (column, x) in panel.row::<T>(row).iter().enumerate() {
-                if mask.is_some_and(|m| m[column] == 0) {
-                    continue;
-                }
-                let (output, reduced) = if panel.along == Along::Columns { (column, row) } else { (row, column) };
-                let at = panel.index.coordinate(panel.first + reduced as u64, self.weights.axis);
-                let weight = self.weights.values[at as usize];
-                let i = panel.at + output;
-                two_sum(&mut self.sums[i][0], &mut self.rests[i][0], weight * x.f64());
-                two_sum(&mut self.sums[i][1], &mut self.rests[i][1], weight);
-            }
+    fn join(&mut self, later: Self, _: (&Counts, &Counts)) -> Result<()> {
+        for (i, (sum, rest)) in later.states.iter().enumerate() {
+            (0..2).for_each(|part| self.add(i, part, (sum[part], rest[part])));
         }
         Ok(())
     }
 
-    fn merge(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        let later = taken::<Self>(later);
-        merge_pairs(
-            self.sums.as_flattened_mut(),
-            self.rests.as_flattened_mut(),
-            later.sums.as_flattened(),
-            later.rests.as_flattened(),
-        );
-        Ok(())
+    fn finish(&mut self, _: &Counts) -> Result<Values, Refusal> {
+        let value = |(sum, rest): Pairs| joined((sum[0], rest[0])) / joined((sum[1], rest[1]));
+        Ok(Values::Float(self.states.iter().map(value).collect()))
     }
 
-    fn finish(&mut self, _: &Counts) -> Result<Outcome> {
-        let part = |i: usize, k: usize| joined(self.sums[i][k], self.rests[i][k]);
-        Ok(Outcome::Done(Values::Float((0..self.sums.len()).map(|i| part(i, 0) / part(i, 1)).collect())))
+    fn fork(&self) -> Self {
+        Self::new(self.weights.clone(), self.states.len())
     }
 
-    fn fork(&self) -> Box<dyn Fold> {
-        Box::new(Self::new(self.weights.clone(), self.sums.len()))
+    fn save(&self, out: &mut Vec<u8>) {
+        self.states.save(out);
+    }
+
+    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
+        self.states.restore(bytes)
     }
 }

@@ -4,22 +4,22 @@ use multiversion::multiversion;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::reduce::extrema::nan;
-use crate::reduce::fold::{Counts, Fold, Outcome, Values, erased, nothing, taken};
-use crate::reduce::number::{Key, Real, with_real};
+use crate::reduce::fold::{Accumulator, Counts, Fold, Refusal, Values};
+use crate::reduce::number::{Key, Real, nan, with_real};
+use crate::reduce::operator::{Input, Make, Operator, OperatorKind, OwnAxis};
 use crate::reduce::panel::{Along, Panel};
-use crate::reduce::{Input, Kind, Operator, OwnAxis};
+use crate::reduce::saved::{put, take};
 
 /// Greatest elements.
-pub(super) const TOPK: Kind = Kind {
+pub(super) const TOPK: OperatorKind = OperatorKind {
     name: "topk",
     argument: "=K",
     about: "greatest K elements, descending, or least -K, ascending, as an axis; NaN counts as greatest",
-    parse: |argument, _| {
+    make: Make::Parsed(|argument| {
         let k = argument.and_then(|a| a.parse::<i64>().ok()).filter(|&k| k != 0 && k.unsigned_abs() <= 4096);
         let k = k.ok_or_else(|| Error::usage("topk: say how many, from 1 to 4096, as in topk=3 or topk=-3"))?;
         Ok(Box::new(TopK { k }))
-    },
+    }),
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -34,12 +34,12 @@ impl TopK {
 }
 
 impl Operator for TopK {
-    fn label(&self) -> String {
-        format!("topk={}", self.k)
+    fn argument(&self) -> Option<String> {
+        Some(self.k.to_string())
     }
 
     fn dtype(&self, input: &Input) -> Result<DType> {
-        if input.dtype.is_complex() { Err(super::no_complex("topk")) } else { Ok(input.dtype) }
+        Ok(input.dtype)
     }
 
     fn own_axis(&self, input: &Input) -> Result<Option<OwnAxis>> {
@@ -59,7 +59,7 @@ impl Operator for TopK {
             Box::new(Ranked::<T, true>::new(dtype, self.n(), n))
         } else {
             Box::new(Ranked::<T, false>::new(dtype, self.n(), n))
-        }, else super::refused())
+        })
     }
 }
 
@@ -92,39 +92,43 @@ impl<T: Real, const GREATEST: bool> Ranked<T, GREATEST> {
     }
 }
 
-impl<T: Real, const GREATEST: bool> Fold for Ranked<T, GREATEST> {
-    erased!();
-
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) -> Result<()> {
+impl<T: Real, const GREATEST: bool> Accumulator for Ranked<T, GREATEST> {
+    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) {
         if panel.along == Along::Columns && !panel.is_masked() {
             columns::<T, GREATEST>(&mut self.best, self.n_outputs, panel);
         } else {
-            super::logic::for_each_present::<T>(panel, |i, x| self.insert(i, x.key()));
+            panel.each::<T>(|i, _, x| self.insert(i, x.key()));
         }
-        Ok(())
     }
 
-    fn merge(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        let later = taken::<Self>(later);
+    fn join(&mut self, later: Self, _: (&Counts, &Counts)) -> Result<()> {
         for (at, &key) in later.best.iter().enumerate() {
             self.insert(at % self.n_outputs, key);
         }
         Ok(())
     }
 
-    fn finish(&mut self, counts: &Counts) -> Result<Outcome> {
+    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal> {
         let mut values: Vec<T> = self.best.iter().map(|&k| T::from_key(k)).collect();
         for (at, value) in values.iter_mut().enumerate() {
             let (rank, i) = (at / self.n_outputs, at % self.n_outputs);
             if counts.of(i) <= rank as u64 {
-                *value = nan::<T>().ok_or_else(|| nothing(i, "greatest few"))?;
+                *value = nan::<T>().ok_or_else(|| Refusal::nothing(i, "greatest few"))?;
             }
         }
-        Ok(Outcome::Done(Values::raw(self.dtype, &values)))
+        Ok(Values::raw(self.dtype, &values))
     }
 
-    fn fork(&self) -> Box<dyn Fold> {
-        Box::new(Self::new(self.dtype, self.k, self.n_outputs))
+    fn fork(&self) -> Self {
+        Self::new(self.dtype, self.k, self.n_outputs)
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        put(out, &self.best);
+    }
+
+    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
+        take(bytes, &mut self.best)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::consume::Product;
 use crate::dtype::{Complex, DType};
 use crate::exec::budget::Bytes;
 use crate::grid::n_elements;
-use crate::reduce::{Output, Reducer};
+use crate::reduce::{Quantity, Reducer};
 use crate::report::{count, duration, remarks, tuple};
 
 /// Prints what would be done.
@@ -117,7 +117,7 @@ pub(in crate::command) fn show(
     Ok(())
 }
 
-fn as_json(output: &Output, product: &Product) -> Value {
+fn as_json(output: &Quantity, product: &Product) -> Value {
     let mut value = json!({
         "operator": output.label, "axes": output.axes, "shape": output.shape(), "dtype": output.dtype,
     });
@@ -148,7 +148,7 @@ fn nested(flat: &[Value], shape: &[u64]) -> Value {
 }
 
 /// Numbers as text: one alone, or a line for each with its place.
-fn as_text(output: &Output, block: &Block, named: bool) -> String {
+fn as_text(output: &Quantity, block: &Block, named: bool) -> String {
     let texts = block.bytes().chunks_exact(output.dtype.size()).map(|b| element_text(output.dtype, b));
     let prefix = if named { format!("{}\t", output.label) } else { String::new() };
     let shape = output.shape();
