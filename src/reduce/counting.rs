@@ -159,7 +159,7 @@ impl<T: Real> Accumulator for Digits<T> {
         self.settled_bits < T::Key::BITS
     }
 
-    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal> {
+    fn finish(self, counts: &Counts) -> Result<Values, Refusal> {
         let quantiles = match &self.statistic {
             Statistic::Unique => {
                 return Ok(Values::Int((0..self.n_outputs).map(|i| i128::from(self.bin_runs(i).1)).collect()));
@@ -361,7 +361,7 @@ impl<T: Real> Accumulator for Distinct<T> {
         self.outputs.iter_mut().fold(false, |again, table| again | table.settle())
     }
 
-    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal> {
+    fn finish(self, counts: &Counts) -> Result<Values, Refusal> {
         if !self.mode {
             return Ok(Values::Int(self.outputs.iter().map(|t| i128::from(t.distinct)).collect()));
         }

@@ -10,7 +10,7 @@ use crate::reduce::fold::{Accumulator, Counts, Refusal, Values};
 use crate::reduce::number::Integer;
 use crate::reduce::panel::Panel;
 use crate::reduce::saved::{Scalar, put_flag, take_flag};
-use crate::reduce::tally::{Columns, Tally};
+use crate::reduce::tally::{Columns, Tally, tally};
 use crate::reduce::wide::{Wide, mean, quotient};
 
 /// What is made of exact sums.
@@ -109,7 +109,7 @@ impl<T: Addend> Accumulator for Exact<T> {
         Ok(())
     }
 
-    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal> {
+    fn finish(self, counts: &Counts) -> Result<Values, Refusal> {
         if let (true, Counts::All(n)) = (self.wide.is_empty(), counts)
             && let Some(values) = T::quick(self.goal, &self.short, *n)
         {
@@ -146,27 +146,11 @@ impl<T: Addend> Accumulator for Exact<T> {
 /// The element.
 pub(super) struct Plain<T>(PhantomData<T>);
 
-impl<T: Integer> Tally for Plain<T> {
-    type X = T;
-    type A = T::Narrow;
-    type B = ();
-    type Lent = ();
-    const ANY_ORDER: bool = true;
-
-    #[inline(always)]
-    fn empty(&self) -> (T::Narrow, ()) {
-        Default::default()
-    }
-
-    #[inline(always)]
-    fn step(&self, (sum, ()): (T::Narrow, ()), x: T, _: usize, (): ()) -> (T::Narrow, ()) {
-        (sum + x.narrow(), ())
-    }
-
-    #[inline(always)]
-    fn join(&self, (sum, ()): (T::Narrow, ()), (later, ()): (T::Narrow, ())) -> (T::Narrow, ()) {
-        (sum + later, ())
-    }
+tally! {
+    impl[T: Integer] Plain<T>, of T, in (T::Narrow, ()), ANY_ORDER;
+    empty: Default::default();
+    step: |(sum, ()), x| (sum + x.narrow(), ());
+    join: |(sum, ()), (later, ())| (sum + later, ());
 }
 
 impl<T: Integer> Addend for Plain<T> {
@@ -213,27 +197,11 @@ fn short_sums<T: Integer>(wide: &mut [i64], sums: &[T::Narrow]) {
 /// The element, and its square, for integers of up to 32 bits.
 pub(super) struct Squared<T>(PhantomData<T>);
 
-impl<T: Integer> Tally for Squared<T> {
-    type X = T;
-    type A = T::Narrow;
-    type B = T::Square;
-    type Lent = ();
-    const ANY_ORDER: bool = true;
-
-    #[inline(always)]
-    fn empty(&self) -> (T::Narrow, T::Square) {
-        Default::default()
-    }
-
-    #[inline(always)]
-    fn step(&self, state: (T::Narrow, T::Square), x: T, _: usize, (): ()) -> (T::Narrow, T::Square) {
-        (state.0 + x.narrow(), state.1 + x.square())
-    }
-
-    #[inline(always)]
-    fn join(&self, state: (T::Narrow, T::Square), later: (T::Narrow, T::Square)) -> (T::Narrow, T::Square) {
-        (state.0 + later.0, state.1 + later.1)
-    }
+tally! {
+    impl[T: Integer] Squared<T>, of T, in (T::Narrow, T::Square), ANY_ORDER;
+    empty: Default::default();
+    step: |(sum, squares), x| (sum + x.narrow(), squares + x.square());
+    join: |(sum, squares), later| (sum + later.0, squares + later.1);
 }
 
 impl<T: Integer> Addend for Squared<T> {

@@ -13,7 +13,7 @@ use crate::reduce::fold::{Accumulator, Counts, Fold, Refusal, Values};
 use crate::reduce::number::{Key, Real, nan, one_zero, with_real};
 use crate::reduce::operator::{Input, Operator, OperatorKind};
 use crate::reduce::panel::{Along, N_ALONG, Panel};
-use crate::reduce::tally::{Columns, Tallied, Tally, Total, drive};
+use crate::reduce::tally::{Columns, Tallied, Tally, Total, drive, tally};
 
 /// Least element.
 pub(super) const MIN: OperatorKind = OperatorKind::plain("min", "least element", |_| Box::new(Extrema::Min));
@@ -99,27 +99,11 @@ struct Extremum<T, const GREATEST: bool> {
     of: PhantomData<T>,
 }
 
-impl<T: Real, const GREATEST: bool> Tally for Extremum<T, GREATEST> {
-    type X = T;
-    type A = T::Key;
-    type B = ();
-    type Lent = ();
-    const ANY_ORDER: bool = true;
-
-    #[inline(always)]
-    fn empty(&self) -> (T::Key, ()) {
-        (neutral::<T::Key, GREATEST>(), ())
-    }
-
-    #[inline(always)]
-    fn step(&self, (best, ()): (T::Key, ()), x: T, _: usize, (): ()) -> (T::Key, ()) {
-        (better::<_, GREATEST>(best, key::<T, GREATEST>(x)), ())
-    }
-
-    #[inline(always)]
-    fn join(&self, (best, ()): (T::Key, ()), (later, ()): (T::Key, ())) -> (T::Key, ()) {
-        (better::<_, GREATEST>(best, later), ())
-    }
+tally! {
+    impl[T: Real, const GREATEST: bool] Extremum<T, GREATEST>, of T, in (T::Key, ()), ANY_ORDER;
+    empty: (neutral::<T::Key, GREATEST>(), ());
+    step: |(best, ()), x| (better::<_, GREATEST>(best, key::<T, GREATEST>(x)), ());
+    join: |(best, ()), (later, ())| (better::<_, GREATEST>(best, later), ());
 }
 
 impl<T: Real, const GREATEST: bool> Total for Extremum<T, GREATEST> {
@@ -139,27 +123,11 @@ impl<T: Real, const GREATEST: bool> Total for Extremum<T, GREATEST> {
 #[derive(Clone)]
 struct Range<T>(PhantomData<T>);
 
-impl<T: Real> Tally for Range<T> {
-    type X = T;
-    type A = T::Key;
-    type B = T::Key;
-    type Lent = ();
-    const ANY_ORDER: bool = true;
-
-    #[inline(always)]
-    fn empty(&self) -> (T::Key, T::Key) {
-        (T::Key::MAX, T::Key::MIN)
-    }
-
-    #[inline(always)]
-    fn step(&self, (least, greatest): (T::Key, T::Key), x: T, _: usize, (): ()) -> (T::Key, T::Key) {
-        (least.min(x.key_nan_least()), greatest.max(x.key()))
-    }
-
-    #[inline(always)]
-    fn join(&self, (least, greatest): (T::Key, T::Key), later: (T::Key, T::Key)) -> (T::Key, T::Key) {
-        (least.min(later.0), greatest.max(later.1))
-    }
+tally! {
+    impl[T: Real] Range<T>, of T, in (T::Key, T::Key), ANY_ORDER;
+    empty: (T::Key::MAX, T::Key::MIN);
+    step: |(least, greatest), x| (least.min(x.key_nan_least()), greatest.max(x.key()));
+    join: |(least, greatest), later| (least.min(later.0), greatest.max(later.1));
 }
 
 impl<T: Real> Total for Range<T> {
@@ -255,7 +223,7 @@ impl<T: Real, const GREATEST: bool> Accumulator for Arg<T, GREATEST> {
         Ok(())
     }
 
-    fn finish(&mut self, _: &Counts) -> Result<Values, Refusal> {
+    fn finish(self, _: &Counts) -> Result<Values, Refusal> {
         let what = if GREATEST { "place of the maximum" } else { "place of the minimum" };
         let value = |(i, &at)| if at == NONE { Err(Refusal::nothing(i, what)) } else { Ok(i128::from(at)) };
         Ok(Values::Int(self.best.b.iter().enumerate().map(value).collect::<Result<_, _>>()?))

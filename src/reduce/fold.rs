@@ -24,7 +24,7 @@ pub(super) trait Accumulator: Send + Sync + Sized + 'static {
     }
 
     /// The results: one value, or one of each entry of the operator's own axis (outermost), per output.
-    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal>;
+    fn finish(self, counts: &Counts) -> Result<Values, Refusal>;
 
     /// Empty accumulators for the same pass, to be joined to these.
     fn fork(&self) -> Self;
@@ -48,7 +48,7 @@ pub(super) trait Fold: Send + Sync {
     fn again(&mut self, counts: &Counts) -> bool;
 
     /// As [`Accumulator::finish`].
-    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal>;
+    fn finish(self: Box<Self>, counts: &Counts) -> Result<Values, Refusal>;
 
     /// As [`Accumulator::fork`].
     fn fork(&self) -> Box<dyn Fold>;
@@ -77,8 +77,8 @@ impl<A: Accumulator> Fold for A {
         Accumulator::again(self, counts)
     }
 
-    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal> {
-        Accumulator::finish(self, counts)
+    fn finish(self: Box<Self>, counts: &Counts) -> Result<Values, Refusal> {
+        Accumulator::finish(*self, counts)
     }
 
     fn fork(&self) -> Box<dyn Fold> {

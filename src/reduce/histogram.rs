@@ -159,7 +159,7 @@ impl<T: Real> Accumulator for Counted<T> {
         Ok(())
     }
 
-    fn finish(&mut self, _: &Counts) -> Result<Values, Refusal> {
+    fn finish(self, _: &Counts) -> Result<Values, Refusal> {
         let (n, bins) = (self.n_outputs, self.n_bins);
         let at = |k: usize| self.counts[k % n * bins + k / n];
         Ok(Values::Int((0..n * bins).map(|k| i128::from(at(k))).collect()))

@@ -226,12 +226,12 @@ impl<T: Real> Accumulator for Hold<T> {
         Ok(())
     }
 
-    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal> {
+    fn finish(mut self, counts: &Counts) -> Result<Values, Refusal> {
         if !self.done {
             self.sort_held();
         }
         match self.statistic {
-            Statistic::Quantiles(_) => Ok(Values::Float(std::mem::take(&mut self.floats))),
+            Statistic::Quantiles(_) => Ok(Values::Float(self.floats)),
             Statistic::Unique => Ok(Values::Int(self.floats.iter().map(|&n| n as i128).collect())),
             Statistic::Mode => modes(self.dtype, counts, self.modes.iter().copied()),
         }

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::reduce::fold::{Counts, Fold, Refusal, Values};
 use crate::reduce::number::{Real, with_real};
 use crate::reduce::operator::{Input, Operator, OperatorKind};
-use crate::reduce::tally::{Columns, Tallied, Tally, Total};
+use crate::reduce::tally::{Columns, Tallied, Total, tally};
 
 /// Whether any element is not zero.
 pub(super) const ANY: OperatorKind =
@@ -48,27 +48,11 @@ impl Operator for Truth {
 #[derive(Clone)]
 struct Settled<T, const ALL: bool>(PhantomData<T>);
 
-impl<T: Real, const ALL: bool> Tally for Settled<T, ALL> {
-    type X = T;
-    type A = u8;
-    type B = ();
-    type Lent = ();
-    const ANY_ORDER: bool = true;
-
-    #[inline(always)]
-    fn empty(&self) -> (u8, ()) {
-        (0, ())
-    }
-
-    #[inline(always)]
-    fn step(&self, (settled, ()): (u8, ()), x: T, _: usize, (): ()) -> (u8, ()) {
-        (settled | u8::from((x == T::default()) == ALL), ())
-    }
-
-    #[inline(always)]
-    fn join(&self, (settled, ()): (u8, ()), (later, ()): (u8, ())) -> (u8, ()) {
-        (settled | later, ())
-    }
+tally! {
+    impl[T: Real, const ALL: bool] Settled<T, ALL>, of T, in (u8, ()), ANY_ORDER;
+    empty: (0, ());
+    step: |(settled, ()), x| (settled | u8::from((x == T::default()) == ALL), ());
+    join: |(settled, ()), (later, ())| (settled | later, ());
 }
 
 impl<T: Real, const ALL: bool> Total for Settled<T, ALL> {
@@ -111,28 +95,19 @@ fn in_floats(input: &Input) -> bool {
 #[derive(Clone)]
 struct IntProduct<T>(PhantomData<T>);
 
-impl<T: Real> Tally for IntProduct<T> {
-    type X = T;
-    type A = i128;
-    type B = u8;
-    type Lent = ();
+tally! {
+    impl[T: Real] IntProduct<T>, of T, in (i128, u8);
+    empty: (1, 0);
+    step: |product, x| times(product, (x.i128(), 0));
+    join: |product, later| times(product, later);
+}
 
-    fn empty(&self) -> (i128, u8) {
-        (1, 0)
-    }
-
-    #[inline(always)]
-    fn step(&self, state: (i128, u8), x: T, _: usize, (): ()) -> (i128, u8) {
-        self.join(state, (x.i128(), 0))
-    }
-
-    #[inline(always)]
-    fn join(&self, (a, a_beyond): (i128, u8), (b, b_beyond): (i128, u8)) -> (i128, u8) {
-        match a.checked_mul(b) {
-            Some(0) => (0, 0),
-            Some(product) => (product, a_beyond | b_beyond),
-            None => (1, 1),
-        }
+#[inline(always)]
+fn times((a, a_beyond): (i128, u8), (b, b_beyond): (i128, u8)) -> (i128, u8) {
+    match a.checked_mul(b) {
+        Some(0) => (0, 0),
+        Some(product) => (product, a_beyond | b_beyond),
+        None => (1, 1),
     }
 }
 
@@ -150,25 +125,11 @@ impl<T: Real> Total for IntProduct<T> {
 #[derive(Clone)]
 struct FloatProduct<T>(PhantomData<T>);
 
-impl<T: Real> Tally for FloatProduct<T> {
-    type X = T;
-    type A = f64;
-    type B = ();
-    type Lent = ();
-
-    fn empty(&self) -> (f64, ()) {
-        (1.0, ())
-    }
-
-    #[inline(always)]
-    fn step(&self, (product, ()): (f64, ()), x: T, _: usize, (): ()) -> (f64, ()) {
-        (product * x.f64(), ())
-    }
-
-    #[inline(always)]
-    fn join(&self, (product, ()): (f64, ()), (later, ()): (f64, ())) -> (f64, ()) {
-        (product * later, ())
-    }
+tally! {
+    impl[T: Real] FloatProduct<T>, of T, in (f64, ());
+    empty: (1.0, ());
+    step: |(product, ()), x| (product * x.f64(), ());
+    join: |(product, ()), (later, ())| (product * later, ());
 }
 
 impl<T: Real> Total for FloatProduct<T> {

@@ -1,12 +1,12 @@
 //! Second moments: var and std.
 //!
 //! Integers of up to 32 bits: the exact sum and sum of squares ([`exact`](super::exact)), and one rounded
-//! quotient of integers, so that nothing cancels however bright and flat the data. Everything else: means and sums of squared deviations of
-//! panels, merged in order, of the differences to each output's first element, so that brightness does not
-//! matter there either. Source: Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983,
-//! formulas 1.7 (corrected two-pass) and 2.1 (merging), and shifting as in section 3; relative error about
-//! n 2^-53 kappa at worst, kappa being the root of one plus the squared mean of the differences over the
-//! variance.
+//! quotient of integers, so that nothing cancels however bright and flat the data. Everything else: means and
+//! sums of squared deviations of panels, merged in order, of the differences to each output's first element,
+//! so that brightness does not matter there either. Source: Chan, Golub and LeVeque, Algorithms for computing
+//! the sample variance, 1983, formulas 1.7 (corrected two-pass) and 2.1 (merging), and shifting as in section
+//! 3; relative error about n 2^-53 kappa at worst, kappa being the root of one plus the squared mean of the
+//! differences over the variance.
 
 use std::marker::PhantomData;
 
@@ -164,7 +164,7 @@ impl<T: Real> Accumulator for FloatMoments<T> {
         Ok(())
     }
 
-    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal> {
+    fn finish(self, counts: &Counts) -> Result<Values, Refusal> {
         let value = |(i, &dev): (usize, &f64)| match counts.of(i) {
             n if n <= self.ddof => f64::NAN,
             n if self.root => (dev / (n - self.ddof) as f64).sqrt(),

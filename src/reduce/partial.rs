@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::block::{Block, Buffer};
 use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements, positions};
-use crate::reduce::fold::{Counts, Fold, Refusal};
+use crate::reduce::fold::{Counts, Fold, Refusal, Values};
 use crate::reduce::operator::Input;
 use crate::reduce::panel::{Index, Patch, for_each};
 use crate::reduce::reducer::{Grouping, Reducer};
@@ -301,18 +301,19 @@ impl Reducer {
         (0..self.outputs.len()).map(|i| self.block(&mut partial, i)).collect::<Result<_>>().map(Outcome::Done)
     }
 
-    /// The results of operator `i` as a block.
+    /// The results of operator `i`, whose states are the first that are left, as a block.
     fn block(&self, partial: &mut Partial, i: usize) -> Result<Block> {
         let region = self.output_of(i, &partial.tile);
         let dtype = self.outputs[i].dtype;
-        let mut block = Block::new(region.clone(), dtype)?;
         let n_cells = partial.cells.len();
-        for (c, cell) in partial.cells.iter_mut().enumerate() {
-            let values = cell.folds[i].fold.finish(&cell.counts);
-            let put = |bytes: &mut [u8]| {
-                let stored = values.and_then(|values| store(values, dtype, self.asked.is_some(), bytes));
-                stored.map_err(|refusal| self.placed(refusal, i, &partial.tile, c))
-            };
+        let placed = |refusal, c| self.placed(refusal, i, &partial.tile, c);
+        // States go before the block comes, which may take their place in memory.
+        let finish =
+            |(c, cell): (usize, &mut Cell)| cell.folds.remove(0).fold.finish(&cell.counts).map_err(|r| placed(r, c));
+        let values: Vec<Values> = partial.cells.iter_mut().enumerate().map(finish).collect::<Result<_>>()?;
+        let mut block = Block::new(region.clone(), dtype)?;
+        for (c, values) in values.into_iter().enumerate() {
+            let put = |bytes: &mut [u8]| store(values, dtype, self.asked.is_some(), bytes).map_err(|r| placed(r, c));
             if n_cells == 1 {
                 put(block.bytes_mut())?;
                 continue;

@@ -14,7 +14,7 @@ use crate::reduce::fold::{Accumulator, Counts, Fold, Refusal, Values};
 use crate::reduce::number::Real;
 use crate::reduce::operator::{Input, Operator, OperatorKind, Weights};
 use crate::reduce::panel::Panel;
-use crate::reduce::tally::{Columns, Tallied, Tally, Total};
+use crate::reduce::tally::{Columns, Tallied, Total, tally};
 use crate::with_class;
 
 /// Sum of elements.
@@ -114,7 +114,7 @@ impl Accumulator for Count {
         Ok(())
     }
 
-    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal> {
+    fn finish(self, counts: &Counts) -> Result<Values, Refusal> {
         Ok(Values::Int((0..self.n).map(|i| i128::from(counts.of(i))).collect()))
     }
 
@@ -163,27 +163,11 @@ impl<T, const SQUARE: bool> FloatSum<T, SQUARE> {
     }
 }
 
-impl<T: Real, const SQUARE: bool> Tally for FloatSum<T, SQUARE> {
-    type X = T;
-    type A = f64;
-    type B = f64;
-    type Lent = ();
-    const LANES: bool = true;
-
-    #[inline(always)]
-    fn empty(&self) -> (f64, f64) {
-        (0.0, 0.0)
-    }
-
-    #[inline(always)]
-    fn step(&self, state: (f64, f64), x: T, _: usize, (): ()) -> (f64, f64) {
-        two_sum(state, if SQUARE { x.f64() * x.f64() } else { x.f64() })
-    }
-
-    #[inline(always)]
-    fn join(&self, state: (f64, f64), later: (f64, f64)) -> (f64, f64) {
-        add_pairs(state, later)
-    }
+tally! {
+    impl[T: Real, const SQUARE: bool] FloatSum<T, SQUARE>, of T, in (f64, f64), LANES;
+    empty: (0.0, 0.0);
+    step: |pair, x| two_sum(pair, if SQUARE { x.f64() * x.f64() } else { x.f64() });
+    join: |pair, later| add_pairs(pair, later);
 }
 
 impl<T: Real, const SQUARE: bool> Total for FloatSum<T, SQUARE> {
@@ -219,32 +203,14 @@ fn pairs(first: (f64, f64), second: (f64, f64)) -> Pairs {
     ([first.0, second.0], [first.1, second.1])
 }
 
-impl<T: Real> Tally for ComplexSum<T>
-where
-    Complex<T>: Element,
-{
-    type X = Complex<T>;
-    type A = [f64; 2];
-    type B = [f64; 2];
-    type Lent = ();
-
-    #[inline(always)]
-    fn empty(&self) -> Pairs {
-        Pairs::default()
-    }
-
-    #[inline(always)]
-    fn step(&self, (sum, rest): Pairs, z: Complex<T>, _: usize, (): ()) -> Pairs {
-        pairs(two_sum((sum[0], rest[0]), z.re.f64()), two_sum((sum[1], rest[1]), z.im.f64()))
-    }
-
-    #[inline(always)]
-    fn join(&self, (sum, rest): Pairs, later: Pairs) -> Pairs {
-        pairs(
-            add_pairs((sum[0], rest[0]), (later.0[0], later.1[0])),
-            add_pairs((sum[1], rest[1]), (later.0[1], later.1[1])),
-        )
-    }
+tally! {
+    impl[T: Real] ComplexSum<T> where Complex<T>: Element, of Complex<T>, in ([f64; 2], [f64; 2]);
+    empty: Pairs::default();
+    step: |(sum, rest), z| pairs(two_sum((sum[0], rest[0]), z.re.f64()), two_sum((sum[1], rest[1]), z.im.f64()));
+    join: |(sum, rest), later| pairs(
+        add_pairs((sum[0], rest[0]), (later.0[0], later.1[0])),
+        add_pairs((sum[1], rest[1]), (later.0[1], later.1[1])),
+    );
 }
 
 impl<T: Real> Total for ComplexSum<T>
@@ -297,7 +263,7 @@ impl<T: Real> Accumulator for Weighted<T> {
         Ok(())
     }
 
-    fn finish(&mut self, _: &Counts) -> Result<Values, Refusal> {
+    fn finish(self, _: &Counts) -> Result<Values, Refusal> {
         let value = |(sum, rest): Pairs| joined((sum[0], rest[0])) / joined((sum[1], rest[1]));
         Ok(Values::Float(self.states.iter().map(value).collect()))
     }

@@ -37,6 +37,42 @@ pub(super) trait Tally {
     fn join(&self, state: (Self::A, Self::B), later: (Self::A, Self::B)) -> (Self::A, Self::B);
 }
 
+/// Implements [`Tally`] for tallies that need no more than the element: of which type, in which pair of numbers,
+/// and which of the constants hold.
+macro_rules! tally {
+    (
+        impl[$($generic:tt)*] $name:ty $(where $bounded:ty: $bound:path)?, of $x:ty, in ($a:ty, $b:ty)
+        $(, $holds:ident)*;
+        empty: $empty:expr;
+        step: |$state:pat_param, $value:pat_param| $step:expr;
+        join: |$one:pat_param, $later:pat_param| $join:expr;
+    ) => {
+        impl<$($generic)*> $crate::reduce::tally::Tally for $name $(where $bounded: $bound)? {
+            type X = $x;
+            type A = $a;
+            type B = $b;
+            type Lent = ();
+            $(const $holds: bool = true;)*
+
+            #[inline(always)]
+            fn empty(&self) -> ($a, $b) {
+                $empty
+            }
+
+            #[inline(always)]
+            fn step(&self, $state: ($a, $b), $value: $x, _: usize, (): ()) -> ($a, $b) {
+                $step
+            }
+
+            #[inline(always)]
+            fn join(&self, $one: ($a, $b), $later: ($a, $b)) -> ($a, $b) {
+                $join
+            }
+        }
+    };
+}
+pub(super) use tally;
+
 /// States of a row whose elements are dealt out.
 const N_LANES: usize = 16;
 
@@ -229,7 +265,7 @@ impl<T: Total> Accumulator for Tallied<T> {
         Ok(())
     }
 
-    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal> {
+    fn finish(self, counts: &Counts) -> Result<Values, Refusal> {
         self.tally.total(&self.states, counts)
     }
 

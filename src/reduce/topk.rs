@@ -108,7 +108,7 @@ impl<T: Real, const GREATEST: bool> Accumulator for Ranked<T, GREATEST> {
         Ok(())
     }
 
-    fn finish(&mut self, counts: &Counts) -> Result<Values, Refusal> {
+    fn finish(self, counts: &Counts) -> Result<Values, Refusal> {
         let mut values: Vec<T> = self.best.iter().map(|&k| T::from_key(k)).collect();
         for (at, value) in values.iter_mut().enumerate() {
             let (rank, i) = (at / self.n_outputs, at % self.n_outputs);
