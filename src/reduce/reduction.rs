@@ -36,8 +36,6 @@ pub struct Reduction {
     whole: bool,
     /// Whether tiles are shared out among tasks.
     split: bool,
-    /// States on their way from a task to its tile.
-    handed: Mutex<BTreeMap<u64, Partial>>,
     /// Tiles that need another pass, with what was found so far.
     between: Mutex<BTreeMap<u64, Arc<Partial>>>,
 }
@@ -46,8 +44,8 @@ impl Reduction {
     /// The reduction by `reducer`; its results need `write_bytes` to be written.
     pub fn new(reducer: Arc<Reducer>, write_bytes: WriteBytes) -> Self {
         let tiles = Grid::new(&reducer.frame(), &reducer.frame());
-        let (outputs, handed, between) = (Vec::new(), Mutex::default(), Mutex::default());
-        Self { reducer, write_bytes, outputs, tiles, whole: false, split: false, handed, between }
+        let (outputs, between) = (Vec::new(), Mutex::default());
+        Self { reducer, write_bytes, outputs, tiles, whole: false, split: false, between }
     }
 
     /// Shape of a tile of the frame when tasks go as `plan` says.
@@ -101,10 +99,6 @@ impl Reduction {
 
     fn between(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Partial>>> {
         self.between.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn handed(&self) -> MutexGuard<'_, BTreeMap<u64, Partial>> {
-        self.handed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Shows the results of `tile` to their consumers.
@@ -202,8 +196,7 @@ impl Taker for Folder<'_> {
     fn end(&mut self, desk: &mut Desk) -> Result<Option<Part>> {
         let Some(partial) = self.partial.take() else { return Ok(Some(Part::Nothing)) };
         if self.of.split {
-            self.of.handed().insert(self.task.index, partial);
-            return Ok(Some(Part::State(Vec::new())));
+            return Ok(Some(Part::State(partial.save())));
         }
         match self.of.reducer.finish(partial)? {
             Outcome::Done(blocks) => {
@@ -232,14 +225,13 @@ struct Totals<'a> {
 
 impl Totals<'_> {
     /// Adds the state of a task to its tile.
-    fn add(&mut self, task: &Task) -> Result<()> {
+    fn add(&mut self, task: &Task, state: &[u8]) -> Result<()> {
         let reducer = &self.of.reducer;
         let (number, tile) = self.of.tile_of(task);
-        let part = self.of.handed().remove(&task.index);
         if number < self.next || self.ready.contains_key(&number) {
             return Ok(());
         }
-        let part = part.ok_or_else(|| Error::format("a task without a state"))?;
+        let part = reducer.load(&tile, self.of.whole, state)?;
         let (mut total, before) = match self.total.take() {
             Some((open, total, before)) if open == number => (total, before),
             _ => (self.empty(number, &tile), 0),
@@ -291,7 +283,7 @@ impl Totals<'_> {
 impl Merger for Totals<'_> {
     fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
         match part {
-            Part::State(_) => self.add(task),
+            Part::State(state) => self.add(task, &state),
             Part::Many(parts) => {
                 let (_, tile) = self.of.tile_of(task);
                 self.forward(&tile, task, parts)
