@@ -6,6 +6,7 @@
 //! is wrong, and no further: what follows a wrong length cannot be found again, and a unit that is not believed
 //! is only done once more, which is always right. How much was passed over is counted.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use serde::de::DeserializeOwned;
@@ -129,20 +130,42 @@ fn frame(document: &impl Serialize, state: &[u8]) -> io::Result<Vec<u8>> {
 /// Shows every record of every journal; gives the bytes that were not believed.
 ///
 /// A journal that promised nothing to the disk is not believed once its host has been started anew.
-pub(super) fn each(disk: &dyn Disk, mut show: impl FnMut(Record) -> io::Result<()>) -> io::Result<u64> {
+pub(super) fn each(disk: &dyn Disk, show: impl FnMut(Record) -> io::Result<()>) -> io::Result<u64> {
+    each_of(disk, &keys(disk)?, show)
+}
+
+/// Keeps the records of some units only, each once: what was not believed once must not be believed later, when
+/// its objects are there again in part.
+pub(super) fn forget(disk: &dyn Disk, durability: Durability, keep: &BTreeSet<u64>) -> io::Result<()> {
+    let old = keys(disk)?;
+    let mut kept = Journal::start(disk, durability)?;
+    let mut done = BTreeSet::new();
+    each_of(disk, &old, |Record { unit, objects, state }| match keep.contains(&unit) && done.insert(unit) {
+        true => kept.append(&encode(unit, &objects, &state)?, Durability::None),
+        false => Ok(()),
+    })?;
+    kept.append(&[], durability)?;
+    old.iter().try_for_each(|key| disk.remove(key))?;
+    if durability == Durability::None { Ok(()) } else { disk.sync_folder(FOLDER) }
+}
+
+fn keys(disk: &dyn Disk) -> io::Result<Vec<String>> {
+    let mut keys: Vec<String> = disk.list(FOLDER)?.iter().map(|entry| format!("{FOLDER}/{}", entry.name)).collect();
+    keys.sort_unstable();
+    Ok(keys)
+}
+
+fn each_of(disk: &dyn Disk, keys: &[String], mut show: impl FnMut(Record) -> io::Result<()>) -> io::Result<u64> {
     let mut n_ignored_bytes = 0;
-    let mut names: Vec<String> = disk.list(FOLDER)?.into_iter().map(|entry| entry.name).collect();
-    names.sort_unstable();
-    for name in names {
-        let key = format!("{FOLDER}/{name}");
-        let mut reader = Reader { file: disk.open(&key)?, at: 0 };
+    for key in keys {
+        let mut reader = Reader { file: disk.open(key)?, at: 0 };
         let head: Option<(Head, _)> = reader.next()?;
         if head.is_some_and(|(head, _)| head.believed()) {
             while let Some((Unit { unit, objects }, state)) = reader.next()? {
                 show(Record { unit, objects: objects.into_owned(), state })?;
             }
         }
-        n_ignored_bytes += disk.length(&key)?.unwrap_or(0).saturating_sub(reader.at);
+        n_ignored_bytes += disk.length(key)?.unwrap_or(0).saturating_sub(reader.at);
     }
     Ok(n_ignored_bytes)
 }

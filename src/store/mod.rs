@@ -361,14 +361,14 @@ impl Store {
         self.found.n_ignored_bytes
     }
 
-    /// Shows the records of [`Store::done`] and of this run, in no order; some perhaps twice.
+    /// Shows the records of [`Store::done`] and those that this run has written, in no order; some perhaps twice.
     ///
     /// # Errors
     /// `Io`, and what `show` returns.
     pub fn records(&self, mut show: impl FnMut(Record) -> Result<()>) -> Result<()> {
         let mut shown = Ok(());
         let each = journal::each(&*self.site.disk, |record| {
-            if shown.is_ok() && !self.found.refused.contains(&record.unit) {
+            if shown.is_ok() {
                 shown = show(record);
             }
             Ok(())

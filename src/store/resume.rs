@@ -31,8 +31,6 @@ pub struct Change {
 pub(super) struct Found {
     /// Units that are done.
     pub(super) done: BTreeSet<u64>,
-    /// Units that are recorded, and not done after all.
-    pub(super) refused: BTreeSet<u64>,
     /// Objects that have begun, and of which units that are done have written so much.
     pub(super) growing: BTreeMap<String, Sum>,
     /// Whole objects.
@@ -74,11 +72,9 @@ fn differ(key: &str, recorded: Option<&Value>, given: Option<&Value>, changes: &
 
 /// Finds what is done, and removes what is not.
 pub(super) fn find(site: &Site, kind: Kind) -> Result<Found> {
-    let found = sift(site).map_err(|e| site.error("journal", "cannot read", e))?;
-    let (found, whole) = found;
-    match kind {
-        Kind::File => {}
-        Kind::Folder(_) => sweep(site, &found, &whole)?,
+    let (found, whole) = sift(site).map_err(|e| site.error("journal", "cannot read", e))?;
+    if let Kind::Folder(_) = kind {
+        sweep(site, &found, &whole)?;
     }
     Ok(found)
 }
@@ -108,9 +104,9 @@ fn sift(site: &Site) -> io::Result<(Found, Vec<u64>)> {
         }
         is_first = false;
     }
-    let mut found = Found { refused, ..Found::default() };
+    let mut found = Found::default();
     let mut whole = vec![];
-    let Found { done, refused, growing, written, .. } = &mut found;
+    let Found { done, growing, written, .. } = &mut found;
     let n_ignored_bytes = journal::each(&*site.disk, |Record { unit, objects, .. }| {
         if refused.contains(&unit) || !done.insert(unit) {
             return Ok(());
@@ -132,6 +128,9 @@ fn sift(site: &Site) -> io::Result<(Found, Vec<u64>)> {
         }
         Ok(())
     })?;
+    if !refused.is_empty() {
+        journal::forget(&*site.disk, site.durability, done)?;
+    }
     whole.sort_unstable();
     found.growing.retain(|key, _| whole.binary_search(&hash(key)).is_err());
     found.n_ignored_bytes = n_ignored_bytes;
