@@ -71,7 +71,7 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
         return results::text::show_plan(args, &reducer, &targets, &figures);
     }
     if !args.run.quiet {
-        tell(&format!(
+        tell(format_args!(
             "reading {}, {} {} ({}), {}, memory limit {} ({})",
             count(n_files, "file"),
             tuple(&array.shape()),
@@ -83,7 +83,7 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
         ));
         for output in reducer.outputs() {
             if let Some(strategy) = &output.strategy {
-                tell(&format!("{}: {strategy}", output.label));
+                tell(format_args!("{}: {strategy}", output.label));
             }
         }
     }

@@ -133,7 +133,7 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         return show_plan(args.run.json, &*array, &notes, n_holes, &plan, &budget, &summary);
     }
     if !args.run.quiet {
-        tell(&format!(
+        tell(format_args!(
             "reading {}, writing {}, {}, memory limit {} ({})",
             count(summary.input_files, "file"),
             if is_zarr { format!("Zarr v{}", args.storage.zarr_format) } else { output.display().to_string() },
@@ -160,7 +160,7 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         return Ok(Some(value));
     }
     if !args.run.quiet {
-        tell(&summary.text());
+        tell(summary.text());
     }
     Ok(None)
 }

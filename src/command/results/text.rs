@@ -93,9 +93,9 @@ pub(in crate::command) fn show(
             }
             if let Some(path) = product.path.as_ref().filter(|_| !args.run.quiet) {
                 let shape = tuple(&output.shape());
-                tell(&format!("{}: {shape} {} ({})", path.display(), output.dtype, Bytes(product.bytes)));
+                tell(format_args!("{}: {shape} {} ({})", path.display(), output.dtype, Bytes(product.bytes)));
                 if let Some((low, high)) = product.window {
-                    tell(&format!("  black is {low}, white is {high}"));
+                    tell(format_args!("  black is {low}, white is {high}"));
                 }
             }
         }
@@ -112,7 +112,7 @@ pub(in crate::command) fn show(
             Bytes(figures.predicted_peak_bytes),
         );
         let happened = if args.names.missing == Missing::Skip { "were left out" } else { "hold the fill value" };
-        tell(&format!("{line}{}", remarks(figures.elements_filled, happened, figures.read_amplification)));
+        tell(format_args!("{line}{}", remarks(figures.elements_filled, happened, figures.read_amplification)));
     }
     Ok(())
 }
