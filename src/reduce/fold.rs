@@ -42,7 +42,7 @@ pub(super) trait Fold: Send + Sync {
     fn fold(&mut self, panel: &Panel<'_>, counts: &Counts);
 
     /// As [`Accumulator::join`], of what `later` saves.
-    fn merge(&mut self, later: &dyn Fold, counts: (&Counts, &Counts)) -> Result<()>;
+    fn merge(&mut self, later: Box<dyn Fold>, counts: (&Counts, &Counts)) -> Result<()>;
 
     /// As [`Accumulator::again`].
     fn again(&mut self, counts: &Counts) -> bool;
@@ -65,9 +65,11 @@ impl<A: Accumulator> Fold for A {
         Accumulator::fold(self, panel, counts);
     }
 
-    fn merge(&mut self, later: &dyn Fold, counts: (&Counts, &Counts)) -> Result<()> {
+    fn merge(&mut self, later: Box<dyn Fold>, counts: (&Counts, &Counts)) -> Result<()> {
         let mut bytes = Vec::new();
         later.save(&mut bytes);
+        // Its memory may hold the copy.
+        drop(later);
         let mut copy = Accumulator::fork(self);
         Accumulator::restore(&mut copy, &mut &bytes[..])?;
         self.join(copy, counts)

@@ -265,10 +265,10 @@ impl Reducer {
         if partial.digest != later.digest || partial.passes != later.passes {
             return Err(senseless());
         }
-        for (cell, later) in partial.cells.iter_mut().zip(&later.cells) {
-            for (i, (mine, theirs)) in cell.folds.iter_mut().zip(&later.folds).enumerate() {
+        for (cell, later) in partial.cells.iter_mut().zip(later.cells) {
+            for (i, (mine, theirs)) in cell.folds.iter_mut().zip(later.folds).enumerate() {
                 if !mine.done {
-                    let merged = mine.fold.merge(&*theirs.fold, (&cell.counts, &later.counts));
+                    let merged = mine.fold.merge(theirs.fold, (&cell.counts, &later.counts));
                     merged.map_err(|e| e.at(&self.outputs[i].label))?;
                 }
             }
