@@ -24,14 +24,12 @@ fn chunk(unit: u64) -> Vec<u8> {
 /// A job as a run is: each unit writes a chunk, its part of a shard and a partial sum; at the end come the sum
 /// and the metadata. It can be ended after some units.
 fn work(store: Store, n_units_at_most: u64) -> Result<Option<Store>> {
-    let mut n_units = 0;
     let mut shard = None;
     let done = store.done().clone();
-    for unit in (0..N_UNITS).filter(|unit| !done.contains(unit)) {
-        if n_units == n_units_at_most {
+    for (n_units, unit) in (0..N_UNITS).filter(|unit| !done.contains(unit)).enumerate() {
+        if n_units as u64 == n_units_at_most {
             return Ok(Some(store));
         }
-        n_units += 1;
         let bytes = chunk(unit);
         let mut objects = vec![store.put(&format!("0/c/{}/{}", unit / 2, unit % 2), &bytes)?];
         let open = match shard.take() {

@@ -13,7 +13,7 @@ use crate::array::{Array, View};
 use crate::axis::Axis;
 use crate::block::size_bytes;
 use crate::cli::{Missing, ReduceArgs};
-use crate::consume::Consumer;
+use crate::consume::{self, Consumer};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::open::Opened;
@@ -101,6 +101,9 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
 }
 
 /// The plan, and the reduction with consumers of its results that suit it.
+///
+/// Results that are put together in memory leave less for tasks, and narrower tiles may need less of it: the widest
+/// that fit beside what is made of them.
 fn planned(
     args: &ReduceArgs,
     targets: &[Target],
@@ -110,16 +113,28 @@ fn planned(
     reduction: Reduction,
     provenance: &serde_json::Value,
 ) -> Result<(Plan, Reduction)> {
-    let fitted = |reduction: Reduction, plan: &Plan| {
-        let outputs = results::outputs(args, targets, reducer, &reduction.tile(plan), provenance)?;
-        Ok::<_, Error>(reduction.fitted(plan, outputs))
-    };
-    // Results that are put together in memory leave less for tasks: what the widest tiles make of it.
-    let widest = budget.unbounded(array, &[&reduction])?;
-    let reduction = fitted(reduction, &widest)?;
-    let plan = budget.plan(array, &[&reduction])?;
-    let reduction = fitted(reduction, &plan)?;
-    Ok((plan, reduction))
+    let outputs = |plan: &Plan| results::outputs(args, targets, reducer, &reduction.tile(plan), provenance);
+    let held = |outputs: &[Box<dyn Consumer>]| outputs.iter().map(|o| o.held_bytes()).fold(0, u64::saturating_add);
+    let room = budget.room(array);
+    let mut least = (u64::MAX, 0);
+    for shrink in 0..16 {
+        let plan = consume::plan(array, &[&reduction], room >> shrink);
+        // The narrowest tiles come last; what they would take is the number to be told.
+        let (plan, is_last) = match plan {
+            Ok(plan) => (plan, false),
+            Err(task_bytes) => (budget.plan_within(array, &reduction, task_bytes)?, true),
+        };
+        let outputs = outputs(&plan)?;
+        let (task_bytes, held_bytes) = (plan.cost().alone(), held(&outputs));
+        if task_bytes.saturating_add(held_bytes) <= room {
+            return Ok((plan.clone(), reduction.fitted(&plan, outputs)));
+        }
+        least = least.min((task_bytes.saturating_add(held_bytes), held_bytes));
+        if is_last {
+            break;
+        }
+    }
+    Err(budget.refusal(array, None, least.0 - least.1, least.1).into())
 }
 
 /// The choice that leaves a shorter last group out, if there is one and it is to be left out.

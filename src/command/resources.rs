@@ -39,34 +39,51 @@ impl Resources {
         PROGRAM_BYTES.saturating_add(array.held_bytes())
     }
 
+    /// What there is for tasks and for what is held of results.
+    pub(super) fn room(&self, array: &dyn Array) -> u64 {
+        self.limit.bytes.saturating_sub(Self::base_bytes(array))
+    }
+
     /// The plan of reading `array` once for `consumers`.
     ///
     /// # Errors
     /// `Limit` if not even the smallest task fits, saying what would do.
     pub(super) fn plan(&self, array: &dyn Array, consumers: &[&dyn Consumer]) -> Result<Plan, Error> {
-        let base_bytes = Self::base_bytes(array);
-        consume::plan(array, consumers, self.limit.bytes.saturating_sub(base_bytes)).map_err(|task_bytes| {
-            let held_bytes: u64 = consumers.iter().map(|c| c.held_bytes()).sum();
-            let wants = consumers.iter().map(|c| c.wants()).find(|w| w.folds.is_none());
-            let (what, way_out) = match &wants {
-                Some(wants) => (format!("one chunk of {} {}", tuple(&wants.unit), array.dtype()), "use smaller --chunks, or "),
-                None => ("one piece of the array and what is folded from it".into(), "give "),
-            };
-            let held = if held_bytes >> 20 > 0 { format!(", what is held of results {}", Bytes(held_bytes)) } else { String::new() };
-            let needed = base_bytes.saturating_add(held_bytes).saturating_add(task_bytes);
-            Error::Limit(format!(
-                "{what} needs {} to read and write{held}, the program itself {}; --memory allows {}: {way_out}--memory {}M",
-                Bytes(task_bytes),
-                Bytes(base_bytes),
-                Bytes(self.limit.bytes),
-                (needed >> 20) + 1
-            ))
+        consume::plan(array, consumers, self.room(array)).map_err(|task_bytes| {
+            let held_bytes = consumers.iter().map(|c| c.held_bytes()).sum();
+            let unit = consumers.first().map(|c| c.wants().unit);
+            self.refusal(array, unit.as_deref(), task_bytes, held_bytes)
         })
     }
 
-    /// The plan as it would be without a limit.
-    pub(super) fn unbounded(&self, array: &dyn Array, consumers: &[&dyn Consumer]) -> Result<Plan, Error> {
-        consume::plan(array, consumers, u64::MAX).map_err(|_| Error::limit("the array is too large for this machine"))
+    /// The plan as it would be with `bytes` for tasks.
+    ///
+    /// # Errors
+    /// `Limit` if they do not do.
+    pub(super) fn plan_within(&self, array: &dyn Array, consumer: &dyn Consumer, bytes: u64) -> Result<Plan, Error> {
+        let bytes = bytes.saturating_add(consumer.held_bytes());
+        consume::plan(array, &[consumer], bytes).map_err(|task_bytes| self.refusal(array, None, task_bytes, 0))
+    }
+
+    /// Says that the smallest task does not fit, and what would do. `chunk` is its shape where it must be whole chunks.
+    pub(super) fn refusal(&self, array: &dyn Array, chunk: Option<&[u64]>, task_bytes: u64, held_bytes: u64) -> Error {
+        let base_bytes = Self::base_bytes(array);
+        let (what, way_out) = match chunk {
+            Some(chunk) => (format!("one chunk of {} {}", tuple(chunk), array.dtype()), "use smaller --chunks, or "),
+            None => ("one piece of the array and what is folded from it".into(), "give "),
+        };
+        let held = match held_bytes >> 20 {
+            0 => String::new(),
+            _ => format!(", what is held of results {}", Bytes(held_bytes)),
+        };
+        let needed = base_bytes.saturating_add(held_bytes).saturating_add(task_bytes);
+        Error::Limit(format!(
+            "{what} needs {} to read and write{held}, the program itself {}; --memory allows {}: {way_out}--memory {}M",
+            Bytes(task_bytes),
+            Bytes(base_bytes),
+            Bytes(self.limit.bytes),
+            (needed >> 20) + 1
+        ))
     }
 
     /// How a run goes by `plan`.
