@@ -13,7 +13,7 @@ use stackctl::axis::Axis;
 use stackctl::block::{Block, Buffer};
 use stackctl::codec::decode::Decoder;
 use stackctl::codec::{Codec, Contexts};
-use stackctl::consume::{Consumer, Desk};
+use stackctl::consume::{Consumer, Desk, Job};
 use stackctl::dtype::DType;
 use stackctl::grid::Grid;
 use stackctl::plan::Task;
@@ -71,7 +71,7 @@ fn write(data: &[u8], codec: &Codec, shards: Option<Vec<u64>>, path: &std::path:
         durability: Durability::None,
     };
     let mut sink = ZarrSink::new(path, &spec, &options).expect("a sink");
-    sink.begin().expect("a place");
+    sink.begin(&Job::default()).expect("a place");
     let (mut merger, mut desk) = (sink.merger(), Desk::default());
     let mut buffer = Buffer::default();
     let grid = Grid::new(&shape, &pair);

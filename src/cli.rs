@@ -11,6 +11,7 @@ use crate::exec::budget::Bytes;
 pub use crate::open::Missing;
 use crate::reduce::{OPERATORS, OperatorKind};
 use crate::sink::png::PngOptions;
+use crate::store::Durability;
 
 /// Turns piles of TIFF files into one n-dimensional array, or reduces it, in bounded memory.
 #[derive(Debug, Parser)]
@@ -132,6 +133,13 @@ pub struct RunArgs {
     /// Worker threads; the output does not depend on it [default: all processors the job may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Begin anew instead of going on where an earlier run stopped
+    #[arg(long)]
+    pub restart: bool,
+    /// What must be on the disk before an output gets its name: none, data, or full (a power cut loses no finished part
+    /// either)
+    #[arg(long, value_name = "WHAT", default_value = "data", value_parser = durability)]
+    pub durability: Durability,
     /// Print the plan (array, chunks, files, memory) and stop before any pixel is read
     #[arg(long)]
     pub dry_run: bool,
@@ -321,6 +329,15 @@ fn percentiles(text: &str) -> Result<(f64, f64), String> {
     match (low.trim().parse(), high.trim().parse()) {
         (Ok(low), Ok(high)) if (0.0..high).contains(&low) && high <= 100.0 => Ok((low, high)),
         _ => Err("expected two percentiles from 0 to 100, the lower first, such as 0.1,99.9".into()),
+    }
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    match text {
+        "none" => Ok(Durability::None),
+        "data" => Ok(Durability::Data),
+        "full" => Ok(Durability::Full),
+        _ => Err("expected none, data or full".into()),
     }
 }
 

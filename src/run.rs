@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::array::{Array, Reader, Scratch};
 use crate::block::Buffer;
-use crate::consume::{Consumer, Desk, Merger, Part, Product, Taker};
+use crate::consume::{Consumer, Desk, Job, Merger, Part, Product, Taker};
 use crate::error::Result;
 use crate::exec::{self, Terms};
 use crate::plan::{Plan, Task};
@@ -17,9 +17,12 @@ pub struct Ran {
     pub products: Vec<Vec<Product>>,
     /// Elements read that nothing covers.
     pub n_absent: u64,
+    /// Units that an earlier run had finished.
+    pub n_units_done: u64,
 }
 
-/// Reads `array` as `plan` says and shows it to `consumers`. `progress` hears the bytes of every task that is done.
+/// Reads `array` as `plan` says and shows it to `consumers`, going on with what an earlier run of the same `job` has
+/// finished. `progress` hears the bytes of every task that is done.
 ///
 /// # Errors
 /// The first in plan order of what reading, consumers or the disk refuse; [`Error::Stopped`](crate::error::Error)
@@ -28,28 +31,44 @@ pub fn run(
     array: &Arc<dyn Array>,
     plan: &Plan,
     consumers: &mut [Box<dyn Consumer>],
+    job: &Job,
     terms: &Terms<'_>,
     mut progress: impl FnMut(u64) + Send,
 ) -> Result<Ran> {
-    consumers.iter_mut().try_for_each(|c| c.begin())?;
+    consumers.iter_mut().try_for_each(|c| c.begin(job))?;
+    // What one of them has not finished, none has.
+    let done = consumers.iter().map(|c| c.done()).reduce(|a, b| &a & &b).unwrap_or_default();
+    consumers.iter_mut().try_for_each(|c| c.keep_only(&done))?;
+    let is_done = |unit: u64| done.contains(&unit);
+    let bytes_of = |task: &Task| task.region.n_elements().saturating_mul(array.dtype().size() as u64);
     let begun: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
     let mut mergers: Vec<Box<dyn Merger + '_>> = begun.iter().map(|c| c.merger()).collect();
-    let element_bytes = array.dtype().size() as u64;
     let mut n_absent = None;
     loop {
-        let pass = Pass { array, plan, consumers: &begun, ahead: Mutex::new(plan.tasks().skip(terms.workers())) };
+        let ahead = Mutex::new(plan.share(0, 1, &is_done).skip(terms.workers()));
+        let pass = Pass { array, plan, consumers: &begun, ahead };
         let mut absent_here = 0;
+        // Tasks of units that are done take their place in the order.
+        let mut skipped = plan.tasks().filter(|task| is_done(task.unit)).peekable();
+        let mut skip = |mergers: &mut [Box<dyn Merger + '_>], before: u64| {
+            while let Some(task) = skipped.next_if(|task| task.index < before) {
+                mergers.iter_mut().try_for_each(|merger| merger.skip(&task))?;
+            }
+            Ok(())
+        };
         exec::run(
-            plan.tasks(),
+            plan.share(0, 1, &is_done),
             terms,
             || pass.worker(),
             |task, worker| pass.take(task, worker),
             |task, (parts, absent)| {
+                skip(&mut mergers, task.index)?;
                 absent_here += absent;
-                progress(task.region.n_elements().saturating_mul(element_bytes));
+                progress(bytes_of(task));
                 mergers.iter_mut().zip(parts).try_for_each(|(merger, part)| merger.merge(task, part))
             },
         )?;
+        skip(&mut mergers, u64::MAX)?;
         n_absent.get_or_insert(absent_here);
         let mut again = false;
         for merger in &mut mergers {
@@ -61,7 +80,7 @@ pub fn run(
     }
     let mut products: Vec<Vec<Product>> = mergers.into_iter().map(|merger| merger.finish()).collect::<Result<_>>()?;
     consumers.iter_mut().zip(&mut products).try_for_each(|(consumer, made)| consumer.publish(made))?;
-    Ok(Ran { products, n_absent: n_absent.unwrap_or(0) })
+    Ok(Ran { products, n_absent: n_absent.unwrap_or(0), n_units_done: done.len() as u64 })
 }
 
 /// One pass over the array.

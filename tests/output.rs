@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use stackctl::array::Array;
 use stackctl::axis::{Axis, Calibration, Provenance};
 use stackctl::block::Block;
-use stackctl::consume::{Consumer, Product};
+use stackctl::consume::{Consumer, Job, Product};
 use stackctl::dtype::DType;
 use stackctl::grid::{Grid, Region, n_elements, positions, row_major_strides};
 use stackctl::sink::png::PngOptions;
@@ -165,7 +165,7 @@ fn a_file_of_more_than_four_gib_is_big() {
     let path = folder.path().join("a.tif");
     let spec = spec(&["z", "y", "x"], &[70_000, 256, 256], DType::Uint8);
     let mut sink = sink::create(&path, &spec, &OutputOptions::default()).unwrap();
-    sink.begin().unwrap();
+    sink.begin(&Job::default()).unwrap();
     // Only the last plane: the rest stays a hole in the file.
     let region = Region::new([69_999, 0, 0], [1, 256, 256]);
     common::part(&*sink, &block(&spec, region.clone())).unwrap();
@@ -182,7 +182,8 @@ fn a_file_of_more_than_four_gib_is_big() {
 fn what_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let said = |name: &str, spec: &Spec, options: &OutputOptions| {
-        let begun = sink::create(&folder.path().join(name), spec, options).and_then(|mut sink| sink.begin());
+        let begun =
+            sink::create(&folder.path().join(name), spec, options).and_then(|mut sink| sink.begin(&Job::default()));
         let e = begun.err().unwrap();
         assert_eq!(e.exit_code(), 2, "{e}");
         e.to_string()
@@ -203,7 +204,7 @@ fn what_does_not_fit_is_refused() {
     fs::write(folder.path().join("c.npy"), "x").unwrap();
     assert!(said("c.npy", &volume, &default).contains("exists already"));
     let mut sink = sink::create(&folder.path().join("c.npy"), &volume, &options).unwrap();
-    sink.begin().unwrap();
+    sink.begin(&Job::default()).unwrap();
     assert!(said("c.npy", &volume, &options).contains("another run"));
     let mut merger = sink.merger();
     common::show(&*sink, &mut *merger, &[Region::whole(&[3, 4, 5])], |r| block(&volume, r));
@@ -211,5 +212,5 @@ fn what_does_not_fit_is_refused() {
     sink.publish(&mut products).unwrap();
     assert_eq!(fs::read(folder.path().join("c.npy")).unwrap().len(), 128 + 60);
     let nowhere = sink::create(Path::new("/nowhere/a.npy"), &volume, &default);
-    assert!(nowhere.and_then(|mut sink| sink.begin()).is_err());
+    assert!(nowhere.and_then(|mut sink| sink.begin(&Job::default())).is_err());
 }

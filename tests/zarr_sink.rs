@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use stackctl::axis::{Axis, Calibration, Provenance};
 use stackctl::block::Block;
-use stackctl::consume::{Consumer, Product};
+use stackctl::consume::{Consumer, Job, Product};
 use stackctl::dtype::DType;
 use stackctl::grid::{Grid, Region, n_elements, row_major_strides};
 use stackctl::sink::zarr::{self, Format, ZarrOptions, ZarrSink};
@@ -60,7 +60,7 @@ fn block(spec: &Spec, region: Region) -> Block {
 /// are merged in.
 fn write(path: &Path, spec: &Spec, options: &ZarrOptions, boxes: Option<&[u64]>) -> Product {
     let mut sink = ZarrSink::new(path, spec, options).unwrap();
-    sink.begin().unwrap();
+    sink.begin(&Job::default()).unwrap();
     let mut merger = sink.merger();
     let objects = Grid::new(&spec.shape(), &sink.wants().object);
     for at in stackctl::grid::positions(objects.counts()) {
@@ -342,11 +342,12 @@ fn nothing_stands_under_the_name_before_it_is_whole() {
 
     let mut sink = ZarrSink::new(&path, &spec, &options).unwrap();
     assert!(names().is_empty());
-    sink.begin().unwrap();
+    sink.begin(&Job::default()).unwrap();
     common::part(&sink, &block(&spec, Region::new([0, 0], [10, 10]))).unwrap();
     assert_eq!(names(), [".a.zarr.partial"]);
     let begin = |path: &Path, options: &ZarrOptions| {
-        let begun = zarr::create(path, &spec, &OutputOptions::from(options)).and_then(|mut sink| sink.begin());
+        let begun =
+            zarr::create(path, &spec, &OutputOptions::from(options)).and_then(|mut sink| sink.begin(&Job::default()));
         begun.err().unwrap().to_string()
     };
     let said = begin(&path, &options);
@@ -364,7 +365,7 @@ fn nothing_stands_under_the_name_before_it_is_whole() {
     options.overwrite = true;
     options.codec = "none".parse().unwrap();
     let mut sink = ZarrSink::new(&path, &spec, &options).unwrap();
-    sink.begin().unwrap();
+    sink.begin(&Job::default()).unwrap();
     drop(sink);
     assert!(fs::read_to_string(path.join("0/zarr.json")).unwrap().contains("blosc"));
     write(&path, &spec, &options, None);
@@ -378,7 +379,7 @@ fn nothing_stands_under_the_name_before_it_is_whole() {
     assert!(said.contains("there is no folder"), "{said}");
     // A missing box is noticed.
     let mut sink = ZarrSink::new(&folder.path().join("b.zarr"), &spec, &options).unwrap();
-    sink.begin().unwrap();
+    sink.begin(&Job::default()).unwrap();
     assert!(sink.merger().finish().is_err());
     drop(sink);
     assert_eq!(names(), ["a.zarr"]);

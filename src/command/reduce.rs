@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::progress::Progress;
-use super::resources::{Resources, stopped};
+use super::resources::{self, Resources, stopped};
 use super::results::{self, Figures, Target};
 use super::{resolve, stop, tell};
 use crate::array::{Array, View};
@@ -89,8 +89,18 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     }
     let mut progress = Progress::new(bytes_in.saturating_mul(u64::from(reducer.n_passes())), args.run.quiet);
     let mut consumers: [Box<dyn Consumer>; 1] = [Box::new(reduction)];
-    let ran = run::run(&array, &plan, &mut consumers, &terms, |bytes| progress.add(bytes))
-        .map_err(|e| stopped(e, plan.len(), None))?;
+    let settings = serde_json::json!({
+        "op": args.op,
+        "axis": args.axis,
+        "elements": format!("{:?}", args.elements),
+        "missing": format!("{:?}", args.names.missing),
+        "zarr_format": args.zarr_format,
+        "codec": args.codec,
+        "picture": format!("{:?}", args.picture),
+    });
+    let job = resources::job(&args.run, &*array, &paths, &plan, settings);
+    let ran = run::run(&array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))
+        .map_err(|e| stopped(e, plan.len()))?;
     progress.finish();
     figures.elements_filled = ran.n_absent;
     figures.wall_s = start.elapsed().as_secs_f64();

@@ -3,17 +3,19 @@
 //! The plan is made from `--memory`, the array and its consumers alone; how many workers then fit goes by what the
 //! process really uses.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use crate::array::Array;
 use crate::cli::RunArgs;
-use crate::consume::{self, Consumer};
+use crate::consume::{self, Consumer, Job};
 use crate::error::Error;
 use crate::exec::Terms;
 use crate::exec::budget::{Bytes, Limit, processors, resident_bytes, tame_allocator};
+use crate::open::fingerprint;
 use crate::plan::Plan;
 use crate::report::tuple;
+use crate::store::Start;
 
 /// What the process uses whatever it does: code, one worker's stack, progress, metadata, allocator slack.
 const PROGRAM_BYTES: u64 = 20 << 20;
@@ -107,13 +109,32 @@ impl Resources {
     }
 }
 
-/// A stop says what has become of the output.
-pub(super) fn stopped(error: Error, n_tasks: u64, output: Option<&Path>) -> Error {
+/// What a later run must have in common with this one to go on with it: the array, its inputs, the settings of its
+/// outputs, and the plan.
+pub(super) fn job(
+    args: &RunArgs,
+    array: &dyn Array,
+    inputs: &[PathBuf],
+    plan: &Plan,
+    settings: serde_json::Value,
+) -> Job {
+    let manifest = serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "axes": array.axes(),
+        "dtype": array.dtype(),
+        "settings": settings,
+        "plan": plan.digest(),
+        "inputs": fingerprint(inputs),
+    });
+    Job { manifest, start: if args.restart { Start::Anew } else { Start::Resume } }
+}
+
+/// A stop says how to go on.
+pub(super) fn stopped(error: Error, n_tasks: u64) -> Error {
     match error {
-        Error::Stopped(text) => Error::Stopped(match output {
-            Some(output) => format!("{text} of {n_tasks}; nothing stands under {}", output.display()),
-            None => format!("{text} of {n_tasks}; no output was made"),
-        }),
+        Error::Stopped(text) => Error::Stopped(format!(
+            "{text} of {n_tasks}; run the same command again to go on, with --restart to begin anew"
+        )),
         other => other,
     }
 }

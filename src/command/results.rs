@@ -152,6 +152,7 @@ pub(super) fn outputs(
 ) -> Result<Vec<Box<dyn Consumer>>, Error> {
     let options = OutputOptions {
         overwrite: args.overwrite,
+        durability: args.run.durability,
         format: if args.zarr_format == 2 { Format::V2 } else { Format::V3 },
         codec: args.codec.parse().map_err(|e: Error| e.at("--codec"))?,
         png: args.picture.options(),

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use super::planning::storage;
 use super::progress::Progress;
-use super::resources::{Resources, stopped};
+use super::resources::{self, Resources, stopped};
 use super::{print_json, resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::block::size_bytes;
@@ -20,7 +20,7 @@ use crate::open::Opened;
 use crate::plan::Plan;
 use crate::report::{Summary, count, tuple};
 use crate::run;
-use crate::sink::zarr::ZarrSink;
+use crate::sink::zarr::{ZarrOptions, ZarrSink};
 use crate::sink::{self, OutputOptions, Spec};
 use crate::source::headers::Note;
 
@@ -92,7 +92,7 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
     let provenance = resolve::provenance(&opened);
     let Opened { stack, notes, .. } = opened;
     super::refuse_input(output, stack.paths())?;
-    let (n_files, n_holes) = (stack.paths().len() as u64, stack.layout().n_holes());
+    let (inputs, n_holes) = (stack.paths().to_vec(), stack.layout().n_holes());
     let mut unit = stack.layout().unit().to_vec();
     let mut array: Arc<dyn Array> = Arc::new(stack);
     if let Some(select) = &args.select {
@@ -100,7 +100,8 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         unit = Vec::new();
     }
     let spec = Spec { axes: array.axes().to_vec(), dtype: array.dtype(), fill: array.fill_bytes(), provenance };
-    let options = storage(&args.storage, args.overwrite, &*array, &unit)?;
+    let options =
+        ZarrOptions { durability: args.run.durability, ..storage(&args.storage, args.overwrite, &*array, &unit)? };
     let is_zarr = sink::extension(output) == "zarr";
     let n_output_files = if is_zarr { ZarrSink::new(output, &spec, &options)?.n_files() } else { 1 };
     let mut consumers = [sink::create(output, &spec, &OutputOptions::from(&options))?];
@@ -115,7 +116,7 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         dtype: array.dtype().to_string(),
         chunks: is_zarr.then(|| options.chunks.clone()),
         shards: options.shards.clone().filter(|_| is_zarr),
-        input_files: n_files,
+        input_files: inputs.len() as u64,
         bytes_in,
         bytes_out: 0,
         output_files: n_output_files,
@@ -143,8 +144,18 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         ));
     }
     let mut progress = Progress::new(bytes_in, args.run.quiet);
-    let ran = run::run(&array, &plan, &mut consumers, &terms, |bytes| progress.add(bytes))
-        .map_err(|e| stopped(e, plan.len(), Some(output)))?;
+    let settings = serde_json::json!({
+        "select": args.select,
+        "fill": array.fill_bytes(),
+        "missing": format!("{:?}", args.names.missing),
+        "zarr_format": args.storage.zarr_format,
+        "chunks": options.chunks,
+        "shards": options.shards,
+        "codec": options.codec.to_string(),
+    });
+    let job = resources::job(&args.run, &*array, &inputs, &plan, settings);
+    let ran = run::run(&array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))
+        .map_err(|e| stopped(e, plan.len()))?;
     progress.finish();
     let written = ran.products.iter().flatten().next();
     summary.elements_filled = ran.n_absent;

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 /// Exit code of a run that a second signal ended on the spot.
 const AT_ONCE: i32 = 130;
 
-/// A flag that SIGINT, SIGTERM and SIGUSR1 set.
+/// A flag that SIGHUP, SIGINT, SIGTERM and SIGUSR1 set.
 pub(super) fn on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGUSR1] {
+    for signal in [SIGHUP, SIGINT, SIGTERM, SIGUSR1] {
         // Order matters: the first signal finds the flag unset, sets it, and only the second one exits.
         signal_hook::flag::register_conditional_shutdown(signal, AT_ONCE, Arc::clone(&stop))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))

@@ -1,11 +1,14 @@
 //! An array put together in memory: all of it, or band by band for a consumer that wants whole bands.
 
-use super::{Consumer, Desk, Merger, Part, Product, Taker};
+use std::collections::BTreeSet;
+
+use super::{Consumer, Desk, Job, Merger, Part, Product, Remembered, Taker};
 use crate::block::{Block, Target, size_bytes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region};
 use crate::plan::{Cost, Task, Wants};
+use crate::store::Store;
 
 /// Puts blocks that come in plan order together to bands: boxes that follow one another without a gap in a row-major
 /// array. Each complete band goes on to the consumer behind it; without one, the last band is the product.
@@ -57,8 +60,16 @@ impl Consumer for Assemble {
         Self::band_bytes(self.grid.cell(), self.dtype).saturating_add(behind)
     }
 
-    fn begin(&mut self) -> Result<()> {
-        self.behind.as_mut().map_or(Ok(()), |behind| behind.begin())
+    fn begin(&mut self, job: &Job) -> Result<()> {
+        self.behind.as_mut().map_or(Ok(()), |behind| behind.begin(job))
+    }
+
+    fn store(&self) -> Option<&Store> {
+        self.behind.as_ref().and_then(|behind| behind.store())
+    }
+
+    fn keep_only(&mut self, units: &BTreeSet<u64>) -> Result<()> {
+        self.behind.as_mut().map_or(Ok(()), |behind| behind.keep_only(units))
     }
 
     fn taker<'a>(&'a self, task: &Task) -> Result<Box<dyn Taker + 'a>> {
@@ -67,7 +78,8 @@ impl Consumer for Assemble {
 
     fn merger(&self) -> Box<dyn Merger + '_> {
         let merger = self.behind.as_ref().map(|c| c.merger());
-        Box::new(Bands { of: self, merger, desk: Desk::default(), block: None, number: 0, n_arrived: 0 })
+        let remembered = Remembered::new(self.store());
+        Box::new(Bands { of: self, merger, desk: Desk::default(), remembered, block: None, number: 0, n_arrived: 0 })
     }
 
     fn publish(&mut self, products: &mut [Product]) -> Result<()> {
@@ -104,6 +116,8 @@ struct Bands<'a> {
     of: &'a Assemble,
     merger: Option<Box<dyn Merger + 'a>>,
     desk: Desk,
+    /// What goes on later is put together from parts.
+    remembered: Result<Remembered<'a>>,
     block: Option<Block>,
     number: u64,
     /// How many of its elements have come.
@@ -113,7 +127,8 @@ struct Bands<'a> {
 impl Bands<'_> {
     fn pass_on(&mut self, band: &Block) -> Result<()> {
         let (Some(behind), Some(merger)) = (&self.of.behind, &mut self.merger) else { return Ok(()) };
-        let task = Task { index: self.number, unit: self.number, ends_unit: true, region: band.region().clone() };
+        // Its unit is recorded here, with the parts.
+        let task = Task { index: self.number, unit: self.number, ends_unit: false, region: band.region().clone() };
         let mut taker = behind.taker(&task)?;
         taker.take(band, &mut self.desk)?;
         match taker.end(&mut self.desk)? {
@@ -123,15 +138,18 @@ impl Bands<'_> {
     }
 }
 
-impl Merger for Bands<'_> {
-    fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
-        let Part::Bytes { bytes, .. } = part else { return Err(Error::format("a part of another consumer")) };
+impl<'a> Bands<'a> {
+    fn remembered(&mut self) -> Result<&mut Remembered<'a>> {
+        self.remembered.as_mut().map_err(|e| Error::format(&e))
+    }
+
+    fn paste(&mut self, task: &Task, bytes: &[u8]) -> Result<()> {
         let mut block = match self.block.take() {
             Some(block) => block,
             None => self.of.band(self.number, crate::block::Buffer::default())?,
         };
         let region = task.region.relative_to(&block.region().origin);
-        block.target().part(&region).paste(&bytes);
+        block.target().part(&region).paste(bytes);
         self.n_arrived += region.n_elements();
         if self.n_arrived == block.region().n_elements() {
             self.pass_on(&block)?;
@@ -142,6 +160,19 @@ impl Merger for Bands<'_> {
         }
         self.block = Some(block);
         Ok(())
+    }
+}
+
+impl Merger for Bands<'_> {
+    fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
+        let Part::Bytes { bytes, .. } = part else { return Err(Error::format("a part of another consumer")) };
+        self.paste(task, &bytes)?;
+        self.remembered()?.keep(task, &bytes)
+    }
+
+    fn skip(&mut self, task: &Task) -> Result<()> {
+        let bytes = self.remembered()?.part(task)?;
+        self.paste(task, &bytes)
     }
 
     fn finish(self: Box<Self>) -> Result<Vec<Product>> {

@@ -5,16 +5,20 @@
 //! [`Part`] of them; its one [`Merger`] puts parts together in plan order, so that what comes of it does not depend
 //! on threads. This module names no format.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::array::{Array, Kept};
 use crate::block::{Block, Buffer, size_bytes};
 use crate::error::Result;
 use crate::plan::{Cost, Plan, Request, Task, Wants};
+use crate::store::{Start, Store, Stored};
 
 mod assemble;
+mod remembered;
 
 pub use assemble::{Assemble, band_shape};
+pub(crate) use remembered::Remembered;
 
 /// Something that wants the blocks of an array.
 pub trait Consumer: Send + Sync {
@@ -29,11 +33,30 @@ pub trait Consumer: Send + Sync {
         0
     }
 
-    /// Starts what it writes; before this, nothing outside the process is touched.
+    /// Starts what it writes, or goes on with it; before this, nothing outside the process is touched.
     ///
     /// # Errors
-    /// `Usage` if something stands under the output's name; `Io` if the place cannot be written.
-    fn begin(&mut self) -> Result<()> {
+    /// `Usage` if something stands under the output's name, or an earlier run was another job; `Io` if the place
+    /// cannot be written.
+    fn begin(&mut self, _job: &Job) -> Result<()> {
+        Ok(())
+    }
+
+    /// Where it writes and remembers, once it has begun.
+    fn store(&self) -> Option<&Store> {
+        None
+    }
+
+    /// Units that an earlier run has finished: none where nothing is remembered.
+    fn done(&self) -> BTreeSet<u64> {
+        self.store().map_or_else(BTreeSet::new, |store| store.done().clone())
+    }
+
+    /// Forgets what an earlier run has finished but for `units`, which those beside it have finished too.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn keep_only(&mut self, _units: &BTreeSet<u64>) -> Result<()> {
         Ok(())
     }
 
@@ -71,11 +94,20 @@ pub trait Taker {
     fn end(&mut self, desk: &mut Desk) -> Result<Option<Part>>;
 }
 
+/// What a run must have in common with an earlier one to go on with it.
+#[derive(Clone, Debug, Default)]
+pub struct Job {
+    /// Settings, inputs and plan; with `Null` no run goes on with another.
+    pub manifest: serde_json::Value,
+    /// What becomes of what an earlier run left.
+    pub start: Start,
+}
+
 /// What a consumer made of one task.
 #[derive(Debug, PartialEq)]
 pub enum Part {
-    /// Nothing that is needed further: it has been stored.
-    Nothing,
+    /// Objects, or pieces of them, that are stored already.
+    Stored(Vec<Stored>),
     /// Pieces of one stored object, one behind the other: the number and the length of each.
     Bytes {
         /// Of each piece, in order.
@@ -96,6 +128,12 @@ pub trait Merger: Send {
     /// # Errors
     /// `Io` if the output cannot be written; what an operator refuses.
     fn merge(&mut self, task: &Task, part: Part) -> Result<()>;
+
+    /// Passes over the next task, which belongs to a unit that an earlier run has finished.
+    ///
+    /// # Errors
+    /// `Io` or `Format` if what that run remembered cannot be read.
+    fn skip(&mut self, task: &Task) -> Result<()>;
 
     /// Ends a pass over the array; whether there must be another one.
     ///

@@ -21,10 +21,12 @@ use crate::source::headers::Note;
 use crate::stack::Stack;
 
 mod faults;
+mod inputs;
 mod request;
 mod survey;
 
 pub use faults::{Obstacle, ObstacleKind};
+pub use inputs::fingerprint;
 pub use request::{Missing, Names, Request};
 pub use survey::{Naming, Origin, Survey, preset};
 

@@ -3,16 +3,17 @@
 //! The plan cuts the result into tiles. A task that has all elements of its tile makes the tile's results on its
 //! worker; where a tile is shared out among tasks, their states are merged in plan order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::block::Block;
-use crate::consume::{Consumer, Desk, Merger, Part, Product, Taker};
+use crate::consume::{Consumer, Desk, Job, Merger, Part, Product, Remembered, Taker};
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
 use crate::plan::{Cost, Folds, Groups, Plan, Task, Wants};
 use crate::reduce::partial::{Outcome, Partial};
 use crate::reduce::reducer::{Grouping, Reducer};
+use crate::store::Store;
 
 /// Memory that the state of a group takes per operator, whatever its outputs.
 const GROUP_BYTES: u64 = 1 << 10;
@@ -94,7 +95,9 @@ impl Reduction {
 
     /// The task of consumer number `output` that `tile` makes.
     fn task_of(&self, output: usize, tile: &Region, task: &Task) -> Task {
-        Task { region: self.reducer.output_of(output, tile), ..task.clone() }
+        // Where tiles are shared out, units are recorded with their states.
+        let ends_unit = task.ends_unit && !self.split;
+        Task { region: self.reducer.output_of(output, tile), ends_unit, ..task.clone() }
     }
 
     fn between(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Partial>>> {
@@ -155,8 +158,27 @@ impl Consumer for Reduction {
         outputs.chain(coordinates_bytes).fold(0, u64::saturating_add)
     }
 
-    fn begin(&mut self) -> Result<()> {
-        self.outputs.iter_mut().try_for_each(|output| output.begin())
+    fn begin(&mut self, job: &Job) -> Result<()> {
+        self.outputs.iter_mut().try_for_each(|output| output.begin(job))
+    }
+
+    fn store(&self) -> Option<&Store> {
+        self.outputs.first().and_then(|output| output.store())
+    }
+
+    fn done(&self) -> BTreeSet<u64> {
+        // States of one pass say nothing in another.
+        if self.split && self.reducer.n_passes() > 1 {
+            return BTreeSet::new();
+        }
+        // States of tiles that are shared out are kept with the first output.
+        let remembering = if self.split { 1 } else { self.outputs.len() };
+        let each = self.outputs.iter().take(remembering).map(|output| output.done());
+        each.reduce(|a, b| &a & &b).unwrap_or_default()
+    }
+
+    fn keep_only(&mut self, units: &BTreeSet<u64>) -> Result<()> {
+        self.outputs.iter_mut().try_for_each(|output| output.keep_only(units))
     }
 
     fn taker<'a>(&'a self, task: &Task) -> Result<Box<dyn Taker + 'a>> {
@@ -170,7 +192,9 @@ impl Consumer for Reduction {
 
     fn merger(&self) -> Box<dyn Merger + '_> {
         let outputs = self.outputs.iter().map(|output| output.merger()).collect();
-        Box::new(Totals { of: self, outputs, desk: Desk::default(), total: None, ready: BTreeMap::new(), next: 0 })
+        let remembered = Remembered::new(self.store().filter(|_| self.split && self.reducer.n_passes() == 1));
+        let (desk, ready) = (Desk::default(), BTreeMap::new());
+        Box::new(Totals { of: self, outputs, desk, remembered, total: None, ready, next: 0 })
     }
 
     fn publish(&mut self, products: &mut [Product]) -> Result<()> {
@@ -194,7 +218,7 @@ impl Taker for Folder<'_> {
     }
 
     fn end(&mut self, desk: &mut Desk) -> Result<Option<Part>> {
-        let Some(partial) = self.partial.take() else { return Ok(Some(Part::Nothing)) };
+        let Some(partial) = self.partial.take() else { return Ok(Some(Part::Stored(Vec::new()))) };
         if self.of.split {
             return Ok(Some(Part::State(partial.save())));
         }
@@ -215,6 +239,7 @@ struct Totals<'a> {
     of: &'a Reduction,
     outputs: Vec<Box<dyn Merger + 'a>>,
     desk: Desk,
+    remembered: Result<Remembered<'a>>,
     /// The tile in hand, what was folded of it in this pass, and how many elements that were.
     total: Option<(u64, Partial, u64)>,
     /// Results that wait for an earlier tile, with their task.
@@ -223,7 +248,11 @@ struct Totals<'a> {
     next: u64,
 }
 
-impl Totals<'_> {
+impl<'a> Totals<'a> {
+    fn remembered(&mut self) -> Result<&mut Remembered<'a>> {
+        self.remembered.as_mut().map_err(|e| Error::format(&e))
+    }
+
     /// Adds the state of a task to its tile.
     fn add(&mut self, task: &Task, state: &[u8]) -> Result<()> {
         let reducer = &self.of.reducer;
@@ -283,13 +312,26 @@ impl Totals<'_> {
 impl Merger for Totals<'_> {
     fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
         match part {
-            Part::State(state) => self.add(task, &state),
+            Part::State(state) => {
+                self.add(task, &state)?;
+                self.remembered()?.keep(task, &state)
+            }
             Part::Many(parts) => {
                 let (_, tile) = self.of.tile_of(task);
                 self.forward(&tile, task, parts)
             }
             _ => Err(Error::format("a part of another consumer")),
         }
+    }
+
+    fn skip(&mut self, task: &Task) -> Result<()> {
+        if self.of.split {
+            let state = self.remembered()?.part(task)?;
+            return self.add(task, &state);
+        }
+        let (_, tile) = self.of.tile_of(task);
+        let passing = self.outputs.iter_mut().enumerate();
+        passing.into_iter().try_for_each(|(i, output)| output.skip(&self.of.task_of(i, &tile, task)))
     }
 
     fn end_pass(&mut self) -> Result<bool> {

@@ -4,18 +4,19 @@
 //! To a file, blocks are written where they belong, in any order and by any thread. To a stream they go as
 //! they are merged, which is from the first element to the last.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::{OutputOptions, Spec};
 use crate::block::{Block, size_bytes, walk};
-use crate::consume::{Consumer, Desk, Merger, Part, Product, Taker};
+use crate::consume::{Consumer, Desk, Job, Merger, Part, Product, Taker};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{n_elements, row_major_strides};
 use crate::plan::{Cost, Task, Wants};
-use crate::store::{Durability, Kind, Store, check_free};
+use crate::store::{Durability, Kind, Store, Stored, check_free};
 
 /// Where elements go in a file.
 pub(crate) struct Placement {
@@ -78,11 +79,11 @@ impl FlatSink {
         Self { shape: spec.shape(), dtype: spec.dtype, placement, to }
     }
 
-    /// Writes a block's dense runs where they belong.
-    fn put(&self, store: &Store, block: &Block) -> Result<()> {
+    /// Writes a block's dense runs where they belong, and gives the one that lies furthest back.
+    fn put(&self, store: &Store, block: &Block) -> Result<Option<Stored>> {
         let region = block.region();
         if region.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let size = self.dtype.size() as u64;
         // The last axes that are dense in the file and whole in the block, and one more that is cut.
@@ -97,11 +98,17 @@ impl FlatSink {
         let strides: Vec<isize> = self.placement.strides.iter().map(|&s| s as isize).collect();
         let first: u64 = region.origin.iter().zip(&self.placement.strides).map(|(o, s)| o * s).sum();
         let mut rest = block.bytes();
-        let mut done = Ok(());
+        let mut done = Ok(None);
         walk(&region.shape[..axis], &strides, &strides, |offset, _| {
             let (now, after) = rest.split_at((run * size) as usize);
             if done.is_ok() {
-                done = store.put_at((self.placement.start + first).wrapping_add_signed(offset as i64), now).map(|_| ());
+                let at = (self.placement.start + first).wrapping_add_signed(offset as i64);
+                let before = done.as_ref().ok().and_then(Option::as_ref).map_or(0, |s: &Stored| s.offset);
+                match store.put_at(at, now) {
+                    Ok(stored) if at >= before => done = Ok(Some(stored)),
+                    Ok(_) => {}
+                    Err(e) => done = Err(e),
+                }
             }
             rest = after;
         });
@@ -135,10 +142,10 @@ impl Consumer for FlatSink {
         64 << 10
     }
 
-    fn begin(&mut self) -> Result<()> {
+    fn begin(&mut self, job: &Job) -> Result<()> {
         match &mut self.to {
             Destination::File { path, head, overwrite, durability, store } => {
-                head(store.insert(Store::file(path, *overwrite, *durability)?))
+                head(store.insert(super::begin(path, Kind::File, *overwrite, *durability, job)?))
             }
             Destination::Stream { head, stream } => {
                 stream.get_mut().unwrap_or_else(PoisonError::into_inner).write_all(head).map_err(stream_error)
@@ -146,12 +153,26 @@ impl Consumer for FlatSink {
         }
     }
 
+    fn store(&self) -> Option<&Store> {
+        match &self.to {
+            Destination::File { store, .. } => store.as_ref(),
+            Destination::Stream { .. } => None,
+        }
+    }
+
+    fn keep_only(&mut self, units: &BTreeSet<u64>) -> Result<()> {
+        match &mut self.to {
+            Destination::File { store: Some(store), .. } => store.keep_only(units),
+            _ => Ok(()),
+        }
+    }
+
     fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
-        Ok(Box::new(Rows { sink: self, bytes: Vec::new() }))
+        Ok(Box::new(Rows { sink: self, bytes: Vec::new(), last: None }))
     }
 
     fn merger(&self) -> Box<dyn Merger + '_> {
-        Box::new(FlatMerger { sink: self, n_written: 0 })
+        Box::new(FlatMerger { sink: self, n_written: 0, stored: Vec::new() })
     }
 
     fn publish(&mut self, products: &mut [Product]) -> Result<()> {
@@ -166,12 +187,21 @@ impl Consumer for FlatSink {
 struct Rows<'a> {
     sink: &'a FlatSink,
     bytes: Vec<u8>,
+    /// What lies furthest back in the file.
+    last: Option<Stored>,
 }
 
 impl Taker for Rows<'_> {
     fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
         match &self.sink.to {
-            Destination::File { store: Some(store), .. } => self.sink.put(store, block),
+            Destination::File { store: Some(store), .. } => {
+                let last = self.sink.put(store, block)?;
+                let end = |stored: &Option<Stored>| stored.as_ref().map_or(0, |s| s.offset + s.n_bytes);
+                if end(&last) > end(&self.last) {
+                    self.last = last;
+                }
+                Ok(())
+            }
             Destination::File { path, .. } => Err(Error::usage(format!("{}: was never begun", path.display()))),
             Destination::Stream { .. } => {
                 self.bytes.extend_from_slice(block.bytes());
@@ -182,7 +212,7 @@ impl Taker for Rows<'_> {
 
     fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
         Ok(Some(match self.sink.to {
-            Destination::File { .. } => Part::Nothing,
+            Destination::File { .. } => Part::Stored(self.last.take().into_iter().collect()),
             Destination::Stream { .. } => Part::Bytes { pieces: Vec::new(), bytes: std::mem::take(&mut self.bytes) },
         }))
     }
@@ -192,18 +222,35 @@ impl Taker for Rows<'_> {
 struct FlatMerger<'a> {
     sink: &'a FlatSink,
     n_written: u64,
+    /// Of the unit in hand.
+    stored: Vec<Stored>,
 }
 
 impl Merger for FlatMerger<'_> {
     fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
-        if let (Part::Bytes { bytes, .. }, Destination::Stream { stream, .. }) = (part, &self.sink.to) {
-            let strides = row_major_strides(&self.sink.shape);
-            let first: u64 = task.region.origin.iter().zip(&strides).map(|(o, s)| o * s).sum();
-            if first != self.n_written {
-                return Err(Error::format(format!("a block at element {first} came after {}", self.n_written)));
+        match (part, &self.sink.to) {
+            (Part::Bytes { bytes, .. }, Destination::Stream { stream, .. }) => {
+                let strides = row_major_strides(&self.sink.shape);
+                let first: u64 = task.region.origin.iter().zip(&strides).map(|(o, s)| o * s).sum();
+                if first != self.n_written {
+                    return Err(Error::format(format!("a block at element {first} came after {}", self.n_written)));
+                }
+                stream.lock().unwrap_or_else(PoisonError::into_inner).write_all(&bytes).map_err(stream_error)?;
             }
-            stream.lock().unwrap_or_else(PoisonError::into_inner).write_all(&bytes).map_err(stream_error)?;
+            (Part::Stored(stored), Destination::File { store: Some(store), .. }) => {
+                self.stored.extend(stored);
+                if task.ends_unit {
+                    // The file is as long as this at the least.
+                    let last = self.stored.drain(..).max_by_key(|s| s.offset + s.n_bytes);
+                    store.record(task.unit, last.as_slice(), &[])?;
+                }
+            }
+            _ => return Err(Error::format("a part of another consumer")),
         }
+        self.skip(task)
+    }
+
+    fn skip(&mut self, task: &Task) -> Result<()> {
         self.n_written += task.region.n_elements();
         Ok(())
     }

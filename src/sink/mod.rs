@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::axis::Axis;
 use crate::codec::Codec;
-use crate::consume::{Consumer, Product};
+use crate::consume::{Consumer, Job, Product};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::store::{Durability, Store};
+use crate::store::{Begun, Change, Durability, Kind, Store, Terms};
 
 mod flat;
 mod npy;
@@ -146,6 +146,39 @@ fn format_of(path: &Path) -> Result<Create> {
 pub fn extension(path: &Path) -> String {
     let name: PathBuf = path.components().collect();
     name.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+/// Starts the output that will be called `path`, or goes on with it.
+fn begin(path: &Path, kind: Kind, overwrite: bool, durability: Durability, job: &Job) -> Result<Store> {
+    let (manifest, start) = (job.manifest.clone(), job.start);
+    match Store::begin(&Terms { overwrite, durability, manifest, start, ..Terms::new(path, kind) })? {
+        Begun::Ready(store) => Ok(store),
+        Begun::Changed(changes) => Err(Error::usage(format!(
+            "{}: an earlier run is unfinished that was another job:\n{}\n  give the same command as then, or begin anew \
+             with --restart",
+            path.display(),
+            told(&changes)
+        ))),
+    }
+}
+
+/// A line for each of the first few differences.
+fn told(changes: &[Change]) -> String {
+    const SHOWN: usize = 5;
+    let value = |value: &Option<serde_json::Value>| match value {
+        None => "nothing".to_owned(),
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let line = |change: &Change| {
+        let key = change.key.trim_start_matches('/').replace("~1", "/").replace("~0", "~");
+        format!("  {key}: was {}, is {}", value(&change.recorded), value(&change.given))
+    };
+    let mut lines: Vec<String> = changes.iter().take(SHOWN).map(line).collect();
+    if changes.len() > SHOWN {
+        lines.push(format!("  and {} more differences", changes.len() - SHOWN));
+    }
+    lines.join("\n")
 }
 
 /// Gives the output in `store` its name, and says in its product what it takes.

@@ -3,13 +3,14 @@
 //! Values are spread over the picture's range between two percentiles, which needs all of them at once: the
 //! plane is held in memory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use image::{ExtendedColorType, ImageEncoder};
 
 use super::{OutputOptions, Spec};
 use crate::block::Block;
-use crate::consume::{Assemble, Consumer, Desk, Merger, Part, Product, Taker};
+use crate::consume::{Assemble, Consumer, Desk, Job, Merger, Part, Product, Taker};
 use crate::dtype::{Complex, DType};
 use crate::error::{Error, Result};
 use crate::grid::n_elements;
@@ -136,11 +137,11 @@ impl PngSink {
         image::codecs::png::PngEncoder::new(&mut encoded)
             .write_image(&picture, self.width, self.height, colour)
             .map_err(|e| Error::unsupported(format!("{}: {e}", self.path.display())))?;
-        self.store()?.put_at(0, &encoded)?;
+        self.open_store()?.put_at(0, &encoded)?;
         Ok(window)
     }
 
-    fn store(&self) -> Result<&Store> {
+    fn open_store(&self) -> Result<&Store> {
         self.store.as_ref().ok_or_else(|| Error::usage(format!("{}: was never begun", self.path.display())))
     }
 }
@@ -211,9 +212,18 @@ impl Consumer for PngSink {
         n.saturating_mul(8).saturating_add(picture.saturating_mul(3)).saturating_add(1 << 20)
     }
 
-    fn begin(&mut self) -> Result<()> {
-        self.store = Some(Store::file(&self.path, self.output.overwrite, self.output.durability)?);
+    fn begin(&mut self, job: &Job) -> Result<()> {
+        let OutputOptions { overwrite, durability, .. } = self.output;
+        self.store = Some(super::begin(&self.path, Kind::File, overwrite, durability, job)?);
         Ok(())
+    }
+
+    fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    fn keep_only(&mut self, units: &BTreeSet<u64>) -> Result<()> {
+        self.store.as_mut().map_or(Ok(()), |store| store.keep_only(units))
     }
 
     fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
@@ -260,6 +270,10 @@ impl Merger for PngMerger<'_> {
             self.window = Some((f64::from_le_bytes(*low), f64::from_le_bytes(*high)));
         }
         Ok(())
+    }
+
+    fn skip(&mut self, _task: &Task) -> Result<()> {
+        Err(Error::format("a picture is drawn anew"))
     }
 
     fn finish(self: Box<Self>) -> Result<Vec<Product>> {

@@ -356,6 +356,24 @@ impl Store {
         &self.found.done
     }
 
+    /// Forgets what earlier runs have finished but for `units`, and removes it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn keep_only(&mut self, units: &BTreeSet<u64>) -> Result<()> {
+        if self.found.done.is_subset(units) {
+            return Ok(());
+        }
+        let kept: BTreeSet<u64> = self.found.done.intersection(units).copied().collect();
+        let forgotten = journal::forget(&*self.site.disk, self.site.durability, &kept);
+        forgotten.map_err(|e| self.site.error("journal", "cannot write", e))?;
+        let kind = if self.file.is_some() { Kind::File } else { Kind::Folder(|_| true) };
+        *self.found = resume::find(&self.site, kind)?;
+        self.site.files.store(self.found.written.files, Ordering::Relaxed);
+        self.site.bytes.store(self.found.written.bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Bytes of journals that could not be believed; their units are done again.
     pub fn n_ignored_bytes(&self) -> u64 {
         self.found.n_ignored_bytes

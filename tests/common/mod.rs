@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use stackctl::array::{Array, Scratch};
 use stackctl::block::{Block, Buffer};
-use stackctl::consume::{Consumer, Desk, Merger, Part, Product};
+use stackctl::consume::{Consumer, Desk, Job, Merger, Part, Product};
 use stackctl::error::Result;
 use stackctl::grid::Region;
 use stackctl::plan::Task;
@@ -56,7 +56,7 @@ pub(crate) fn consumed(
     regions: &[Region],
     block: impl Fn(Region) -> Block,
 ) -> Vec<Product> {
-    consumer.begin().unwrap();
+    consumer.begin(&Job::default()).unwrap();
     let mut merger = consumer.merger();
     show(consumer, &mut *merger, regions, block);
     let mut products = merger.finish().unwrap();

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
 use crate::plan::Task;
 use crate::sink::Spec;
-use crate::store::{Append, Store};
+use crate::store::{Append, Store, Stored};
 
 /// Most chunks in one shard: its index is held in memory while it is written.
 pub(crate) const MAX_CHUNKS_PER_SHARD: u64 = 1 << 22;
@@ -41,6 +41,8 @@ pub(crate) struct Encoder<'a> {
     /// Chunks of one shard that are stored: the number of each in the shard, and its length.
     pieces: Vec<(u64, u64)>,
     bytes: Vec<u8>,
+    /// Chunks that are files of their own.
+    stored: Vec<Stored>,
 }
 
 /// Puts the chunks of shards together, and counts what has come.
@@ -48,6 +50,8 @@ pub(crate) struct Shards<'a> {
     array: &'a ArrayWriter,
     store: &'a Store,
     open: Option<OpenShard>,
+    /// Files of the unit in hand.
+    stored: Vec<Stored>,
     n_chunks: u64,
 }
 
@@ -144,12 +148,12 @@ impl ArrayWriter {
 
     /// What encodes the chunks of a task; those that are files of their own are written at once.
     pub(crate) fn encoder<'a>(&'a self, store: &'a Store) -> Encoder<'a> {
-        Encoder { array: self, store, pieces: Vec::new(), bytes: Vec::new() }
+        Encoder { array: self, store, pieces: Vec::new(), bytes: Vec::new(), stored: Vec::new() }
     }
 
     /// What takes the parts of all tasks, in plan order.
     pub(crate) fn shards<'a>(&'a self, store: &'a Store) -> Shards<'a> {
-        Shards { array: self, store, open: None, n_chunks: 0 }
+        Shards { array: self, store, open: None, stored: Vec::new(), n_chunks: 0 }
     }
 
     /// Number of chunks that share an element with `region`.
@@ -202,11 +206,11 @@ impl Taker for Encoder<'_> {
                 array.codec.encode(&bytes, size, &mut self.bytes, contexts)?;
                 self.pieces.push((array.number_in_shard(&position), (self.bytes.len() - before) as u64));
             } else if array.codec == Codec::None {
-                self.store.put(&array.key(&position), &bytes)?;
+                self.stored.push(self.store.put(&array.key(&position), &bytes)?);
             } else {
                 encoded.clear();
                 array.codec.encode(&bytes, size, encoded, contexts)?;
-                self.store.put(&array.key(&position), encoded)?;
+                self.stored.push(self.store.put(&array.key(&position), encoded)?);
             }
         }
         Ok(())
@@ -214,7 +218,7 @@ impl Taker for Encoder<'_> {
 
     fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
         if self.array.shards.is_none() {
-            return Ok(Some(Part::Nothing));
+            return Ok(Some(Part::Stored(std::mem::take(&mut self.stored))));
         }
         let (pieces, bytes) = (std::mem::take(&mut self.pieces), std::mem::take(&mut self.bytes));
         Ok(Some(Part::Bytes { pieces, bytes }))
@@ -227,14 +231,32 @@ impl Shards<'_> {
     /// # Errors
     /// `Io`.
     pub(crate) fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
+        match part {
+            Part::Stored(stored) => self.stored.extend(stored),
+            Part::Bytes { pieces, bytes } => self.add(task, pieces, &bytes)?,
+            _ => return Err(Error::format("a part of another consumer")),
+        }
+        self.skip(task);
+        if task.ends_unit {
+            self.store.record(task.unit, &std::mem::take(&mut self.stored), &[])?;
+        }
+        Ok(())
+    }
+
+    /// Passes over a task that is done.
+    pub(crate) fn skip(&mut self, task: &Task) {
+        self.n_chunks += self.array.n_chunks_in(&task.region);
+    }
+
+    /// Adds chunks to the shard that `task` lies in.
+    fn add(&mut self, task: &Task, pieces: Vec<(u64, u64)>, bytes: &[u8]) -> Result<()> {
+        let Some(shards) = &self.array.shards else { return Ok(()) };
         let n_chunks = self.array.n_chunks_in(&task.region);
-        self.n_chunks += n_chunks;
-        let (Part::Bytes { pieces, bytes }, Some(shards)) = (part, &self.array.shards) else { return Ok(()) };
         let position: Vec<u64> = task.region.origin.iter().zip(shards.cell()).map(|(o, s)| o / s).collect();
         let mut open = match self.open.take() {
             Some(open) if open.position == position => open,
             other => {
-                other.map_or(Ok(()), OpenShard::end)?;
+                self.stored.extend(other.map_or(Ok(None), OpenShard::end)?);
                 self.array.start(shards, &position)
             }
         };
@@ -244,17 +266,17 @@ impl Shards<'_> {
                 none => none.insert(self.store.create(&self.array.key(&position))?),
             };
             let mut offset = file.n_bytes();
-            file.append(&bytes)?;
+            file.append(bytes)?;
             for (number, n_bytes) in pieces {
                 open.index[number as usize] = (offset, n_bytes);
                 offset += n_bytes;
             }
         }
         open.n_awaited = open.n_awaited.saturating_sub(n_chunks);
-        if open.n_awaited == 0 {
-            return open.end();
+        match open.n_awaited {
+            0 => self.stored.extend(open.end()?),
+            _ => self.open = Some(open),
         }
-        self.open = Some(open);
         Ok(())
     }
 
@@ -263,7 +285,7 @@ impl Shards<'_> {
     /// # Errors
     /// `Io`; `Format` if some chunks never came.
     pub(crate) fn finish(self) -> Result<()> {
-        self.open.map_or(Ok(()), OpenShard::end)?;
+        self.open.map_or(Ok(None), OpenShard::end)?;
         let expected = self.array.chunks.len();
         if self.n_chunks != expected {
             return Err(Error::format(format!(
@@ -277,8 +299,8 @@ impl Shards<'_> {
 
 impl OpenShard {
     /// Writes the index behind the chunks; a shard without content has no file.
-    fn end(self) -> Result<()> {
-        let Some(file) = self.file else { return Ok(()) };
+    fn end(self) -> Result<Option<Stored>> {
+        let Some(file) = self.file else { return Ok(None) };
         let mut bytes = Vec::with_capacity(self.index.len() * ENTRY_BYTES as usize + 4);
         for (offset, n_bytes) in &self.index {
             bytes.extend_from_slice(&offset.to_le_bytes());
@@ -286,7 +308,7 @@ impl OpenShard {
         }
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
         file.append(&bytes)?;
-        file.close().map(|_| ())
+        file.close().map(Some)
     }
 }
 

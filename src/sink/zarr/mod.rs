@@ -3,6 +3,7 @@
 //! Written here rather than by a library, so that the bytes do not depend on the number of threads, memory
 //! is bounded by what is in flight, and nothing stands under the output's name before it is whole.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -10,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{OutputOptions, Sharding, Spec};
 use crate::axis::Axis;
 use crate::codec::Codec;
-use crate::consume::{Consumer, Merger, Part, Product, Taker};
+use crate::consume::{Consumer, Job, Merger, Part, Product, Taker};
 use crate::error::{Error, Result};
 use crate::grid::n_elements;
 use crate::plan::{Cost, Task, Wants};
@@ -143,7 +144,7 @@ impl ZarrSink {
         ngff::misfit(&self.spec.axes)
     }
 
-    fn store(&self) -> Result<&Store> {
+    fn open_store(&self) -> Result<&Store> {
         self.store.as_ref().ok_or_else(|| Error::usage(format!("{}: was never begun", self.path.display())))
     }
 
@@ -215,7 +216,7 @@ impl ZarrSink {
 
     fn put(&self, key: &str, document: &Value) -> Result<()> {
         let text = serde_json::to_vec_pretty(document).map_err(|e| Error::format(format!("{key}: {e}")))?;
-        self.store()?.put(key, &text).map(|_| ())
+        self.open_store()?.put(key, &text).map(|_| ())
     }
 }
 
@@ -235,14 +236,22 @@ impl Consumer for ZarrSink {
         self.array.held_bytes()
     }
 
-    fn begin(&mut self) -> Result<()> {
+    fn begin(&mut self, job: &Job) -> Result<()> {
         let ZarrOptions { overwrite, durability, .. } = self.options;
-        self.store = Some(Store::folder(&self.path, overwrite, durability, is_zarr)?);
+        self.store = Some(super::begin(&self.path, Kind::Folder(is_zarr), overwrite, durability, job)?);
         Ok(())
     }
 
+    fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    fn keep_only(&mut self, units: &BTreeSet<u64>) -> Result<()> {
+        self.store.as_mut().map_or(Ok(()), |store| store.keep_only(units))
+    }
+
     fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
-        Ok(Box::new(self.array.encoder(self.store()?)))
+        Ok(Box::new(self.array.encoder(self.open_store()?)))
     }
 
     fn merger(&self) -> Box<dyn Merger + '_> {
@@ -264,6 +273,11 @@ struct ZarrMerger<'a> {
 impl Merger for ZarrMerger<'_> {
     fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
         self.shards.as_mut().map_or(Ok(()), |shards| shards.merge(task, part))
+    }
+
+    fn skip(&mut self, task: &Task) -> Result<()> {
+        self.shards.iter_mut().for_each(|shards| shards.skip(task));
+        Ok(())
     }
 
     fn finish(self: Box<Self>) -> Result<Vec<Product>> {

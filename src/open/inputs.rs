@@ -1,0 +1,41 @@
+//! What inputs are at the moment, so that a later run can tell whether they have changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+/// Entries that a fingerprint has at most; with more files, neighbours share one.
+const MOST_ENTRIES: usize = 4096;
+
+/// Size, time of change and identity of every file, by name; of many files, a checksum of these for a few neighbours
+/// together.
+pub fn fingerprint(paths: &[PathBuf]) -> Value {
+    let each = paths.len().div_ceil(MOST_ENTRIES).max(1);
+    let entry = |group: &[PathBuf]| match group {
+        [one] => (one.display().to_string(), state(one)),
+        _ => {
+            let crc = group.iter().fold(0, |crc, path| crc32c::crc32c_append(crc, state(path).as_bytes()));
+            let last = group.last().map_or(String::new(), |path| path.display().to_string());
+            (format!("{} to {last}", group[0].display()), format!("{crc:08x}"))
+        }
+    };
+    let entries = paths.chunks(each).map(entry).map(|(name, state)| (name, Value::String(state)));
+    Value::Object(entries.collect::<Map<_, _>>())
+}
+
+/// `123 bytes, changed 1700000000.000000001, number 42`.
+fn state(path: &Path) -> String {
+    let Ok(found) = fs::metadata(path) else { return "not there".to_owned() };
+    #[cfg(unix)]
+    let (seconds, nanoseconds, number) = {
+        use std::os::unix::fs::MetadataExt;
+        (found.mtime(), found.mtime_nsec(), found.ino())
+    };
+    #[cfg(not(unix))]
+    let (seconds, nanoseconds, number) = {
+        let time = found.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
+        (time.as_secs(), time.subsec_nanos(), 0)
+    };
+    format!("{} bytes, changed {seconds}.{nanoseconds:09}, number {number}", found.len())
+}
