@@ -55,18 +55,13 @@ impl Decoder {
                 part.copy_from_slice(stored);
                 Ok(stored.len())
             }
-            Self::Blosc => decode_blosc(stored, out),
-            Self::Zstd => {
-                let context = match &mut contexts.unzstd {
-                    Some(context) => context,
-                    none => none.insert(
-                        zstd_safe::DCtx::try_create().ok_or_else(|| Error::limit("zstd: no memory for a decoder"))?,
-                    ),
-                };
-                context.decompress(out, stored).map_err(|code| damaged(self, zstd_safe::get_error_name(code)))
+            Self::Blosc => contexts.unblosc.decode(stored, out, &mut contexts.inflaters),
+            Self::Zstd => contexts.inflaters.zstd(stored, out)?.map_err(|why| damaged(self, why)),
+            Self::Gzip => {
+                let inflate = contexts.inflaters.deflate();
+                inflate.gzip_decompress(stored, out).map_err(|e| damaged(self, &e.to_string()))
             }
-            Self::Gzip => contexts.inflate().gzip_decompress(stored, out).map_err(|e| damaged(self, &e.to_string())),
-            Self::Zlib => contexts.inflate().zlib_decompress(stored, out).map_err(|e| damaged(self, &e.to_string())),
+            Self::Zlib => contexts.inflaters.zlib(stored, out).map_err(|e| damaged(self, &e.to_string())),
         }
     }
 
@@ -82,36 +77,44 @@ impl Decoder {
     }
 }
 
+/// The libraries' decoders, made when they are first needed.
+#[derive(Default)]
+pub(super) struct Inflaters {
+    zstd: Option<zstd_safe::DCtx<'static>>,
+    deflate: Option<libdeflater::Decompressor>,
+}
+
+impl Inflaters {
+    /// Decompresses Zstandard frames to the start of `out`; the number of bytes, or why not.
+    ///
+    /// # Errors
+    /// `Limit` without memory for a decoder.
+    pub(super) fn zstd(&mut self, stored: &[u8], out: &mut [u8]) -> Result<Result<usize, &'static str>> {
+        let context = match &mut self.zstd {
+            Some(context) => context,
+            none => {
+                none.insert(zstd_safe::DCtx::try_create().ok_or_else(|| Error::limit("zstd: no memory for a decoder"))?)
+            }
+        };
+        Ok(context.decompress(out, stored).map_err(zstd_safe::get_error_name))
+    }
+
+    /// Decompresses a zlib stream to the start of `out`; the number of bytes, or why not.
+    pub(super) fn zlib(&mut self, stored: &[u8], out: &mut [u8]) -> Result<usize, libdeflater::DecompressionError> {
+        self.deflate().zlib_decompress(stored, out)
+    }
+
+    fn deflate(&mut self) -> &mut libdeflater::Decompressor {
+        self.deflate.get_or_insert_with(libdeflater::Decompressor::new)
+    }
+}
+
 fn damaged(decoder: Decoder, why: &str) -> Error {
     Error::format(format!("{}: damaged, or longer than its array says: {why}", decoder.name()))
 }
 
 fn too_much(decoder: Decoder, found: usize, expected: usize) -> Error {
     Error::format(format!("{}: holds {found} bytes, more than {expected}", decoder.name()))
-}
-
-fn decode_blosc(stored: &[u8], out: &mut [u8]) -> Result<usize> {
-    let mut n_bytes = 0usize;
-    // SAFETY: the call reads at most the stated length of a live slice.
-    let valid = unsafe { blosc_src::blosc_cbuffer_validate(stored.as_ptr().cast(), stored.len(), &raw mut n_bytes) };
-    if valid != 0 {
-        return Err(damaged(Decoder::Blosc, "no valid header"));
-    }
-    if n_bytes > out.len() {
-        return Err(too_much(Decoder::Blosc, n_bytes, out.len()));
-    }
-    // Bits 5 to 7 of the flags name the compressor's format; 2 is Snappy, which is not built in.
-    const SNAPPY: u8 = 2;
-    if stored.get(2).is_some_and(|flags| flags >> 5 == SNAPPY) {
-        return Err(Error::unsupported("blosc with snappy inside is not read: rewrite the array with another codec"));
-    }
-    // SAFETY: source and destination are live, do not overlap and are as long as stated; the source has
-    // passed validation, after which decoding stays within both.
-    let n = unsafe { blosc_src::blosc_decompress_ctx(stored.as_ptr().cast(), out.as_mut_ptr().cast(), out.len(), 1) };
-    match usize::try_from(n) {
-        Ok(n) if n == n_bytes => Ok(n),
-        _ => Err(damaged(Decoder::Blosc, &format!("code {n}"))),
-    }
 }
 
 #[cfg(test)]
@@ -168,7 +171,7 @@ mod tests {
         let mut stored = vec![];
         Codec::DEFAULT.encode(&picture(1000), 1, &mut stored, &mut Contexts::default()).unwrap();
         stored[2] = stored[2] & 0x1f | 2 << 5;
-        let said = decode_blosc(&stored, &mut [0; 1000]).unwrap_err();
+        let said = Decoder::Blosc.decode(&stored, &mut [0; 1000], &mut Contexts::default()).unwrap_err();
         assert!(said.to_string().contains("snappy"));
     }
 }
