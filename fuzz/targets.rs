@@ -6,6 +6,8 @@ use std::io::Write;
 
 use stackctl::array::Scratch;
 use stackctl::block::Buffer;
+use stackctl::codec::decode::Decoder;
+use stackctl::codec::{Codec, Contexts};
 use stackctl::error::Result;
 use stackctl::grid::Region;
 use stackctl::pattern::{self, ArrangeOptions, InferOptions, Pattern};
@@ -46,6 +48,53 @@ pub fn strip(data: &[u8]) -> Option<Result<Vec<u8>>> {
     let bytes = bits.div_ceil(8) * u64::from(piece.rows);
     let mut decoded = vec![0; usize::try_from(bytes).ok().filter(|_| bytes <= MOST_BYTES)?];
     Some(codec::decode(&piece, stored, &mut decoded).map(|()| decoded))
+}
+
+/// A Blosc container, decoded here and by c-blosc: both give the same if both take it.
+pub fn container(data: &[u8]) {
+    let Some(stated) = data.get(4..8).and_then(<[u8]>::first_chunk).map(|n| u32::from_le_bytes(*n)) else { return };
+    if u64::from(stated) > MOST_BYTES {
+        return;
+    }
+    let mut here = vec![0; stated as usize];
+    let taken = Decoder::Blosc.decode_exact(data, &mut here, &mut Contexts::default()).is_ok();
+    assert!(!taken || c_blosc(data, here.len()).is_none_or(|there| here == there), "c-blosc reads something else");
+}
+
+/// Content of a chunk behind a byte that chooses how it is encoded: both decoders give it back.
+pub fn chunk(data: &[u8]) {
+    let [choice, content @ ..] = data else { return };
+    const SETTINGS: [&str; 8] = [
+        "blosc",
+        "smaller",
+        "blosc:zstd,1,bitshuffle,512",
+        "blosc:zstd,2,shuffle,3000",
+        "blosc:zstd,4,bitshuffle",
+        "blosc:lz4,1,bitshuffle",
+        "blosc:lz4hc,3,shuffle",
+        "blosc:blosclz,5,shuffle",
+    ];
+    let Ok(codec) = SETTINGS[usize::from(choice & 7)].parse::<Codec>() else { return };
+    let element_bytes = [1, 2, 4, 8, 3, 16, 17, 255][usize::from(choice >> 3 & 7)];
+    let (mut stored, mut contexts) = (vec![], Contexts::default());
+    codec.encode(content, element_bytes, &mut stored, &mut contexts).expect("every chunk is encoded");
+    assert!(stored.len() as u64 <= codec.bound(content.len() as u64));
+    let mut here = vec![0; content.len()];
+    Decoder::Blosc.decode_exact(&stored, &mut here, &mut contexts).expect("what was encoded is decoded");
+    assert!(here == content && c_blosc(&stored, content.len()).is_some_and(|there| there == content));
+}
+
+/// What c-blosc reads in `container`, if it holds `n` bytes.
+fn c_blosc(container: &[u8], n: usize) -> Option<Vec<u8>> {
+    let (from, mut out, mut stated) = (container.as_ptr().cast(), vec![0u8; n], 0);
+    // SAFETY: the call reads at most the stated length of a live slice.
+    let valid = unsafe { blosc_src::blosc_cbuffer_validate(from, container.len(), &raw mut stated) };
+    if valid != 0 || stated != n {
+        return None;
+    }
+    // SAFETY: both are live, apart and as long as stated; the source has passed validation.
+    let got = unsafe { blosc_src::blosc_decompress_ctx(from, out.as_mut_ptr().cast(), n, 1) };
+    (usize::try_from(got) == Ok(n)).then_some(out)
 }
 
 /// A description of any program.

@@ -99,6 +99,16 @@ fn damaged_strips_end_soon() {
 }
 
 #[test]
+fn damaged_blosc_containers_end_soon() {
+    run("blosc", targets::container);
+}
+
+#[test]
+fn any_chunk_comes_back_from_blosc() {
+    run("blosc", targets::chunk);
+}
+
+#[test]
 fn damaged_descriptions_end_soon() {
     run("description", targets::description);
 }
