@@ -294,7 +294,7 @@ pub struct ReduceArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3),
         help_heading = "Storage")]
     pub zarr_format: u8,
-    /// Codec of a .zarr output: blosc, blosc:lz4,5,shuffle, zstd:3, gzip:6, none
+    /// Codec of a .zarr output: blosc, smaller, blosc:lz4,5,shuffle, zstd:3, gzip:6, none
     #[arg(long, value_name = "CODEC", default_value = "blosc:lz4,1,bitshuffle", help_heading = "Storage")]
     pub codec: String,
     /// How values become a picture.
@@ -396,7 +396,7 @@ pub struct StorageArgs {
     /// Shape of a shard (Zarr 3), a multiple of the chunk; auto, or none for one file per chunk
     #[arg(long, value_name = "SHAPE", default_value = "auto")]
     pub shards: String,
-    /// Codec of chunks: blosc, blosc:lz4,5,shuffle, zstd:3, gzip:6, none
+    /// Codec of chunks: blosc, smaller, blosc:lz4,5,shuffle, zstd:3, gzip:6, none
     #[arg(long, value_name = "CODEC", default_value = "blosc:zstd,3,bitshuffle")]
     pub codec: String,
     /// Largest number of files that the output may have; shards grow to keep it
