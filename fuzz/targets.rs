@@ -136,7 +136,14 @@ pub fn file(data: &[u8]) {
         return;
     }
     let limits = OpenOptions { limit_bytes: Some(64 << 20), ..OpenOptions::default() };
-    for options in [limits.clone(), OpenOptions { as_pages: true, ..limits }] {
+    let axes = Some("t,c=2".to_owned());
+    for options in [
+        limits.clone(),
+        OpenOptions { as_pages: true, ..limits.clone() },
+        OpenOptions { skip_bad: true, ..limits.clone() },
+        OpenOptions { level: Some(1), ..limits.clone() },
+        OpenOptions { pages: axes, ..limits },
+    ] {
         let Ok(source) = source::open(file.path(), &options) else { continue };
         let info = source.info();
         let bytes = stackctl::block::size_bytes(&info.shape(), info.dtype);

@@ -81,13 +81,14 @@ pub struct NameArgs {
     /// Order of the array's axes, slowest first [default: t,c,z,y,x, others in front]
     #[arg(long, value_name = "AXES", value_delimiter = ',')]
     pub axes: Option<Vec<String>>,
-    /// What the pages of a file are, where the file does not say [default: z]
-    #[arg(long, value_name = "AXIS")]
+    /// What the pages of a file are, slowest axis first, with lengths where there are several, such as t,z=3,c=2
+    /// [default: what the file says, else z]
+    #[arg(long, value_name = "AXES")]
     pub pages: Option<String>,
     /// Which series of every file, from 0 [default: the main one; inspect lists them]
     #[arg(long, value_name = "N")]
     pub series: Option<usize>,
-    /// Which level of a multiscale Zarr input, from 0, the full resolution [default: 0]
+    /// Which level of a multiscale image, from 0, the full resolution; inspect lists them [default: 0]
     #[arg(long, value_name = "N")]
     pub level: Option<usize>,
     /// What to do about positions without a file, and planes that a file should hold and does not

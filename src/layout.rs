@@ -602,8 +602,10 @@ mod tests {
             file_bytes: 0,
             notes: Vec::new(),
             series: Vec::new(),
+            levels: Vec::new(),
             set: None,
             absent: None,
+            member: None,
         }
     }
 

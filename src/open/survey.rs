@@ -185,12 +185,13 @@ impl Survey {
         let (Some(set), Some(kind)) = (self.set().cloned(), self.headers.kinds.first()) else { return self };
         let folder = self.paths[kind.first as usize].parent().map(PathBuf::from).unwrap_or_default();
         let mut paths = Vec::new();
-        let members = set.files.iter().map(|name| {
-            let path = folder.join(name);
-            path.exists().then(|| {
-                paths.push(path);
-                paths.len() as u32 - 1
-            })
+        let members = (0..).zip(&set.files).map(|(member, name)| {
+            // Files that know who they are may have any name.
+            let known = self.headers.member_of.iter().position(|m| *m == Some(member));
+            let named = Some(folder.join(name)).filter(|path| path.exists());
+            let path = named.or_else(|| known.map(|file| self.paths[file].clone()))?;
+            paths.push(path);
+            Some(paths.len() as u32 - 1)
         });
         let members = members.collect();
         self.paths = paths;

@@ -31,6 +31,8 @@ pub struct Headers {
     pub kinds: Vec<Kind>,
     /// For every file its kind, or `None` if it could not be opened.
     pub kind_of: Vec<Option<u32>>,
+    /// For every file, which member of its data set it is, if it knows.
+    pub member_of: Vec<Option<u32>>,
     /// Files that could not be opened, in order.
     pub broken: Vec<(u32, Error)>,
     /// Bytes of all files.
@@ -45,6 +47,8 @@ pub struct Headers {
     pub disagreements: Vec<Disagreement>,
     /// What the files set aside, assumed or left unused.
     pub notes: Notes,
+    /// Those of them by which pixels could be lost.
+    pub grave: Notes,
 }
 
 /// Something that was set aside, assumed or left unused.
@@ -219,15 +223,22 @@ impl Headers {
             Ok(info) => info,
             Err(error) => {
                 self.kind_of.push(None);
+                self.member_of.push(None);
                 self.broken.push((file, error));
                 return;
             }
         };
+        let member = info.member;
         self.file_bytes += info.file_bytes;
         self.largest_file_bytes = self.largest_file_bytes.max(info.file_bytes);
         self.held_bytes = self.held_bytes.max(info.held_bytes);
         self.scratch_bytes = self.scratch_bytes.max(info.scratch_bytes);
-        info.notes.iter().for_each(|note| self.notes.add(note, path));
+        for note in &info.notes {
+            self.notes.add(&note.text, path);
+            if note.kind.is_grave() {
+                self.grave.add(&note.text, path);
+            }
+        }
         if let Some(first) = self.kinds.first().map(|k| k.info.axes.clone()) {
             for axis in &info.axes {
                 self.compare(file, &first, axis);
@@ -240,6 +251,7 @@ impl Headers {
         }
         self.kinds[kind as usize].n_files += 1;
         self.kind_of.push(Some(kind));
+        self.member_of.push(member);
     }
 
     fn compare(&mut self, file: u32, first: &[Axis], axis: &Axis) {
@@ -289,6 +301,7 @@ impl Headers {
         Self {
             kinds,
             kind_of,
+            member_of: self.member_of.clone(),
             broken: Vec::new(),
             file_bytes: self.file_bytes,
             largest_file_bytes: self.largest_file_bytes,
@@ -296,6 +309,7 @@ impl Headers {
             scratch_bytes: self.scratch_bytes,
             disagreements: self.disagreements.clone(),
             notes: self.notes.clone(),
+            grave: self.grave.clone(),
         }
     }
 
@@ -311,13 +325,13 @@ impl Headers {
         self.kinds.iter().rev().max_by_key(|k| k.n_files)
     }
 
-    /// Refuses files that could not be opened, naming the first few.
+    /// Refuses files that could not be opened, naming the first few, and files of which pages could be lost.
     ///
     /// # Errors
-    /// The first file's error, with the names of the others.
+    /// The first file's error, with the names of the others; `Usage` where pages are in no array that is read.
     pub fn check(&mut self, paths: &[PathBuf]) -> Result<()> {
         if self.broken.is_empty() {
-            return Ok(());
+            return self.grave.iter().next().map_or(Ok(()), |note| Err(Error::usage(note)));
         }
         let more: Vec<String> = self.broken[1..].iter().take(3).map(|(f, _)| name_of(&paths[*f as usize])).collect();
         let n_more = self.broken.len() - 1;

@@ -42,16 +42,22 @@ pub struct Info {
     pub held_bytes: u64,
     /// Size of the file in bytes.
     pub file_bytes: u64,
-    /// What a user should know: palette indices kept, orientation not applied, pages left out.
-    pub notes: Vec<String>,
+    /// What was set aside, assumed or left as it is.
+    pub notes: Vec<Note>,
     /// Every series of the file, in words, when there is more than one; the chosen one comes first.
     pub series: Vec<String>,
+    /// Shapes, in `axes`, of the levels of a multiscale image, the full resolution first; none if there is one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<Vec<u64>>,
     /// The data set over several files that this file says it is a member of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set: Option<Arc<Set>>,
     /// Planes that the description counts and the file lacks, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub absent: Option<Arc<AbsentPlanes>>,
+    /// Which of the data set's files it is, by its identity, whatever its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<u32>,
 }
 
 /// Planes of an array that a description counts and a file lacks.
@@ -101,6 +107,64 @@ impl Info {
     }
 }
 
+/// Something that a reader set aside, assumed or left as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Note {
+    /// What it is about.
+    pub kind: NoteKind,
+    /// What a user should know, in words.
+    pub text: String,
+}
+
+impl Note {
+    /// A note of `kind`.
+    pub fn new(kind: NoteKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+}
+
+/// What a note is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoteKind {
+    /// Pages that nobody asked to leave out and that are no known copy, mask, label or level of those that are
+    /// read.
+    PagesLost,
+    /// Pages left out as asked, or because they are copies, masks, labels or levels.
+    PagesLeftOut,
+    /// Planes that a description counts and the file does not have.
+    PlanesAbsent,
+    /// A description that is not used.
+    DescriptionUnused,
+    /// Axes that are named otherwise than the file names them.
+    PagesRenamed,
+    /// Several series that are read as one.
+    SeriesJoined,
+    /// The file is a member of a data set over several files.
+    SetMember,
+    /// Indices into a palette are kept.
+    PaletteKept,
+    /// White is zero, and is kept so.
+    WhiteIsZeroKept,
+    /// Colours other than red, green and blue are kept as stored.
+    ColoursKept,
+    /// The image is neither turned nor mirrored.
+    OrientationKept,
+    /// Samples have become wider elements.
+    Widened,
+    /// A value that stands for no data is kept.
+    NoData,
+    /// A calibration of values is not applied.
+    OffsetNotApplied,
+}
+
+impl NoteKind {
+    /// Whether pixels could be lost: a run is refused unless it says which pages it wants.
+    pub fn is_grave(self) -> bool {
+        self == Self::PagesLost
+    }
+}
+
 /// A data set whose planes are spread over several files, as OME-XML describes it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Set {
@@ -128,6 +192,8 @@ pub struct OpenOptions {
     pub pages: Option<String>,
     /// Which level of a multiscale image, counted from zero; full resolution if `None`.
     pub level: Option<usize>,
+    /// Read what can be read of a file that is not whole: pages that cannot be read are absent.
+    pub skip_bad: bool,
     /// Ignore descriptions: the array is (page, y, x), pages as they follow one another. Members of a
     /// [`Set`] are read so.
     pub as_pages: bool,

@@ -326,3 +326,46 @@ impl Numbers {
         self.next() % n.max(1)
     }
 }
+
+/// Adds the pages of the classic little-endian file `more` to those of `bytes`.
+pub fn append(bytes: &mut Vec<u8>, more: &[u8]) {
+    let base = bytes.len() as u32;
+    let u16_at = |b: &[u8], at: usize| u16::from_le_bytes([b[at], b[at + 1]]);
+    let u32_at = |b: &[u8], at: usize| u32::from_le_bytes(b[at..at + 4].try_into().unwrap());
+    let mut moved = more.to_vec();
+    let mut shift = |at: usize| {
+        let value = u32_at(more, at) + base;
+        moved[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    };
+    let mut ifd = u32_at(more, 4) as usize;
+    while ifd != 0 {
+        let n = usize::from(u16_at(more, ifd));
+        for entry in (0..n).map(|i| ifd + 2 + i * 12) {
+            let (tag, kind, count) = (u16_at(more, entry), u16_at(more, entry + 2), u32_at(more, entry + 4));
+            let outside = count * [0, 1, 1, 2, 4][usize::from(kind)] > 4;
+            let is_offset = matches!(tag, 273 | 324);
+            if outside || is_offset {
+                shift(entry + 8);
+            }
+            if outside && is_offset {
+                let table = u32_at(more, entry + 8) as usize;
+                (0..count as usize).for_each(|i| shift(table + 4 * i));
+            }
+        }
+        let link = ifd + 2 + 12 * n;
+        ifd = u32_at(more, link) as usize;
+        if ifd != 0 {
+            shift(link);
+        }
+    }
+    let mut link = 4;
+    loop {
+        let at = u32_at(bytes, link) as usize;
+        if at == 0 {
+            break;
+        }
+        link = at + 2 + 12 * usize::from(u16_at(bytes, at));
+    }
+    bytes[link..link + 4].copy_from_slice(&(base + u32_at(more, 4)).to_le_bytes());
+    bytes.extend(moved);
+}

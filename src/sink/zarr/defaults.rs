@@ -25,8 +25,11 @@ const MOST_CHUNKS: u64 = 1 << 16;
 /// `unit` is the shape of what the source stores as one piece, in the same axes: a chunk's rows and columns
 /// are cut where its tiles are, if they are of a suitable size. No chunk is longer than its axis.
 pub fn default_chunks(axes: &[Axis], dtype: DType, unit: &[u64]) -> Vec<u64> {
-    let mut chunk = vec![1u64; axes.len()];
     let length = |i: usize| axes[i].length.max(1);
+    // Samples that are stored together are decoded together, and once.
+    let together =
+        |i: usize| if axes[i].kind == AxisKind::Channel { unit.get(i).map_or(1, |&u| u.min(length(i))) } else { 1 };
+    let mut chunk: Vec<u64> = (0..axes.len()).map(|i| together(i).max(1)).collect();
     let space: Vec<usize> = (0..axes.len()).filter(|&i| axes[i].kind == AxisKind::Space).collect();
     // Without axes of space the last ones take their part.
     let space = if space.is_empty() { (axes.len().saturating_sub(2)..axes.len()).collect() } else { space };
@@ -163,6 +166,7 @@ mod tests {
         assert_eq!(tiled(&[1, 240, 240]), [1, 960, 960]);
         assert_eq!(tiled(&[1, 1536, 1536]), [1, 768, 768]);
         assert_eq!(tiled(&[1, 1, 5000]), [1, 1024, 1024]);
+        assert_eq!(tiled(&[3, 256, 256])[0], 3);
     }
 
     fn shards(names: &str, shape: &[u64], chunks: &[u64], max_files: u64) -> Vec<u64> {

@@ -2,36 +2,79 @@
 //! what they say.
 //!
 //! Only what reading pixels needs is kept. Descriptions, software names and private tags stay in the file
-//! until [`Directory::tag`] is asked for them. SubIFDs mostly hold reduced copies and are left out; those that
-//! are images like their page, and not marked as copies, are kept behind all other pages.
+//! until [`Directory::tag`] is asked for them. Pages of SubIFDs, mostly reduced copies, are kept behind all
+//! others.
 
 use std::collections::HashSet;
+use std::ops::{Deref, Range};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::headers::{Headers, Input};
 use super::page::{Chunk, PageError, PageKind, RawPage};
+use super::steps::Steps;
 pub use super::tag::Tag;
-use super::tag::{Field, type_size, uint};
+use super::tag::{Field, uint};
 use crate::error::{Error, Result};
+use crate::source::OpenOptions;
 
-/// Position of the pixels of a page.
+/// How the pixels of a page are stored, from its base on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stored {
-    /// Uncompressed strips that follow one another from this offset on.
-    Contiguous(u64),
-    /// First of the page's entries in the table of strips and tiles.
-    Table(u64),
+    /// Uncompressed strips that follow one another.
+    Contiguous,
     /// Nowhere: the page has a problem.
     Nowhere,
+    /// In pieces, the first of which has this number in the table of strips and tiles.
+    Table(u64),
 }
 
-/// One page in the index.
-#[derive(Clone, Copy, Debug)]
-struct PageEntry {
-    /// Where its directory begins.
-    at: u64,
-    stored: Stored,
-    kind: u32,
+impl Stored {
+    fn number(self) -> u64 {
+        match self {
+            Self::Contiguous => 0,
+            Self::Nowhere => 1,
+            Self::Table(first) => first + 2,
+        }
+    }
+
+    fn of(number: u64) -> Self {
+        match number {
+            0 => Self::Contiguous,
+            1 => Self::Nowhere,
+            n => Self::Table(n - 2),
+        }
+    }
+}
+
+/// Where strips and tiles lie from the base of their page on. Of their byte counts is kept what the distance to the next one has more: nothing
+/// or always the same in most files.
+#[derive(Debug, Default)]
+struct Chunks {
+    offsets: Steps,
+    gaps: Steps,
+    last_count: u64,
+}
+
+impl Chunks {
+    fn push(&mut self, chunk: Chunk) {
+        if let Some(last) = self.offsets.len().checked_sub(1) {
+            let distance = chunk.offset.wrapping_sub(self.offsets.get(last));
+            self.gaps.push(distance.wrapping_sub(self.last_count));
+        }
+        self.offsets.push(chunk.offset);
+        self.last_count = chunk.count;
+    }
+
+    fn get(&self, index: u64) -> Chunk {
+        let offset = self.offsets.get(index);
+        let count = if index + 1 < self.offsets.len() {
+            self.offsets.get(index + 1).wrapping_sub(offset).wrapping_sub(self.gaps.get(index))
+        } else {
+            self.last_count
+        };
+        Chunk { offset, count }
+    }
 }
 
 /// What was wrong with a page whose directory could be walked past.
@@ -45,23 +88,41 @@ pub struct Problem {
     pub unsupported: bool,
 }
 
-/// The index of a TIFF file: its pages, what kind each is, and where its strips or tiles lie.
+/// A TIFF file that is open, and the index of its pages.
 pub struct Directory {
     pub(super) input: Input,
+    index: Arc<PageIndex>,
+}
+
+/// The pages of a TIFF file: what kind each is, and where its strips or tiles lie. Knows no open file.
+#[derive(Debug, Default)]
+pub struct PageIndex {
     /// Whether the file is big-endian.
     pub big_endian: bool,
     /// Whether it is a BigTIFF.
     pub big_tiff: bool,
+    /// Size of the file in bytes.
+    pub file_bytes: u64,
     kinds: Vec<PageKind>,
-    pages: Vec<PageEntry>,
+    /// For every page, where its directory begins, its kind, and where and how its pixels are stored.
+    at: Steps,
+    kind_of: Steps,
+    base: Steps,
+    stored: Steps,
     /// Pages of the main chain of directories; the rest are those of SubIFDs.
     n_main: u32,
     /// For every page of a SubIFD, in order, the page that it belongs to.
-    parents: Vec<u32>,
-    chunks: Vec<Chunk>,
+    parents: Steps,
+    chunks: Chunks,
     problems: Vec<Problem>,
+    /// Why the chain of directories goes no further, where that was allowed.
+    broken: Option<String>,
+    /// Strips and tiles that have a place but no bytes.
+    n_emptied: u64,
     /// Most bytes of one stored strip or tile.
     pub(super) largest_chunk_bytes: u64,
+    /// Memory that the JPEG tables of all kinds take.
+    table_bytes: u64,
 }
 
 /// Problems that are kept; a file full of them is described well enough by the first.
@@ -71,13 +132,21 @@ const MOST_ABSENT_BYTES: u64 = 1 << 28;
 /// Entries of a directory, more than any program writes.
 const MOST_FIELDS: u64 = 4096;
 
+impl Deref for Directory {
+    type Target = PageIndex;
+
+    fn deref(&self) -> &PageIndex {
+        &self.index
+    }
+}
+
 impl Directory {
     /// Walks along the directories of the file at `path`.
     ///
     /// # Errors
     /// `Format` if it is no TIFF file or the chain of directories is broken, runs in a circle or overlaps;
-    /// `Limit` if the index needs more than `limit_bytes`; `Io` if it cannot be read.
-    pub fn open(path: &Path, limit_bytes: Option<u64>) -> Result<Self> {
+    /// `Limit` if the index needs more than `options.limit_bytes`; `Io` if it cannot be read.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
         let input = Input::open(path)?;
         let mut headers = Headers::new(&input);
         let n_head = headers.input.size.min(16) as usize;
@@ -97,91 +166,50 @@ impl Directory {
             other => return Err(Error::format(format!("is not a TIFF file: its version is {other}, not 42 or 43"))),
         };
         headers.big_endian = big_endian;
+        let index = PageIndex { big_endian, big_tiff, file_bytes: input.size, ..PageIndex::default() };
         let mut walk = Walk {
             headers,
-            big_tiff,
-            limit_bytes,
+            limit_bytes: options.limit_bytes.unwrap_or(u64::MAX),
+            skip_bad: options.skip_bad,
+            index,
             ifd: Vec::new(),
-            kinds: Vec::new(),
-            pages: Vec::new(),
-            chunks: Vec::new(),
-            problems: Vec::new(),
-            largest_chunk_bytes: 0,
+            table: Vec::new(),
+            last_table: Vec::new(),
+            last_first: 0,
             directory_bytes: 0,
-            table_bytes: 0,
             sub_ifds: Vec::new(),
-            without_sub_ifds: Vec::new(),
             is_lsm: false,
         };
         walk.run(first)?;
-        let n_main = walk.pages.len() as u32;
-        let parents = walk.sub_pages()?;
+        walk.sub_pages()?;
         walk.overlaps()?;
-        let Walk { mut kinds, mut pages, mut chunks, problems, largest_chunk_bytes, .. } = walk;
-        kinds.shrink_to_fit();
-        pages.shrink_to_fit();
-        chunks.shrink_to_fit();
-        Ok(Self { input, big_endian, big_tiff, kinds, pages, n_main, parents, chunks, problems, largest_chunk_bytes })
+        let mut index = walk.index;
+        index.kinds.shrink_to_fit();
+        let steps = [&mut index.at, &mut index.kind_of, &mut index.base, &mut index.stored, &mut index.parents];
+        let chunks = [&mut index.chunks.offsets, &mut index.chunks.gaps];
+        steps.into_iter().chain(chunks).for_each(Steps::shrink);
+        Ok(Self { input, index: Arc::new(index) })
     }
 
-    /// Number of pages, without those of SubIFDs, whose numbers follow.
-    pub fn n_pages(&self) -> u32 {
-        self.n_main
-    }
-
-    /// Every page, those of SubIFDs behind the page that they belong to.
-    pub fn in_order(&self) -> impl Iterator<Item = u32> {
-        let mut subs = self.parents.iter().zip(self.n_main..).peekable();
-        (0..self.n_main).flat_map(move |page| {
-            let mut own = vec![page];
-            while let Some((_, sub)) = subs.next_if(|(parent, _)| **parent == page) {
-                own.push(sub);
-            }
-            own
-        })
-    }
-
-    /// Number of the kind of page `page`: pages of one kind are alike in all but the place of their pixels.
-    pub fn kind_index(&self, page: u32) -> usize {
-        self.pages[page as usize].kind as usize
-    }
-
-    /// Kind of page `page`.
-    pub fn kind(&self, page: u32) -> &PageKind {
-        &self.kinds[self.kind_index(page)]
-    }
-
-    /// Every kind of page in the file, in order of appearance.
-    pub fn kinds(&self) -> &[PageKind] {
-        &self.kinds
-    }
-
-    /// What is wrong with `page`, if anything.
-    pub fn problem(&self, page: u32) -> Option<&Problem> {
-        if self.pages[page as usize].stored != Stored::Nowhere {
-            return None;
-        }
-        // The last one speaks for those that are not kept.
-        self.problems.iter().find(|p| p.page == page).or(self.problems.last())
-    }
-
-    /// Where the pixels of `page` begin if they are uncompressed and lie in one piece.
-    pub fn contiguous_offset(&self, page: u32) -> Option<u64> {
-        match self.pages[page as usize].stored {
-            Stored::Contiguous(offset) => Some(offset),
-            Stored::Table(_) | Stored::Nowhere => None,
-        }
-    }
-
-    /// Where strip or tile number `index` of `page` lies.
+    /// The file at `path` again, whose pages are known from before.
     ///
-    /// # Panics
-    /// If the page's pixels lie in one piece, or it has a problem or no such strip or tile.
-    pub(super) fn chunk(&self, page: u32, index: u64) -> Chunk {
-        match self.pages[page as usize].stored {
-            Stored::Table(first) => self.chunks[(first + index) as usize],
-            Stored::Contiguous(_) | Stored::Nowhere => unreachable!("only readable pages in pieces have a table"),
+    /// # Errors
+    /// `Format` if it has another size by now; `Io` if it cannot be opened.
+    pub fn reopen(index: Arc<PageIndex>, path: &Path) -> Result<Self> {
+        let input = Input::open(path)?;
+        if input.size != index.file_bytes {
+            let then = index.file_bytes;
+            return Err(Error::format(format!(
+                "has {} bytes, but had {then} before: wait until it is written",
+                input.size
+            )));
         }
+        Ok(Self { input, index })
+    }
+
+    /// What is known of the pages.
+    pub fn index(&self) -> &Arc<PageIndex> {
+        &self.index
     }
 
     /// Reads the first bytes, at most `len`, of strip or tile number `index` of `page`, whose pixels are not in
@@ -190,16 +218,6 @@ impl Directory {
         let chunk = self.chunk(page, index);
         bytes.resize(chunk.count.min(len) as usize, 0);
         self.input.read_at(bytes, chunk.offset)
-    }
-
-    /// Where the directory of `page` begins.
-    pub fn page_offset(&self, page: u32) -> u64 {
-        self.pages[page as usize].at
-    }
-
-    /// Size of the file in bytes.
-    pub fn file_bytes(&self) -> u64 {
-        self.input.size
     }
 
     /// Where the file is.
@@ -215,9 +233,13 @@ impl Directory {
         self.input.read_at(bytes, at)
     }
 
-    /// Memory that the index holds.
-    pub fn held_bytes(&self) -> u64 {
-        held_bytes(&self.kinds, self.pages.capacity(), self.chunks.capacity())
+    /// The fields of `page`, in order.
+    fn fields(&self, page: u32) -> Result<Vec<Field>> {
+        let mut headers = Headers::new(&self.input);
+        headers.big_endian = self.big_endian;
+        let (mut ifd, at) = (Vec::new(), self.page_offset(page));
+        read_ifd(&mut headers, self.big_tiff, at, &mut ifd)?;
+        Ok(fields(&ifd, at, self.big_tiff, self.big_endian).collect())
     }
 
     /// Numbers of the tags of `page`, in order, as often as they come.
@@ -225,47 +247,123 @@ impl Directory {
     /// # Errors
     /// `Io` if the directory cannot be read any more.
     pub fn tag_numbers(&self, page: u32) -> Result<Vec<u16>> {
-        let mut headers = Headers::new(&self.input);
-        headers.big_endian = self.big_endian;
-        let mut ifd = Vec::new();
-        read_ifd(&mut headers, self.big_tiff, self.pages[page as usize].at, &mut ifd)?;
-        let entry = if self.big_tiff { 20 } else { 12 };
-        Ok(ifd.chunks_exact(entry).map(|field| uint(&field[..2], self.big_endian) as u16).collect())
+        Ok(self.fields(page)?.iter().map(|f| f.tag).collect())
     }
 
     /// Value of tag number `tag` of `page`, the `nth` of that number (counted from zero), if it is there.
     ///
     /// # Errors
-    /// `Format` if it lies outside the file or is larger than `limit_bytes`.
+    /// `Format` if it lies outside the file; `Limit` if it is larger than `limit_bytes`.
     pub fn tag(&self, page: u32, tag: u16, nth: usize, limit_bytes: u64) -> Result<Option<Tag>> {
-        let mut headers = Headers::new(&self.input);
-        headers.big_endian = self.big_endian;
-        let mut ifd = Vec::new();
-        read_ifd(&mut headers, self.big_tiff, self.pages[page as usize].at, &mut ifd)?;
-        let entry = if self.big_tiff { 20 } else { 12 };
-        let body_at = self.pages[page as usize].at + if self.big_tiff { 8 } else { 2 };
-        let field = (0..ifd.len() / entry)
-            .map(|i| field(&ifd, i, body_at, self.big_tiff, self.big_endian))
-            .filter(|f| f.tag == tag)
-            .nth(nth);
-        let Some(field) = field else { return Ok(None) };
+        let Some(field) = self.fields(page)?.into_iter().filter(|f| f.tag == tag).nth(nth) else { return Ok(None) };
         let size = field.size_bytes();
-        if size > limit_bytes.min(self.input.size) {
+        if size > self.file_bytes {
             return Err(Error::format(format!("page {page}: tag {tag} has {size} bytes")));
         }
-        let bytes = headers.value(field.at, size as usize).map_err(|e| e.at(format!("page {page}, tag {tag}")))?;
-        Ok(Some(Tag {
-            field_type: field.field_type,
-            count: field.count,
-            bytes: bytes.to_vec(),
-            big_endian: self.big_endian,
-            at: field.at,
-        }))
+        if size > limit_bytes {
+            let text = format!("page {page}: tag {tag} has {size} bytes, {limit_bytes} may be held: raise --memory");
+            return Err(Error::limit(text));
+        }
+        let mut bytes = vec![0; size as usize];
+        self.bytes_at(&mut bytes, field.at).map_err(|e| e.at(format!("page {page}, tag {tag}")))?;
+        let (field_type, count, big_endian, at) = (field.field_type, field.count, self.big_endian, field.at);
+        Ok(Some(Tag { field_type, count, bytes, big_endian, at }))
     }
 }
 
-fn held_bytes(kinds: &[PageKind], n_pages: usize, n_chunks: usize) -> u64 {
-    (size_of_val(kinds) + n_pages * size_of::<PageEntry>() + n_chunks * size_of::<Chunk>()) as u64
+impl PageIndex {
+    /// Number of pages, without those of SubIFDs, whose numbers follow.
+    pub fn n_pages(&self) -> u32 {
+        self.n_main
+    }
+
+    /// Number of pages of SubIFDs.
+    pub fn n_subs(&self) -> u64 {
+        self.parents.len()
+    }
+
+    /// Every page of the main chain with the numbers of the pages of its SubIFDs.
+    pub fn with_subs(&self) -> impl Iterator<Item = (u32, Range<u32>)> {
+        let mut parents = self.parents.iter().peekable();
+        let mut next = self.n_main;
+        (0..self.n_main).map(move |page| {
+            let first = next;
+            while parents.next_if_eq(&u64::from(page)).is_some() {
+                next += 1;
+            }
+            (page, first..next)
+        })
+    }
+
+    /// Number of the kind of page `page`: pages of one kind are alike in all but the place of their pixels.
+    pub fn kind_index(&self, page: u32) -> usize {
+        self.kind_of.get(page.into()) as usize
+    }
+
+    /// Kind of page `page`.
+    pub fn kind(&self, page: u32) -> &PageKind {
+        &self.kinds[self.kind_index(page)]
+    }
+
+    /// Every kind of page in the file, in order of appearance.
+    pub fn kinds(&self) -> &[PageKind] {
+        &self.kinds
+    }
+
+    fn stored(&self, page: u32) -> Stored {
+        Stored::of(self.stored.get(page.into()))
+    }
+
+    /// What is wrong with `page`, if anything.
+    pub fn problem(&self, page: u32) -> Option<&Problem> {
+        if self.stored(page) != Stored::Nowhere {
+            return None;
+        }
+        // The last one speaks for those that are not kept.
+        self.problems.iter().find(|p| p.page == page).or(self.problems.last())
+    }
+
+    /// Why the chain of directories goes no further, where that was allowed.
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    /// Strips and tiles that have a place in the file but no bytes.
+    pub fn n_emptied(&self) -> u64 {
+        self.n_emptied
+    }
+
+    /// Where the pixels of `page` begin if they are uncompressed and lie in one piece.
+    pub fn contiguous_offset(&self, page: u32) -> Option<u64> {
+        (self.stored(page) == Stored::Contiguous).then(|| self.base.get(page.into()))
+    }
+
+    /// Where strip or tile number `index` of `page` lies.
+    ///
+    /// # Panics
+    /// If the page's pixels lie in one piece, or it has a problem or no such strip or tile.
+    pub(super) fn chunk(&self, page: u32, index: u64) -> Chunk {
+        match self.stored(page) {
+            Stored::Table(first) => match self.chunks.get(first + index) {
+                Chunk { count: 0, .. } => Chunk::ABSENT,
+                Chunk { offset, count } => Chunk { offset: self.base.get(page.into()).wrapping_add(offset), count },
+            },
+            Stored::Contiguous | Stored::Nowhere => unreachable!("only readable pages in pieces have a table"),
+        }
+    }
+
+    /// Where the directory of `page` begins.
+    pub fn page_offset(&self, page: u32) -> u64 {
+        self.at.get(page.into())
+    }
+
+    /// Memory that the index holds.
+    pub fn held_bytes(&self) -> u64 {
+        let pages = [&self.at, &self.kind_of, &self.base, &self.stored, &self.parents];
+        let steps = pages.into_iter().chain([&self.chunks.offsets, &self.chunks.gaps]);
+        let kinds = self.kinds.capacity() * size_of::<PageKind>();
+        steps.map(Steps::held_bytes).sum::<u64>() + kinds as u64 + self.table_bytes
+    }
 }
 
 /// Field number `index` of the directory whose fields are `ifd` and begin at `body_at`.
@@ -282,6 +380,12 @@ fn field(ifd: &[u8], index: usize, body_at: u64, big_tiff: bool, big_endian: boo
         field.at = uint(&bytes[head..], big_endian);
     }
     field
+}
+
+/// The fields of the directory at `at`, whose bytes are `ifd`.
+fn fields(ifd: &[u8], at: u64, big_tiff: bool, big_endian: bool) -> impl Iterator<Item = Field> + Clone {
+    let (entry, head) = if big_tiff { (20, 8) } else { (12, 2) };
+    (0..ifd.len() / entry).map(move |i| field(ifd, i, at + head, big_tiff, big_endian))
 }
 
 /// Reads the fields of the directory at `at` into `ifd`; gives the offset of the next one.
@@ -305,22 +409,31 @@ fn read_ifd(headers: &mut Headers<'_>, big_tiff: bool, at: u64, ifd: &mut Vec<u8
 /// The walk and what it has found.
 struct Walk<'a> {
     headers: Headers<'a>,
-    big_tiff: bool,
-    limit_bytes: Option<u64>,
+    limit_bytes: u64,
+    skip_bad: bool,
+    index: PageIndex,
     ifd: Vec<u8>,
-    kinds: Vec<PageKind>,
-    pages: Vec<PageEntry>,
-    chunks: Vec<Chunk>,
-    problems: Vec<Problem>,
-    largest_chunk_bytes: u64,
+    /// Strips and tiles of the page at hand.
+    table: Vec<Chunk>,
+    /// Those of the last page that has some, from its base on.
+    last_table: Vec<Chunk>,
+    /// Where they begin in the index.
+    last_first: u64,
     directory_bytes: u64,
-    table_bytes: u64,
     /// Where SubIFDs are, with the page that they belong to.
     sub_ifds: Vec<(u32, u64)>,
-    /// Kinds of pages whose SubIFDs have been found to be reduced copies.
-    without_sub_ifds: Vec<u32>,
     /// Whether it is a Zeiss LSM.
     is_lsm: bool,
+}
+
+/// A page whose directory has been read; its strips and tiles are in [`Walk::table`].
+struct Found {
+    at: u64,
+    next: u64,
+    kind: PageKind,
+    /// Where its pixels are: at an offset, in a table, or what is wrong with it.
+    stored: Result<Option<u64>, PageError>,
+    sub_ifds: Option<Field>,
 }
 
 /// SubIFDs of one page that are looked at: pyramids have a dozen levels.
@@ -330,101 +443,100 @@ const MOST_FOLLOWED: usize = 1 << 20;
 
 impl Walk<'_> {
     fn run(&mut self, first: u64) -> Result<()> {
-        let size = self.headers.input.size;
         let (mut at, mut checkpoint, mut until_checkpoint) = (first, 0, 1u64);
         while at != 0 {
-            let page = self.pages.len();
+            let page = self.index.at.len();
             // A circle leads back to a checkpoint once the checkpoints are further apart than it is long.
             if at == checkpoint {
                 return Err(Error::format(format!("page {page}: the directories run in a circle through byte {at}")));
             }
             until_checkpoint -= 1;
             if until_checkpoint == 0 {
-                (checkpoint, until_checkpoint) = (at, page as u64 + 1);
+                (checkpoint, until_checkpoint) = (at, page + 1);
             }
-            let next = self.page(at).map_err(|e| e.at(format!("page {page}")))?;
-            // Directories that do not overlap cannot have more bytes than the file.
-            self.directory_bytes += self.ifd.len() as u64 + 6;
-            if self.directory_bytes > size {
-                return Err(Error::format(format!("page {page}: the directories overlap or run in a circle")));
-            }
+            let found = match self.page(at) {
+                Ok(found) => found,
+                Err(io @ (Error::Io { .. } | Error::Limit(_))) => return Err(io),
+                Err(e) if page == 0 => return Err(e.at("page 0")),
+                Err(e) if self.skip_bad => {
+                    self.index.broken = Some(e.at(format!("page {page}")).to_string());
+                    break;
+                }
+                Err(e) => {
+                    let pages = if page == 1 { "page" } else { "pages" };
+                    let way = format!("--skip-bad reads the {page} {pages} before it");
+                    return Err(Error::format(format!("{}; {way}", e.at(format!("page {page}")))));
+                }
+            };
+            self.count_bytes().map_err(|e| e.at(format!("page {page}")))?;
+            at = found.next;
+            self.add(found)?;
             if u32::try_from(page).is_err() {
                 return Err(Error::unsupported("more than 4294967296 pages"));
             }
-            if let Some(limit) = self.limit_bytes.filter(|_| page.is_multiple_of(64)) {
-                let held = held_bytes(&self.kinds, self.pages.len(), self.chunks.len());
-                if held > limit {
-                    return Err(Error::limit(format!(
-                        "the index of the first {page} pages needs {held} bytes, {limit} may be held: raise --memory"
-                    )));
-                }
+            if page.is_multiple_of(64) {
+                self.check_limit(0)?;
             }
-            at = next;
         }
-        if self.pages.is_empty() {
+        self.index.n_main = self.index.at.len() as u32;
+        if self.index.n_main == 0 {
             return Err(Error::format("has no page"));
         }
         Ok(())
     }
 
-    /// Indexes the SubIFDs that are images in their own right; gives the page that each belongs to.
+    /// Refuses an index that is too large with `more_bytes`.
+    fn check_limit(&self, more_bytes: u64) -> Result<()> {
+        let subs = (self.sub_ifds.capacity() * size_of::<(u32, u64)>()) as u64;
+        let held = self.index.held_bytes().saturating_add(more_bytes).saturating_add(subs);
+        if held <= self.limit_bytes {
+            return Ok(());
+        }
+        let (n, limit) = (self.index.at.len(), self.limit_bytes);
+        Err(Error::limit(format!(
+            "the index of the first {n} pages needs {held} bytes, {limit} may be held: raise --memory"
+        )))
+    }
+
+    /// Indexes the SubIFDs that can be read.
     ///
     /// What is wrong with a SubIFD is of no concern: it is left out.
-    fn sub_pages(&mut self) -> Result<Vec<u32>> {
-        let mut parents = Vec::new();
+    fn sub_pages(&mut self) -> Result<()> {
         if self.sub_ifds.is_empty() {
-            return Ok(parents);
+            return Ok(());
         }
-        let mut known: HashSet<u64> = self.pages.iter().map(|p| p.at).collect();
-        let found = std::mem::take(&mut self.sub_ifds);
-        for same in found.chunk_by(|a, b| a.0 == b.0) {
-            let parent = same[0].0;
-            let kind = self.pages[parent as usize].kind;
-            if self.without_sub_ifds.contains(&kind) {
-                continue;
-            }
-            let before = parents.len();
-            for &(_, at) in same {
-                let (n_pages, n_chunks, n_problems) = (self.pages.len(), self.chunks.len(), self.problems.len());
-                let largest = self.largest_chunk_bytes;
-                match self.page(at) {
-                    Err(io @ Error::Io { .. }) => return Err(io),
-                    Ok(_) => {
-                        self.directory_bytes += self.ifd.len() as u64 + 6;
-                        if self.directory_bytes > self.headers.input.size {
-                            return Err(Error::format("the directories overlap"));
-                        }
-                        let own = self.pages[n_pages].kind as usize;
-                        let (own, kind) = (&self.kinds[own], &self.kinds[kind as usize]);
-                        let readable = self.pages[n_pages].stored != Stored::Nowhere;
-                        let alike = !own.is_secondary() && own.stacks_with(kind) && readable;
-                        if alike && known.insert(at) {
-                            parents.push(parent);
-                            continue;
-                        }
-                    }
-                    Err(_) => {}
+        let mut known: HashSet<u64> = self.index.at.iter().collect();
+        for (parent, at) in std::mem::take(&mut self.sub_ifds) {
+            let found = self.page(at);
+            self.count_bytes()?;
+            match found {
+                Ok(found) if found.stored.is_ok() && known.insert(at) => {
+                    self.add(found)?;
+                    self.index.parents.push(parent.into());
                 }
-                self.pages.truncate(n_pages);
-                self.chunks.truncate(n_chunks);
-                self.problems.truncate(n_problems);
-                self.largest_chunk_bytes = largest;
-            }
-            if parents.len() == before && self.without_sub_ifds.len() < 256 {
-                self.without_sub_ifds.push(kind);
+                Err(fatal @ (Error::Io { .. } | Error::Limit(_))) => return Err(fatal),
+                Ok(_) | Err(_) => {}
             }
         }
-        self.sub_ifds.clear();
-        Ok(parents)
+        self.check_limit(0)
+    }
+
+    /// Counts the directory at hand. Directories that do not overlap cannot have more bytes than the file.
+    fn count_bytes(&mut self) -> Result<()> {
+        self.directory_bytes += self.ifd.len() as u64 + 6;
+        if self.directory_bytes > self.headers.input.size {
+            return Err(Error::format("the directories overlap or run in a circle"));
+        }
+        Ok(())
     }
 
     /// Refuses directories that share bytes: no program writes them, and they multiply work.
     fn overlaps(&self) -> Result<()> {
-        let head = if self.big_tiff { 16 } else { 6 };
-        if self.pages.is_sorted_by(|a, b| a.at + head <= b.at) {
+        let head = if self.index.big_tiff { 16 } else { 6 };
+        if self.index.at.iter().is_sorted_by(|a, b| a + head <= *b) {
             return Ok(());
         }
-        let mut at: Vec<u64> = self.pages.iter().map(|p| p.at).collect();
+        let mut at: Vec<u64> = self.index.at.iter().collect();
         at.sort_unstable();
         match at.windows(2).find(|w| w[0] + head > w[1]) {
             Some(w) => Err(Error::format(format!("directories at {} and {} overlap", w[0], w[1]))),
@@ -432,40 +544,76 @@ impl Walk<'_> {
         }
     }
 
-    /// Indexes the page whose directory is at `at`; gives the offset of the next.
-    fn page(&mut self, at: u64) -> Result<u64> {
-        let next = read_ifd(&mut self.headers, self.big_tiff, at, &mut self.ifd)?;
-        let body_at = at + if self.big_tiff { 8 } else { 2 };
-        let n = self.ifd.len() / if self.big_tiff { 20 } else { 12 };
-        let (ifd, big_tiff, big_endian) = (&self.ifd, self.big_tiff, self.headers.big_endian);
-        let fields = (0..n).map(|i| field(ifd, i, body_at, big_tiff, big_endian));
-        let raw = RawPage::collect(fields, &mut self.headers)?;
-        self.is_lsm |= raw.is_lsm && self.pages.is_empty();
+    /// Reads the page whose directory is at `at`.
+    fn page(&mut self, at: u64) -> Result<Found> {
+        let (big_tiff, big_endian) = (self.index.big_tiff, self.index.big_endian);
+        let next = read_ifd(&mut self.headers, big_tiff, at, &mut self.ifd)?;
+        let raw = RawPage::collect(fields(&self.ifd, at, big_tiff, big_endian), &mut self.headers)?;
+        self.is_lsm |= raw.is_lsm && self.index.at.len() == 0;
         let kind = PageKind::new(&raw);
-        let mut problem = kind.problem.clone();
-        let mut stored = Stored::Nowhere;
-        if problem.is_none() {
-            let before = self.chunks.len();
-            match self.table(&raw, &kind) {
-                Ok(found) => stored = found,
-                Err(e) => {
-                    self.chunks.truncate(before);
-                    problem = Some(e);
-                }
+        self.table.clear();
+        let stored = match kind.problem.clone() {
+            Some(problem) => Err(problem),
+            None => {
+                self.check_limit(
+                    kind.n_chunks().min(self.headers.input.size).saturating_mul(size_of::<Chunk>() as u64),
+                )?;
+                self.read_table(&raw, &kind)
             }
-        }
-        if let Some(e) = problem
-            && self.problems.len() <= MOST_PROBLEMS
-        {
-            let unsupported = matches!(e, PageError::Unsupported(_));
-            let last = self.problems.len() == MOST_PROBLEMS;
-            let text = if last { format!("cannot be read, like {MOST_PROBLEMS} before it") } else { e.into_text() };
-            self.problems.push(Problem { page: self.pages.len() as u32, text, unsupported });
-        }
-        let kind = self.kind(kind);
-        let page = self.pages.len() as u32;
-        self.pages.push(PageEntry { at, stored, kind });
-        if let Some(field) = raw.sub_ifds.as_ref().filter(|_| self.sub_ifds.len() < MOST_FOLLOWED) {
+        };
+        Ok(Found { at, next, kind, stored, sub_ifds: raw.sub_ifds })
+    }
+
+    /// Adds what was found to the index.
+    fn add(&mut self, found: Found) -> Result<()> {
+        let index = &mut self.index;
+        let page = index.at.len() as u32;
+        let most = self.table.iter().map(|chunk| chunk.count).max().unwrap_or(0);
+        index.largest_chunk_bytes = index.largest_chunk_bytes.max(most);
+        let mut base = found.stored.as_ref().map_or(0, |offset| offset.unwrap_or(0));
+        let stored = match found.stored {
+            Ok(Some(_)) => Stored::Contiguous,
+            Ok(None) => {
+                let present = self.table.iter_mut().filter(|chunk| **chunk != Chunk::ABSENT);
+                present.enumerate().for_each(|(i, chunk)| {
+                    base = if i == 0 { chunk.offset } else { base };
+                    chunk.offset = chunk.offset.wrapping_sub(base);
+                });
+                // Pages that are laid out alike share the table of the first of them.
+                if self.table != self.last_table {
+                    self.last_first = index.chunks.offsets.len();
+                    self.table.iter().for_each(|&chunk| index.chunks.push(chunk));
+                    std::mem::swap(&mut self.table, &mut self.last_table);
+                }
+                Stored::Table(self.last_first)
+            }
+            Err(problem) => {
+                if index.problems.len() <= MOST_PROBLEMS {
+                    let unsupported = matches!(problem, PageError::Unsupported(_));
+                    let text = if index.problems.len() < MOST_PROBLEMS {
+                        problem.into_text()
+                    } else {
+                        format!("cannot be read, like {MOST_PROBLEMS} before it")
+                    };
+                    index.problems.push(Problem { page, text, unsupported });
+                }
+                Stored::Nowhere
+            }
+        };
+        index.at.push(found.at);
+        index.base.push(base);
+        index.stored.push(stored.number());
+        index.table_bytes = self.headers.shared_bytes();
+        // Files with thousands of kinds are hostile: do not search them all for every page.
+        let last = page.checked_sub(1).map(|p| index.kind_of.get(p.into()) as usize);
+        let last = last.filter(|&i| index.kinds[i] == found.kind);
+        let kind = last.or_else(|| index.kinds.iter().take(256).position(|k| *k == found.kind));
+        let kind = kind.unwrap_or_else(|| {
+            index.kinds.push(found.kind);
+            index.kinds.len() - 1
+        });
+        index.kind_of.push(kind as u64);
+        if let Some(field) = found.sub_ifds.as_ref().filter(|_| self.sub_ifds.len() < MOST_FOLLOWED) {
             let sub_ifds = &mut self.sub_ifds;
             let n = field.count.min(MOST_SUB_IFDS);
             // Offsets that cannot be read lead nowhere.
@@ -473,50 +621,36 @@ impl Walk<'_> {
                 return Err(io);
             }
         }
-        Ok(next)
-    }
-
-    /// Number of `kind`, which is kept if it is new.
-    fn kind(&mut self, kind: PageKind) -> u32 {
-        let last = self.pages.last().map(|p| p.kind as usize);
-        let found = last.filter(|&i| self.kinds[i] == kind).or_else(|| {
-            // Files with thousands of kinds are hostile: do not search them all for every page.
-            self.kinds.iter().take(256).position(|k| *k == kind)
-        });
-        found.unwrap_or_else(|| {
-            self.kinds.push(kind);
-            self.kinds.len() - 1
-        }) as u32
+        Ok(())
     }
 
     /// Bytes from where chunk number `index` begins to the end of the file.
     fn left_from(&self, index: usize) -> u64 {
-        self.headers.input.size.saturating_sub(self.chunks[index].offset)
+        self.headers.input.size.saturating_sub(self.table[index].offset)
     }
 
-    /// Mends byte counts that are known to be wrong, of the chunks from `first` on.
-    fn mend_counts(&mut self, kind: &PageKind, first: usize) {
+    /// Mends byte counts that are known to be wrong.
+    fn mend_counts(&mut self, kind: &PageKind) {
         // The only strip of a page was stored, where its offset says, whatever its count.
-        if let [only] = self.chunks[first..]
+        if let [only] = self.table[..]
             && only.offset > 0
             && only.count == 0
         {
-            let count = if kind.compression == 1 { kind.stored_bytes(0) } else { self.left_from(first) };
-            self.chunks[first].count = count;
+            self.table[0].count = if kind.compression == 1 { kind.stored_bytes(0) } else { self.left_from(0) };
         }
         // Zeiss counts the bytes of strips before LZW, which noise makes longer.
         if self.is_lsm && kind.compression == 5 {
-            for i in first..self.chunks.len() {
-                let most = kind.stored_bytes((i - first) as u64).saturating_mul(2);
-                self.chunks[i].count = self.chunks[i].count.max(most).min(self.left_from(i));
+            for i in 0..self.table.len() {
+                let most = kind.stored_bytes(i as u64).saturating_mul(2);
+                self.table[i].count = self.table[i].count.max(most).min(self.left_from(i));
             }
         }
     }
 
-    /// Reads where the strips or tiles of a page lie, and checks what they claim.
-    fn table(&mut self, raw: &RawPage, kind: &PageKind) -> Result<Stored, PageError> {
+    /// Reads where the strips or tiles of a page lie, and checks what they claim. Gives the offset of all of them
+    /// if they lie in one piece.
+    fn read_table(&mut self, raw: &RawPage, kind: &PageKind) -> Result<Option<u64>, PageError> {
         let size = self.headers.input.size;
-        let first = self.chunks.len();
         let n = kind.n_chunks();
         let name = kind.chunk_name();
         let (Some(offsets), counts) = (&raw.offsets, &raw.counts) else {
@@ -529,75 +663,57 @@ impl Walk<'_> {
                     field.count, field.tag
                 )));
             }
-            self.table_bytes = self.table_bytes.saturating_add(n.saturating_mul(type_size(field.field_type)));
         }
-        if self.table_bytes > size.saturating_mul(4).saturating_add(1 << 16) {
-            return Err(PageError::Format(format!("tables of {name}s are larger than the file and overlap")));
-        }
-        let chunks = &mut self.chunks;
+        let table = &mut self.table;
         let fault = |e: Error| PageError::Format(e.to_string());
-        self.headers.uints(offsets, n, |offset| chunks.push(Chunk { offset, count: 0 })).map_err(fault)?;
+        self.headers.uints(offsets, n, |offset| table.push(Chunk { offset, count: 0 })).map_err(fault)?;
         match counts {
             Some(counts) => {
-                let mut i = first;
-                self.headers
-                    .uints(counts, n, |count| {
-                        chunks[i].count = count;
-                        i += 1;
-                    })
-                    .map_err(fault)?;
+                let mut chunks = table.iter_mut();
+                let put = |count| chunks.next().into_iter().for_each(|chunk| chunk.count = count);
+                self.headers.uints(counts, n, put).map_err(fault)?;
             }
             None if kind.compression == 1 => {
-                for i in 0..n {
-                    chunks[first + i as usize].count = kind.stored_bytes(i);
-                }
+                table.iter_mut().zip(0..).for_each(|(chunk, i)| chunk.count = kind.stored_bytes(i));
             }
             // As if it were 0, which is mended.
             None if n == 1 => {}
             None => return Err(PageError::Format(format!("has no byte counts of its {name}s"))),
         }
-        self.mend_counts(kind, first);
-        let chunks = &mut self.chunks;
+        self.mend_counts(kind);
         let mut in_one_piece = kind.compression == 1 && !kind.is_tiled();
-        let mut expected_offset = chunks[first].offset;
-        for i in 0..n {
-            let chunk = &mut chunks[first + i as usize];
+        let mut expected_offset = self.table.first().map_or(0, |chunk| chunk.offset);
+        for (chunk, i) in self.table.iter_mut().zip(0..) {
             if chunk.offset == 0 || chunk.count == 0 {
                 // Absent: the fill value stands for it. A few bytes could claim any number of pixels so.
                 let bytes = kind.chunk_element_bytes();
                 if bytes > MOST_ABSENT_BYTES {
                     return Err(PageError::Format(format!("{name} {i} of {bytes} bytes is not stored")));
                 }
+                self.index.n_emptied += u64::from(chunk.offset != 0);
                 *chunk = Chunk::ABSENT;
                 in_one_piece = false;
                 continue;
             }
             if kind.compression == 1 {
                 let expected = kind.stored_bytes(i);
-                if chunk.count < expected {
-                    return Err(PageError::Format(format!(
-                        "{name} {i} has {} bytes, expected {expected}",
-                        chunk.count
-                    )));
+                // Rows below the image need not be stored.
+                let least = if kind.chunk[0] == 1 { kind.rows_inside(i) * kind.row_bytes() } else { expected };
+                if chunk.count < least {
+                    let count = chunk.count;
+                    return Err(PageError::Format(format!("{name} {i} has {count} bytes, expected {expected}")));
                 }
-                chunk.count = expected;
+                chunk.count = chunk.count.min(expected);
             }
-            let end = chunk.offset.checked_add(chunk.count).filter(|&end| end <= size);
-            if end.is_none() {
+            let Chunk { offset, count } = *chunk;
+            if offset.checked_add(count).is_none_or(|end| end > size) {
                 return Err(PageError::Format(format!(
-                    "{name} {i} has {} bytes at {}, but the file ends at {size}",
-                    chunk.count, chunk.offset
+                    "{name} {i} has {count} bytes at {offset}, but the file ends at {size}"
                 )));
             }
-            in_one_piece &= chunk.offset == expected_offset;
-            expected_offset = chunk.offset.wrapping_add(chunk.count);
-            self.largest_chunk_bytes = self.largest_chunk_bytes.max(chunk.count);
+            in_one_piece &= offset == expected_offset;
+            expected_offset = offset.wrapping_add(count);
         }
-        if in_one_piece {
-            let offset = chunks[first].offset;
-            chunks.truncate(first);
-            return Ok(Stored::Contiguous(offset));
-        }
-        Ok(Stored::Table(first as u64))
+        Ok(self.table.first().filter(|_| in_one_piece).map(|chunk| chunk.offset))
     }
 }

@@ -1,8 +1,10 @@
 //! Reading headers: small pieces of a file by position, in as few reads as their places allow.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::tag::{Field, is_uint, type_size, uint};
 use crate::error::{Error, Result};
@@ -83,11 +85,18 @@ pub(super) struct Headers<'a> {
     pub(super) big_endian: bool,
     directories: Window,
     values: Window,
+    /// Values that many pages point to, by position and length.
+    shared: HashMap<(u64, u64), Arc<[u8]>>,
+    shared_bytes: u64,
+    /// Bytes of values that have been looked at.
+    spent_bytes: u64,
 }
 
 impl<'a> Headers<'a> {
     pub(super) fn new(input: &'a Input) -> Self {
-        Self { input, big_endian: false, directories: Window::new(), values: Window::new() }
+        let (directories, values) = (Window::new(), Window::new());
+        let (shared, shared_bytes, spent_bytes) = (HashMap::new(), 0, 0);
+        Self { input, big_endian: false, directories, values, shared, shared_bytes, spent_bytes }
     }
 
     /// Bytes of a directory.
@@ -108,6 +117,33 @@ impl<'a> Headers<'a> {
         Ok(self.directories.get(at, len).or_else(|| self.values.get(at, len)).unwrap_or_default())
     }
 
+    /// The bytes of `field`, kept once however many pages point to them.
+    pub(super) fn shared(&mut self, field: &Field) -> Result<Arc<[u8]>> {
+        let key = (field.at, field.size_bytes());
+        if let Some(known) = self.shared.get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        self.spend(key.1)?;
+        let bytes: Arc<[u8]> = self.value(key.0, key.1 as usize)?.into();
+        self.shared_bytes += key.1;
+        self.shared.insert(key, Arc::clone(&bytes));
+        Ok(bytes)
+    }
+
+    /// Memory of what [`Headers::shared`] has given.
+    pub(super) fn shared_bytes(&self) -> u64 {
+        self.shared_bytes
+    }
+
+    /// Counts values that are looked at: those of all pages cannot be many times the file, unless they overlap.
+    fn spend(&mut self, bytes: u64) -> Result<()> {
+        self.spent_bytes = self.spent_bytes.saturating_add(bytes);
+        if self.spent_bytes > self.input.size.saturating_mul(4).saturating_add(1 << 16) {
+            return Err(Error::format("the values of all fields are larger than the file and overlap"));
+        }
+        Ok(())
+    }
+
     fn inside(&self, at: u64, len: u64) -> Result<()> {
         if at.checked_add(len).is_none_or(|end| end > self.input.size) {
             return Err(Error::format(format!(
@@ -126,6 +162,7 @@ impl<'a> Headers<'a> {
             return Err(Error::format(format!("tag {} has field type {}", field.tag, field.field_type)));
         }
         self.inside(field.at, field.size_bytes())?;
+        self.spend(size.saturating_mul(n.min(field.count)))?;
         let big_endian = self.big_endian;
         let (mut at, mut left) = (field.at, size.saturating_mul(n.min(field.count)));
         while left > 0 {

@@ -1,9 +1,12 @@
 //! The common compressions: bytes in, bytes out, into memory of the exact length.
+//!
+//! Every decoder gives the first bytes that `stored` holds, as many as `out` has room for, and says how many there
+//! were, which may be more. `most_bytes` are what a strip or tile that is not cut off at the image's edge decodes
+//! to.
 
 use libdeflater::{DecompressionError, Decompressor};
 use weezl::{BitOrder, LzwStatus};
 
-use super::codec;
 use crate::error::{Error, Result};
 
 /// Decoder states that one worker uses again and again.
@@ -16,48 +19,11 @@ pub(super) struct Decoders {
     spill: Vec<u8>,
 }
 
-/// Most bytes that `stored` bytes can decode to, by the nature of each compression, with room to spare.
-pub(super) fn most_decoded_bytes(compression: u16, stored: u64) -> u64 {
-    let ratio = match compression {
-        1 => 1,
-        // 258 bytes for two bits.
-        8 | 32946 => 1032,
-        // A code of at most 12 bits stands for at most 4096 bytes.
-        5 => 2800,
-        32773 => 64,
-        // A block of 128 KiB of one byte takes four.
-        50000 | 34926 => 1 << 15,
-        _ => 1 << 20,
-    };
-    stored.saturating_mul(ratio).saturating_add(1 << 16)
-}
-
-/// Decodes the first `out.len()` bytes that `stored` holds; gives how many there were, which may be more.
-/// `most_bytes` are what a strip or tile that is not cut off at the image's edge decodes to.
-///
-/// # Errors
-/// `Format` if the data are damaged.
-pub(super) fn decode(
-    compression: u16,
-    stored: &[u8],
-    out: &mut [u8],
-    most_bytes: usize,
-    kept: &mut Decoders,
-) -> Result<usize> {
-    match compression {
-        5 => lzw(stored, out, kept),
-        8 | 32946 => deflate(stored, out, most_bytes, kept),
-        32773 => Ok(pack_bits(stored, out)),
-        34926 | 50000 => zstd(stored, out, kept),
-        _ => Err(Error::unsupported(format!("compression {compression} ({})", codec::name(compression)))),
-    }
-}
-
 fn damaged(name: &str, what: impl std::fmt::Display) -> Error {
     Error::format(format!("damaged {name} data: {what}"))
 }
 
-fn deflate(stored: &[u8], out: &mut [u8], most_bytes: usize, kept: &mut Decoders) -> Result<usize> {
+pub(super) fn deflate(stored: &[u8], out: &mut [u8], most_bytes: usize, kept: &mut Decoders) -> Result<usize> {
     let decoder = kept.deflate.get_or_insert_with(Decompressor::new);
     match decoder.zlib_decompress(stored, out) {
         Ok(n) => return Ok(n),
@@ -83,7 +49,7 @@ fn deflate(stored: &[u8], out: &mut [u8], most_bytes: usize, kept: &mut Decoders
     Err(damaged("Deflate", format_args!("more than twice the {most_bytes} bytes of a whole piece")))
 }
 
-fn lzw(stored: &[u8], out: &mut [u8], kept: &mut Decoders) -> Result<usize> {
+pub(super) fn lzw(stored: &[u8], out: &mut [u8], _: usize, kept: &mut Decoders) -> Result<usize> {
     // Files from before TIFF 6 hold the lowest bit first and switch code sizes one code later. Every strip
     // begins with the clear code 256, whose nine bits tell the two apart.
     let old = stored.len() > 1 && stored[0] == 0 && stored[1] & 1 == 1;
@@ -112,7 +78,7 @@ fn lzw(stored: &[u8], out: &mut [u8], kept: &mut Decoders) -> Result<usize> {
 }
 
 /// Source: TIFF 6.0, section 9.
-fn pack_bits(stored: &[u8], out: &mut [u8]) -> usize {
+pub(super) fn pack_bits(stored: &[u8], out: &mut [u8], _: usize, _: &mut Decoders) -> Result<usize> {
     let (mut read, mut written) = (0, 0);
     while let Some(&head) = stored.get(read) {
         read += 1;
@@ -141,10 +107,10 @@ fn pack_bits(stored: &[u8], out: &mut [u8]) -> usize {
             }
         }
     }
-    written
+    Ok(written)
 }
 
-fn zstd(stored: &[u8], out: &mut [u8], kept: &mut Decoders) -> Result<usize> {
+pub(super) fn zstd(stored: &[u8], out: &mut [u8], _: usize, kept: &mut Decoders) -> Result<usize> {
     let name = |code| damaged("ZSTD", zstd_safe::get_error_name(code));
     if kept.zstd.is_none() {
         let mut context = zstd_safe::DCtx::create();
@@ -179,6 +145,7 @@ mod tests {
         let mut expected = vec![0xaa, 0xaa, 0xaa, 0x80, 0, 0x2a, 0xaa, 0xaa, 0xaa, 0xaa, 0x80, 0, 0x2a, 0x22];
         expected.extend([0xaa; 10]);
         let mut out = [0; 24];
+        let pack_bits = |stored: &[u8], out: &mut [u8]| pack_bits(stored, out, 0, &mut Decoders::default()).unwrap();
         assert_eq!(pack_bits(&stored, &mut out), 24);
         assert_eq!(out, expected[..]);
         // Cut off anywhere, it gives what is there; with less room, what fits.
@@ -196,10 +163,10 @@ mod tests {
         let mut kept = Decoders::default();
         for stored in [new, old] {
             let mut out = vec![0; plain.len()];
-            assert_eq!(decode(5, &stored, &mut out, plain.len(), &mut kept).unwrap(), plain.len());
+            assert_eq!(lzw(&stored, &mut out, plain.len(), &mut kept).unwrap(), plain.len());
             assert_eq!(out, plain);
             // Half the data is half the strip, not an error of its own.
-            let n = decode(5, &stored[..stored.len() / 2], &mut out, plain.len(), &mut kept).unwrap();
+            let n = lzw(&stored[..stored.len() / 2], &mut out, plain.len(), &mut kept).unwrap();
             assert!(n > 0 && n < plain.len());
         }
     }
@@ -215,14 +182,16 @@ mod tests {
         let n = zstd_safe::compress(&mut zstd[..], &plain, 3).unwrap();
         zstd.truncate(n);
         let mut kept = Decoders::default();
-        for (compression, stored) in [(8, zlib), (50000, zstd)] {
+        for (decode, stored) in
+            [(deflate as fn(&[u8], &mut [u8], usize, &mut Decoders) -> _, zlib), (super::zstd, zstd)]
+        {
             let mut out = vec![0; 700];
-            assert!(decode(compression, &stored, &mut out, 5000, &mut kept).unwrap() >= 700);
+            assert!(decode(&stored, &mut out, 5000, &mut kept).unwrap() >= 700);
             assert_eq!(out, plain[..700]);
             let mut out = vec![0; 6000];
-            assert_eq!(decode(compression, &stored, &mut out, 6000, &mut kept).unwrap(), 5000);
+            assert_eq!(decode(&stored, &mut out, 6000, &mut kept).unwrap(), 5000);
             let broken = [&stored[..20], &[0xff; 30]].concat();
-            assert!(decode(compression, &broken, &mut out, 6000, &mut kept).map_or(true, |n| n < 5000));
+            assert!(decode(&broken, &mut out, 6000, &mut kept).map_or(true, |n: usize| n < 5000));
         }
     }
 }

@@ -6,9 +6,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{AbsentPlanes, FileArray, Format, Info, OpenOptions};
+use super::{AbsentPlanes, FileArray, Format, Info, Note, NoteKind, OpenOptions};
 use crate::array::{Array, Reader, Scratch, check_read};
-use crate::axis::{Axis, Calibration, Provenance};
+use crate::axis::Axis;
 use crate::block::{Coverage, Target};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -24,16 +24,20 @@ mod predict;
 mod read;
 mod samples;
 pub mod series;
+mod steps;
 mod tag;
 
-use directory::Directory;
+use directory::{Directory, PageIndex};
 use page::PageKind;
 use read::{Five, PageReader, Place};
 use series::{PageList, Series};
 
 /// TIFF, classic and BigTIFF.
-pub const FORMAT: Format =
-    Format { name: "TIFF", extensions: &["tif", "tiff", "btf", "tf8", "tf2", "stk", "lsm"], recognise: None, open };
+pub const FORMAT: Format = Format { name: "TIFF", extensions: EXTENSIONS, recognise: None, open };
+
+/// Extensions of TIFF files, among them those of slide scanners and microscopes.
+const EXTENSIONS: &[&str] =
+    &["tif", "tiff", "btf", "tf8", "tf2", "stk", "lsm", "flex", "svs", "ndpi", "scn", "bif", "qptiff"];
 
 fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
     Ok(Arc::new(Tiff::open(path, options)?))
@@ -42,6 +46,13 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
 /// An open TIFF file.
 pub struct Tiff {
     directory: Directory,
+    index: Arc<Index>,
+}
+
+/// What the headers of a TIFF file say. Knows no open file: [`Tiff::reopen`] makes a source of it again.
+#[derive(Debug)]
+pub struct Index {
+    pages: Arc<PageIndex>,
     series: Series,
     info: Info,
     /// For each axis of a page, in order, which of sample plane, depth, y, x, sample it is.
@@ -58,8 +69,20 @@ impl Tiff {
     /// if there is no such series, `Limit` if the index of pages is larger than may be held, `Io` if the file
     /// cannot be read.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
-        let directory = Directory::open(path, options.limit_bytes)?;
-        let (series, texts) = series::choose(&directory, options)?;
+        let directory = Directory::open(path, options)?;
+        let (mut series, texts) = series::choose(&directory, options)?;
+        let levels = series.level_shapes(&directory);
+        match options.level.unwrap_or(0) {
+            0 => {}
+            level if level < levels.len() => series.at_level(&directory, level),
+            level => {
+                let n = levels.len().max(1);
+                return Err(Error::usage(format!("there is no level {level}: the image has {n}, counted from 0")));
+            }
+        }
+        if options.skip_bad {
+            skip_bad(&directory, &mut series);
+        }
         let Some(first) = series.pages.pages().next() else {
             return Err(Error::format("the series has no page"));
         };
@@ -76,9 +99,27 @@ impl Tiff {
         {
             return Err(Error::format("the description does not fit the pages"));
         }
-        let info = describe(&directory, kind, &series, &inner, texts);
         let absent = absent_value(&directory, first)?;
-        Ok(Self { directory, series, info, inner, absent })
+        if let Some((text, _)) = &absent {
+            series.notes.push(Note::new(NoteKind::NoData, format!("{text} stands for no data: such pixels are kept")));
+        }
+        let absent = absent.and_then(|(_, value)| value);
+        let info = Info { levels, ..describe(&directory, kind, &series, &inner, texts) };
+        let pages = Arc::clone(directory.index());
+        Ok(Self { directory, index: Arc::new(Index { pages, series, info, inner, absent }) })
+    }
+
+    /// Opens the file at `path`, whose headers have been read before, once more.
+    ///
+    /// # Errors
+    /// `Format` if its size has changed, `Io` if it cannot be opened.
+    pub fn reopen(index: Arc<Index>, path: &Path) -> Result<Self> {
+        Ok(Self { directory: Directory::reopen(Arc::clone(&index.pages), path)?, index })
+    }
+
+    /// What the headers say, to be kept when the file is closed.
+    pub fn index(&self) -> &Arc<Index> {
+        &self.index
     }
 
     /// The index of the file's pages.
@@ -88,7 +129,7 @@ impl Tiff {
 
     /// Page and, for pages whose directories are not to be followed, offset of plane number `index`.
     fn plane(&self, index: u64) -> Option<(u32, Option<u64>)> {
-        match &self.series.pages {
+        match &self.index.series.pages {
             PageList::Range { first, .. } => Some((first + index as u32, None)),
             PageList::List(pages) => pages[index as usize].map(|p| (p, None)),
             PageList::Contiguous { page, offset, .. } => {
@@ -101,9 +142,9 @@ impl Tiff {
 
     /// Box of a page that the last axes of `region` are.
     fn inner_box(&self, region: &Region) -> (Five, Five) {
-        let n_leading = region.rank() - self.inner.len();
+        let n_leading = region.rank() - self.index.inner.len();
         let (mut origin, mut shape) = ([0; 5], [1; 5]);
-        for (i, &axis) in self.inner.iter().enumerate() {
+        for (i, &axis) in self.index.inner.iter().enumerate() {
             origin[axis] = region.origin[n_leading + i];
             shape[axis] = region.shape[n_leading + i];
         }
@@ -114,50 +155,50 @@ impl Tiff {
     fn outer_box(&self, region: &Region, position: &[u64], at: Five, shape: Five) -> Region {
         let n_leading = position.len();
         let leading = (0..n_leading).map(|i| (region.origin[i] + position[i], 1));
-        let inner = self.inner.iter().enumerate().map(|(i, &a)| (region.origin[n_leading + i] + at[a], shape[a]));
+        let inner = self.index.inner.iter().enumerate().map(|(i, &a)| (region.origin[n_leading + i] + at[a], shape[a]));
         let (origin, shape) = leading.chain(inner).unzip::<_, _, Vec<_>, Vec<_>>();
         Region::new(origin, shape)
     }
 
     /// Number of the plane at `position` of `region`'s leading axes.
     fn plane_index(&self, region: &Region, position: &[u64]) -> u64 {
-        position.iter().enumerate().fold(0, |n, (i, p)| n * self.info.axes[i].length + region.origin[i] + p)
+        position.iter().enumerate().fold(0, |n, (i, p)| n * self.index.info.axes[i].length + region.origin[i] + p)
     }
 }
 
 impl FileArray for Tiff {
     fn info(&self) -> &Info {
-        &self.info
+        &self.index.info
     }
 }
 
 impl Array for Tiff {
     fn axes(&self) -> &[Axis] {
-        &self.info.axes
+        &self.index.info.axes
     }
 
     fn dtype(&self) -> DType {
-        self.info.dtype
+        self.index.info.dtype
     }
 
     fn fill(&self) -> Option<&[u8]> {
-        self.absent.as_deref()
+        self.index.absent.as_deref()
     }
 
     fn grain(&self, axis: usize, at: u64) -> (u64, u64) {
-        self.info.grain(axis, at)
+        self.index.info.grain(axis, at)
     }
 
     fn coded(&self) -> bool {
-        self.info.coded
+        self.index.info.coded
     }
 
     fn needs(&self, _shape: &[u64]) -> u64 {
-        self.info.scratch_bytes
+        self.index.info.scratch_bytes
     }
 
     fn held_bytes(&self) -> u64 {
-        self.info.held_bytes
+        self.index.info.held_bytes
     }
 
     fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
@@ -182,10 +223,10 @@ impl Reader for TiffReader {
         if region.is_empty() {
             return Ok(coverage);
         }
-        let n_leading = region.rank() - tiff.inner.len();
+        let n_leading = region.rank() - tiff.index.inner.len();
         let (origin, shape) = tiff.inner_box(region);
         let mut strides = [0; 5];
-        for (i, &axis) in tiff.inner.iter().enumerate() {
+        for (i, &axis) in tiff.index.inner.iter().enumerate() {
             strides[axis] = target.strides[n_leading + i];
         }
         let (start, leading) = (target.start, target.strides[..n_leading].to_vec());
@@ -212,12 +253,12 @@ impl Reader for TiffReader {
     fn prefetch(&mut self, region: &Region) {
         use rustix::fs::{Advice, fadvise};
         let tiff = &*self.tiff;
-        let whole = Region::whole(&tiff.info.shape());
+        let whole = Region::whole(&tiff.index.info.shape());
         if region.rank() != whole.rank() || !whole.contains(region) || region.is_empty() {
             return;
         }
         let (origin, shape) = tiff.inner_box(region);
-        let n_leading = region.rank() - tiff.inner.len();
+        let n_leading = region.rank() - tiff.index.inner.len();
         let file = &tiff.directory.input.file;
         let mut pending = (0u64, 0u64);
         let advise = |(at, len): (u64, u64)| {
@@ -254,17 +295,29 @@ impl Tiff {
     }
 }
 
-/// One element's bytes of the value that the file gives to what it does not store.
-fn absent_value(directory: &Directory, page: u32) -> Result<Option<Vec<u8>>> {
+/// The value that the file gives to what it does not store, as written, and as one element's bytes if it is one.
+fn absent_value(directory: &Directory, page: u32) -> Result<Option<(String, Option<Vec<u8>>)>> {
     const GDAL_NODATA: u16 = 42113;
     let Some(tag) = directory.tag(page, GDAL_NODATA, 0, 64)? else { return Ok(None) };
-    let mut value = directory.kind(page).dtype.parse_element(tag.text().trim()).ok();
-    if cfg!(target_endian = "big")
-        && let Some(bytes) = &mut value
-    {
-        bytes.reverse();
+    let text = tag.text().trim().to_owned();
+    let value = directory.kind(page).dtype.parse_element(&text).ok();
+    Ok(Some((text, value)))
+}
+
+/// Leaves out pages that cannot be read.
+fn skip_bad(directory: &Directory, series: &mut Series) {
+    let contiguous = matches!(series.pages, PageList::Contiguous { .. });
+    let bad = |page: &u32| !contiguous && directory.problem(*page).is_some();
+    let first = series.pages.pages().find(bad).and_then(|page| directory.problem(page));
+    let n = series.pages.pages().filter(bad).count();
+    if let Some(first) = first {
+        let text = format!("{n} of the pages cannot be read and are left out: page {}: {}", first.page, first.text);
+        series.notes.push(Note::new(NoteKind::PlanesAbsent, text));
+        series.pages = PageList::of(series.pages.planes().map(|page| page.filter(|page| !bad(page))).collect());
     }
-    Ok(value)
+    if let Some(why) = directory.broken() {
+        series.notes.push(Note::new(NoteKind::PlanesAbsent, format!("the file breaks off: {why}")));
+    }
 }
 
 /// Bytes of a first strip or tile that are looked at for the kind of its compression.
@@ -272,32 +325,29 @@ const HEAD_BYTES: u64 = 1 << 16;
 
 /// Refuses a series of which a page cannot be read.
 fn check(directory: &Directory, series: &Series) -> Result<()> {
-    let mut last = None;
+    let contiguous = matches!(series.pages, PageList::Contiguous { .. });
+    let mut seen = vec![false; directory.kinds().len()];
     for page in series.pages.pages() {
-        let contiguous = matches!(series.pages, PageList::Contiguous { .. });
-        if let Some(problem) = directory.problem(page)
-            && !(contiguous && directory.kind(page).problem.is_none())
-        {
+        let kind = directory.kind(page);
+        if let Some(problem) = directory.problem(page).filter(|_| !contiguous || kind.problem.is_some()) {
             let text = format!("page {page}: {}", problem.text);
             return Err(if problem.unsupported { Error::Unsupported(text) } else { Error::Format(text) });
         }
-        let kind = directory.kind(page);
-        let index = directory.kind_index(page);
-        if last != Some(index) && kind.codec_decodes() && !codec::handles(kind.compression) {
-            let name = codec::name(kind.compression);
+        if std::mem::replace(&mut seen[directory.kind_index(page)], true) {
+            continue;
+        }
+        if !kind.codec().is_handled() {
+            let name = kind.codec().name;
             return Err(Error::unsupported(format!("page {page}: compression {} ({name})", kind.compression)));
         }
-        if kind.problem.is_some() {
-            return Err(Error::format(format!("page {page}: cannot be read")));
-        }
-        if last != Some(index) && kind.codec_decodes() {
+        if kind.image_codec() {
             let mut head = Vec::new();
             directory.chunk_head(page, 0, HEAD_BYTES, &mut head)?;
             if !head.is_empty() {
-                codec::refuse(&read::piece(directory, kind, 1), &head).map_err(|e| e.at(format!("page {page}")))?;
+                let piece = read::piece(directory, kind, 1);
+                kind.codec().refuse(&piece, &head).map_err(|e| e.at(format!("page {page}")))?;
             }
         }
-        last = Some(index);
     }
     Ok(())
 }
@@ -313,30 +363,33 @@ fn inner_axes(kind: &PageKind) -> Vec<usize> {
 /// What the headers say.
 fn describe(directory: &Directory, kind: &PageKind, series: &Series, inner: &[usize], texts: Vec<String>) -> Info {
     let n_leading = series.axes.len() - inner.len();
-    let five = [1, kind.chunk[0], kind.chunk[1], kind.chunk[2], u64::from(kind.samples)];
+    // Of pages that are stored in several ways, those that must be decoded whole count.
+    let coded = kinds(directory, series).into_iter().find(|kind| kind.compression != 1);
+    let stored = coded.unwrap_or(kind);
+    let five = [1, stored.chunk[0], stored.chunk[1], stored.chunk[2], u64::from(kind.samples)];
     let mut unit = vec![1; n_leading];
     unit.extend(inner.iter().map(|&i| five[i]));
     for (unit, axis) in unit.iter_mut().zip(&series.axes) {
         *unit = (*unit).min(axis.length);
     }
-    let mut axes = series.axes.clone();
-    calibrate(&mut axes, kind);
     let absent = absent_planes(series, n_leading);
     let absent_bytes = absent.as_ref().map_or(0, |absent| size_of_val(&absent.runs[..]) as u64);
     let held_bytes = directory.held_bytes() + series_bytes(series) + absent_bytes;
     Info {
-        axes,
+        axes: series.axes.clone(),
         dtype: kind.dtype,
         unit,
-        coded: kind.compression != 1,
-        storage: kind.storage(),
+        coded: coded.is_some(),
+        storage: stored.storage(),
         scratch_bytes: scratch_bytes(directory, series),
         held_bytes,
-        file_bytes: directory.file_bytes(),
-        notes: notes(kind, series),
+        file_bytes: directory.file_bytes,
+        notes: notes(directory, series),
         series: if texts.len() > 1 { texts } else { Vec::new() },
+        levels: Vec::new(),
         set: series.set.clone(),
         absent,
+        member: series.member,
     }
 }
 
@@ -346,24 +399,20 @@ fn absent_planes(series: &Series, n_leading: usize) -> Option<Arc<AbsentPlanes>>
     AbsentPlanes::new(n_leading, pages.iter().map(Option::is_some)).map(Arc::new)
 }
 
+/// Memory of the lists of pages and of the data set that `series` holds.
 fn series_bytes(series: &Series) -> u64 {
-    match &series.pages {
-        PageList::List(pages) => size_of_val(&pages[..]) as u64,
-        _ => 0,
-    }
+    let lists = std::iter::once(&series.pages).chain(&series.levels);
+    let lists = lists.map(|list| if let PageList::List(pages) = list { size_of_val(&pages[..]) } else { 0 });
+    let set = series.set.as_ref().map_or(0, |set| {
+        size_of_val(&set.planes[..]) + set.files.iter().map(|name| size_of::<String>() + name.len()).sum::<usize>()
+    });
+    (lists.sum::<usize>() + set) as u64
 }
 
 /// Memory that one read takes at most beside its target.
 fn scratch_bytes(directory: &Directory, series: &Series) -> u64 {
     let mut most = 0;
-    let mut last = None;
-    for page in series.pages.pages() {
-        let index = directory.kind_index(page);
-        if last == Some(index) {
-            continue;
-        }
-        last = Some(index);
-        let kind = directory.kind(page);
+    for kind in kinds(directory, series) {
         let elements = kind.chunk_element_bytes();
         let packed = kind.chunk[0] * kind.chunk[1] * kind.row_bytes();
         let bytes = if kind.compression == 1 {
@@ -374,54 +423,50 @@ fn scratch_bytes(directory: &Directory, series: &Series) -> u64 {
         } else {
             let stored = directory.largest_chunk_bytes;
             // Libraries for images hold rows or whole images of their own.
-            let library = if kind.codec_decodes() { codec::scratch_bytes(kind.compression, elements) } else { 1 << 18 };
-            let spill = if matches!(kind.compression, 8 | 32946) && !kind.is_tiled() { 2 * packed } else { 0 };
-            stored + elements + packed + library + spill
+            stored + elements + packed + (kind.codec().scratch_bytes)(elements)
         };
         most = most.max(bytes);
     }
     most
 }
 
-/// Adds the pixel size that the resolution tags give.
-fn calibrate(axes: &mut [Axis], kind: &PageKind) {
-    let um = match kind.resolution_unit {
-        2 => 25_400.0,
-        3 => 10_000.0,
-        _ => return,
+/// What a user should know of how the samples are kept, and of what is not there.
+fn notes(directory: &Directory, series: &Series) -> Vec<Note> {
+    let mut notes: Vec<Note> = Vec::new();
+    let mut note = |kind, text: String| {
+        if !notes.iter().any(|n| n.kind == kind) {
+            notes.push(Note::new(kind, text));
+        }
     };
-    for (name, resolution) in [("x", kind.resolution[0]), ("y", kind.resolution[1])] {
-        let Some((n, d)) = resolution else { continue };
-        // 72, 96, 300 dots per inch and the like are what programs write when they know nothing.
-        let per_um = f64::from(n) / f64::from(d) / um;
-        if n == 0 || d == 0 || (kind.resolution_unit == 2 && per_um * um <= 1200.0) {
-            continue;
+    for kind in kinds(directory, series) {
+        let kept = |what: &str| format!("{what}: samples are kept as stored");
+        match kind.photometric {
+            0 => note(NoteKind::WhiteIsZeroKept, format!("{}, not inverted", kept("white is zero"))),
+            3 => note(NoteKind::PaletteKept, "palette: indices are kept, colours are not applied".to_owned()),
+            6 if !matches!(kind.compression, 6 | 7) => note(NoteKind::ColoursKept, kept("YCbCr")),
+            5 => note(NoteKind::ColoursKept, kept("separated inks (CMYK)")),
+            8..=10 => note(NoteKind::ColoursKept, kept("L*a*b*")),
+            _ => {}
         }
-        if let Some(axis) = axes.iter_mut().find(|a| a.name == name) {
-            let calibration =
-                Calibration { step: 1.0 / per_um, unit: Some("micrometer".to_owned()), from: Provenance::Resolution };
-            *axis = axis.clone().calibrated(calibration);
+        if kind.orientation != 1 {
+            let text = format!("orientation {}: kept as stored, neither turned nor mirrored", kind.orientation);
+            note(NoteKind::OrientationKept, text);
+        }
+        if kind.packing != page::Packing::Native {
+            note(NoteKind::Widened, format!("{} bits a sample, widened to {}", kind.bits, kind.dtype));
         }
     }
-}
-
-/// What a user should know of how the samples are kept.
-fn notes(kind: &PageKind, series: &Series) -> Vec<String> {
-    let mut notes = Vec::new();
-    match kind.photometric {
-        0 => notes.push("white is zero: samples are kept as stored, not inverted".to_owned()),
-        3 => notes.push("palette: indices are kept, colours are not applied".to_owned()),
-        6 if !matches!(kind.compression, 6 | 7) => notes.push("YCbCr: samples are kept as stored".to_owned()),
-        5 => notes.push("separated inks (CMYK): samples are kept as stored".to_owned()),
-        8..=10 => notes.push("L*a*b*: samples are kept as stored".to_owned()),
-        _ => {}
-    }
-    if kind.orientation != 1 {
-        notes.push(format!("orientation {}: kept as stored, neither turned nor mirrored", kind.orientation));
-    }
-    if kind.packing != page::Packing::Native {
-        notes.push(format!("{} bits a sample, widened to {}", kind.bits, kind.dtype));
+    if directory.n_emptied() > 0 {
+        let text = format!("{} strips or tiles have a place but no bytes", directory.n_emptied());
+        note(NoteKind::PlanesAbsent, text);
     }
     notes.extend(series.notes.iter().cloned());
     notes
+}
+
+/// The kinds of the pages of `series`, each once.
+fn kinds<'a>(directory: &'a Directory, series: &Series) -> Vec<&'a PageKind> {
+    let mut seen = vec![false; directory.kinds().len()];
+    series.pages.pages().for_each(|page| seen[directory.kind_index(page)] = true);
+    directory.kinds().iter().zip(seen).filter(|(_, seen)| *seen).map(|(kind, _)| kind).collect()
 }

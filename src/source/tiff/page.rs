@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::codec;
+use super::codec::Codec;
 use super::headers::Headers;
 use super::tag::{Field, uint};
 use crate::axis::Axis;
@@ -50,6 +50,8 @@ pub(super) struct RawPage {
     width: Option<u64>,
     height: Option<u64>,
     depth: Option<u64>,
+    /// Bits and format of every sample.
+    per_sample: [Option<Field>; 2],
     bits: Alike,
     formats: Alike,
     compression: Option<u64>,
@@ -105,6 +107,17 @@ impl RawPage {
                 Err(e) => raw.fault = Some(format!("tag {}: {e}", field.tag)),
             }
         }
+        // No more values than there are samples matter, however many are claimed.
+        let n = raw.samples.unwrap_or(if raw.compression == Some(6) { 3 } else { 1 });
+        let [bits, formats] = raw.per_sample;
+        for (field, alike) in [(bits, &mut raw.bits), (formats, &mut raw.formats)] {
+            let Some(field) = field else { continue };
+            match Alike::read(&field, n, headers) {
+                Ok(found) => *alike = found,
+                Err(io @ crate::error::Error::Io { .. }) => return Err(io),
+                Err(e) => raw.fault = Some(format!("tag {}: {e}", field.tag)),
+            }
+        }
         raw.amend(headers)?;
         Ok(raw)
     }
@@ -143,7 +156,7 @@ impl RawPage {
             255 => self.subfile |= u64::from(one()? == Some(2)),
             256 => self.width = one()?,
             257 => self.height = one()?,
-            258 => self.bits = Alike::read(field, headers)?,
+            258 => self.per_sample[0] = Some(*field),
             259 => self.compression = one()?,
             262 => self.photometric = one()?,
             266 => self.fill_order = one()?,
@@ -178,10 +191,8 @@ impl RawPage {
                 self.counts = Some(*field);
             }
             330 => self.sub_ifds = Some(*field),
-            339 => self.formats = Alike::read(field, headers)?,
-            347 if field.count <= MOST_TABLE_BYTES => {
-                self.jpeg_tables = Some(headers.value(field.at, field.size_bytes() as usize)?.into());
-            }
+            339 => self.per_sample[1] = Some(*field),
+            347 if field.size_bytes() <= MOST_TABLE_BYTES => self.jpeg_tables = Some(headers.shared(field)?),
             530 => self.subsampling = several(field, headers, 2)?,
             32997 => self.depth = one()?,
             34412 => self.is_lsm = true,
@@ -202,8 +213,9 @@ struct Alike {
 }
 
 impl Alike {
-    fn read(field: &Field, headers: &mut Headers<'_>) -> Result<Self> {
-        let mut alike = Self { n: field.count.min(MOST_SAMPLES), ..Self::default() };
+    /// The first `n` values of `field`.
+    fn read(field: &Field, n: u64, headers: &mut Headers<'_>) -> Result<Self> {
+        let mut alike = Self { n: field.count.min(n).min(MOST_SAMPLES), ..Self::default() };
         let mut i = 0;
         headers.uints(field, alike.n, |value| {
             if *alike.first.get_or_insert(value) == value && alike.n_alike == i {
@@ -348,11 +360,10 @@ impl PageKind {
         if raw.samples.is_some_and(|s| s == 0 || s > MOST_SAMPLES) {
             return format(format!("has {} samples per pixel", raw.samples.unwrap_or(0)));
         }
-        let counted = u64::from(self.samples);
-        if raw.bits.n_alike < raw.bits.n.min(counted) {
+        if raw.bits.n_alike < raw.bits.n {
             return unsupported("samples of unequal depth".to_owned());
         }
-        if raw.formats.n_alike < raw.formats.n.min(counted) {
+        if raw.formats.n_alike < raw.formats.n {
             return unsupported("samples of unequal format".to_owned());
         }
         (self.dtype, self.packing) = match (self.sample_format, self.bits) {
@@ -410,7 +421,7 @@ impl PageKind {
                 self.subsampling.0,
                 self.subsampling.1,
                 self.compression,
-                codec::name(self.compression)
+                self.codec().name
             ));
         }
         Ok(())
@@ -440,12 +451,12 @@ impl PageKind {
 
     /// Whether a codec that knows images, not bytes, decodes the strips: predictor and bit order are its own.
     pub(super) fn image_codec(&self) -> bool {
-        !matches!(self.compression, 1 | 5 | 8 | 32773 | 32946 | 34925 | 34926 | 50000)
+        self.codec().is_image()
     }
 
-    /// Whether [`codec::decode`] is asked for the strips rather than the reader's own decoders.
-    pub(super) fn codec_decodes(&self) -> bool {
-        self.image_codec() || self.compression == 34925
+    /// The compression.
+    pub(super) fn codec(&self) -> &'static Codec {
+        Codec::of(self.compression)
     }
 
     /// Whether pixels are in tiles rather than strips.
@@ -492,6 +503,13 @@ impl PageKind {
         (self.chunk[2] * self.chunk_samples() * u64::from(self.bits)).div_ceil(8)
     }
 
+    /// Rows of strip or tile number `index` that are inside the image: some writers store no others.
+    pub(super) fn rows_inside(&self, index: u64) -> u64 {
+        let [_, gh, gw] = self.grid();
+        let row = if self.tiled { index / gw % gh } else { index % gh };
+        self.chunk[1].min(self.height - row * self.chunk[1])
+    }
+
     /// Bytes of strip or tile number `index` when it is not compressed.
     pub(super) fn stored_bytes(&self, index: u64) -> u64 {
         self.chunk[0] * self.chunk_rows(index) * self.row_bytes()
@@ -518,13 +536,26 @@ impl PageKind {
         self.subfile & 0b101 != 0
     }
 
-    /// Whether pages of the two kinds can be planes of one array.
+    /// Whether pages of the two kinds can be planes of one array. What their values mean as colours is no matter.
     pub fn stacks_with(&self, other: &Self) -> bool {
+        const MASK: u16 = 4;
         let key = |k: &Self| {
             let image = (k.width, k.height, k.depth, k.samples, k.planar);
-            (image, k.dtype, k.bits, k.photometric, k.is_secondary(), k.problem.is_some())
+            (image, k.dtype, k.bits, k.photometric == MASK, k.is_secondary(), k.problem.is_some())
         };
         key(self) == key(other)
+    }
+
+    /// Whether it can be a copy of `other` with fewer pixels.
+    pub fn is_reduced(&self, other: &Self) -> bool {
+        let key = |k: &Self| (k.depth, k.samples, k.dtype, k.problem.is_some());
+        key(self) == key(other) && self.width < other.width && self.height <= other.height
+    }
+
+    /// Whether width and height are in the same proportion as those of `other`, as far as rounding goes.
+    pub fn has_proportions_of(&self, other: &Self) -> bool {
+        let height = other.height as f64 * self.width as f64 / other.width as f64;
+        (self.height as f64 - height).abs() <= (0.01 * height).max(1.5)
     }
 
     /// Axes of the array in one page, slowest first. The samples are called `s`.
@@ -538,7 +569,7 @@ impl PageKind {
 
     /// How pixels are stored, in words: `LZW with predictor 2, tiles of 256x256`.
     pub fn storage(&self) -> String {
-        let mut text = match codec::name(self.compression) {
+        let mut text = match self.codec().name {
             "unknown" => format!("compression {}", self.compression),
             name => name.to_owned(),
         };

@@ -4,10 +4,10 @@
 //! native order go from the file straight to where they belong, neighbouring runs in one read; everything
 //! else passes through the worker's scratch memory.
 
-use super::codec::{self, Piece};
+use super::codec::Piece;
 use super::directory::Directory;
 use super::gather::{Gather, Run};
-use super::inflate::{self, Decoders};
+use super::inflate::Decoders;
 use super::page::{Chunk, Packing, PageKind};
 use super::{predict, samples};
 use crate::array::Scratch;
@@ -208,12 +208,12 @@ impl<'a> PageReader<'a> {
         let n_bytes = n_rows as usize * row_bytes;
         let packed_row_bytes = kind.row_bytes() as usize;
         let packed_bytes = n_rows as usize * packed_row_bytes;
-        let most = inflate::most_decoded_bytes(kind.compression, c.chunk.count);
+        let most = kind.codec().most_decoded_bytes(c.chunk.count);
         if packed_bytes as u64 > most {
             return Err(Error::format(format!(
                 "{} bytes of {} cannot hold the {packed_bytes} expected",
                 c.chunk.count,
-                codec::name(kind.compression)
+                kind.codec().name
             )));
         }
         let Scratch { stored, decoded, extra, kept, .. } = &mut *self.scratch;
@@ -253,7 +253,7 @@ impl<'a> PageReader<'a> {
                 }
             }
         }
-        if native && codec::in_file_order(kind.compression) {
+        if native && kind.codec().is_swapped() {
             samples::swap_bytes(elements, swap_size(kind, directory.big_endian));
         }
         if !direct {
@@ -291,20 +291,19 @@ fn unpack_bytes(
     }
     let stored = stored.sized(c.chunk.count as usize);
     directory.bytes_at(stored, c.chunk.offset)?;
-    if kind.codec_decodes() {
-        let rows = u32::try_from(c.shape[1] * c.shape[2]).map_err(|_| Error::format("has too many rows"))?;
-        if kind.fill_order == 2 && !kind.image_codec() {
-            samples::reverse_bits(stored);
-        }
-        return codec::decode(&piece(directory, kind, rows), stored, out);
-    }
-    if kind.fill_order == 2 {
+    if kind.fill_order == 2 && !kind.image_codec() {
         samples::reverse_bits(stored);
     }
-    let most = kind.stored_bytes(0) as usize;
-    let n = inflate::decode(kind.compression, stored, out, most, decoders)?;
-    if n < out.len() {
+    let rows = u32::try_from(c.shape[1] * c.shape[2]).map_err(|_| Error::format("has too many rows"))?;
+    let (piece, whole) = (piece(directory, kind, rows), kind.stored_bytes(0) as usize);
+    let n = kind.codec().decode(&piece, stored, out, whole, decoders)?;
+    // Rows below the image need not be stored.
+    let inside = if c.shape[1] == 1 { (kind.rows_inside(c.index) * kind.row_bytes()) as usize } else { out.len() };
+    if n < inside.min(out.len()) {
         return Err(Error::format(format!("decodes to {n} bytes, expected {}", out.len())));
+    }
+    if n < out.len() {
+        out[n..].fill(0);
     }
     Ok(())
 }

@@ -107,8 +107,10 @@ impl ZarrSource {
             file_bytes: size_bytes(stored.shape(), stored.dtype),
             notes: vec![],
             series: chosen.series,
+            levels: vec![],
             set: None,
             absent: None,
+            member: None,
             axes,
         };
         Ok(Self { info, stored, chunks, chunk_bytes, open: Mutex::default(), most_open: most_open as usize })

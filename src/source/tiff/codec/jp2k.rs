@@ -1,4 +1,4 @@
-//! JPEG 2000 with the reversible wavelet, as a bare codestream.
+//! JPEG 2000 with the reversible wavelet, as a bare codestream or in the boxes of a JP2 file.
 //!
 //! The irreversible wavelet is refused: what it decodes to is not fixed bit by bit. Source of the markers:
 //! ITU-T T.800, annex A.
@@ -173,12 +173,28 @@ impl Coding {
     }
 }
 
+/// The codestream in `stored`, which may lie in boxes.
+fn codestream(stored: &[u8]) -> &[u8] {
+    const SIGNATURE: &[u8] = b"\0\0\0\x0cjP  \r\n\x87\n";
+    let mut rest = stored.strip_prefix(SIGNATURE).unwrap_or_default();
+    while let Some((head, _)) = rest.split_first_chunk::<8>() {
+        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let whole = if length == 0 { rest.len() } else { length };
+        if &head[4..] == b"jp2c" {
+            return rest.get(8..whole).unwrap_or(&rest[8..]);
+        }
+        rest = rest.get(whole.max(8)..).unwrap_or_default();
+    }
+    stored
+}
+
 /// Refuses by what the beginning of a stream shows.
 pub(super) fn refuse(piece: &Piece<'_>, head: &[u8]) -> Result<()> {
-    Headers::parse(head).map_or(Ok(()), |headers| headers.refuse(piece))
+    Headers::parse(codestream(head)).map_or(Ok(()), |headers| headers.refuse(piece))
 }
 
 pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
+    let stored = codestream(stored);
     let headers = Headers::parse(stored).ok_or_else(|| piece.damaged("not a codestream with a header"))?;
     headers.refuse(piece)?;
     let found = (headers.width, headers.height, headers.depths.len());

@@ -1,17 +1,12 @@
-//! LERC, second generation (versions 2.1 to 2.6), alone or inside Deflate or ZSTD.
+//! LERC, second generation, alone or inside Deflate or ZSTD.
 //!
-//! Left out: the first generation, which no TIFF holds, and the lossless mode for floats of version 2.6,
-//! which the version that the TIFF tag names does not have.
-//!
-//! Source: Esri, LERC specification (Lerc2 blob); LercParameters as libtiff defines them.
+//! Source: LercParameters as libtiff defines them.
 
-mod bits;
-mod huffman;
-mod image;
+use bytemuck::{AnyBitPattern, NoUninit};
+use lerc::{DataType, DecodeResult, LercInfo, Sample};
 
 use super::Piece;
-use crate::error::{Error, Result};
-use image::{Fault, Image};
+use crate::error::Result;
 
 pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
     // A blob is rarely larger than its pixels, and never by much.
@@ -29,61 +24,47 @@ pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_
         }
         other => return Err(piece.unsupported(format!("additional compression {other}"))),
     };
-    let image = Image::parse(blob).map_err(|f| f.error(piece))?;
-    check(piece, &image)?;
-    match (piece.sample_format, piece.bits) {
-        (1, 8) if image.depth + 1 == u32::from(piece.samples) => with_mask_as_alpha(piece, &image, decoded),
-        (1, 8) => whole::<u8>(piece, &image, decoded),
-        (1, 16) => whole::<u16>(piece, &image, decoded),
-        (1, 32) => whole::<u32>(piece, &image, decoded),
-        (2, 8) => whole::<i8>(piece, &image, decoded),
-        (2, 16) => whole::<i16>(piece, &image, decoded),
-        (2, 32) => whole::<i32>(piece, &image, decoded),
-        (3, 32) => {
-            image.decode::<f32>(decoded).map_err(|f| f.error(piece))?;
-            fill_masked(&image, decoded, &f32::NAN.to_ne_bytes());
-            Ok(())
-        }
-        (3, 64) => {
-            image.decode::<f64>(decoded).map_err(|f| f.error(piece))?;
-            fill_masked(&image, decoded, &f64::NAN.to_ne_bytes());
-            Ok(())
-        }
-        (format, bits) => Err(piece.damaged(format!("sample format {format} of {bits} bits"))),
+    if !blob.starts_with(b"Lerc2 ") {
+        return Err(piece.unsupported("not a Lerc2 blob"));
     }
-}
-
-impl Fault {
-    fn error(self, piece: &Piece<'_>) -> Error {
-        match self {
-            Self::Damaged(what) => piece.damaged(what),
-            Self::Unsupported(what) => piece.unsupported(what),
-        }
+    let info = lerc::decode_info(blob).map_err(|e| piece.damaged(e))?;
+    check(piece, &info)?;
+    match info.data_type {
+        DataType::Byte if info.depth < u32::from(piece.samples) => with_mask_as_alpha(piece, &info, blob, decoded),
+        DataType::Char => whole::<i8>(piece, blob, decoded, None),
+        DataType::Byte => whole::<u8>(piece, blob, decoded, None),
+        DataType::Short => whole::<i16>(piece, blob, decoded, None),
+        DataType::UShort => whole::<u16>(piece, blob, decoded, None),
+        DataType::Int => whole::<i32>(piece, blob, decoded, None),
+        DataType::UInt => whole::<u32>(piece, blob, decoded, None),
+        DataType::Float => whole(piece, blob, decoded, Some(f32::NAN)),
+        DataType::Double => whole(piece, blob, decoded, Some(f64::NAN)),
     }
 }
 
 /// Compares what the blob declares with the piece, before anything is allocated for it.
-fn check(piece: &Piece<'_>, image: &Image<'_>) -> Result<()> {
-    if (image.width, image.rows) != (piece.width, piece.rows) {
-        return Err(
-            piece.damaged(format!("{}x{} pixels, {}x{} expected", image.width, image.rows, piece.width, piece.rows))
-        );
+fn check(piece: &Piece<'_>, info: &LercInfo) -> Result<()> {
+    if (info.width, info.height) != (piece.width, piece.rows) {
+        let (width, rows) = (info.width, info.height);
+        return Err(piece.damaged(format!("{width}x{rows} pixels, {}x{} expected", piece.width, piece.rows)));
+    }
+    if info.bands != 1 || info.no_data_value.is_some() {
+        return Err(piece.unsupported("several bands, or values that stand for no data"));
     }
     let samples = u32::from(piece.samples);
-    let alpha = (piece.sample_format, piece.bits) == (1, 8) && matches!(samples, 2 | 4);
-    if image.depth != samples && !(alpha && image.depth + 1 == samples) {
-        return Err(piece.damaged(format!("{} samples, {samples} expected", image.depth)));
+    let alpha = info.data_type == DataType::Byte && matches!(samples, 2 | 4);
+    if info.depth != samples && !(alpha && info.depth + 1 == samples) {
+        return Err(piece.damaged(format!("{} samples, {samples} expected", info.depth)));
     }
-    let found = match image.kind {
-        0 => (2, 8),
-        1 => (1, 8),
-        2 => (2, 16),
-        3 => (1, 16),
-        4 => (2, 32),
-        5 => (1, 32),
-        6 => (3, 32),
-        7 => (3, 64),
-        other => return Err(piece.damaged(format!("data type {other}"))),
+    let found = match info.data_type {
+        DataType::Char => (2, 8),
+        DataType::Byte => (1, 8),
+        DataType::Short => (2, 16),
+        DataType::UShort => (1, 16),
+        DataType::Int => (2, 32),
+        DataType::UInt => (1, 32),
+        DataType::Float => (3, 32),
+        DataType::Double => (3, 64),
     };
     if found != (piece.sample_format, piece.bits) {
         return Err(piece.damaged(format!(
@@ -94,36 +75,42 @@ fn check(piece: &Piece<'_>, image: &Image<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Integers: pixels that the blob declares invalid have no value that could be told from a real one.
-fn whole<T: image::Value>(piece: &Piece<'_>, image: &Image<'_>, decoded: &mut [u8]) -> Result<()> {
-    if !image.all_valid() {
-        return Err(piece.unsupported("masked pixels in integer data"));
-    }
-    image.decode::<T>(decoded).map_err(|f| f.error(piece))
+fn into<T: Sample>(piece: &Piece<'_>, blob: &[u8], samples: &mut [T]) -> Result<DecodeResult> {
+    samples.fill(T::default());
+    lerc::decode_into(blob, samples).map_err(|e| piece.damaged(e))
 }
 
-/// Eight bits with alpha: libtiff keeps an alpha of nothing but 0 and 255 as the mask of valid pixels.
-fn with_mask_as_alpha(piece: &Piece<'_>, image: &Image<'_>, decoded: &mut [u8]) -> Result<()> {
-    let (colours, samples) = (image.depth as usize, usize::from(piece.samples));
-    let n_pixels = decoded.len() / samples;
-    image.decode::<u8>(&mut decoded[..n_pixels * colours]).map_err(|f| f.error(piece))?;
-    for pixel in (0..n_pixels).rev() {
-        decoded.copy_within(pixel * colours..(pixel + 1) * colours, pixel * samples);
-        decoded[pixel * samples + colours] = if image.is_valid(pixel) { 255 } else { 0 };
+/// All samples. Pixels that the blob declares invalid are `invalid`; without such a value, as in integers, they
+/// have none that could be told from a real one.
+fn whole<T: Sample + NoUninit + AnyBitPattern>(
+    piece: &Piece<'_>,
+    blob: &[u8],
+    decoded: &mut [u8],
+    invalid: Option<T>,
+) -> Result<()> {
+    let samples: &mut [T] = bytemuck::try_cast_slice_mut(decoded).map_err(|e| piece.damaged(e))?;
+    let found = into(piece, blob, samples)?;
+    let Some(mask) = found.valid_masks.first().filter(|mask| !mask.is_all_valid()) else { return Ok(()) };
+    let Some(invalid) = invalid else { return Err(piece.unsupported("masked pixels in integer data")) };
+    for (pixel, samples) in samples.chunks_exact_mut(usize::from(piece.samples)).enumerate() {
+        if !mask.is_valid(pixel) {
+            samples.fill(invalid);
+        }
     }
     Ok(())
 }
 
-/// Writes `value` into every sample of the pixels that are not valid.
-fn fill_masked(image: &Image<'_>, decoded: &mut [u8], value: &[u8]) {
-    if image.all_valid() {
-        return;
+/// Eight bits with alpha: libtiff keeps an alpha of nothing but 0 and 255 as the mask of valid pixels.
+fn with_mask_as_alpha(piece: &Piece<'_>, info: &LercInfo, blob: &[u8], decoded: &mut [u8]) -> Result<()> {
+    let (colours, samples) = (info.depth as usize, usize::from(piece.samples));
+    let n_pixels = decoded.len() / samples;
+    let found = into(piece, blob, &mut decoded[..n_pixels * colours])?;
+    let mask = found.valid_masks.first();
+    for pixel in (0..n_pixels).rev() {
+        decoded.copy_within(pixel * colours..(pixel + 1) * colours, pixel * samples);
+        decoded[pixel * samples + colours] = if mask.is_none_or(|mask| mask.is_valid(pixel)) { 255 } else { 0 };
     }
-    for (pixel, samples) in decoded.chunks_exact_mut(image.depth as usize * value.len()).enumerate() {
-        if !image.is_valid(pixel) {
-            samples.chunks_exact_mut(value.len()).for_each(|s| s.copy_from_slice(value));
-        }
-    }
+    Ok(())
 }
 
 fn inflate(piece: &Piece<'_>, stored: &[u8], bound: usize) -> Result<Vec<u8>> {

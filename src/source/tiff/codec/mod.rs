@@ -1,9 +1,9 @@
-//! Rare TIFF compressions, one entry: a piece (strip or tile) at a time, whole.
+//! TIFF compressions: one entry of one table for each, which says all that is particular to it.
 //!
-//! The common ones (none, PackBits, LZW, Deflate, ZSTD) are the reader's own; here are those of which a file
-//! or two per laboratory exist. Nothing here allocates by what a stream declares before the declaration has
-//! been compared with the [`Piece`], whose size the reader has already accepted.
+//! A piece (strip or tile) is decoded at a time, whole. Nothing here allocates by what a stream declares before
+//! the declaration has been compared with the [`Piece`], whose size the reader has already accepted.
 
+use super::inflate::{self, Decoders};
 use crate::error::{Error, Result};
 
 mod fax;
@@ -12,6 +12,7 @@ mod jpeg;
 mod jxl;
 mod lerc;
 mod lzma;
+mod png;
 mod webp;
 
 /// What a codec must know of the piece that it decodes.
@@ -71,139 +72,234 @@ impl Piece<'_> {
 
     /// An `Unsupported` error: the compression by name and number, and what of it is not handled.
     fn unsupported(&self, what: impl std::fmt::Display) -> Error {
-        Error::unsupported(format!("compression {} ({}): {what}", self.compression, name(self.compression)))
+        Error::unsupported(format!("compression {} ({}): {what}", self.compression, Codec::of(self.compression).name))
     }
 
     /// A `Format` error that names the compression.
     fn damaged(&self, what: impl std::fmt::Display) -> Error {
-        Error::format(format!("{} data: {what}", name(self.compression)))
+        Error::format(format!("{} data: {what}", Codec::of(self.compression).name))
     }
 }
 
-/// Whether [`decode`] knows `compression` at all; what it then meets inside may still be refused.
-pub fn handles(compression: u16) -> bool {
-    matches!(compression, 2 | 3 | 4 | 6 | 7 | 32771 | 33004 | 33005 | 34712 | 34887 | 34925 | 50001 | 50002 | 52546)
+/// Everything that is particular to one compression.
+pub struct Codec {
+    /// TIFF Compression.
+    number: u16,
+    /// Name for messages.
+    pub name: &'static str,
+    decode: Decode,
+    /// Refuses what the beginning of a first strip or tile shows to be of a kind that is not decoded.
+    refuse: fn(&Piece<'_>, &[u8]) -> Result<()>,
+    /// Memory that decoding takes beside its buffers for a piece of so many decoded bytes, at most.
+    pub(super) scratch_bytes: fn(u64) -> u64,
+    /// Most bytes that one stored byte can decode to, with room to spare.
+    most_ratio: u64,
 }
 
-/// Whether what [`decode`] gives of `compression` are samples in the byte order of the file: libtiff swaps what
-/// LERC gives as it swaps uncompressed samples.
-pub fn in_file_order(compression: u16) -> bool {
-    compression == 34887
+/// How a compression is undone.
+#[derive(Clone, Copy)]
+enum Decode {
+    /// It is known by name alone.
+    Unhandled,
+    /// Bytes are stored as they are.
+    Plain,
+    /// Bytes in, bytes out: `stored`, room, what a whole piece decodes to, decoder states; gives how many.
+    Bytes(fn(&[u8], &mut [u8], usize, &mut Decoders) -> Result<usize>),
+    /// The same for a piece that is decoded whole.
+    Piece(fn(&Piece<'_>, &[u8], &mut [u8], usize) -> Result<()>),
+    /// An image, whose predictor and bit order are the codec's own.
+    Image(fn(&Piece<'_>, &[u8], &mut [u8], usize) -> Result<()>),
+    /// The same, with samples in the byte order of the file.
+    SwappedImage(fn(&Piece<'_>, &[u8], &mut [u8], usize) -> Result<()>),
 }
 
-/// Refuses what the beginning of a first strip or tile, `head`, shows to be of a kind that is not decoded.
-/// Damage is left for [`decode`] to find.
+const fn codec(number: u16, name: &'static str, decode: Decode) -> Codec {
+    Codec { number, name, decode, refuse: |_, _| Ok(()), scratch_bytes: |_| 1 << 18, most_ratio: 1 << 20 }
+}
+
+const fn bytes(number: u16, name: &'static str, decode: Decode, most_ratio: u64) -> Codec {
+    Codec { most_ratio, ..codec(number, name, decode) }
+}
+
+const fn deflate(number: u16) -> Codec {
+    // 258 bytes for two bits. Pieces that are longer than they should be are decoded aside.
+    Codec {
+        scratch_bytes: |n| n.saturating_mul(2).saturating_add(1 << 18),
+        ..bytes(number, "Deflate", Decode::Bytes(inflate::deflate), 1032)
+    }
+}
+
+const fn fax(number: u16, name: &'static str) -> Codec {
+    // Two rows.
+    Codec {
+        scratch_bytes: |n| if n < 1 << 20 { n } else { 1 << 20 },
+        ..codec(number, name, Decode::Image(fax::decode))
+    }
+}
+
+/// Coefficients of progressive JPEG, planes of WebP, a blob of LERC that was deflated.
+fn three_times(decoded_bytes: u64) -> u64 {
+    decoded_bytes.saturating_mul(3).saturating_add(1 << 20)
+}
+
+const fn jpeg(number: u16, name: &'static str) -> Codec {
+    Codec { refuse: jpeg::refuse, scratch_bytes: three_times, ..codec(number, name, Decode::Image(jpeg::decode)) }
+}
+
+const fn jp2k(number: u16, name: &'static str) -> Codec {
+    let decode = Decode::Image(jp2k::decode);
+    Codec { refuse: jp2k::refuse, scratch_bytes: jp2k::scratch_bytes, ..codec(number, name, decode) }
+}
+
+const fn jxl(number: u16, name: &'static str) -> Codec {
+    Codec { refuse: jxl::refuse, scratch_bytes: jxl::scratch_bytes, ..codec(number, name, Decode::Image(jxl::decode)) }
+}
+
+/// Every compression that has a name, the usual ones first.
+static CODECS: &[Codec] = &[
+    bytes(1, "uncompressed", Decode::Plain, 1),
+    // A code of at most 12 bits stands for at most 4096 bytes.
+    bytes(5, "LZW", Decode::Bytes(inflate::lzw), 2800),
+    deflate(8),
+    deflate(32946),
+    bytes(32773, "PackBits", Decode::Bytes(inflate::pack_bits), 64),
+    // A block of 128 KiB of one byte takes four.
+    bytes(50000, "ZSTD", Decode::Bytes(inflate::zstd), 1 << 15),
+    bytes(34926, "ZSTD (old number)", Decode::Bytes(inflate::zstd), 1 << 15),
+    jpeg(7, "JPEG"),
+    jpeg(6, "old-style JPEG"),
+    fax(2, "CCITT RLE"),
+    fax(3, "CCITT T.4"),
+    fax(4, "CCITT T.6"),
+    fax(32771, "CCITT RLE, word aligned"),
+    jp2k(33003, "JPEG 2000, YCbCr (Aperio)"),
+    jp2k(33004, "JPEG 2000, bare"),
+    jp2k(33005, "JPEG 2000, RGB (Aperio)"),
+    jp2k(34712, "JPEG 2000"),
+    Codec { scratch_bytes: three_times, ..codec(34887, "LERC", Decode::SwappedImage(lerc::decode)) },
+    // The dictionary, of which only what has been decoded is touched.
+    Codec { scratch_bytes: |n| n.saturating_add(2 << 20), ..codec(34925, "LZMA", Decode::Piece(lzma::decode)) },
+    Codec {
+        refuse: |piece, _| webp::refuse(piece),
+        scratch_bytes: three_times,
+        ..codec(50001, "WebP", Decode::Image(webp::decode))
+    },
+    Codec { scratch_bytes: three_times, ..codec(34933, "PNG", Decode::Image(png::decode)) },
+    jxl(50002, "JPEG XL"),
+    jxl(52546, "JPEG XL (DNG)"),
+    codec(9, "JBIG, black and white", Decode::Unhandled),
+    codec(10, "JBIG, colour", Decode::Unhandled),
+    codec(99, "JPEG of old Adobe applications", Decode::Unhandled),
+    codec(262, "Kodak 262", Decode::Unhandled),
+    codec(32766, "NeXT 2-bit RLE", Decode::Unhandled),
+    codec(32767, "Sony ARW", Decode::Unhandled),
+    codec(32769, "packed raw", Decode::Unhandled),
+    codec(32770, "Samsung SRW", Decode::Unhandled),
+    codec(32772, "Samsung SRW 2", Decode::Unhandled),
+    codec(32809, "ThunderScan 4-bit RLE", Decode::Unhandled),
+    codec(32867, "Kodak KDC", Decode::Unhandled),
+    codec(32895, "IT8 CT padding", Decode::Unhandled),
+    codec(32896, "IT8 linework RLE", Decode::Unhandled),
+    codec(32897, "IT8 monochrome", Decode::Unhandled),
+    codec(32898, "IT8 binary line art", Decode::Unhandled),
+    codec(32908, "Pixar film", Decode::Unhandled),
+    codec(32909, "Pixar log", Decode::Unhandled),
+    codec(32947, "Kodak DCS", Decode::Unhandled),
+    codec(33007, "JPEG, alternative", Decode::Unhandled),
+    codec(34661, "JBIG", Decode::Unhandled),
+    codec(34676, "SGI LogLuv, 32 bits", Decode::Unhandled),
+    codec(34677, "SGI LogLuv, 24 bits", Decode::Unhandled),
+    codec(34713, "Nikon NEF", Decode::Unhandled),
+    codec(34715, "JBIG2", Decode::Unhandled),
+    codec(34718, "Microsoft document imaging binary", Decode::Unhandled),
+    codec(34719, "Microsoft document imaging progressive", Decode::Unhandled),
+    codec(34720, "Microsoft document imaging vector", Decode::Unhandled),
+    codec(34892, "lossy JPEG (DNG)", Decode::Unhandled),
+    codec(34927, "WebP (old number)", Decode::Unhandled),
+    codec(34934, "JPEG XR", Decode::Unhandled),
+    codec(50013, "Pixtiff", Decode::Unhandled),
+    codec(65000, "EER, 7 and 4 bits", Decode::Unhandled),
+    codec(65001, "EER, 8 and 4 bits", Decode::Unhandled),
+    codec(65002, "EER, bits in tags", Decode::Unhandled),
+    codec(65535, "Pentax PEF", Decode::Unhandled),
+];
+
+/// A compression without a name.
+static UNKNOWN: Codec = codec(0, "unknown", Decode::Unhandled);
+
+impl Codec {
+    /// The compression of this number.
+    pub fn of(compression: u16) -> &'static Self {
+        CODECS.iter().find(|codec| codec.number == compression).unwrap_or(&UNKNOWN)
+    }
+
+    /// Whether it is decoded at all; what is then met inside may still be refused.
+    pub fn is_handled(&self) -> bool {
+        !matches!(self.decode, Decode::Unhandled)
+    }
+
+    /// Whether it knows images, not bytes: predictor and bit order are its own.
+    pub fn is_image(&self) -> bool {
+        matches!(self.decode, Decode::Image(_) | Decode::SwappedImage(_) | Decode::Unhandled)
+    }
+
+    /// Whether it gives samples in the byte order of the file: libtiff swaps what LERC gives as it swaps
+    /// uncompressed samples.
+    pub fn is_swapped(&self) -> bool {
+        matches!(self.decode, Decode::SwappedImage(_))
+    }
+
+    /// Most bytes that `stored_bytes` can decode to.
+    pub(super) fn most_decoded_bytes(&self, stored_bytes: u64) -> u64 {
+        stored_bytes.saturating_mul(self.most_ratio).saturating_add(1 << 16)
+    }
+
+    /// Refuses what the beginning of a first strip or tile, `head`, shows to be of a kind that is not decoded.
+    /// Damage is left for decoding to find.
+    ///
+    /// # Errors
+    /// `Unsupported`, by name and number.
+    pub fn refuse(&self, piece: &Piece<'_>, head: &[u8]) -> Result<()> {
+        (self.refuse)(piece, head)
+    }
+
+    /// Decodes `stored`, the bytes as they lie in the file, into `decoded`, which is exactly as long as the piece:
+    /// rows of packed samples as an uncompressed TIFF would store them, in native byte order where it knows images
+    /// (but see [`Codec::is_swapped`]); predictors are not undone. `whole_bytes` are what a piece that is not cut
+    /// off at the image's edge decodes to.
+    ///
+    /// Returns how many bytes there were, which may be more.
+    ///
+    /// # Errors
+    /// `Unsupported` for compressions not handled, by name and number; `Format` for damaged data.
+    pub(super) fn decode(
+        &self,
+        piece: &Piece<'_>,
+        stored: &[u8],
+        decoded: &mut [u8],
+        whole_bytes: usize,
+        kept: &mut Decoders,
+    ) -> Result<usize> {
+        let (Decode::Piece(decode) | Decode::Image(decode) | Decode::SwappedImage(decode)) = self.decode else {
+            let Decode::Bytes(decode) = self.decode else {
+                return Err(Error::unsupported(format!("compression {} ({})", piece.compression, self.name)));
+            };
+            return decode(stored, decoded, whole_bytes, kept);
+        };
+        let row_bytes = piece.fit(decoded)?;
+        if !decoded.is_empty() {
+            decode(piece, stored, decoded, row_bytes)?;
+        }
+        Ok(decoded.len())
+    }
+}
+
+/// As [`Codec::decode`], of any compression, for a piece by itself.
 ///
 /// # Errors
-/// `Unsupported`, by name and number.
-pub fn refuse(piece: &Piece<'_>, head: &[u8]) -> Result<()> {
-    match piece.compression {
-        6 | 7 => jpeg::refuse(piece, head),
-        33004 | 33005 | 34712 => jp2k::refuse(piece, head),
-        50001 => webp::refuse(piece),
-        50002 | 52546 => jxl::refuse(piece, head),
-        _ => Ok(()),
-    }
-}
-
-/// Memory that [`decode`] takes beside its buffers for a piece of `decoded_bytes`, at most.
-pub fn scratch_bytes(compression: u16, decoded_bytes: u64) -> u64 {
-    match compression {
-        // Two rows.
-        2 | 3 | 4 | 32771 => decoded_bytes.min(1 << 20),
-        // The dictionary, of which only what has been decoded is touched.
-        34925 => decoded_bytes.saturating_add(2 << 20),
-        33004 | 33005 | 34712 => jp2k::scratch_bytes(decoded_bytes),
-        50002 | 52546 => jxl::scratch_bytes(decoded_bytes),
-        // Coefficients of progressive JPEG, planes of WebP, a blob of LERC that was deflated.
-        _ => decoded_bytes.saturating_mul(3).saturating_add(1 << 20),
-    }
-}
-
-/// Decodes `stored`, the bytes as they lie in the file, into `decoded`, which is exactly as long as the
-/// piece: rows of packed samples as an uncompressed TIFF would store them, in native byte order (but see
-/// [`in_file_order`]); predictors are not undone.
-///
-/// # Errors
-/// `Unsupported` for compressions not handled, by name and number; `Format` for damaged data.
+/// As there, and `Format` if there are fewer bytes than the piece has.
 pub fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8]) -> Result<()> {
-    let decoder = match piece.compression {
-        2 | 3 | 4 | 32771 => fax::decode,
-        6 | 7 => jpeg::decode,
-        33004 | 33005 | 34712 => jp2k::decode,
-        34887 => lerc::decode,
-        34925 => lzma::decode,
-        50001 => webp::decode,
-        50002 | 52546 => jxl::decode,
-        other => return Err(Error::unsupported(format!("compression {other} ({})", name(other)))),
-    };
-    let row_bytes = piece.fit(decoded)?;
-    if decoded.is_empty() {
-        return Ok(());
-    }
-    decoder(piece, stored, decoded, row_bytes)
-}
-
-/// Name of a TIFF compression.
-pub fn name(compression: u16) -> &'static str {
-    match compression {
-        1 => "uncompressed",
-        2 => "CCITT RLE",
-        3 => "CCITT T.4",
-        4 => "CCITT T.6",
-        5 => "LZW",
-        6 => "old-style JPEG",
-        7 => "JPEG",
-        8 | 32946 => "Deflate",
-        9 => "JBIG, black and white",
-        10 => "JBIG, colour",
-        99 => "JPEG of old Adobe applications",
-        262 => "Kodak 262",
-        32766 => "NeXT 2-bit RLE",
-        32767 => "Sony ARW",
-        32769 => "packed raw",
-        32770 => "Samsung SRW",
-        32771 => "CCITT RLE, word aligned",
-        32772 => "Samsung SRW 2",
-        32773 => "PackBits",
-        32809 => "ThunderScan 4-bit RLE",
-        32867 => "Kodak KDC",
-        32895 => "IT8 CT padding",
-        32896 => "IT8 linework RLE",
-        32897 => "IT8 monochrome",
-        32898 => "IT8 binary line art",
-        32908 => "Pixar film",
-        32909 => "Pixar log",
-        32947 => "Kodak DCS",
-        33003 => "JPEG 2000, YCbCr (Aperio)",
-        33004 => "JPEG 2000, bare",
-        33005 => "JPEG 2000, RGB (Aperio)",
-        33007 => "JPEG, alternative",
-        34661 => "JBIG",
-        34676 => "SGI LogLuv, 32 bits",
-        34677 => "SGI LogLuv, 24 bits",
-        34712 => "JPEG 2000",
-        34713 => "Nikon NEF",
-        34715 => "JBIG2",
-        34718 => "Microsoft document imaging binary",
-        34719 => "Microsoft document imaging progressive",
-        34720 => "Microsoft document imaging vector",
-        34887 => "LERC",
-        34892 => "lossy JPEG (DNG)",
-        34925 => "LZMA",
-        34926 => "ZSTD (old number)",
-        34927 => "WebP (old number)",
-        34933 => "PNG",
-        34934 => "JPEG XR",
-        50000 => "ZSTD",
-        50001 => "WebP",
-        50002 => "JPEG XL",
-        50013 => "Pixtiff",
-        52546 => "JPEG XL (DNG)",
-        65000 => "EER, 7 and 4 bits",
-        65001 => "EER, 8 and 4 bits",
-        65002 => "EER, bits in tags",
-        65535 => "Pentax PEF",
-        _ => "unknown",
-    }
+    let whole_bytes = decoded.len();
+    let n = Codec::of(piece.compression).decode(piece, stored, decoded, whole_bytes, &mut Decoders::default())?;
+    if n < whole_bytes { Err(piece.damaged(format!("{n} bytes found, {whole_bytes} expected"))) } else { Ok(()) }
 }

@@ -4,10 +4,12 @@
 //! Files over 4 GiB have one directory; their planes lie one behind the other, and only the description
 //! knows how many they are.
 
-use super::units::{is_pixel, udunits};
+use super::units::{is_of_print, is_pixel, measure, udunits};
 use super::{Context, Fault, PageList, Series};
-use crate::axis::{Axis, Calibration, Provenance};
+use crate::axis::{Axis, Provenance};
 use crate::error::Error;
+use crate::source::tiff::tag::uint;
+use crate::source::{Note, NoteKind};
 
 /// What a description says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +36,8 @@ pub struct Description {
     pub interval: Option<f64>,
     /// Unit of that time, as written; seconds if none.
     pub time_unit: Option<String>,
+    /// Offset and factor of values, where they are not 0 and 1.
+    pub values: (f64, f64),
 }
 
 impl Description {
@@ -46,8 +50,15 @@ impl Description {
     }
 
     fn lines(text: &str) -> Result<Self, String> {
-        let mut found =
-            Self { images: 1, channels: 1, slices: 1, frames: 1, order: ['t', 'z', 'c'], ..Self::default() };
+        let mut found = Self {
+            images: 1,
+            channels: 1,
+            slices: 1,
+            frames: 1,
+            order: ['t', 'z', 'c'],
+            values: (0.0, 1.0),
+            ..Self::default()
+        };
         for line in text.lines() {
             let Some((key, value)) = line.split_once('=') else { continue };
             let (key, value) = (key.trim(), value.trim());
@@ -71,6 +82,8 @@ impl Description {
                 }
                 "finterval" => found.interval = positive(),
                 "tunit" => found.time_unit = text(),
+                "c0" => found.values.0 = value.parse().unwrap_or(0.0),
+                "c1" => found.values.1 = value.parse().unwrap_or(1.0),
                 _ => {}
             }
         }
@@ -122,13 +135,10 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let mut axes: Vec<Axis> = description.order.iter().map(|&name| Axis::new(name, description.length(name))).collect();
     if n != declared {
         // Planes that no count explains: slices, as ImageJ itself takes them.
-        let name = cx.options.pages.as_deref().unwrap_or("z");
-        match axes.iter_mut().find(|a| a.name == name) {
-            Some(axis) => axis.length = n,
-            None => axes.insert(0, Axis::new(name, n)),
-        }
+        axes.iter_mut().filter(|a| a.name == "z").for_each(|axis| axis.length = n);
     }
-    let pages = pages(cx, n)?;
+    let n_long = axes.iter().filter(|a| a.length > 1).count();
+    let pages = pages(cx, n, n_long)?;
     // Only what is there needs a name; one index of a known step is worth keeping.
     calibrate(&mut axes, &description);
     axes.retain(|a| a.length > 1 || a.calibration.is_some());
@@ -137,6 +147,11 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     axes.extend(page_axes);
     let mut series = cx.series("ImageJ", axes, pages)?;
     label_channels(cx, &mut series, n);
+    if description.values != (0.0, 1.0) {
+        let (offset, factor) = description.values;
+        let text = format!("values are kept as stored: ImageJ's calibration of {offset} + {factor} v is not applied");
+        series.notes.push(Note::new(NoteKind::OffsetNotApplied, text));
+    }
     Ok(Some(vec![series]))
 }
 
@@ -144,8 +159,8 @@ fn too_many() -> Fault {
     Fault::Ignore("counts more planes than there can be".to_owned())
 }
 
-/// Where the `n` planes are.
-fn pages(cx: &Context<'_>, n: u64) -> Result<PageList, Fault> {
+/// Where the `n` planes of `n_long` axes are.
+fn pages(cx: &Context<'_>, n: u64, n_long: usize) -> Result<PageList, Fault> {
     let directory = cx.directory;
     let n_pages = u64::from(directory.n_pages());
     if n_pages >= n {
@@ -154,10 +169,10 @@ fn pages(cx: &Context<'_>, n: u64) -> Result<PageList, Fault> {
     let kind = directory.kind(0);
     let plane = kind.plane_bytes().ok_or_else(too_many)?;
     let needed = n.checked_mul(plane).ok_or_else(too_many)?;
-    let file = directory.file_bytes();
+    let file = directory.file_bytes;
     if let Some(offset) = directory.contiguous_offset(0).filter(|_| n_pages == 1) {
-        if offset.checked_add(needed).is_some_and(|end| end <= file) {
-            return Ok(PageList::Contiguous { page: 0, offset, n });
+        if let Some(planes) = cx.one_behind_another(0, n) {
+            return Ok(planes);
         }
         // A stale description on a single plane is common; planes that break off are not.
         if file.saturating_sub(offset) >= plane.saturating_mul(2) {
@@ -167,29 +182,24 @@ fn pages(cx: &Context<'_>, n: u64) -> Result<PageList, Fault> {
             ))));
         }
     }
-    Err(Fault::Ignore(format!("it counts {n} planes, but the file has {n_pages}")))
+    let text = format!("it counts {n} planes, but the file has {n_pages}");
+    // Planes along one axis are what they are, however many; along several, nobody knows which are there.
+    if n_long > 1 && n_pages > 1 && cx.options.pages.is_none() {
+        return Err(Fault::Refuse(Error::format(format!(
+            "ImageJ's description does not fit: {text}; say with --pages what they are, such as --pages t,z=3,c=2"
+        ))));
+    }
+    Err(Fault::Ignore(text))
 }
 
 fn calibrate(axes: &mut [Axis], description: &Description) {
-    for axis in axes {
-        let (step, unit) = match axis.name.as_str() {
-            "z" => {
-                let unit = description.z_unit.as_ref().or(description.unit.as_ref());
-                if unit.is_some_and(|u| is_pixel(u)) {
-                    continue;
-                }
-                (description.spacing, unit.and_then(|u| udunits(u)))
-            }
-            "t" => {
-                let unit = description.time_unit.as_deref().map_or(Some("second"), udunits);
-                (description.interval, unit)
-            }
-            _ => continue,
-        };
-        if let Some(step) = step {
-            let calibration = Calibration { step, unit: unit.map(str::to_owned), from: Provenance::ImageJ };
-            *axis = axis.clone().calibrated(calibration);
-        }
+    let unit = description.z_unit.as_deref().or(description.unit.as_deref());
+    if let Some(step) = description.spacing.filter(|_| !unit.is_some_and(is_pixel)) {
+        measure(axes, "z", step, unit.and_then(udunits), Provenance::ImageJ);
+    }
+    if let Some(step) = description.interval {
+        let unit = description.time_unit.as_deref().map_or(Some("second"), udunits);
+        measure(axes, "t", step, unit, Provenance::ImageJ);
     }
 }
 
@@ -203,9 +213,8 @@ fn calibrate_page(axes: &mut [Axis], description: &Description, resolution: [Opt
             continue;
         }
         let step = f64::from(d) / f64::from(n);
-        if let Some(axis) = axes.iter_mut().find(|a| a.name == name) {
-            let calibration = Calibration { step, unit: Some(unit.to_owned()), from: Provenance::ImageJ };
-            *axis = axis.clone().calibrated(calibration);
+        if !is_of_print(1.0 / step, unit) {
+            measure(axes, name, step, Some(unit), Provenance::ImageJ);
         }
     }
 }
@@ -252,10 +261,7 @@ fn label_channels(cx: &Context<'_>, series: &mut Series, n: u64) {
 /// sizes are in the tag of counts, the first of which is the size of the opening.
 pub fn labels(counts: &[u64], bytes: &[u8], big_endian: bool) -> Vec<String> {
     const LABELS: u32 = u32::from_be_bytes(*b"labl");
-    let word = |b: &[u8]| -> Option<u32> {
-        let array: [u8; 4] = b.get(..4)?.try_into().ok()?;
-        Some(if big_endian { u32::from_be_bytes(array) } else { u32::from_le_bytes(array) })
-    };
+    let word = |b: &[u8]| -> Option<u32> { Some(uint(b.get(..4)?, big_endian) as u32) };
     let read = || -> Option<Vec<String>> {
         let (&head, sizes) = counts.split_first()?;
         let (head, mut rest) = bytes.split_at_checked(usize::try_from(head).ok()?)?;
@@ -271,10 +277,7 @@ pub fn labels(counts: &[u64], bytes: &[u8], big_endian: bool) -> Vec<String> {
                 let (value, after) = rest.split_at_checked(size)?;
                 rest = after;
                 if kind == LABELS {
-                    let units = value.chunks_exact(2).map(|u| {
-                        let array = [u[0], u[1]];
-                        if big_endian { u16::from_be_bytes(array) } else { u16::from_le_bytes(array) }
-                    });
+                    let units = value.chunks_exact(2).map(|u| uint(u, big_endian) as u16);
                     found.push(char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect());
                 }
             }

@@ -1,9 +1,11 @@
 //! Zeiss LSM: a header of the microscope in a private tag of the first page; every image is followed by a
 //! thumbnail, which is left out.
 
+use super::units::measure;
 use super::{Context, Fault, PageList, Series};
-use crate::axis::{Axis, Calibration, Provenance};
+use crate::axis::{Axis, Provenance};
 use crate::error::Error;
+use crate::source::tiff::tag::uint;
 
 const CZ_LSMINFO: u16 = 34412;
 /// Bytes of the header up to its time stamps, which all versions have.
@@ -14,7 +16,7 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let directory = cx.directory;
     let Some(tag) = cx.tag(CZ_LSMINFO, 1 << 20)? else { return Ok(None) };
     // Offsets of 32 bits run over and begin again.
-    if directory.file_bytes() > u64::from(u32::MAX) && !directory.big_tiff {
+    if directory.file_bytes > u64::from(u32::MAX) && !directory.big_tiff {
         return Err(Fault::Refuse(Error::unsupported("a Zeiss LSM of more than 4 GiB, whose offsets have run over")));
     }
     let header = Header::parse(&tag.bytes).map_err(|e| Fault::Ignore(e.to_owned()))?;
@@ -32,10 +34,9 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     }
     axes.retain(|a| a.length > 1);
     axes.extend(kind.axes());
-    for axis in &mut axes {
-        if let Some((step, unit)) = header.step(&axis.name) {
-            let calibration = Calibration { step, unit: Some(unit.to_owned()), from: Provenance::Vendor };
-            *axis = axis.clone().calibrated(calibration);
+    for name in ["x", "y", "z", "t"] {
+        if let Some((step, unit)) = header.step(name) {
+            measure(&mut axes, name, step, Some(unit), Provenance::Vendor);
         }
     }
     Ok(Some(vec![cx.series("LSM", axes, PageList::new(pages))?]))
@@ -60,12 +61,8 @@ impl Header {
             return Err("it is too short");
         }
         // The file may be of any byte order, its header is not.
-        let word = |at: usize| bytes.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])) as i32;
-        let float = |at: usize| {
-            let mut array = [0; 8];
-            array.copy_from_slice(&bytes[at..at + 8]);
-            f64::from_le_bytes(array)
-        };
+        let word = |at: usize| bytes.get(at..at + 4).map_or(0, |b| uint(b, false)) as i32;
+        let float = |at: usize| f64::from_bits(uint(&bytes[at..at + 8], false));
         if !matches!(word(0) as u32, 0x0300_494c | 0x0400_494c) {
             return Err("its magic number is not known");
         }

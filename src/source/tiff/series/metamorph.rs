@@ -3,11 +3,11 @@
 //!
 //! Source: Molecular Devices, MetaMorph Stack (STK) Image File Format.
 
-use super::units::udunits;
+use super::units::{measure, udunits};
 use super::{Context, Fault, PageList, Series};
 use crate::axis::{Axis, Calibration, Provenance};
 use crate::error::Error;
-use crate::source::tiff::codec;
+use crate::source::tiff::tag::uint;
 
 const UIC1: u16 = 33628;
 const UIC2: u16 = 33629;
@@ -15,7 +15,7 @@ const UIC2: u16 = 33629;
 /// The stack of a file that has MetaMorph's tags.
 pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let directory = cx.directory;
-    let most = directory.file_bytes();
+    let most = directory.file_bytes;
     let Some(planes) = cx.tag(UIC2, most)? else { return Ok(None) };
     if directory.big_endian || planes.field_type != 5 {
         return Err(Fault::Ignore("its tags are not as the format has them".to_owned()));
@@ -23,16 +23,14 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     // Six numbers per plane, though the tag's type says two.
     let n = planes.count;
     let bytes = cx.bytes(planes.at, n.saturating_mul(24))?;
-    let records: Vec<[u32; 6]> = bytes
-        .chunks_exact(24)
-        .map(|r| std::array::from_fn(|i| u32::from_le_bytes([r[4 * i], r[4 * i + 1], r[4 * i + 2], r[4 * i + 3]])))
-        .collect();
+    let records: Vec<[u32; 6]> =
+        bytes.chunks_exact(24).map(|r| std::array::from_fn(|i| uint(&r[4 * i..][..4], false) as u32)).collect();
     if n == 0 {
         return Err(Fault::Ignore("it counts no plane".to_owned()));
     }
     let mut axes = Vec::new();
     if n > 1 {
-        axes.push(plane_axis(&records, cx.options.pages.as_deref()));
+        axes.push(plane_axis(&records));
     }
     let kind = directory.kind(0);
     axes.extend(kind.axes());
@@ -52,26 +50,26 @@ fn pages(cx: &Context<'_>, n: u64) -> Result<PageList, Fault> {
     if u64::from(directory.n_pages()) >= n {
         return Ok(PageList::Range { first: 0, n: n as u32 });
     }
+    if let Some(planes) = cx.one_behind_another(0, n) {
+        return Ok(planes);
+    }
     let kind = directory.kind(0);
     let Some(offset) = directory.contiguous_offset(0) else {
         return Err(Fault::Refuse(Error::unsupported(format!(
             "a MetaMorph stack of {n} planes in one directory, stored in pieces or compressed ({})",
-            codec::name(kind.compression)
+            kind.codec().name
         ))));
     };
     let needed = kind.plane_bytes().and_then(|plane| plane.checked_mul(n)).unwrap_or(u64::MAX);
-    if offset.checked_add(needed).is_none_or(|end| end > directory.file_bytes()) {
-        return Err(Fault::Refuse(Error::format(format!(
-            "MetaMorph's tags count {n} planes, which need {needed} bytes from byte {offset} on, but the file has {}: \
-             it is not whole",
-            directory.file_bytes()
-        ))));
-    }
-    Ok(PageList::Contiguous { page: 0, offset, n })
+    Err(Fault::Refuse(Error::format(format!(
+        "MetaMorph's tags count {n} planes, which need {needed} bytes from byte {offset} on, but the file has {}: it is \
+         not whole",
+        directory.file_bytes
+    ))))
 }
 
 /// The axis of planes: z if every one has a distance, else t if their times differ.
-fn plane_axis(records: &[[u32; 6]], pages: Option<&str>) -> Axis {
+fn plane_axis(records: &[[u32; 6]]) -> Axis {
     let n = records.len() as u64;
     let distances: Vec<f64> = records.iter().map(|r| f64::from(r[0]) / f64::from(r[1])).collect();
     let vendor = |step, unit: &str| Calibration { step, unit: Some(unit.to_owned()), from: Provenance::Vendor };
@@ -92,12 +90,12 @@ fn plane_axis(records: &[[u32; 6]], pages: Option<&str>) -> Axis {
             _ => axis,
         };
     }
-    Axis::new(pages.unwrap_or("z"), n)
+    Axis::new("z", n)
 }
 
 /// Pixel size from the pairs of number and value, some of which are offsets.
 fn calibrate(cx: &Context<'_>, pairs: &[u8], axes: &mut [Axis]) {
-    let word = |b: &[u8]| b.get(..4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    let word = |b: &[u8]| b.get(..4).map_or(0, |b| uint(b, false) as u32);
     let value = |wanted: u32| pairs.chunks_exact(8).find(|p| word(p) == wanted).map(|p| u64::from(word(&p[4..])));
     let fraction = |wanted: u32| {
         let bytes = cx.bytes(value(wanted)?, 8).ok()?;
@@ -116,9 +114,8 @@ fn calibrate(cx: &Context<'_>, pairs: &[u8], axes: &mut [Axis]) {
     let text: String = text.unwrap_or_default().iter().take_while(|&&b| b != 0).map(|&b| char::from(b)).collect();
     let Some(unit) = udunits(&text) else { return };
     for (name, step) in [("x", fraction(4)), ("y", fraction(5))] {
-        if let (Some(step), Some(axis)) = (step, axes.iter_mut().find(|a| a.name == name)) {
-            let calibration = Calibration { step, unit: Some(unit.to_owned()), from: Provenance::Vendor };
-            *axis = axis.clone().calibrated(calibration);
+        if let Some(step) = step {
+            measure(axes, name, step, Some(unit), Provenance::Vendor);
         }
     }
 }
@@ -129,12 +126,12 @@ mod tests {
 
     #[test]
     fn distances_make_z_and_times_make_t() {
-        let z = plane_axis(&[[1, 4, 1, 0, 0, 0], [1, 4, 1, 0, 0, 0]], None);
+        let z = plane_axis(&[[1, 4, 1, 0, 0, 0], [1, 4, 1, 0, 0, 0]]);
         assert_eq!((z.name.as_str(), z.calibration.unwrap().step), ("z", 0.25));
-        let t = plane_axis(&[[0, 1, 1, 86_399_900, 0, 0], [0, 1, 2, 100, 0, 0], [0, 1, 2, 300, 0, 0]], None);
+        let t = plane_axis(&[[0, 1, 1, 86_399_900, 0, 0], [0, 1, 2, 100, 0, 0], [0, 1, 2, 300, 0, 0]]);
         assert_eq!((t.name.as_str(), t.calibration.unwrap().step), ("t", 200.0));
-        let uneven = plane_axis(&[[0, 1, 1, 0, 0, 0], [0, 1, 1, 100, 0, 0], [0, 1, 1, 300, 0, 0]], None);
+        let uneven = plane_axis(&[[0, 1, 1, 0, 0, 0], [0, 1, 1, 100, 0, 0], [0, 1, 1, 300, 0, 0]]);
         assert!(uneven.calibration.is_none());
-        assert_eq!(plane_axis(&[[0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]], Some("t")).name, "t");
+        assert_eq!(plane_axis(&[[0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]).name, "z");
     }
 }

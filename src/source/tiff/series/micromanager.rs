@@ -7,8 +7,11 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::units::measure;
 use super::{Context, Fault, PageList, Series};
-use crate::axis::{Axis, Calibration, Provenance};
+use crate::axis::{Axis, Provenance};
+use crate::source::tiff::tag::uint;
+use crate::source::{Note, NoteKind};
 
 const INDEX_POINTER: u32 = 54_773_648;
 const INDEX: u32 = 3_453_623;
@@ -21,10 +24,7 @@ type Entry = [u32; 5];
 pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let big = cx.directory.big_endian;
     let Ok(head) = cx.bytes(8, 32) else { return Ok(None) };
-    let word = |b: &[u8], i: usize| {
-        let b = [b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]];
-        if big { u32::from_be_bytes(b) } else { u32::from_le_bytes(b) }
-    };
+    let word = |b: &[u8], i: usize| uint(&b[4 * i..][..4], big) as u32;
     if word(&head, 0) != INDEX_POINTER || word(&head, 6) != SUMMARY {
         return Ok(None);
     }
@@ -46,7 +46,12 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let (leading, pages) = arrange(cx, &entries, &summary)?;
     let mut axes = leading;
     axes.extend(cx.directory.kind(0).axes());
+    let absent = pages.len() - pages.pages().count() as u64;
     let mut series = cx.series("Micro-Manager", axes, pages)?;
+    if absent > 0 {
+        let text = format!("{absent} planes that Micro-Manager's index counts are not in the file");
+        series.notes.push(Note::new(NoteKind::PlanesAbsent, text));
+    }
     calibrate(&summary, &mut series.axes);
     Ok(Some(vec![series]))
 }
@@ -100,34 +105,22 @@ fn arrange(cx: &Context<'_>, entries: &[Entry], summary: &Value) -> Result<(Vec<
         pages[at as usize] = Some(page);
     }
     let axes = order.iter().zip(&ranges).filter(|(_, r)| r.1 > 1).map(|((name, _), r)| Axis::new(*name, r.1));
-    let list = if pages.iter().all(Option::is_some) {
-        PageList::new(pages.into_iter().flatten().collect())
-    } else {
-        PageList::List(pages)
-    };
-    Ok((axes.collect(), list))
+    Ok((axes.collect(), PageList::of(pages)))
 }
 
 fn calibrate(summary: &Value, axes: &mut [Axis]) {
-    for axis in axes {
-        let (key, unit) = match axis.name.as_str() {
-            "x" | "y" => ("PixelSize_um", "micrometer"),
-            "z" => ("z-step_um", "micrometer"),
-            "t" => ("Interval_ms", "millisecond"),
-            "c" => {
-                let names: Option<Vec<String>> = summary["ChNames"]
-                    .as_array()
-                    .map(|names| names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect());
-                axis.labels = names.filter(|n| n.len() as u64 == axis.length);
-                continue;
-            }
-            _ => continue,
-        };
+    let (um, ms) = ("micrometer", "millisecond");
+    for (name, key, unit) in
+        [("x", "PixelSize_um", um), ("y", "PixelSize_um", um), ("z", "z-step_um", um), ("t", "Interval_ms", ms)]
+    {
         // Zero is what the program writes when it does not know.
         if let Some(step) = number(summary, key).map(f64::abs).filter(|s| *s > 0.0) {
-            let calibration = Calibration { step, unit: Some(unit.to_owned()), from: Provenance::Vendor };
-            *axis = axis.clone().calibrated(calibration);
+            measure(axes, name, step, Some(unit), Provenance::Vendor);
         }
+    }
+    if let (Some(axis), Some(names)) = (axes.iter_mut().find(|a| a.name == "c"), summary["ChNames"].as_array()) {
+        let names: Vec<String> = names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect();
+        axis.labels = Some(names).filter(|n| n.len() as u64 == axis.length);
     }
 }
 

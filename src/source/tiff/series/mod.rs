@@ -1,25 +1,30 @@
 //! Which pages of a file form which array.
 //!
-//! The plain rule is here: pages of equal shape, element type and colour meaning form one series, in the
-//! order of the file, and series are counted by their first page. The main series is the first whose pages
-//! are images in their own right, not reduced copies or masks (NewSubfileType); if there is none, the first.
-//! The dialects of programs that say more in descriptions and private tags go before it; a description that
-//! does not fit its pages is left aside with a note.
+//! The plain rule is here: pages of equal shape and element type form one series, in the order of the file, and
+//! series are counted by their first page. The main series is the first whose pages are images in their own
+//! right: no reduced copies or masks (NewSubfileType), no preview or label of a larger one. The dialects of
+//! programs that say more in descriptions and private tags go before it; a description that does not fit its
+//! pages is left aside with a note. Series that follow one another and are alike are read as one.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::directory::{Directory, Tag};
 use super::page::PageKind;
 use crate::axis::{self, Axis};
 use crate::error::{Error, Result};
-use crate::source::{OpenOptions, Set};
+use crate::source::{Note, NoteKind, OpenOptions, Set};
 
+mod fluoview;
 pub mod imagej;
+mod levels;
 mod lsm;
 mod metamorph;
 mod micromanager;
 pub mod ome;
+mod scanimage;
 pub mod shaped;
+mod slides;
 mod units;
 
 /// A dialect: gives the series that the file's metadata describe, the main one first.
@@ -33,12 +38,15 @@ const DIALECTS: &[(&str, Dialect)] = &[
     ("the OME-XML", ome::read),
     ("ImageJ's description", imagej::read),
     ("MetaMorph's stack header", metamorph::read),
+    ("FluoView's header", fluoview::read),
+    ("ScanImage's header", scanimage::read),
+    ("the slide's description", slides::read),
 ];
 
 const IMAGE_DESCRIPTION: u16 = 270;
 /// Bytes of a description that are read at most.
 const DESCRIPTION_BYTES: u64 = 256 << 20;
-/// Series of a file that are told apart by dialects.
+/// Images of a description that are looked at, and series that are listed.
 const MOST_SERIES: usize = 256;
 
 /// Why a dialect's metadata cannot be used.
@@ -53,7 +61,7 @@ pub(super) enum Fault {
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         match error {
-            io @ Error::Io { .. } => Self::Refuse(io),
+            fatal @ (Error::Io { .. } | Error::Limit(_)) => Self::Refuse(fatal),
             other => Self::Ignore(other.to_string()),
         }
     }
@@ -67,13 +75,15 @@ pub(super) struct Context<'a> {
     tags: Vec<u16>,
     /// Descriptions of the first page.
     descriptions: Vec<String>,
+    /// Bytes of descriptions that have been read.
+    spent_bytes: Cell<u64>,
 }
 
 impl<'a> Context<'a> {
     fn new(directory: &'a Directory, options: &'a OpenOptions) -> Result<Self, Fault> {
         let tags = directory.tag_numbers(0)?;
         let n = tags.iter().filter(|&&t| t == IMAGE_DESCRIPTION).count();
-        let mut context = Self { directory, options, tags, descriptions: Vec::new() };
+        let mut context = Self { directory, options, tags, descriptions: Vec::new(), spent_bytes: Cell::new(0) };
         context.descriptions = context.first_descriptions(0, n.min(2))?;
         Ok(context)
     }
@@ -93,7 +103,15 @@ impl<'a> Context<'a> {
         let mut texts = Vec::new();
         for nth in 0..n {
             match self.directory.tag(page, IMAGE_DESCRIPTION, nth, most)? {
-                Some(tag) => texts.push(tag.text()),
+                Some(tag) => {
+                    // Descriptions of all pages cannot be many times the file, unless they overlap.
+                    let spent = self.spent_bytes.get().saturating_add(tag.bytes.len() as u64);
+                    self.spent_bytes.set(spent);
+                    if spent / 4 > self.directory.file_bytes {
+                        return Err(Fault::Ignore("descriptions overlap".to_owned()));
+                    }
+                    texts.push(tag.text());
+                }
                 None => break,
             }
         }
@@ -103,12 +121,19 @@ impl<'a> Context<'a> {
     /// `len` bytes at `at` of the file, if it has them and they are fewer than may be held.
     fn bytes(&self, at: u64, len: u64) -> Result<Vec<u8>, Fault> {
         let most = self.options.limit_bytes.unwrap_or(DESCRIPTION_BYTES).min(DESCRIPTION_BYTES);
-        let inside = at.checked_add(len).is_some_and(|end| end <= self.directory.file_bytes());
+        let inside = at.checked_add(len).is_some_and(|end| end <= self.directory.file_bytes);
         let n = usize::try_from(len).ok().filter(|_| inside && len <= most);
         let n = n.ok_or_else(|| Fault::Ignore(format!("{len} bytes at {at} lie outside the file")))?;
         let mut bytes = vec![0; n];
         self.directory.bytes_at(&mut bytes, at)?;
         Ok(bytes)
+    }
+
+    /// `n` planes one behind another from where `page` begins, if the file reaches so far.
+    fn one_behind_another(&self, page: u32, n: u64) -> Option<PageList> {
+        let offset = self.directory.contiguous_offset(page)?;
+        let end = self.directory.kind(page).plane_bytes()?.checked_mul(n)?.checked_add(offset)?;
+        (end <= self.directory.file_bytes).then_some(PageList::Contiguous { page, offset, n })
     }
 
     /// A series of `axes`, whose last ones are those of a page, after checking that its pages are alike.
@@ -133,7 +158,7 @@ impl<'a> Context<'a> {
             }
         }
         let text = in_words(dialect, &pages, kind, &axes);
-        Ok(Series { axes, pages, notes: Vec::new(), set: None, text })
+        Ok(Series { axes, pages, text, ..Series::default() })
     }
 }
 
@@ -185,6 +210,43 @@ impl PageList {
         }
     }
 
+    /// Adds the pages of `more` behind its own, if both are of the directories.
+    fn append(&mut self, more: &Self) {
+        match (&mut *self, more) {
+            (Self::Range { first, n }, Self::Range { first: next, n: m }) if *first + *n == *next => *n += m,
+            _ => {
+                let mut all: Vec<Option<u32>> = self.planes().collect();
+                all.extend(more.planes());
+                *self = Self::List(all);
+            }
+        }
+    }
+
+    /// `len` planes from number `from` on.
+    fn slice(&self, from: u64, len: u64) -> Self {
+        match self {
+            Self::Range { first, .. } => Self::Range { first: first + from as u32, n: len as u32 },
+            Self::List(pages) => Self::List(pages[from as usize..][..len as usize].to_vec()),
+            Self::Contiguous { .. } => self.clone(),
+        }
+    }
+
+    /// For every plane the page, if it is there.
+    pub(super) fn planes(&self) -> Box<dyn Iterator<Item = Option<u32>> + '_> {
+        match self {
+            Self::List(pages) => Box::new(pages.iter().copied()),
+            _ => Box::new(self.pages().map(Some)),
+        }
+    }
+
+    /// Pages, some of which may not be there, as the shortest list that says the same.
+    pub fn of(pages: Vec<Option<u32>>) -> Self {
+        if pages.iter().all(Option::is_some) {
+            return Self::new(pages.into_iter().flatten().collect());
+        }
+        Self::List(pages)
+    }
+
     /// Page numbers as the shortest list that says the same.
     pub fn new(pages: Vec<u32>) -> Self {
         let first = pages.first().copied().unwrap_or(0);
@@ -196,65 +258,201 @@ impl PageList {
     }
 }
 
+impl Default for PageList {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
 /// Pages of a file that form one array.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
     /// All axes, slowest first: those of pages, then those of [`super::page::PageKind::axes`], which may be
     /// renamed and calibrated but keep order and length.
     pub axes: Vec<Axis>,
     /// Which page each plane is.
     pub pages: PageList,
+    /// How many series follow the first one and are like it; their pages are behind the first one's.
+    pub n_more: u64,
+    /// What such series are of one another, if the file says: images are positions.
+    pub joins_along: Option<&'static str>,
+    /// Pages of the same planes in lower resolutions, the highest first.
+    pub levels: Vec<PageList>,
     /// What a user should know.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
     /// The data set over several files that the file is a member of.
     pub set: Option<Arc<Set>>,
+    /// Which of the data set's files it is.
+    pub member: Option<u32>,
     /// The series in words, for a list of all of them.
     pub text: String,
+}
+
+impl Series {
+    /// Takes in `next` if it is like this one.
+    fn joins(&mut self, directory: &Directory, next: &Self) -> bool {
+        let shape = |s: &Self| s.axes.iter().map(|a| (a.name.clone(), a.length)).collect::<Vec<_>>();
+        let apart = |s: &Self| s.set.is_some() || matches!(s.pages, PageList::Contiguous { .. });
+        let kind = |s: &Self| s.pages.pages().next().map(|page| directory.kind(page));
+        let alike = kind(self).zip(kind(next)).is_some_and(|(a, b)| a.stacks_with(b));
+        if !alike || apart(self) || apart(next) || shape(self) != shape(next) {
+            return false;
+        }
+        self.pages.append(&next.pages);
+        if self.levels.len() == next.levels.len() {
+            self.levels.iter_mut().zip(&next.levels).for_each(|(own, more)| own.append(more));
+        }
+        self.notes.extend(next.notes.iter().cloned());
+        self.n_more += 1;
+        true
+    }
+
+    /// Only the series number `part` of those that are joined.
+    fn part(mut self, part: u64) -> Self {
+        let len = self.pages.len() / (self.n_more + 1);
+        for list in std::iter::once(&mut self.pages).chain(&mut self.levels) {
+            *list = list.slice(len * part, len);
+        }
+        self.n_more = 0;
+        self
+    }
+
+    /// Gives the axis along which series are joined a name that is free.
+    fn name_joined(&mut self, asked: Option<&str>) {
+        let n = self.n_more + 1;
+        let names = asked.into_iter().chain(self.joins_along).chain(["z", "t", "p"]);
+        let name = names.into_iter().find(|name| axis::position(&self.axes, name).is_none()).unwrap_or("series");
+        let text = format!("{n} series that are alike are read as one along {name}, --series picks one of them");
+        self.axes.insert(0, Axis::new(name, n));
+        self.notes.push(Note::new(NoteKind::SeriesJoined, text));
+    }
+}
+
+/// Puts series that follow one another and are alike together.
+fn push_joined(all: &mut Vec<Series>, directory: &Directory, next: Series) {
+    if !all.last_mut().is_some_and(|last| last.joins(directory, &next)) {
+        all.push(next);
+    }
+}
+
+/// Axes of pages as the user names them, slowest first, with the lengths that are given: `t,z,c=2`.
+fn asked_axes(text: &str) -> Result<Vec<(String, Option<u64>)>> {
+    let fault = || Error::usage(format!("--pages '{text}': expected names of axes, such as t,z,c=2"));
+    let mut axes: Vec<(String, Option<u64>)> = Vec::new();
+    for part in text.split(',') {
+        let (name, length) = part.split_once('=').map_or((part, None), |(name, n)| (name, Some(n)));
+        let length = length.map(|n| n.trim().parse().ok().filter(|&n: &u64| n > 0).ok_or_else(fault)).transpose()?;
+        let name = name.trim().to_owned();
+        if name.is_empty() || matches!(name.as_str(), "y" | "x") || axes.iter().any(|a| a.0 == name) {
+            return Err(fault());
+        }
+        axes.push((name, length));
+    }
+    Ok(axes)
 }
 
 /// Chooses the series of a file that `options` ask for. Gives it, and all series in words, the chosen one first.
 ///
 /// # Errors
-/// `Usage` if there is no such series; `Unsupported` or `Format` if a page of it cannot be read.
+/// `Usage` if there is no such series or level, or pages do not have the axes asked for; `Unsupported` or
+/// `Format` if a page of it cannot be read.
 pub fn choose(directory: &Directory, options: &OpenOptions) -> Result<(Series, Vec<String>)> {
-    let (mut all, notes) = if options.as_pages { (Vec::new(), Vec::new()) } else { dialect(directory, options)? };
-    let described = !all.is_empty();
-    all.extend(by_shape(directory, options, &all));
-    let n = all.len();
-    let index = match options.series {
-        Some(index) if index < n => index,
-        Some(index) => {
-            return Err(Error::usage(format!("there is no series {index}: the file has {n}, counted from 0")));
-        }
-        None if described => 0,
-        None => main(directory, &all),
-    };
-    let chosen = all.remove(index);
-    let texts = std::iter::once((index, &chosen))
-        .chain((0..n).filter(|&i| i != index).zip(&all))
-        .map(|(i, s)| format!("series {i}: {}", s.text));
-    let texts: Vec<_> = texts.collect();
-    let mut chosen = chosen;
-    chosen.notes.extend(notes);
-    if described {
-        rename_pages(directory, options, &mut chosen);
+    let asked = options.pages.as_deref().filter(|_| !options.as_pages).map(asked_axes).transpose()?;
+    let asked = asked.unwrap_or_default();
+    let counted = asked.len() > 1 || asked.iter().any(|a| a.1.is_some());
+    let (mut described, mut notes) =
+        if options.as_pages { (Vec::new(), Vec::new()) } else { dialect(directory, options)? };
+    let said = described.first().map_or(Vec::new(), |s| s.axes.clone());
+    if counted {
+        (described, notes) = (Vec::new(), Vec::new());
     }
-    if !all.is_empty() {
-        let left_out: u64 = all.iter().map(|s| s.pages.len()).sum();
-        let pages = if left_out == 1 { "page" } else { "pages" };
-        let others = if n == 2 { "another series" } else { "other series" };
-        chosen.notes.push(format!("{left_out} {pages} of {others} left out, --series picks another"));
+    let n_described = described.len();
+    let shaped = by_shape(directory, options, &described);
+    let mut all = Vec::new();
+    described.into_iter().chain(shaped).for_each(|series| push_joined(&mut all, directory, series));
+    let n: u64 = all.iter().map(|s: &Series| s.n_more + 1).sum();
+    let before = |index: usize| all[..index].iter().map(|s| s.n_more + 1).sum::<u64>();
+    let (index, part) = match options.series.map(|i| i as u64) {
+        Some(i) if i < n => {
+            let index = (0..all.len()).rfind(|&k| before(k) <= i).unwrap_or(0);
+            (index, Some(i - before(index)))
+        }
+        Some(i) => return Err(Error::usage(format!("there is no series {i}: the file has {n}, counted from 0"))),
+        None => (main(directory, &all), None),
+    };
+    let order = std::iter::once(index).chain((0..all.len()).filter(|&i| i != index)).take(MOST_SERIES);
+    let texts = order.map(|i| match all[i].n_more {
+        0 => format!("series {}: {}", before(i), all[i].text),
+        more => format!("series {} to {}: {} each", before(i), before(i) + more, all[i].text),
+    });
+    let texts = texts.collect();
+    let mut chosen = all.remove(index);
+    match part {
+        Some(part) => chosen = chosen.part(part),
+        None if chosen.n_more > 0 => chosen.name_joined(asked.first().filter(|_| !counted).map(|a| a.0.as_str())),
+        None => {}
+    }
+    chosen.notes.extend(notes);
+    if counted {
+        chosen.count_pages(directory, &asked, &said)?;
+    } else if let Some((name, _)) = asked.first() {
+        rename_pages(directory, name, index < n_described, &mut chosen);
+    }
+    let left = levels::find(directory, &mut chosen, all);
+    tell_left_out(directory, options, &mut chosen, &left);
+    if let Some(kind) = chosen.pages.pages().next().map(|page| directory.kind(page)) {
+        units::calibrate(&mut chosen.axes, kind);
     }
     Ok((chosen, texts))
 }
 
+/// Says what is left out: copies and the like, and pages that could be lost.
+fn tell_left_out(directory: &Directory, options: &OpenOptions, chosen: &mut Series, left: &[Series]) {
+    let (slight, own): (Vec<&Series>, Vec<&Series>) = left.iter().partition(|s| is_slight(directory, s, chosen));
+    let count = |list: &[&Series]| list.iter().map(|s| s.pages.pages().count() as u64).sum::<u64>();
+    let words = |n: u64| format!("{n} {}", if n == 1 { "page" } else { "pages" });
+    if !slight.is_empty() {
+        let text =
+            format!("{} of copies, masks, previews or labels left out, --series picks them", words(count(&slight)));
+        chosen.notes.push(Note::new(NoteKind::PagesLeftOut, text));
+    }
+    if own.is_empty() {
+        return;
+    }
+    let others = if own.len() == 1 { "another series" } else { "other series" };
+    let text = format!("{} of {others}", words(count(&own)));
+    let note = if options.series.is_some() || options.pages.is_some() || options.as_pages {
+        Note::new(NoteKind::PagesLeftOut, format!("{text} left out, --series picks another"))
+    } else {
+        let names: Vec<&str> = std::iter::once(&*chosen).chain(own.iter().copied()).map(|s| s.text.as_str()).collect();
+        let and = if names.len() > 4 { "; .." } else { "" };
+        let names = names[..names.len().min(4)].join("; ");
+        Note::new(
+            NoteKind::PagesLost,
+            format!("{text} would be left out: choose with --series, 'inspect' lists them ({names}{and})"),
+        )
+    };
+    chosen.notes.push(note);
+}
+
+/// Whether the pages of `series` are copies or masks, or a preview or label of those of `main`.
+fn is_slight(directory: &Directory, series: &Series, main: &Series) -> bool {
+    let first = |s: &Series| s.pages.pages().next().map(|page| directory.kind(page));
+    let Some((kind, main)) = first(series).zip(first(main)) else { return true };
+    let single = kind.dtype.size() == 1 && series.pages.len() == 1;
+    let smaller = kind.width.saturating_mul(kind.height) < main.width.saturating_mul(main.height);
+    // In colours, or beside colours, or at once beside tiles.
+    let other = kind.samples >= 3 || main.samples >= 3 || (main.is_tiled() && !kind.is_tiled());
+    kind.is_secondary() || (single && smaller && other)
+}
+
 /// The series that the first dialect finds that fits, and notes of those that do not.
-fn dialect(directory: &Directory, options: &OpenOptions) -> Result<(Vec<Series>, Vec<String>)> {
+fn dialect(directory: &Directory, options: &OpenOptions) -> Result<(Vec<Series>, Vec<Note>)> {
     let mut notes = Vec::new();
     let mut note = |name: &str, fault: Fault| match fault {
         Fault::Refuse(error) => Err(error),
         Fault::Ignore(why) => {
-            notes.push(format!("{name} is not used: {why}"));
+            notes.push(Note::new(NoteKind::DescriptionUnused, format!("{name} is not used: {why}")));
             Ok(())
         }
     };
@@ -273,39 +471,88 @@ fn dialect(directory: &Directory, options: &OpenOptions) -> Result<(Vec<Series>,
     Ok((Vec::new(), notes))
 }
 
-/// Gives the only axis of pages the name that the user asked for: descriptions call time points slices.
-fn rename_pages(directory: &Directory, options: &OpenOptions, series: &mut Series) {
-    let Some(name) = &options.pages else { return };
-    let Some(first) = series.pages.pages().next() else { return };
-    let n_leading = series.axes.len().saturating_sub(directory.kind(first).axes().len());
+impl Series {
+    /// Axes before those of a page.
+    fn n_leading(&self, directory: &Directory) -> usize {
+        let inner = self.pages.pages().next().map_or(0, |page| directory.kind(page).axes().len());
+        self.axes.len().saturating_sub(inner)
+    }
+
+    /// Gives the pages the axes that were asked for. Lengths that were not given are those of axes of the same
+    /// name that the file says, and the last one follows from the number of pages.
+    fn count_pages(&mut self, directory: &Directory, asked: &[(String, Option<u64>)], said: &[Axis]) -> Result<()> {
+        let n = self.pages.len();
+        let mut axes = asked.to_vec();
+        let unknown = |axes: &[(String, Option<u64>)]| axes.iter().filter(|a| a.1.is_none()).count();
+        if unknown(&axes) > 1 {
+            for axis in axes.iter_mut().filter(|a| a.1.is_none()) {
+                axis.1 = said.iter().find(|s| s.name == axis.0).map(|s| s.length);
+            }
+        }
+        let known = axes.iter().filter_map(|a| a.1).try_fold(1u64, |n, length| n.checked_mul(length));
+        let rest = known.filter(|&known| n.is_multiple_of(known)).map(|known| n / known);
+        let fault = |why: &str| Error::usage(format!("--pages: the file has {n} pages, {why}"));
+        match (unknown(&axes), rest) {
+            (0 | 1, None) => return Err(fault("which are no multiple of the lengths given")),
+            (0, Some(rest)) if rest != 1 => return Err(fault("more than the lengths given make")),
+            (0 | 1, Some(rest)) => axes.iter_mut().filter(|a| a.1.is_none()).for_each(|a| a.1 = Some(rest)),
+            _ => return Err(fault("and more than one length is not known: give them, such as t=5,z=3,c=2")),
+        }
+        let n_leading = self.n_leading(directory);
+        let own = self.axes.split_off(n_leading);
+        self.axes = axes.into_iter().map(|(name, length)| Axis::new(name, length.unwrap_or(1))).collect();
+        if let Some(twice) = own.iter().find(|a| axis::position(&self.axes, &a.name).is_some()) {
+            return Err(Error::usage(format!("--pages: every page has an axis {} already", twice.name)));
+        }
+        self.axes.extend(own);
+        Ok(())
+    }
+}
+
+/// Gives the only axis of pages the name that the user asked for: descriptions call time points slices. Sample
+/// planes of a single page are what was asked for too: programs take three slices for colours.
+fn rename_pages(directory: &Directory, name: &str, is_described: bool, series: &mut Series) {
+    let n_leading = series.n_leading(directory);
     let mut long = (0..n_leading).filter(|&i| series.axes[i].length > 1);
-    let (Some(only), None) = (long.next(), long.next()) else { return };
-    let taken = series.axes.iter().enumerate().any(|(i, a)| a.name == *name && i >= n_leading);
-    if series.axes[only].name == *name || taken {
+    let planar = series.pages.pages().next().is_some_and(|page| directory.kind(page).planar);
+    let only = match (long.next(), long.next()) {
+        (Some(only), None) if is_described => only,
+        (None, _) if planar => n_leading,
+        _ => return,
+    };
+    let taken = series.axes.iter().enumerate().any(|(i, a)| a.name == name && i >= n_leading);
+    if series.axes[only].name == name || taken {
         return;
     }
     let length = series.axes[only].length;
-    series.notes.push(format!("pages are {name} as asked, not {} as the file says", series.axes[only].name));
-    series.axes[only] = Axis::new(name.clone(), length);
+    let text = format!("pages are {name} as asked, not {}", series.axes[only].name);
+    series.notes.push(Note::new(NoteKind::PagesRenamed, text));
+    series.axes[only] = Axis::new(name, length);
     let mut index = 0;
     series.axes.retain(|a| {
         index += 1;
-        index - 1 == only || index > n_leading || a.name != *name
+        index - 1 == only || index > n_leading || a.name != name
     });
 }
 
 /// Position of the main series.
 fn main(directory: &Directory, all: &[Series]) -> usize {
-    let own = |s: &Series| s.pages.pages().next().is_some_and(|p| !directory.kind(p).is_secondary());
-    all.iter().position(own).unwrap_or(0)
+    let size = |s: &Series| s.pages.pages().next().map_or(0, |p| directory.kind(p).width * directory.kind(p).height);
+    let secondary = |s: &Series| s.pages.pages().next().is_none_or(|page| directory.kind(page).is_secondary());
+    let largest = all.iter().filter(|s| !secondary(s)).max_by_key(|s| (size(s), std::cmp::Reverse(s.n_more)));
+    let Some(largest) = largest else { return 0 };
+    all.iter().position(|s| !is_slight(directory, s, largest)).unwrap_or(0)
 }
 
 /// Series of equally shaped pages that are not in one of `described`.
 fn by_shape(directory: &Directory, options: &OpenOptions, described: &[Series]) -> Vec<Series> {
     let n_pages = directory.n_pages();
     let mut taken = vec![false; if described.is_empty() { 0 } else { n_pages as usize }];
-    for page in described.iter().flat_map(|s| s.pages.pages()) {
-        taken[page as usize] = true;
+    let levels = described.iter().flat_map(|s| &s.levels);
+    for page in described.iter().map(|s| &s.pages).chain(levels).flat_map(PageList::pages) {
+        if let Some(taken) = taken.get_mut(page as usize) {
+            *taken = true;
+        }
     }
     // Kinds first: a file has few, and many pages.
     let kinds = directory.kinds();
@@ -323,11 +570,12 @@ fn by_shape(directory: &Directory, options: &OpenOptions, described: &[Series]) 
     let mut pages = vec![Vec::new(); groups.len()];
     // Descriptions, and who asks for pages as they are, count those of the main chain alone.
     let main_only = options.as_pages || !described.is_empty();
-    for page in directory.in_order().filter(|&p| !(main_only && p >= n_pages)) {
-        if taken.get(page as usize).is_some_and(|t| *t) {
-            continue;
+    for (page, subs) in directory.with_subs() {
+        let kind = directory.kind(page);
+        let subs = subs.filter(|&sub| !main_only && !directory.kind(sub).is_reduced(kind));
+        for page in std::iter::once(page).filter(|&p| !taken.get(p as usize).is_some_and(|t| *t)).chain(subs) {
+            pages[group_of[directory.kind_index(page)]].push(page);
         }
-        pages[group_of[directory.kind_index(page)]].push(page);
     }
     let groups = pages.into_iter().zip(&groups).filter(|(pages, _)| !pages.is_empty());
     groups.map(|(pages, &k)| plain(pages, n_pages, &kinds[k], options)).collect()
@@ -347,15 +595,14 @@ fn plain(pages: Vec<u32>, n_pages: u32, kind: &PageKind, options: &OpenOptions) 
             list = PageList::List(all);
         }
     } else if n > 1 {
-        let name = options.pages.clone().unwrap_or_else(|| {
-            // A volume in every page leaves no room for another z.
-            if axis::position(&axes, "z").is_some() { "t" } else { "z" }.to_owned()
-        });
-        axes.insert(0, Axis::new(name, n));
+        let asked = options.pages.as_deref().filter(|asked| !asked.contains([',', '=']));
+        // A volume in every page leaves no room for another z.
+        let usual = if axis::position(&axes, "z").is_some() { "t" } else { "z" };
+        axes.insert(0, Axis::new(asked.unwrap_or(usual), n));
     }
     name_samples(&mut axes);
     let text = in_words("", &list, kind, &axes);
-    Series { axes, pages: list, notes: Vec::new(), set: None, text }
+    Series { axes, pages: list, text, ..Series::default() }
 }
 
 /// A series in words: `ImageJ, 6 pages, uint8, z 3, c 2, y 64, x 64`.

@@ -113,7 +113,6 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let mut all = Vec::new();
     let mut first = 0;
     while first < directory.n_pages() {
-        // Files of thousands of series would have their headers read twice.
         if all.len() >= super::MOST_SERIES {
             break;
         }
@@ -134,21 +133,16 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
             (PageList::Range { first, n: n as u32 }, n)
         } else {
             // Truncated directories: the planes lie behind the first one.
-            let plane = kind.plane_bytes().unwrap_or(u64::MAX);
-            let fits = |offset: &u64| {
-                n.checked_mul(plane)
-                    .and_then(|bytes| offset.checked_add(bytes))
-                    .is_some_and(|end| end <= directory.file_bytes())
-            };
-            match directory.contiguous_offset(first).filter(fits) {
-                Some(offset) => (PageList::Contiguous { page: first, offset, n }, 1),
+            match cx.one_behind_another(first, n) {
+                Some(planes) => (planes, 1),
                 None => return Err(Fault::Ignore(format!("it counts {n} planes, but {left} pages follow"))),
             }
         };
         rename(&mut page_axes, &letters, &leading);
-        let mut axes = name(cx, &leading, &page_axes);
+        let mut axes = name(&leading, &page_axes);
         axes.extend(page_axes);
-        all.push(cx.series("tifffile", axes, pages)?);
+        let series = cx.series("tifffile", axes, pages)?;
+        super::push_joined(&mut all, directory, series);
         first = first.saturating_add(step as u32);
     }
     Ok(Some(all))
@@ -156,14 +150,14 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
 
 /// Axes of pages, slowest first. Those that nobody named are counted from `axis0`, but a single one is what
 /// pages are by default.
-fn name(cx: &Context<'_>, leading: &[(u64, Option<char>)], page_axes: &[Axis]) -> Vec<Axis> {
+fn name(leading: &[(u64, Option<char>)], page_axes: &[Axis]) -> Vec<Axis> {
     let n_long = leading.iter().filter(|l| l.0 > 1).count();
     let mut axes: Vec<Axis> = Vec::new();
     for (i, &(length, letter)) in leading.iter().enumerate().filter(|(_, l)| l.0 > 1) {
         let name = match letter.map(|c| c.to_ascii_lowercase()) {
             Some(known @ ('t' | 'c' | 'z')) => known.to_string(),
             // Unknown, sequence: tifffile's letters for axes without a meaning.
-            Some('q' | 'i') | None if n_long == 1 => cx.options.pages.clone().unwrap_or_else(|| "z".to_owned()),
+            Some('q' | 'i') | None if n_long == 1 => "z".to_owned(),
             Some('q' | 'i') | None => format!("axis{i}"),
             Some(other) => other.to_string(),
         };

@@ -6,13 +6,16 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Read;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
 use super::units::{is_pixel, udunits};
 use super::{Context, DESCRIPTION_BYTES, Fault, PageList, Series};
 use crate::axis::{self, Axis, Calibration, Provenance};
-use crate::source::Set;
+use crate::error::Error;
+use crate::source::tiff::directory::Directory;
+use crate::source::{Note, NoteKind, Set};
 
 pub mod xml;
 
@@ -34,13 +37,13 @@ type Place = Option<(u32, u64)>;
 /// The images that the file's OME-XML describes.
 pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let Some(text) = cx.descriptions.iter().find(|d| is_ome(d)) else { return Ok(None) };
-    let mut ome = Ome::parse(text).map_err(Fault::Ignore)?;
+    let mut ome = parse(cx, text)?;
     let mut uuid = ome.uuid.clone();
     let elsewhere = ome.metadata_file.is_some();
     if let Some(name) = ome.metadata_file.clone() {
         let text = companion(cx, &name)?;
         // The file's own identity is in its own text.
-        ome = Ome::parse(&text).map_err(|e| Fault::Ignore(format!("{name}: {e}")))?;
+        ome = parse(cx, &text)?;
         uuid = uuid.or_else(|| ome.uuid.clone());
     }
     let mut all = Vec::new();
@@ -48,6 +51,7 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     for (index, image) in ome.images.iter().enumerate().take(super::MOST_SERIES) {
         match series(cx, &ome, image, index, uuid.as_deref()) {
             Ok(Some(mut series)) => {
+                series.joins_along = Some("p");
                 if let Some(set) = &mut series.set {
                     Arc::make_mut(set).elsewhere = elsewhere;
                 }
@@ -61,11 +65,24 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     match why {
         Some(text) if all.is_empty() => Err(Fault::Ignore(text)),
         Some(text) => {
-            all[0].notes.push(format!("an image of the OME-XML is left out: {text}"));
+            all[0]
+                .notes
+                .push(Note::new(NoteKind::DescriptionUnused, format!("an image of the OME-XML is left out: {text}")));
             Ok(Some(all))
         }
         None => Ok(Some(all)),
     }
+}
+
+/// What `text` says, if that is not more than may be held.
+fn parse(cx: &Context<'_>, text: &str) -> Result<Ome, Fault> {
+    let elements = text.matches("TiffData").count() * size_of::<xml::TiffData>();
+    let (needed, limit) = ((text.len() + elements) as u64, cx.options.limit_bytes.unwrap_or(u64::MAX));
+    if needed > limit {
+        let text = format!("its OME-XML needs {needed} bytes, {limit} may be held: raise --memory");
+        return Err(Fault::Refuse(Error::limit(text)));
+    }
+    Ome::parse(text).map_err(Fault::Ignore)
 }
 
 /// Whether a description is OME-XML, whole or broken off.
@@ -85,7 +102,20 @@ fn companion(cx: &Context<'_>, name: &str) -> Result<String, Fault> {
     let most = cx.options.limit_bytes.unwrap_or(DESCRIPTION_BYTES).min(DESCRIPTION_BYTES);
     let missing = |e: std::io::Error| Fault::Ignore(format!("its metadata file '{name}' cannot be read: {e}"));
     let meta = std::fs::metadata(&path).map_err(missing)?;
-    if !meta.is_file() || meta.len() > most {
+    if !meta.is_file() {
+        return Err(Fault::Ignore(format!("its metadata file '{name}' is no file")));
+    }
+    // Bruker's files point to the first of them.
+    let mut magic = [0; 4];
+    let is_tiff = std::fs::File::open(&path).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
+        && matches!(&magic, b"II*\0" | b"MM\0*" | b"II+\0" | b"MM\0+");
+    if is_tiff {
+        let other = Directory::open(&path, cx.options)?;
+        let tag = other.tag(0, super::IMAGE_DESCRIPTION, 0, most)?;
+        let text = tag.map(|tag| tag.text()).filter(|text| is_ome(text));
+        return text.ok_or_else(|| Fault::Ignore(format!("its metadata file '{name}' has no OME-XML")));
+    }
+    if meta.len() > most {
         return Err(Fault::Ignore(format!("its metadata file '{name}' has {} bytes", meta.len())));
     }
     let bytes = std::fs::read(&path).map_err(missing)?;
@@ -123,8 +153,8 @@ fn series(
     let (names, own) = files(ome, image, uuid, &own_name);
     let n_pages = u64::from(cx.directory.n_pages());
     // Any page of the image says how many samples it has.
-    let is_own = |file: &Option<String>| own.is_some() && file_index(&names, file, own) == own;
-    let first = image.tiff_data.iter().find(|d| is_own(&key(d))).map_or(Some(0), |d| d.ifd.or(Some(0)));
+    let is_own = |file: Option<&str>| own.is_some() && file_index(&names, file, own) == own;
+    let first = image.tiff_data.iter().find(|d| is_own(key(d))).map_or(Some(0), |d| d.ifd.or(Some(0)));
     let Some(first) = first.filter(|&p| p < n_pages) else { return Ok(None) };
     let kind = cx.directory.kind(first as u32);
     if (image.sizes[&'x'], image.sizes[&'y']) != (kind.width, kind.height) || kind.depth != 1 {
@@ -154,10 +184,11 @@ fn series(
         let pages: Vec<Option<u32>> = planes.iter().map(|p| p.map(|(_, page)| page as u32)).collect();
         let absent = pages.iter().filter(|p| p.is_none()).count();
         if absent > 0 {
-            notes.push(format!("{absent} of {n} planes that the OME-XML describes are not in the file"));
+            let text = format!("{absent} of {n} planes that the OME-XML describes are not in the file");
+            notes.push(Note::new(NoteKind::PlanesAbsent, text));
         }
         drop_single(&mut described, n_leading);
-        let mut series = cx.series("OME", described, list(pages))?;
+        let mut series = cx.series("OME", described, PageList::of(pages))?;
         series.notes.extend(notes);
         return Ok(Some(series));
     }
@@ -165,25 +196,26 @@ fn series(
     let Some(own) = own else { return Ok(None) };
     let Some(mut series) = own_part(cx, described, n_leading, &planes, own)? else { return Ok(None) };
     series.notes.extend(notes);
-    series.notes.push(format!("one of {} files of an OME-TIFF data set", names.len()));
-    series.set = Some(Arc::new(set));
+    let text = format!("one of {} files of an OME-TIFF data set", names.len());
+    series.notes.push(Note::new(NoteKind::SetMember, text));
+    (series.set, series.member) = (Some(Arc::new(set)), Some(own));
     Ok(Some(series))
 }
 
 /// What names the file that a TiffData speaks of: its name, else its identity.
-fn key(data: &xml::TiffData) -> Option<String> {
-    data.file.clone().or_else(|| data.uuid.clone())
+fn key(data: &xml::TiffData) -> Option<&str> {
+    data.file.as_deref().or(data.uuid.as_deref())
 }
 
 /// Names of the files of `image`, and which of them is this one.
 fn files(ome: &Ome, image: &Image, uuid: Option<&str>, own_name: &str) -> (Vec<String>, Option<u32>) {
     let mut names: Vec<String> = Vec::new();
-    let mut index: HashMap<String, u32> = HashMap::new();
+    let mut index: HashMap<&str, u32> = HashMap::new();
     let mut own = None;
     for data in &image.tiff_data {
         let Some(name) = key(data) else { continue };
-        let i = *index.entry(name.clone()).or_insert_with(|| {
-            names.push(name);
+        let i = *index.entry(name).or_insert_with(|| {
+            names.push(name.to_owned());
             names.len() as u32 - 1
         });
         let same = data.uuid.is_some() && data.uuid.as_deref() == uuid;
@@ -202,7 +234,7 @@ fn files(ome: &Ome, image: &Image, uuid: Option<&str>, own_name: &str) -> (Vec<S
     (names, own)
 }
 
-fn file_index(names: &[String], name: &Option<String>, own: Option<u32>) -> Option<u32> {
+fn file_index(names: &[String], name: Option<&str>, own: Option<u32>) -> Option<u32> {
     match name {
         Some(name) => names.iter().position(|n| n == name).map(|i| i as u32),
         None => own,
@@ -217,7 +249,7 @@ fn place(
     names: &[String],
     own: Option<u32>,
     n_pages: u64,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Note>,
 ) -> Vec<Place> {
     let mut planes: Vec<Place> = vec![None; n as usize];
     let index: HashMap<&str, u32> = names.iter().enumerate().map(|(i, n)| (n.as_str(), i as u32)).collect();
@@ -226,12 +258,12 @@ fn place(
     let mut outside = 0;
     for data in data {
         let file = match key(data) {
-            Some(name) => index.get(name.as_str()).copied(),
+            Some(name) => index.get(name).copied(),
             None => own,
         };
         let Some(file) = file else { continue };
         let first = lengths.iter().try_fold(0u64, |at, &(axis, length)| {
-            let position = data.first.get(&axis).copied().unwrap_or(0);
+            let position = data.first(axis);
             (position < length).then_some(at * length + position)
         });
         let Some(first) = first else {
@@ -251,7 +283,8 @@ fn place(
         }
     }
     if outside > 0 {
-        notes.push(format!("{outside} TiffData elements of the OME-XML lie outside the image"));
+        let text = format!("{outside} TiffData elements of the OME-XML lie outside the image");
+        notes.push(Note::new(NoteKind::DescriptionUnused, text));
     }
     planes
 }
@@ -301,13 +334,6 @@ fn drop_single(axes: &mut Vec<Axis>, n_leading: usize) {
     if axis::position(axes, "s").is_some() {
         axes.retain(|a| a.name != "c" || a.length > 1);
     }
-}
-
-fn list(pages: Vec<Option<u32>>) -> PageList {
-    if pages.iter().all(Option::is_some) {
-        return PageList::new(pages.into_iter().flatten().collect());
-    }
-    PageList::List(pages)
 }
 
 /// The whole data set.
@@ -371,9 +397,10 @@ fn own_part(
     }
     let absent = pages.iter().filter(|p| p.is_none()).count();
     drop_single(&mut axes, n_leading);
-    let mut series = cx.series("OME", axes, list(pages))?;
+    let mut series = cx.series("OME", axes, PageList::of(pages))?;
     if absent > 0 {
-        series.notes.push(format!("{absent} planes between those of this file are in others"));
+        let text = format!("{absent} planes between those of this file are in others");
+        series.notes.push(Note::new(NoteKind::SetMember, text));
     }
     Ok(Some(series))
 }

@@ -1,7 +1,8 @@
 //! OME-XML: what of it says where planes are and what they measure. Everything else is passed over, and so
 //! are namespaces and versions of the schema.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
@@ -66,11 +67,18 @@ pub struct TiffData {
     /// Number of planes.
     pub count: Option<u64>,
     /// Position of the first plane along z, c, t.
-    pub first: HashMap<char, u64>,
+    pub first: [u32; 3],
     /// Identity of the file, if it is named.
-    pub uuid: Option<String>,
+    pub uuid: Option<Arc<str>>,
     /// Name of the file, if it is named.
-    pub file: Option<String>,
+    pub file: Option<Arc<str>>,
+}
+
+impl TiffData {
+    /// Position of the first plane along `axis`.
+    pub fn first(&self, axis: char) -> u64 {
+        "zct".find(axis).map_or(0, |i| self.first[i].into())
+    }
 }
 
 /// Elements inside one another, more than any document has.
@@ -130,6 +138,16 @@ fn check(image: &Image) -> Result<(), String> {
     }
 }
 
+/// `name`, which takes memory once however often it comes.
+fn once(names: &mut HashSet<Arc<str>>, name: &str) -> Arc<str> {
+    if let Some(known) = names.get(name) {
+        return Arc::clone(known);
+    }
+    let new: Arc<str> = name.into();
+    names.insert(Arc::clone(&new));
+    new
+}
+
 #[derive(Default)]
 struct Parser {
     ome: Ome,
@@ -139,6 +157,8 @@ struct Parser {
     seen: bool,
     /// Identity of the open annotation, if it is one of modulo.
     annotation: Option<String>,
+    /// Names and identities of files, each once: a plane of a thousand in a file costs no text.
+    names: HashSet<Arc<str>>,
 }
 
 impl Parser {
@@ -176,13 +196,12 @@ impl Parser {
                 }
             }
             ("Pixels", "TiffData") => {
-                let first = "zct".chars().filter_map(|axis| {
-                    number(&format!("First{}", axis.to_ascii_uppercase())).map(|value| (axis, value))
-                });
+                let first = ["FirstZ", "FirstC", "FirstT"].map(|key| number(key).unwrap_or(0));
                 let data = TiffData {
                     ifd: number("IFD"),
                     count: number("PlaneCount").or_else(|| number("NumPlanes")),
-                    first: first.collect(),
+                    // Positions that large lie outside every image.
+                    first: first.map(|at| u32::try_from(at).unwrap_or(u32::MAX)),
                     uuid: None,
                     file: None,
                 };
@@ -191,8 +210,9 @@ impl Parser {
                 }
             }
             ("TiffData", "UUID") => {
+                let name = take("FileName").map(|name| once(&mut self.names, &name));
                 if let Some(data) = self.ome.images.last_mut().and_then(|i| i.tiff_data.last_mut()) {
-                    data.file = take("FileName");
+                    data.file = name;
                 }
             }
             ("StructuredAnnotations", _) => {
@@ -233,7 +253,10 @@ impl Parser {
             && name == "UUID"
             && let Some(data) = self.ome.images.last_mut().and_then(|i| i.tiff_data.last_mut())
         {
-            data.uuid.get_or_insert_default().push_str(text.trim());
+            let before = data.uuid.take().unwrap_or_default();
+            let whole = format!("{before}{}", text.trim());
+            let name = once(&mut self.names, &whole);
+            data.uuid = Some(name);
         }
     }
 }
@@ -292,7 +315,7 @@ mod tests {
         assert!(!image.steps.contains_key(&'t'));
         assert_eq!(image.channels[0].name.as_deref(), Some("DAPI"));
         let data = &image.tiff_data[0];
-        assert_eq!((data.ifd, data.count, data.first[&'c']), (Some(3), Some(2), 1));
+        assert_eq!((data.ifd, data.count, data.first('c')), (Some(3), Some(2), 1));
         assert_eq!((data.file.as_deref(), data.uuid.as_deref()), (Some("b.ome.tif"), Some("urn:uuid:2")));
         assert_eq!(image.tiff_data[1], TiffData::default());
         let modulo = &ome.modulo["Annotation:3"][0];
