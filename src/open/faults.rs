@@ -40,6 +40,8 @@ pub enum ObstacleKind {
     Unreadable,
     /// Files unlike the others.
     Odd,
+    /// Pages of files that nobody chose or set aside.
+    LostPages,
     /// There is no array.
     NoArray,
 }
@@ -70,6 +72,7 @@ impl Survey {
             let lines = self.unreadable().map(|(file, reason)| format!("{file}: {reason}"));
             add(ObstacleKind::Unreadable, listed(format!("{} cannot be read", count(n as u64, "file")), n, lines));
         }
+        self.headers.grave.iter().for_each(|note| add(ObstacleKind::LostPages, note.to_string()));
         if let Some((_, odd)) = stack.filter(|(_, odd)| !odd.is_empty()) {
             let head = if odd.len() == 1 { "1 file is".into() } else { format!("{} files are", odd.len()) };
             let lines = odd.iter().map(|&file| format!("{}: {}", self.path(file), self.oddness(file)));
