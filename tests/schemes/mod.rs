@@ -81,7 +81,7 @@ fn scaled(step: f64, count: usize) -> Vec<f64> {
 }
 
 /// 36 characters that depend on the numbers alone and begin with a digit more often than not.
-fn guid(parts: &[usize]) -> String {
+pub(crate) fn guid(parts: &[usize]) -> String {
     let mut state = 0x9E37_79B9_7F4A_7C15u64;
     let mut hex = String::new();
     for part in parts.iter().chain(&[1, 2]) {
