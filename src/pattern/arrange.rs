@@ -2,38 +2,17 @@
 
 use std::cmp::Ordering;
 
-use super::axes::{self, Column};
+use super::axes::{self, ArrangeOptions, Column};
 use super::holes::Holes;
 use super::interner::Interner;
-use super::matcher::Scratch;
+use super::matcher::{Furthest, Scratch};
 use super::natural::natural_cmp;
-use super::report::{self, FieldReport};
+use super::parts::{Conflict, Duplicate, FieldAxis, FieldReport};
 use super::runs::Outside;
-use super::tiles::TileOrder;
 use super::value::Kind;
 use super::{Field, Pattern};
 use crate::error::{Error, Result};
 use crate::grid::row_major_strides;
-
-/// What an arrangement may assume.
-#[derive(Clone, Debug)]
-pub struct ArrangeOptions {
-    /// Largest deviation from an even spacing that still counts as even, as a part of the step.
-    pub tolerance: f64,
-    /// Whether numbers absent from an otherwise even series count as missing positions. By default they do
-    /// along `t`, `z`, `y`, `x` and other axes that count steps; never for channels and words.
-    pub find_gaps: bool,
-    /// Axes that are not wanted, by name: their fields are read and passed over.
-    pub drop: Vec<String>,
-    /// Fields whose numbers walk over a mosaic.
-    pub layout: Vec<TileOrder>,
-}
-
-impl Default for ArrangeOptions {
-    fn default() -> Self {
-        Self { tolerance: 0.01, find_gaps: true, drop: Vec::new(), layout: Vec::new() }
-    }
-}
 
 /// How names fall on a grid.
 #[derive(Clone, Debug)]
@@ -59,89 +38,6 @@ pub struct Arrangement {
     pub(super) sparse: Option<String>,
 }
 
-/// One axis of the grid that names fall on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FieldAxis {
-    /// `t`, `c`, or whatever the pattern calls it.
-    pub name: String,
-    /// The text of each position, in order.
-    pub labels: Vec<String>,
-    /// The value of each position in `unit`, where the names state one.
-    pub coordinates: Option<Vec<f64>>,
-    /// UDUNITS name of the coordinates' unit.
-    pub unit: Option<String>,
-    /// Distance of neighbouring coordinates, when they are evenly spaced.
-    pub step: Option<f64>,
-    /// Mean distance of neighbouring coordinates, evenly spaced or not.
-    pub mean_step: Option<f64>,
-    /// Whether blocks join end to end along it: its name is `z`, `y` or `x`.
-    pub join: bool,
-    /// Other values that go with each position.
-    pub tied: Vec<Tied>,
-    /// Positions that no name has, inserted because the numbers around them are evenly spaced.
-    pub inserted: Vec<u32>,
-}
-
-impl FieldAxis {
-    /// An axis of these positions.
-    pub(super) fn new(name: &str, labels: Vec<String>) -> Self {
-        Self {
-            name: name.to_owned(),
-            labels,
-            coordinates: None,
-            unit: None,
-            step: None,
-            mean_step: None,
-            join: matches!(name, "z" | "y" | "x"),
-            tied: Vec::new(),
-            inserted: Vec::new(),
-        }
-    }
-
-    /// Number of positions.
-    pub fn len(&self) -> u64 {
-        self.labels.len() as u64
-    }
-
-    /// Whether it has no position.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-}
-
-/// Values that go with the positions of an axis.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tied {
-    /// The field, as written in the pattern.
-    pub field: String,
-    /// Its text at each position; empty where no name has the position.
-    pub labels: Vec<String>,
-    /// UDUNITS name of its unit.
-    pub unit: Option<String>,
-}
-
-/// A cell that several names claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Duplicate {
-    /// Row-major index of the cell.
-    pub cell: u64,
-    /// Indices of the names, in natural order.
-    pub names: Vec<u32>,
-}
-
-/// A coordinate that is not the same for every name of a position.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// The field that gives the coordinate.
-    pub field: String,
-    /// The axis it should follow.
-    pub axis: String,
-    /// Number of positions with more than one value.
-    pub positions: u64,
-    /// Two names of one position that differ.
-    pub names: [u32; 2],
-}
-
 /// Arranges `names` on the grid of the pattern's axes.
 ///
 /// The result does not depend on the order of the names. Faults of the data (holes, duplicates, names that
@@ -157,7 +53,7 @@ pub fn arrange<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], options: &A
     let mut outside = Outside::default();
     let Read { matched, mut unmatched, columns } = read(pattern, names, &options.drop, Some(&mut outside));
     if matched.is_empty() {
-        return Err(Error::usage(report::no_match(pattern, names)));
+        return Err(Error::usage(no_match(pattern, names)));
     }
     let by_name = |a: &u32, b: &u32| compare_names(names, *a, *b);
     unmatched.sort_unstable_by(by_name);
@@ -188,7 +84,7 @@ pub fn arrange<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], options: &A
         .filter(|same| same.len() > 1)
         .map(|same| Duplicate { cell: same[0].0, names: same.iter().map(|c| c.1).collect() })
         .collect();
-    let mut fields = report::fields(&columns, &axes, &mut notes);
+    let mut fields = axes::report(&columns, &axes, &mut notes);
     fields.extend(outside.report(&axes, &indices, &matched, &duplicates));
     let sparse =
         if holes.count >= total / 2 && !holes.is_empty() { axes::sparse_because(&axes, &indices) } else { None };
@@ -304,4 +200,30 @@ fn kind_of(texts: &[Option<&str>]) -> Kind {
     } else {
         Kind::Text
     }
+}
+
+/// The error for a list of names of which none matches.
+fn no_match<N: AsRef<str>>(pattern: &Pattern, names: &[N]) -> String {
+    /// Looking for the nearest of a million names takes longer than it helps.
+    const LOOKED_AT: usize = 20_000;
+    let Some(first) = names.first() else { return format!("there is no name to match '{pattern}' with") };
+    let count = names.len();
+    let seen = if count == 1 { "1 name seen".to_owned() } else { format!("{count} names seen") };
+    let mut best: (Furthest, &str) = (Furthest::default(), first.as_ref());
+    let mut wanted = String::new();
+    for name in names.iter().take(LOOKED_AT) {
+        let (furthest, what) = pattern.explain(name.as_ref());
+        if wanted.is_empty() || (furthest.step, furthest.fitted) > (best.0.step, best.0.fitted) {
+            (best, wanted) = ((furthest, name.as_ref()), what);
+        }
+    }
+    let (furthest, name) = best;
+    let kind = if pattern.is_regex() { "the regular expression " } else { "" };
+    let mut text = format!("no name matches {kind}'{pattern}' ({seen}); nearest:\n  {name}");
+    if !wanted.is_empty() {
+        let column = name.get(..furthest.at).unwrap_or_default().chars().count();
+        let carets = furthest.fitted.max(1);
+        text.push_str(&format!("\n  {:column$}{} here the pattern wants {wanted}", "", "^".repeat(carets)));
+    }
+    text
 }

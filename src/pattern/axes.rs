@@ -3,8 +3,29 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Field;
-use super::arrange::{ArrangeOptions, Conflict, FieldAxis, Tied};
+use super::parts::{Conflict, FieldAxis, FieldReport, Role, Tied};
+use super::tiles::TileOrder;
 use crate::error::{Error, Result};
+
+/// What an arrangement may assume.
+#[derive(Clone, Debug)]
+pub struct ArrangeOptions {
+    /// Largest deviation from an even spacing that still counts as even, as a part of the step.
+    pub tolerance: f64,
+    /// Whether numbers absent from an otherwise even series count as missing positions. By default they do
+    /// along `t`, `z`, `y`, `x` and other axes that count steps; never for channels and words.
+    pub find_gaps: bool,
+    /// Axes that are not wanted, by name: their fields are read and passed over.
+    pub drop: Vec<String>,
+    /// Fields whose numbers walk over a mosaic.
+    pub layout: Vec<TileOrder>,
+}
+
+impl Default for ArrangeOptions {
+    fn default() -> Self {
+        Self { tolerance: 0.01, find_gaps: true, drop: Vec::new(), layout: Vec::new() }
+    }
+}
 
 /// The values of one field over all names that match.
 pub(super) struct Column<'n> {
@@ -350,4 +371,52 @@ pub(super) fn sparse_because(axes: &[FieldAxis], indices: &[Vec<u32>]) -> Option
         }
     }
     None
+}
+
+/// The table of the pattern's fields.
+pub(super) fn report(columns: &[Column<'_>], axes: &[FieldAxis], notes: &mut Vec<String>) -> Vec<FieldReport> {
+    let mut reports = Vec::new();
+    for column in columns {
+        let axis = column.field.axis.clone().unwrap_or_default();
+        let is_coordinate = column.field.unit.is_some();
+        let (step, missing) = series(column);
+        let last_rank = column.labels.len().saturating_sub(1) as u32;
+        reports.push(FieldReport {
+            name: column.field.name.clone(),
+            role: if is_coordinate { Role::Coordinate(axis) } else { Role::Axis(axis) },
+            count: column.labels.len() as u64,
+            first: column.label(0).to_owned(),
+            last: column.label(last_rank).to_owned(),
+            step,
+            unit: column.field.unit.as_ref().map(|u| u.text.clone()),
+            missing,
+        });
+    }
+    for axis in axes {
+        match axis.inserted.len() {
+            0 => {}
+            1 => notes.push(format!("{}: 1 number that no name has counts as a missing position", axis.name)),
+            n => notes.push(format!("{}: {n} numbers that no name has count as missing positions", axis.name)),
+        }
+    }
+    reports
+}
+
+/// Step and missing numbers of a field that counts.
+fn series(column: &Column<'_>) -> (Option<f64>, Vec<String>) {
+    const MOST: usize = 100;
+    if !column.field.kind.is_index() {
+        return (None, Vec::new());
+    }
+    let numbers: Option<Vec<i64>> = column.labels.iter().map(|l| l.and_then(|l| l.parse().ok())).collect();
+    let Some(numbers) = numbers else { return (None, Vec::new()) };
+    let Some(step) = common_step(&numbers) else { return (None, Vec::new()) };
+    let mut missing = Vec::new();
+    for pair in numbers.windows(2) {
+        let (from, to) = (pair[0] + step, pair[1] - step);
+        if missing.len() < MOST && from <= to {
+            missing.push(if from == to { from.to_string() } else { format!("{from}..{to}") });
+        }
+    }
+    (Some(step as f64), missing)
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::arrange::FieldAxis;
+use super::parts::FieldAxis;
 
 /// Cells of a grid without a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

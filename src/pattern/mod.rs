@@ -132,6 +132,7 @@ mod language;
 mod matcher;
 mod named;
 mod natural;
+mod parts;
 mod presence;
 mod presets;
 mod report;
@@ -143,13 +144,15 @@ mod value;
 
 use std::fmt;
 
-pub use arrange::{ArrangeOptions, Arrangement, Conflict, Duplicate, FieldAxis, Split, Tied, arrange, split};
+pub use arrange::{Arrangement, Split, arrange, split};
+pub use axes::ArrangeOptions;
 pub use holes::Holes;
 pub use infer::{InferOptions, Inferred, infer};
 pub use natural::natural_cmp;
+pub use parts::{Conflict, Duplicate, FieldAxis, FieldReport, Role, Tied};
 pub use presence::Presence;
 pub use presets::{Preset, presets, user_presets};
-pub use report::{Fault, FaultKind, FieldReport, Role};
+pub use report::{Fault, FaultKind};
 pub use tiles::{TileAxis, TileOrder};
 pub use value::{Kind, Unit};
 

@@ -1,121 +1,9 @@
-//! What people read: the table of fields, and errors that show the names they speak of.
+//! What people read: faults that show the names they speak of.
 
-use super::Pattern;
-use super::arrange::{Arrangement, FieldAxis};
-use super::axes::{Column, common_step};
+use super::arrange::Arrangement;
 use super::holes::position;
-use super::matcher::Furthest;
+use super::parts::{Duplicate, Role};
 use crate::error::{Error, Result};
-
-/// What a part of the names turned out to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It gives the positions of this axis.
-    Axis(String),
-    /// It gives coordinates to this axis.
-    Coordinate(String),
-    /// It is the same in every name.
-    Constant,
-    /// It varies, and goes with these axes.
-    Follows(Vec<String>),
-    /// It varies on its own and the pattern does not name it.
-    Unaccounted,
-}
-
-/// One row of the table of fields.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FieldReport {
-    /// The field's name, or the text around a part that is no field.
-    pub name: String,
-    /// What it is.
-    pub role: Role,
-    /// Number of different values.
-    pub count: u64,
-    /// Smallest value, as written.
-    pub first: String,
-    /// Largest value, as written.
-    pub last: String,
-    /// Distance of neighbouring numbers, when it is the same everywhere but for missing ones.
-    pub step: Option<f64>,
-    /// Unit as written in the pattern.
-    pub unit: Option<String>,
-    /// Numbers that an otherwise even series lacks, as runs: `17`, `20..25`; at most a hundred.
-    pub missing: Vec<String>,
-}
-
-/// The table of the pattern's fields.
-pub(super) fn fields(columns: &[Column<'_>], axes: &[FieldAxis], notes: &mut Vec<String>) -> Vec<FieldReport> {
-    let mut reports = Vec::new();
-    for column in columns {
-        let axis = column.field.axis.clone().unwrap_or_default();
-        let is_coordinate = column.field.unit.is_some();
-        let (step, missing) = series(column);
-        let last_rank = column.labels.len().saturating_sub(1) as u32;
-        reports.push(FieldReport {
-            name: column.field.name.clone(),
-            role: if is_coordinate { Role::Coordinate(axis) } else { Role::Axis(axis) },
-            count: column.labels.len() as u64,
-            first: column.label(0).to_owned(),
-            last: column.label(last_rank).to_owned(),
-            step,
-            unit: column.field.unit.as_ref().map(|u| u.text.clone()),
-            missing,
-        });
-    }
-    for axis in axes {
-        match axis.inserted.len() {
-            0 => {}
-            1 => notes.push(format!("{}: 1 number that no name has counts as a missing position", axis.name)),
-            n => notes.push(format!("{}: {n} numbers that no name has count as missing positions", axis.name)),
-        }
-    }
-    reports
-}
-
-/// Step and missing numbers of a field that counts.
-fn series(column: &Column<'_>) -> (Option<f64>, Vec<String>) {
-    const MOST: usize = 100;
-    if !column.field.kind.is_index() {
-        return (None, Vec::new());
-    }
-    let numbers: Option<Vec<i64>> = column.labels.iter().map(|l| l.and_then(|l| l.parse().ok())).collect();
-    let Some(numbers) = numbers else { return (None, Vec::new()) };
-    let Some(step) = common_step(&numbers) else { return (None, Vec::new()) };
-    let mut missing = Vec::new();
-    for pair in numbers.windows(2) {
-        let (from, to) = (pair[0] + step, pair[1] - step);
-        if missing.len() < MOST && from <= to {
-            missing.push(if from == to { from.to_string() } else { format!("{from}..{to}") });
-        }
-    }
-    (Some(step as f64), missing)
-}
-
-/// The error for a list of names of which none matches.
-pub(super) fn no_match<N: AsRef<str>>(pattern: &Pattern, names: &[N]) -> String {
-    /// Looking for the nearest of a million names takes longer than it helps.
-    const LOOKED_AT: usize = 20_000;
-    let Some(first) = names.first() else { return format!("there is no name to match '{pattern}' with") };
-    let count = names.len();
-    let seen = if count == 1 { "1 name seen".to_owned() } else { format!("{count} names seen") };
-    let mut best: (Furthest, &str) = (Furthest::default(), first.as_ref());
-    let mut wanted = String::new();
-    for name in names.iter().take(LOOKED_AT) {
-        let (furthest, what) = pattern.explain(name.as_ref());
-        if wanted.is_empty() || (furthest.step, furthest.fitted) > (best.0.step, best.0.fitted) {
-            (best, wanted) = ((furthest, name.as_ref()), what);
-        }
-    }
-    let (furthest, name) = best;
-    let kind = if pattern.is_regex() { "the regular expression " } else { "" };
-    let mut text = format!("no name matches {kind}'{pattern}' ({seen}); nearest:\n  {name}");
-    if !wanted.is_empty() {
-        let column = name.get(..furthest.at).unwrap_or_default().chars().count();
-        let carets = furthest.fitted.max(1);
-        text.push_str(&format!("\n  {:column$}{} here the pattern wants {wanted}", "", "^".repeat(carets)));
-    }
-    text
-}
 
 /// Whose fault stands in the way of an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +88,7 @@ impl Arrangement {
         faults
     }
 
-    fn duplicates_text<N: AsRef<str>>(&self, first: &super::Duplicate, names: &[N]) -> String {
+    fn duplicates_text<N: AsRef<str>>(&self, first: &Duplicate, names: &[N]) -> String {
         let name = |i: u32| names.get(i as usize).map_or("", AsRef::as_ref);
         let count = self.duplicates.len();
         let head = if count == 1 { "1 position has".to_owned() } else { format!("{count} positions have") };

@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::arrange::{Duplicate, FieldAxis};
 use super::interner::Interner;
 use super::matcher::Spans;
 use super::natural::natural_cmp;
-use super::report::{FieldReport, Role};
+use super::parts::{Duplicate, FieldAxis, FieldReport, Role};
 
 /// A run with more values than this is not followed: it tells files apart, no axis.
 const MANY: usize = 1 << 16;

@@ -1,6 +1,6 @@
 //! Running tile numbers to rows and columns: `tile=x:4,y:3,snake`.
 
-use super::arrange::FieldAxis;
+use super::parts::FieldAxis;
 use crate::error::{Error, Result};
 
 /// How the numbers of one field walk over a mosaic.

@@ -16,7 +16,8 @@ use compose::Part;
 use markers::Meaning;
 use tokens::{Build, Column, Sort};
 
-use super::arrange::{ArrangeOptions, Arrangement, arrange};
+use super::arrange::{Arrangement, arrange};
+use super::axes::ArrangeOptions;
 use super::value::Unit;
 use super::{Pattern, Preset, presets};
 use crate::error::{Error, Result};

@@ -1,7 +1,7 @@
 //! Names that a preset was made for.
 
-use super::super::arrange::{ArrangeOptions, Arrangement, arrange};
-use super::super::axes::ABSENT;
+use super::super::arrange::{Arrangement, arrange};
+use super::super::axes::{ABSENT, ArrangeOptions};
 use super::super::{Pattern, Preset};
 use super::{Inferred, MOST_STRANGERS, is_convincing};
 use crate::error::Result;
