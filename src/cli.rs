@@ -63,10 +63,10 @@ pub struct InputArgs {
 pub struct NameArgs {
     /// File-name template: fields in braces, * any text, ? any character, such as '_ch{c}_*_stack{t}_';
     /// inferred from the names if not given
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     pub pattern: Option<String>,
     /// Regular expression with named groups instead of a pattern
-    #[arg(long, value_name = "REGEX", conflicts_with = "pattern")]
+    #[arg(long, value_name = "REGEX", conflicts_with = "pattern", allow_hyphen_values = true)]
     pub regex: Option<String>,
     /// Pattern of an acquisition program, by name; `stackctl patterns` lists them
     #[arg(long, value_name = "NAME", conflicts_with_all = ["pattern", "regex"])]

@@ -166,8 +166,10 @@ fn read_list(list: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Names separated by NUL if there is one, else by line ends; empty ones are passed over.
+/// Names separated by NUL if there is one, else by line ends; empty ones and a byte-order mark in front are passed
+/// over.
 pub fn split_list(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let nul = bytes.contains(&0);
     bytes
         .split(move |&b| if nul { b == 0 } else { b == b'\n' })
@@ -246,7 +248,7 @@ mod tests {
         fs::write(&list, format!("{root}/a10.tif\0{root}/a9.TIFF\0")).unwrap();
         let listed = scan(&Inputs { files_from: Some(list.clone()), ..Inputs::default() }).unwrap();
         assert_eq!(names(&listed), ["a9.TIFF", "a10.tif"]);
-        fs::write(&list, format!("{root}/a10.tif\r\n\n{root}/a9.TIFF")).unwrap();
+        fs::write(&list, format!("\u{feff}{root}/a10.tif\r\n\n{root}/a9.TIFF")).unwrap();
         assert_eq!(scan(&Inputs { files_from: Some(list), ..Inputs::default() }).unwrap(), listed);
 
         let exclude = Inputs { named: vec![root], exclude: vec!["a1.*".into()], ..Inputs::default() };
