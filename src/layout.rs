@@ -1,8 +1,8 @@
 //! Which page of which file covers which region of the array. Pure: knows headers, opens nothing.
 //!
 //! Every file is one box of the array. Along the axes that the names give, boxes stack (one index each) or
-//! join end to end (`z`, `y`, `x`); all other axes come from inside the files. Boxes along an axis may
-//! differ in length, but lie on one rectangular grid of cells.
+//! join end to end (`z`, `y`, `x`, and any other that the user says the pages are); all other axes come from inside
+//! the files. Boxes along an axis may differ in length, but lie on one rectangular grid of cells.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -68,6 +68,8 @@ pub struct LayoutOptions {
     pub calibrations: Vec<(String, Calibration)>,
     /// Labels of axes from the command line.
     pub labels: Vec<(String, Vec<String>)>,
+    /// Whether the user says what the pages of a file are; along an axis of the names they then join end to end.
+    pub pages: bool,
 }
 
 /// Default order of the axes; others come before them.
@@ -79,7 +81,8 @@ impl Layout {
     ///
     /// # Errors
     /// `Format` if files differ in dtype or shape where the grid does not allow it, naming the groups;
-    /// `Usage` if an axis of the names is also an axis inside the files, or `--axes` does not name the axes.
+    /// `Usage` if an axis of the names is also one inside the files and nobody says that they join, if tiles overlap, or if
+    /// `--axes` does not name the axes.
     pub fn arranged(
         fields: &[FieldAxis],
         placed: &[(u64, u32)],
@@ -90,12 +93,12 @@ impl Layout {
         let main = headers.main_kind().ok_or_else(|| Error::usage("no input files"))?;
         check_dtypes(headers, paths)?;
         let info = &main.info;
-        for field in fields {
-            let inside = info.axes.iter().find(|a| a.name == field.name && a.length > 1);
-            if let Some(axis) = inside.filter(|_| !field.join) {
+        for field in fields.iter().filter(|f| !f.join && !options.pages) {
+            if let Some(axis) = info.axes.iter().find(|a| a.name == field.name && a.length > 1) {
                 return Err(Error::usage(format!(
-                    "the names give axis {0}, but every file holds {1} {0} already (like {2}): call the field \
-                     something else, or say with --pages what the pages of a file are",
+                    "the names give axis {0}, but every file holds {1} {0} already (like {2}): if these follow one another \
+                     from file to file say --pages {0}; otherwise call the field something else, or say with --pages what \
+                     the pages of a file are",
                     axis.name,
                     axis.length,
                     name_of(&paths[main.first as usize])
@@ -120,6 +123,11 @@ impl Layout {
             .collect();
         parts.sort_unstable_by_key(|p| p.0);
         let cuts = cut(&axes, &cells, &parts, &file_axes, headers, paths)?;
+        for (axis, cuts) in axes.iter().zip(&cuts) {
+            if let Some(field) = fields.iter().find(|f| f.name == axis.name && f.join) {
+                refuse_overlap(field, cuts)?;
+            }
+        }
         let lacks = |file| headers.info(file).and_then(|info| info.absent.clone());
         let lacking = (0..).zip(&parts).filter_map(|(i, (_, part))| Some((i, lacks(part.file)?))).collect();
         Ok(Self { lacking, notes, ..Self::finish(axes, cuts, cells, parts, file_axes, info) })
@@ -402,13 +410,15 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
         if let Some(known) = inside.iter().find(|a| a.name == field.name) {
             axis.calibration.clone_from(&known.calibration);
         }
-        if !field.join {
+        // An axis of the names and the pages joins end to end; labels and steps are then those of the files.
+        let joins = field.join || inside.iter().any(|a| a.name == field.name && a.length > 1);
+        if !joins {
             axis.labels = Some(field.labels.clone());
             axis.coordinates.clone_from(&field.coordinates);
         }
         // Uneven coordinates are kept one by one; the step is then their mean, which a note says.
         let step = field.step.or(field.mean_step);
-        if let Some(step) = step.filter(|_| !field.join && axis.kind != AxisKind::Channel) {
+        if let Some(step) = step.filter(|_| !joins && axis.kind != AxisKind::Channel) {
             axis = axis.calibrated(Calibration { step, unit: field.unit.clone(), from: Provenance::Name });
         }
         axes.push(axis);
@@ -518,6 +528,27 @@ pub fn mismatch(headers: &Headers, paths: &[PathBuf]) -> String {
     }
     lines.push("leave files out with --exclude, or choose some with --include".into());
     lines.join("\n")
+}
+
+/// Refuses tiles whose numbers are positions in pixels nearer to each other than the tiles are long.
+fn refuse_overlap(field: &FieldAxis, cuts: &[u64]) -> Result<()> {
+    let numbers: Option<Vec<i64>> = field.labels.iter().map(|l| l.parse().ok()).collect();
+    let Some(numbers) = numbers.filter(|_| field.coordinates.is_none()) else { return Ok(()) };
+    for (pair, cut) in numbers.windows(2).zip(cuts.windows(2)) {
+        let (apart, length) = (pair[1].abs_diff(pair[0]), cut[1] - cut[0]);
+        if apart > 1 && apart < length && 2 * apart >= length {
+            return Err(Error::usage(format!(
+                "the tiles at {name} {} and {} lie {apart} apart and are {length} long, so they overlap by {}: mosaics that \
+                 overlap cannot be made yet; if the numbers are no positions in pixels, give the field another name than \
+                 {name}, such as {{tile}}",
+                pair[0],
+                pair[1],
+                length - apart,
+                name = field.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Boundaries of the cells along every axis, checked against every file.
@@ -680,14 +711,29 @@ mod tests {
     }
 
     #[test]
-    fn an_axis_of_names_and_files_is_a_clash_unless_it_joins() {
-        let many = info(&[("t", 4), ("y", 2), ("x", 2)], &[1, 2, 2]);
-        let error = lay(&[field("t", 1)], &[many], &LayoutOptions::default()).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("--pages"), "{error}");
-        let deep = info(&[("z", 4), ("y", 2), ("x", 2)], &[1, 2, 2]);
-        let layout = lay(&[field("z", 2)], &[deep.clone(), deep], &LayoutOptions::default()).unwrap();
-        assert_eq!(layout.axes()[2].length, 8);
+    fn an_axis_of_names_and_files_joins_end_to_end() {
+        let unsaid = LayoutOptions::default();
+        let said = LayoutOptions { pages: true, ..LayoutOptions::default() };
+        for (name, at) in [("t", 0), ("c", 1), ("z", 2)] {
+            let part = |n| info(&[(name, n), ("y", 2), ("x", 2)], &[1, 2, 2]);
+            let lay = |options| lay(&[field(name, 3)], &[part(4), part(4), part(3)], options);
+            assert!(name == "z" || lay(&unsaid).unwrap_err().to_string().contains("--pages"));
+            let layout = lay(&said).unwrap();
+            assert_eq!(layout.axes()[at].length, 11);
+            assert!(layout.axes()[at].labels.is_none());
+        }
+    }
+
+    #[test]
+    fn tiles_that_overlap_are_refused() {
+        let tile = info(&[("y", 60), ("x", 1100)], &[1, 1100]);
+        let at = |step: usize| FieldAxis { labels: (0..3).map(|i| (i * step).to_string()).collect(), ..field("x", 3) };
+        let lay = |step| lay(&[at(step)], &vec![tile.clone(); 3], &LayoutOptions::default());
+        let error = lay(1024).unwrap_err().to_string();
+        assert!(error.contains("overlap by 76"), "{error}");
+        for step in [1, 2, 1100, 2200] {
+            assert_eq!(lay(step).unwrap().axes()[4].length, 3300, "{step}");
+        }
     }
 
     #[test]

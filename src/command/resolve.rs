@@ -39,6 +39,7 @@ pub(super) fn request(
             axes: names.axes.clone(),
             calibrations: calibrations(&names.voxel_size, names.time_step.as_deref())?,
             labels: names.channel_names.iter().map(|l| ("c".to_string(), l.clone())).collect(),
+            pages: names.pages.is_some(),
         },
         source: OpenOptions {
             series: names.series,
