@@ -162,6 +162,9 @@ fn read_list(list: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     } else {
         bytes = fs::read(list).map_err(|e| Error::io(list, "cannot read names from", e))?;
     }
+    if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
+        return Err(Error::usage("the list of names is encoded in UTF-16: save it as UTF-8").at(list.display()));
+    }
     paths.extend(split_list(&bytes).map(path_of));
     Ok(())
 }
