@@ -1,33 +1,157 @@
-//! Sizes with a unit, as people type and read them: `0.5um`, `200 ms`, `43.748 s`.
+//! Units of measure: the one table of how people and programs write them, what UDUNITS calls them, and what
+//! they are in metres or seconds; and sizes with a unit, as people type and read them: `0.5um`, `43.748 s`.
+
+use std::fmt;
 
 use crate::axis::{Calibration, Provenance};
 use crate::error::{Error, Result};
 
-/// Units people type and their UDUNITS names.
-const UNITS: [(&str, &str); 22] = [
-    ("pm", "picometer"),
-    ("nm", "nanometer"),
-    ("um", "micrometer"),
-    ("µm", "micrometer"),
-    ("μm", "micrometer"),
-    ("mm", "millimeter"),
-    ("cm", "centimeter"),
-    ("m", "meter"),
-    ("in", "inch"),
-    ("A", "angstrom"),
-    ("ns", "nanosecond"),
-    ("us", "microsecond"),
-    ("µs", "microsecond"),
-    ("μs", "microsecond"),
-    ("ms", "millisecond"),
-    ("s", "second"),
-    ("sec", "second"),
-    ("min", "minute"),
-    ("h", "hour"),
-    ("d", "day"),
-    ("deg", "degree"),
-    ("rad", "radian"),
+/// What a unit measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantity {
+    /// A length; the factor leads to metres.
+    Length,
+    /// A time; the factor leads to seconds.
+    Time,
+    /// Anything else; the factor says nothing.
+    Other,
+}
+
+use Quantity::{Length, Other, Time};
+
+/// UDUNITS name, quantity, factor, and spellings with the shortest first.
+const UNITS: [(&str, Quantity, f64, &str); 36] = [
+    ("picometer", Length, 1e-12, "pm picometers picometre picometres"),
+    ("angstrom", Length, 1e-10, "A Å å angstroms ångström"),
+    ("nanometer", Length, 1e-9, "nm nanometers nanometre nanometres"),
+    ("micrometer", Length, 1e-6, "um µm µ micron microns mu micrometers micrometre micrometres"),
+    ("millimeter", Length, 1e-3, "mm millimeters millimetre millimetres"),
+    ("centimeter", Length, 1e-2, "cm centimeters centimetre centimetres"),
+    ("decimeter", Length, 1e-1, "dm decimeters decimetre decimetres"),
+    ("meter", Length, 1.0, "m meters metre metres"),
+    ("kilometer", Length, 1e3, "km kilometers kilometre kilometres"),
+    ("megameter", Length, 1e6, "Mm"),
+    ("inch", Length, 0.0254, "in inches"),
+    ("foot", Length, 0.3048, "ft feet"),
+    ("yard", Length, 0.9144, "yd yards"),
+    ("mile", Length, 1609.344, "mi miles"),
+    ("nanosecond", Time, 1e-9, "ns nsec nanoseconds"),
+    ("microsecond", Time, 1e-6, "us µs usec microseconds"),
+    ("millisecond", Time, 1e-3, "ms msec msecs milliseconds"),
+    ("second", Time, 1.0, "s sec secs seconds"),
+    ("minute", Time, 60.0, "min mins minutes"),
+    ("hour", Time, 3600.0, "h hr hrs hours"),
+    ("day", Time, 86_400.0, "d days"),
+    ("degree", Other, 1.0, "deg ° degrees"),
+    ("radian", Other, 1.0, "rad radians"),
+    ("milliwatt", Other, 1.0, "mW"),
+    ("watt", Other, 1.0, "W"),
+    ("millivolt", Other, 1.0, "mV"),
+    ("volt", Other, 1.0, "V"),
+    ("kilovolt", Other, 1.0, "kV"),
+    ("electronvolt", Other, 1.0, "eV"),
+    ("kiloelectronvolt", Other, 1.0, "keV"),
+    ("hertz", Other, 1.0, "Hz"),
+    ("kilohertz", Other, 1.0, "kHz"),
+    ("megahertz", Other, 1.0, "MHz"),
+    ("kelvin", Other, 1.0, "K"),
+    ("celsius", Other, 1.0, "°C"),
+    ("percent", Other, 1.0, "pct"),
 ];
+
+type Row = (&'static str, Quantity, f64, &'static str);
+
+/// One sign for micro and for ångström, without the escapes and quotes that programs put around them.
+fn plain(text: &str) -> String {
+    let text = text.trim().trim_matches('"').trim();
+    let replaced = text.replace("\\u00B5", "µ").replace("\\u00b5", "µ").replace("\\u00C5", "Å");
+    // The last is micro in UTF-8 that somebody read as Latin-1.
+    replaced.replace('\u{3bc}', "µ").replace('\u{212b}', "Å").replace("Âµ", "µ")
+}
+
+fn row(text: &str) -> Option<&'static Row> {
+    UNITS.iter().find(|(name, _, _, spellings)| *name == text || spellings.split(' ').any(|s| s == text))
+}
+
+/// UDUNITS name of `text` as it is written, however it spells micro.
+pub fn named(text: &str) -> Option<&'static str> {
+    row(&plain(text)).map(|r| r.0)
+}
+
+/// UDUNITS name of a length or time in a program's text, where capitals mean little; pixels and the like have
+/// none.
+pub fn described(text: &str) -> Option<&'static str> {
+    let text = plain(text);
+    let found = row(&text).or_else(|| row(&text.to_lowercase()))?;
+    (found.1 != Other).then_some(found.0)
+}
+
+/// The shortest way to write the unit that UDUNITS calls `name`.
+pub fn short(name: &str) -> &str {
+    row(name).and_then(|r| r.3.split(' ').next()).unwrap_or(name)
+}
+
+/// What one `unit` is in metres or seconds, and which of both; `None` if it is neither or unknown.
+pub fn factor(unit: &str) -> Option<(f64, Quantity)> {
+    row(&plain(unit)).filter(|r| r.1 != Other).map(|r| (r.2, r.1))
+}
+
+/// Metres that the unit called `name` has, if it is a length.
+pub fn metres(name: &str) -> Option<f64> {
+    factor(name).filter(|f| f.1 == Length).map(|f| f.0)
+}
+
+/// Seconds that the unit called `name` has, if it is a time.
+pub fn seconds(name: &str) -> Option<f64> {
+    factor(name).filter(|f| f.1 == Time).map(|f| f.0)
+}
+
+/// Whether `text` says that distances are counted in pixels.
+pub fn is_pixel(text: &str) -> bool {
+    matches!(text.trim().to_lowercase().as_str(), "pixel" | "pixels" | "px" | "reference frame" | "frame")
+}
+
+/// A unit that values of a name are in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unit {
+    /// As written: `nm`, `0.1um`.
+    pub text: String,
+    /// UDUNITS name, as OME-Zarr wants it: `nanometer`.
+    pub name: &'static str,
+    /// What one of the numbers is, in units of `name`.
+    pub factor: f64,
+}
+
+impl Unit {
+    /// Reads `nm`, `ms`, or a number and a unit: `0.1um`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let start = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let factor = if start == 0 { 1.0 } else { text.get(..start)?.parse().ok()? };
+        let name = named(text.get(start..)?)?;
+        (factor > 0.0).then(|| Self { text: text.to_owned(), name, factor })
+    }
+
+    /// Seconds, the unit of durations.
+    pub fn second() -> Self {
+        Self { text: "s".to_owned(), name: "second", factor: 1.0 }
+    }
+
+    /// What it measures.
+    pub fn quantity(&self) -> Quantity {
+        row(self.name).map_or(Other, |r| r.1)
+    }
+
+    /// The shortest spelling of every unit, for messages.
+    pub fn spellings() -> String {
+        UNITS.map(|r| short(r.0)).join(" ")
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
 
 /// Reads a positive size with its unit, such as `0.5um`, as the command line states it.
 ///
@@ -45,48 +169,34 @@ pub fn quantity(text: &str) -> Result<Calibration> {
         return Err(no("is not a positive size"));
     }
     let symbol = trimmed[split..].trim();
-    let unit = UNITS.iter().find(|(short, long)| *short == symbol || *long == symbol).map(|(_, long)| *long);
-    let unit = unit.ok_or_else(|| no(if symbol.is_empty() { "has no unit" } else { "has a unit nobody knows" }))?;
+    let unit =
+        named(symbol).ok_or_else(|| no(if symbol.is_empty() { "has no unit" } else { "has a unit nobody knows" }))?;
     Ok(Calibration { step, unit: Some(unit.into()), from: Provenance::CommandLine })
-}
-
-/// Units that lead to the next larger one: how many of the first make one of the second.
-const LARGER: [(&str, f64, &str); 9] = [
-    ("picometer", 1e3, "nanometer"),
-    ("angstrom", 10.0, "nanometer"),
-    ("nanometer", 1e3, "micrometer"),
-    ("micrometer", 1e3, "millimeter"),
-    ("millimeter", 1e3, "meter"),
-    ("nanosecond", 1e3, "microsecond"),
-    ("microsecond", 1e3, "millisecond"),
-    ("millisecond", 1e3, "second"),
-    ("minute", 1.0 / 60.0, "second"),
-];
-
-/// The step in the largest unit of its kind that [`LARGER`] leads to: comparable with others.
-fn in_large_units(calibration: &Calibration) -> (f64, Option<&str>) {
-    let (mut step, mut unit) = (calibration.step, calibration.unit.as_deref());
-    while let Some((_, factor, larger)) = LARGER.iter().find(|(small, ..)| Some(*small) == unit) {
-        (step, unit) = (step / factor, Some(*larger));
-    }
-    (step, unit)
 }
 
 /// Whether two say the same, be it in other units.
 pub fn agree(a: &Calibration, b: &Calibration) -> bool {
-    let ((a, unit_a), (b, unit_b)) = (in_large_units(a), in_large_units(b));
-    unit_a == unit_b && (a - b).abs() <= 1e-3 * a.abs()
+    let base = |c: &Calibration| match (c.unit.as_deref().and_then(factor), c.unit.clone()) {
+        (Some((factor, quantity)), _) => (c.step * factor, Some(quantity), None),
+        (None, unit) => (c.step, None, unit),
+    };
+    let ((a, a_kind, a_unit), (b, b_kind, b_unit)) = (base(a), base(b));
+    a_kind == b_kind && a_unit == b_unit && (a - b).abs() <= 1e-3 * a.abs()
 }
+
+/// Units that a long step is told in: a thousand of each are one of the next.
+const LARGER: [&[&str]; 2] = [
+    &["picometer", "nanometer", "micrometer", "millimeter", "meter"],
+    &["nanosecond", "microsecond", "millisecond", "second"],
+];
 
 /// A step in a unit that keeps it short, in five digits: `0.104 µm`, `43.75 s`.
 pub fn words(calibration: &Calibration) -> String {
     let mut calibration = calibration.clone();
     while calibration.step.abs() >= 1e3 {
-        let unit = calibration.unit.as_deref();
-        let Some((_, factor, larger)) = LARGER.iter().find(|(small, f, _)| Some(*small) == unit && *f > 1.0) else {
-            break;
-        };
-        calibration.step /= factor;
+        let is_unit = |pair: &&[&str]| pair.first().copied() == calibration.unit.as_deref();
+        let Some([_, larger]) = LARGER.iter().flat_map(|units| units.windows(2)).find(is_unit) else { break };
+        calibration.step /= 1e3;
         calibration.unit = Some((*larger).to_owned());
     }
     let magnitude = calibration.step.abs().max(1e-9).log10().floor();
@@ -94,8 +204,7 @@ pub fn words(calibration: &Calibration) -> String {
     let step = (calibration.step * scale).round() / scale;
     match &calibration.unit {
         Some(unit) => {
-            let short = UNITS.iter().find(|(_, long)| long == unit).map_or(unit.as_str(), |(short, _)| short);
-            let short = if short == "um" { "µm" } else { short };
+            let short = if unit == "micrometer" { "µm" } else { short(unit) };
             format!("{step} {short}")
         }
         None => format!("{step} (no unit)"),
@@ -120,5 +229,36 @@ mod tests {
         for wrong in ["0.5", "um", "-1um", "0um", "1parsec", ""] {
             assert_eq!(quantity(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }
+    }
+
+    #[test]
+    fn every_way_to_write_micrometres_is_one_unit() {
+        for text in ["µm", "μm", "um", "micron", "Microns", "\\u00B5m", "Âµm", " micrometre ", "µ", "\u{3bc}"] {
+            assert_eq!(described(text), Some("micrometer"), "{text}");
+        }
+        assert_eq!((described("Mm"), described("mm")), (Some("megameter"), Some("millimeter")));
+        for text in ["", "pixel", "px", "voxels", "grey value", "Hz"] {
+            assert_eq!(described(text), None, "{text}");
+        }
+        assert!(is_pixel("Pixels"));
+    }
+
+    #[test]
+    fn no_spelling_means_two_units() {
+        let mut all: Vec<&str> = UNITS.iter().flat_map(|r| r.3.split(' ').chain([r.0])).collect();
+        let n = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), n);
+        assert!(named("uM").is_none() && named("MS").is_none());
+    }
+
+    #[test]
+    fn units_have_udunits_names_and_factors() {
+        let unit = Unit::parse("0.1\u{3bc}m").unwrap();
+        assert_eq!((unit.name, unit.factor), ("micrometer", 0.1));
+        assert_eq!(Unit::parse("msec").unwrap().name, "millisecond");
+        assert!(Unit::parse("parsec").is_none() && Unit::parse("0nm").is_none());
+        assert_eq!((metres("inch"), seconds("minute"), metres("minute")), (Some(0.0254), Some(60.0), None));
     }
 }

@@ -3,8 +3,11 @@
 
 mod schemes;
 
+use proptest::prelude::*;
 use schemes::Scheme;
-use stackctl::pattern::{ArrangeOptions, Arrangement, Pattern, TileOrder, arrange, natural_cmp};
+use stackctl::pattern::{
+    ArrangeOptions, Arrangement, InferOptions, Pattern, Split, TileOrder, arrange, infer, natural_cmp, split,
+};
 
 fn options(scheme: &Scheme) -> ArrangeOptions {
     let layout = scheme.layout.iter().map(|text| TileOrder::parse(text).unwrap()).collect();
@@ -126,5 +129,171 @@ fn a_file_renamed_to_anothers_position_is_exactly_that_duplicate() {
         let mut claimed = duplicate.names.clone();
         claimed.sort_unstable();
         assert_eq!(claimed, [from as u32, to as u32], "scheme {}", scheme.name);
+    }
+}
+
+#[test]
+fn patterns_are_taken_by_a_shell_as_they_are_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    for z in -1..2 {
+        std::fs::write(folder.path().join(format!("-z{z}.tif")), "").unwrap();
+    }
+    let program = assert_cmd::cargo::cargo_bin!("stackctl");
+    for flags in ["--pattern '-z{z:int}.tif'", "--regex '-z(?P<z>-?[0-9]).tif'", "--pattern '-z{z:int}' --axes z,y,x"] {
+        let line = format!("{} inspect --names-only {flags} .", program.display());
+        let ran = std::process::Command::new("sh").args(["-c", &line]).current_dir(folder.path()).output().unwrap();
+        assert!(ran.status.success(), "{flags}: {}", String::from_utf8_lossy(&ran.stderr));
+    }
+}
+
+fn blog(n_t: usize) -> Vec<String> {
+    let mut names = Vec::new();
+    for t in 0..n_t {
+        for (c, nm) in [488, 560, 642].iter().enumerate() {
+            names.push(format!(
+                "ex6-2_CamA_ch{c}_CAM1_stack{t:04}_{nm}nm_{:07}msec_{:010}msecAbs_000x_000y_000z_0000t.tif",
+                t * 43749,
+                1_423_040 + t * 43749 + c * 10
+            ));
+        }
+    }
+    names
+}
+
+#[test]
+fn values_with_units_are_coordinates() {
+    let pattern = Pattern::parse("_ch{c}_*_stack{t}_{c@nm}nm_{t@ms}msec_").unwrap();
+    let names = blog(7);
+    let found = arrange(&pattern, &names, &ArrangeOptions::default()).unwrap();
+    found.check(&names).unwrap();
+    let [c, t] = found.axes.as_slice() else { panic!("{:?}", found.axes) };
+    assert_eq!(c.coordinates.as_deref(), Some([488.0, 560.0, 642.0].as_slice()));
+    assert_eq!((t.step, t.unit.as_deref(), t.len()), (Some(43749.0), Some("millisecond"), 7));
+    assert_eq!(found.cells.len(), 21);
+}
+
+#[test]
+fn coordinates_must_follow_their_axis() {
+    let pattern = Pattern::parse("_ch{c}_*_stack{t}_*_{t@ms}msecAbs_").unwrap();
+    let names = blog(3);
+    let found = arrange(&pattern, &names, &ArrangeOptions::default()).unwrap();
+    assert_eq!(found.conflicts[0].positions, 3);
+    let text = found.check(&names).unwrap_err().to_string();
+    assert!(text.contains("{t@ms} is not the same for every file of one t"), "{text}");
+}
+
+#[test]
+fn missing_and_double_files_are_told_by_position() {
+    let pattern = Pattern::parse("_ch{c}_*_stack{t}_").unwrap();
+    let mut names = blog(20);
+    names.retain(|n| !(n.contains("stack0007") || n.contains("ch2") && n.contains("stack0011")));
+    let copy = names[4].replace(".tif", "_copy.tif");
+    names.push(copy);
+    names.push("AVG_DF400_CamA_10ms.tif".to_owned());
+    let found = arrange(&pattern, &names, &ArrangeOptions::default()).unwrap();
+    assert_eq!(found.holes.count, 4);
+    assert_eq!(found.duplicates.len(), 1);
+    assert_eq!(found.unmatched, [names.len() as u32 - 1]);
+    let faults: Vec<String> = found.faults(&names).into_iter().map(|f| f.text).collect();
+    assert!(faults[1].contains("t=7 (every c, 3 files)"), "{}", faults[1]);
+    assert!(faults[1].contains("c=2 t=11"), "{}", faults[1]);
+    assert!(faults[0].contains("c=1 t=1"), "{}", faults[0]);
+    assert!(faults[2].contains("AVG_DF400"), "{}", faults[2]);
+}
+
+#[test]
+fn channels_may_skip_numbers_but_time_may_not() {
+    let pattern = Pattern::parse("T{t}_CH{c}").unwrap();
+    let names: Vec<String> =
+        [1, 2, 4].iter().flat_map(|c| [3, 4, 5, 7, 8].map(|t| format!("T{t:02}_CH{c}.tif"))).collect();
+    let found = arrange(&pattern, &names, &ArrangeOptions::default()).unwrap();
+    assert_eq!(found.axes[1].labels, ["1", "2", "4"]);
+    assert_eq!(found.axes[0].labels, ["03", "04", "05", "06", "07", "08"]);
+    assert_eq!(found.axes[0].inserted, [3]);
+    assert_eq!(found.holes.count, 3);
+}
+
+#[test]
+fn a_series_with_more_holes_than_files_is_not_squeezed() {
+    let names: Vec<String> = [0, 1, 2, 9, 10, 20, 21].map(|z| format!("z{z:03}.tif")).into();
+    let arranged = |text: &str, names: &[String]| {
+        arrange(&Pattern::parse(text).unwrap(), names, &ArrangeOptions::default()).unwrap()
+    };
+    let found = arranged("z{z}", &names);
+    assert_eq!((found.axes[0].len(), found.holes.count), (22, 15));
+    let text = found.check(&names).unwrap_err().to_string();
+    assert!(text.contains("{z:word} takes them in order"), "{text}");
+    let found = arranged("z{z:word}", &names);
+    assert_eq!((found.axes[0].len(), found.holes.count), (7, 0));
+    // Signs and decimals are parts of numbers.
+    let names: Vec<String> = ["-1.0", "-0.5", "0.5", "1", "1.5"].map(|z| format!("z{z}.tif")).into();
+    let found = arranged("z{z:float}.tif", &names);
+    assert_eq!(found.axes[0].labels, ["-1.0", "-0.5", "0.0", "0.5", "1", "1.5"]);
+    assert_eq!(found.holes.iter().collect::<Vec<_>>(), [2]);
+    // Time stamps without a common step have only their order.
+    let names: Vec<String> = [0, 43, 86, 130, 173].map(|t| format!("t{t}.tif")).into();
+    let found = arranged("t{t}", &names);
+    assert_eq!((found.axes[0].len(), found.holes.count), (5, 0));
+    assert!(found.notes[0].contains("not evenly spaced"), "{:?}", found.notes);
+    // Numbers at the ends of what can be counted are no series.
+    let names =
+        ["t-9223372036854775808.tif", "t9223372036854775807.tif", "t9223372036854775806.tif"].map(str::to_owned);
+    assert_eq!(arranged("t{t:int}", &names).axes[0].len(), 3);
+}
+
+#[test]
+fn no_match_shows_the_nearest_name() {
+    let pattern = Pattern::parse("_chan{c}_stack{t}_").unwrap();
+    let text = arrange(&pattern, &blog(2), &ArrangeOptions::default()).unwrap_err().to_string();
+    assert!(text.contains("here the pattern wants '_chan'"), "{text}");
+    assert!(text.contains("\n            ^^^ here"), "{text}");
+    let told = |pattern: &str, name: &str| {
+        arrange(&Pattern::parse(pattern).unwrap(), &[name], &ArrangeOptions::default()).unwrap_err().to_string()
+    };
+    assert!(told("_z{z}_", "a_z-10_b").contains("{z:int}"), "{}", told("_z{z}_", "a_z-10_b"));
+    assert!(told("_z{z}um", "a_z1.5um").contains("{z:float}"), "{}", told("_z{z}um", "a_z1.5um"));
+}
+
+#[test]
+fn names_divide_by_the_value_of_a_field() {
+    let pattern = Pattern::parse("{w.row:[A-H]}{w.col:2}_t{t}").unwrap();
+    let names = ["B02_t1", "A10_t0", "A02_t0", "x", "A02_t1"];
+    let Split { groups, unmatched } = split(&pattern, &names, "w").unwrap();
+    assert_eq!(groups, [("A-02".to_owned(), vec![2, 4]), ("A-10".to_owned(), vec![1]), ("B-02".to_owned(), vec![0])]);
+    assert_eq!(unmatched, [3]);
+    assert!(split(&pattern, &names, "q").is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_names_are_arranged_or_refused(
+        names in prop::collection::vec("[a-cChtz0-2_./ -]{0,14}|\\PC{0,12}", 0..16),
+        text in "[{}<>*tcz:@ms0-3_/?|a.]{1,16}",
+        cut in 0..9usize,
+    ) {
+        let _ = infer(&names, &InferOptions::default());
+        let patterns = [text.as_str(), "{t}", "{c:letters}{t}<_{z}>", "{x:float}*{y@um}", "{c.a:word}_{c.b}"];
+        for text in patterns {
+            let Ok(pattern) = Pattern::parse(text) else { continue };
+            let _ = split(&pattern, &names, "t");
+            if let Ok(found) = arrange(&pattern, &names, &ArrangeOptions::default()) {
+                let total = found.cells.len() + found.unmatched.len();
+                prop_assert_eq!(total, names.len());
+                let _ = found.faults(&names);
+                let _ = found.holes.describe(&found.axes, cut);
+            }
+        }
+    }
+
+    #[test]
+    fn any_order_of_names_gives_the_same_arrangement(names in Just(blog(6)).prop_shuffle()) {
+        let pattern = Pattern::parse("_ch{c}_*_stack{t}_").unwrap();
+        let sorted = blog(6);
+        let by_name = |names: &[String]| {
+            let found = arrange(&pattern, names, &ArrangeOptions::default()).unwrap();
+            let cells: Vec<_> = found.cells.iter().map(|(cell, i)| (*cell, names[*i as usize].clone())).collect();
+            (found.axes, cells)
+        };
+        prop_assert_eq!(by_name(&names), by_name(&sorted));
     }
 }

@@ -12,6 +12,7 @@ use crate::block::{Buffer, Coverage, Target};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Region, positions};
+use crate::unit;
 
 /// What is chosen of one axis: `start`, `start + step`, .. , `length` indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -442,34 +443,14 @@ fn by_index(axis: &Axis, text: &str) -> Result<Slice, String> {
     Ok(Slice { start: start as u64, step, length, kept: true })
 }
 
-/// Factor to the base unit of a unit of time or length, and which of both it is.
-fn unit_factor(unit: &str) -> Option<(f64, char)> {
-    Some(match unit {
-        "ns" | "nanosecond" => (1e-9, 't'),
-        "us" | "µs" | "microsecond" => (1e-6, 't'),
-        "ms" | "msec" | "millisecond" => (1e-3, 't'),
-        "s" | "sec" | "second" => (1.0, 't'),
-        "min" | "minute" => (60.0, 't'),
-        "h" | "hour" => (3600.0, 't'),
-        "pm" | "picometer" => (1e-12, 'l'),
-        "A" | "Å" | "angstrom" => (1e-10, 'l'),
-        "nm" | "nanometer" => (1e-9, 'l'),
-        "um" | "µm" | "micrometer" | "micron" => (1e-6, 'l'),
-        "mm" | "millimeter" => (1e-3, 'l'),
-        "cm" | "centimeter" => (1e-2, 'l'),
-        "m" | "meter" => (1.0, 'l'),
-        _ => return None,
-    })
-}
-
 /// Indices whose coordinates, in `unit`, lie in `from:to`, `to` left out; or the one at a coordinate.
 fn by_coordinate(axis: &Axis, unit: &str, text: &str) -> Result<Slice, String> {
     let Some(calibration) = &axis.calibration else {
         return Err(format!("nothing is known of the coordinates of axis {}: choose by index", axis.name));
     };
     let known = calibration.unit.as_deref().unwrap_or_default();
-    let factor = match (unit_factor(unit), unit_factor(known)) {
-        _ if unit == known => 1.0,
+    let factor = match (unit::factor(unit), unit::factor(known)) {
+        _ if unit == known || unit::named(unit) == Some(known) => 1.0,
         (Some((asked, a)), Some((own, b))) if a == b => asked / own,
         _ => return Err(format!("axis {} is measured in '{known}', not in '{unit}'", axis.name)),
     };

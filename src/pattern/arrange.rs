@@ -6,7 +6,7 @@ use super::axes::{self, ArrangeOptions, Column};
 use super::holes::Holes;
 use super::interner::Interner;
 use super::matcher::{Furthest, Scratch};
-use super::natural::natural_cmp;
+use super::natural::{composed, natural_cmp};
 use super::parts::{Conflict, Duplicate, FieldAxis, FieldReport};
 use super::runs::Outside;
 use super::value::Kind;
@@ -47,6 +47,9 @@ pub struct Arrangement {
 /// # Errors
 /// `Usage` if no name matches, the axes span more cells than can be numbered, or a layout does not fit.
 pub fn arrange<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], options: &ArrangeOptions) -> Result<Arrangement> {
+    if let Some(names) = composed(names) {
+        return arrange(pattern, &names, options);
+    }
     if u32::try_from(names.len()).is_err() {
         return Err(Error::usage(format!("{} names are more than can be arranged at once", names.len())));
     }
@@ -106,6 +109,9 @@ pub struct Split {
 /// # Errors
 /// `Usage` if the pattern has no such field.
 pub fn split<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], by: &str) -> Result<Split> {
+    if let Some(names) = composed(names) {
+        return split(pattern, &names, by);
+    }
     let wanted: Vec<usize> = (0..pattern.fields.len())
         .filter(|i| pattern.fields[*i].axis.as_deref() == Some(by) && pattern.fields[*i].unit.is_none())
         .collect();

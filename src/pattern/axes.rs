@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::Field;
 use super::parts::{Conflict, FieldAxis, FieldReport, Role, Tied};
 use super::tiles::TileOrder;
+use super::value::Kind;
 use crate::error::{Error, Result};
 
 /// What an arrangement may assume.
@@ -114,7 +115,8 @@ pub(super) fn build(columns: &[Column<'_>], matched: &[u32], options: &ArrangeOp
         }
         let mut inserted = Vec::new();
         if let [key] = keys.as_slice() {
-            let counts = key.field.unit.is_none() && key.field.kind.is_index() && is_ordered(name);
+            let is_number = key.field.kind.is_index() || key.field.kind == Kind::Float;
+            let counts = key.field.unit.is_none() && is_number && is_ordered(name);
             if options.find_gaps
                 && counts
                 && let Some(filled) = fill_gaps(&labels)
@@ -209,7 +211,7 @@ const MOST_INSERTED: usize = 2_000_000;
 
 /// The numbers that a series with an even step lacks, if it lacks any.
 fn fill_gaps(labels: &[String]) -> Option<Filled> {
-    let numbers: Vec<i64> = labels.iter().map(|l| l.parse().ok()).collect::<Option<_>>()?;
+    let (numbers, decimals) = whole_numbers(labels)?;
     let step = common_step(&numbers)?;
     let (first, last) = (*numbers.first()?, *numbers.last()?);
     let length = usize::try_from(last.checked_sub(first)? / step).ok()?.checked_add(1)?;
@@ -223,7 +225,13 @@ fn fill_gaps(labels: &[String]) -> Option<Filled> {
     for (number, label) in numbers.iter().zip(labels) {
         while expected < *number {
             filled.inserted.push(filled.labels.len() as u32);
-            filled.labels.push(format!("{expected:0width$}"));
+            filled.labels.push(match 10i64.checked_pow(decimals as u32).filter(|_| decimals > 0) {
+                None => format!("{expected:0width$}"),
+                Some(one) => {
+                    let sign = if expected < 0 { "-" } else { "" };
+                    format!("{sign}{}.{:0decimals$}", (expected / one).abs(), (expected % one).abs())
+                }
+            });
             expected = expected.saturating_add(step);
         }
         filled.place.push(filled.labels.len() as u32);
@@ -233,12 +241,25 @@ fn fill_gaps(labels: &[String]) -> Option<Filled> {
     Some(filled)
 }
 
+/// The numbers, counted in their smallest decimal, and how many decimals that is.
+fn whole_numbers(labels: &[String]) -> Option<(Vec<i64>, usize)> {
+    fn parts(label: &str) -> (&str, &str) {
+        label.split_once(['.', 'p']).unwrap_or((label, ""))
+    }
+    let decimals = labels.iter().map(|l| parts(l).1.len()).max()?;
+    let number = |label: &String| {
+        let (whole, fraction) = parts(label);
+        format!("{whole}{fraction:0<decimals$}").parse().ok()
+    };
+    Some((labels.iter().map(number).collect::<Option<_>>()?, decimals))
+}
+
 /// A note for numbers that have no common step.
 fn uneven(axis: &str, labels: &[String]) -> Option<String> {
-    let numbers: Vec<i64> = labels.iter().map(|l| l.parse().ok()).collect::<Option<_>>()?;
+    let (numbers, _) = whole_numbers(labels)?;
     let step = numbers.get(1)?.checked_sub(*numbers.first()?)?;
     let even = numbers.windows(2).all(|pair| pair[1].checked_sub(pair[0]) == Some(step));
-    let (first, last) = (numbers.first()?, numbers.last()?);
+    let (first, last) = (labels.first()?, labels.last()?);
     (!even).then(|| format!("{axis}: the numbers {first} to {last} are not evenly spaced; they are taken in order"))
 }
 

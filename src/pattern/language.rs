@@ -1,8 +1,9 @@
 //! Reads the text of a pattern into steps for the matcher; mistakes are answered with their column.
 
-use super::value::{Kind, Unit};
+use super::value::Kind;
 use super::{Field, Slot};
 use crate::error::{Error, Result};
+use crate::unit::Unit;
 
 /// One thing the matcher does.
 #[derive(Clone, Debug, PartialEq)]
@@ -259,7 +260,7 @@ impl<'a> Parser<'a> {
             measured = Some(Unit::second());
         }
         let ignored = axis.starts_with('_');
-        let slot = Slot { field: 0, kind: kind.clone(), again: false };
+        let slot = Slot { field: 0, kind: kind.clone(), repeats: false };
         let field = Field {
             name: head.to_owned(),
             axis: (!ignored).then(|| axis.to_owned()),
@@ -273,10 +274,11 @@ impl<'a> Parser<'a> {
 
     fn add(&mut self, place: usize, field: Field, mut slot: Slot) {
         let known = self.fields.iter().position(|f| f.name == field.name && f.axis.is_some());
-        slot.again = known.is_some();
         slot.field = known.unwrap_or(self.fields.len());
-        if known.is_none() {
-            self.fields.push(field);
+        slot.repeats = known.is_some();
+        match known {
+            Some(known) => self.slots.iter_mut().filter(|s| s.field == known).for_each(|s| s.repeats = true),
+            None => self.fields.push(field),
         }
         let index = self.slots.len();
         self.slots.push(slot);
@@ -314,8 +316,10 @@ impl<'a> Parser<'a> {
                 self.error(at, "after ':' comes a number of digits, word, float, [a set] or words divided by |")
             );
         }
-        if spec.bytes().all(|b| b.is_ascii_digit()) {
-            return match spec.parse() {
+        let (width, is_least) = spec.strip_suffix('+').map_or((spec, false), |width| (width, true));
+        if !width.is_empty() && width.bytes().all(|b| b.is_ascii_digit()) {
+            return match width.parse() {
+                Ok(width @ 1..=64) if is_least => Ok(Kind::AtLeast(width)),
                 Ok(width @ 1..=64) => Ok(Kind::Width(width)),
                 _ => Err(self.error(at, format!("a field holds 1 to 64 digits, not {spec}"))),
             };
@@ -438,7 +442,7 @@ pub(super) enum Class {
 impl Class {
     pub(super) fn of(kind: &Kind) -> Self {
         match kind {
-            Kind::Digits | Kind::Width(_) | Kind::Int | Kind::Float => Self::Digit,
+            Kind::Digits | Kind::Width(_) | Kind::AtLeast(_) | Kind::Int | Kind::Float => Self::Digit,
             Kind::Letters => Self::Letter,
             Kind::Word | Kind::Well | Kind::Duration | Kind::Guid => Self::Alphanumeric,
             Kind::Text | Kind::Set { .. } | Kind::Choice(_) => Self::Free,

@@ -1,5 +1,8 @@
 //! Finds the values of a pattern's fields in a name: backtracking that never tries the same place twice,
-//! so that the time is at most the product of the lengths of pattern and name.
+//! so that the time is at most the product of the lengths of pattern and name (once for every value that a field which
+//! stands there twice may have).
+
+use std::ops::Range;
 
 use super::Slot;
 use super::language::{Class, Step};
@@ -14,6 +17,8 @@ pub(super) struct Scratch {
     /// A bit for every step and place from where the rest is known not to match.
     failed: Vec<u64>,
     pub(super) spans: Spans,
+    /// Fields that stand in the pattern again, and where their value is.
+    bound: Vec<(usize, Range<usize>)>,
     /// Where a regular expression's groups were found.
     pub(super) places: Option<regex::CaptureLocations>,
 }
@@ -48,6 +53,7 @@ impl<'a> Matcher<'a> {
         scratch: &'a mut Scratch,
     ) -> Self {
         scratch.failed.clear();
+        scratch.bound.clear();
         scratch.spans.clear();
         scratch.spans.resize(slots.len(), None);
         Self { steps, slots, text: text.as_bytes(), from, scratch, track: None }
@@ -253,6 +259,7 @@ impl<'a> Matcher<'a> {
         let run = |class: Class| rest.iter().take_while(|b| class.holds(**b)).count();
         let matched = match kind {
             Kind::Digits => self.shrinking(step, slot, at, 1, run(Class::Digit), edge, class),
+            Kind::AtLeast(width) => self.shrinking(step, slot, at, *width, run(Class::Digit), edge, class),
             Kind::Letters => self.shrinking(step, slot, at, 1, run(Class::Letter), edge, class),
             Kind::Word => self.shrinking(step, slot, at, 1, run(Class::Alphanumeric), edge, class),
             Kind::Width(width) => {
@@ -344,11 +351,43 @@ impl<'a> Matcher<'a> {
     fn accept(&mut self, step: usize, slot: usize, at: usize, end: usize, edge: Edges<'a>, class: Class) -> bool {
         // Characters of several bytes are not cut.
         let on_border = self.text.get(end).is_none_or(|b| b & 0xC0 != 0x80);
-        if !on_border || !edge.may_end(class, end) || !self.run(step + 1, end) {
-            return false;
+        on_border && edge.may_end(class, end) && self.take(step, slot, at, end)
+    }
+
+    /// Takes `at..end` as the value of `slot` if it agrees with the field's value before, and the rest matches.
+    fn take(&mut self, step: usize, slot: usize, at: usize, end: usize) -> bool {
+        let slots = self.slots;
+        let Slot { field, kind, repeats } = &slots[slot];
+        let known = self.scratch.bound.iter().find(|b| b.0 == *field).map(|b| b.1.clone());
+        let binds = *repeats && known.is_none();
+        if let Some(known) = known {
+            let text = |range| std::str::from_utf8(self.text.get::<Range<usize>>(range).unwrap_or_default());
+            if !text(known).is_ok_and(|a| text(at..end).is_ok_and(|b| kind.compare(a, b).is_eq())) {
+                return false;
+            }
         }
-        self.scratch.spans[slot] = Some((at as u32, end as u32));
-        true
+        if binds {
+            self.scratch.bound.push((*field, at..end));
+            self.forget(step);
+        }
+        let matched = self.run(step + 1, end);
+        if matched {
+            self.scratch.spans[slot] = Some((at as u32, end as u32));
+        }
+        if binds {
+            self.scratch.bound.pop();
+            self.forget(step);
+        }
+        matched
+    }
+
+    /// What failed after `step` may do otherwise with another value of its field.
+    fn forget(&mut self, step: usize) {
+        let first = (step + 1) * (self.text.len() - self.from + 1);
+        if let Some((head, tail)) = self.scratch.failed.get_mut(first / 64..).and_then(<[u64]>::split_first_mut) {
+            *head &= (1 << (first % 64)) - 1;
+            tail.fill(0);
+        }
     }
 
     fn text_value(&mut self, step: usize, slot: usize, at: usize) -> bool {
@@ -360,8 +399,7 @@ impl<'a> Matcher<'a> {
         let last = step + 1 == self.steps.len();
         let mut end = if last { Some(most) } else { self.next_char(at) };
         while let Some(e) = end.filter(|e| *e <= most) {
-            if self.run(step + 1, e) {
-                self.scratch.spans[slot] = Some((at as u32, e as u32));
+            if self.take(step, slot, at, e) {
                 return true;
             }
             end = self.next_char(e);

@@ -27,7 +27,8 @@
 //! | `/` first | as `^`, and the path is searched |
 //! | `\` | the next character as it is: `\{`, `\*` |
 //!
-//! Brackets, parentheses, commas, `#` and blanks are ordinary: `Blaze[{x:2} x {y:2}]`.
+//! Brackets, parentheses, commas, `#` and blanks are ordinary: `Blaze[{x:2} x {y:2}]`. Letters with marks are the same
+//! letter however they are stored.
 //!
 //! ## Fields
 //!
@@ -37,6 +38,7 @@
 //! |---|---|---|
 //! | none, `:digits` | a whole run of digits | by number |
 //! | `:4` | exactly four digits | by number |
+//! | `:4+` | four digits or more | by number |
 //! | `:int` | digits, perhaps with a sign | by number |
 //! | `:float` | a decimal number: `1.25`, `-3`, `0p5` | by number |
 //! | `:word` | letters and digits | natural |
@@ -144,6 +146,8 @@ mod value;
 
 use std::fmt;
 
+use unicode_normalization::UnicodeNormalization;
+
 pub use arrange::{Arrangement, Split, arrange, split};
 pub use axes::ArrangeOptions;
 pub use holes::Holes;
@@ -154,9 +158,10 @@ pub use presence::Presence;
 pub use presets::{Preset, presets, user_presets};
 pub use report::{Fault, FaultKind};
 pub use tiles::{TileAxis, TileOrder};
-pub use value::{Kind, Unit};
+pub use value::Kind;
 
 use crate::error::{Error, Result};
+use crate::unit::Unit;
 use language::Step;
 use matcher::{Furthest, Matcher, Scratch};
 
@@ -180,8 +185,8 @@ pub struct Field {
 struct Slot {
     field: usize,
     kind: Kind,
-    /// Whether an earlier slot has the same field; their values must agree.
-    again: bool,
+    /// Whether another slot has the same field; their values must agree.
+    repeats: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -214,9 +219,11 @@ impl Pattern {
     /// # Errors
     /// `Usage`, pointing at the column of the mistake.
     pub fn parse(text: &str) -> Result<Self> {
-        let parsed = language::parse(text)?;
+        // Names are compared in this form.
+        let text: String = text.nfc().collect();
+        let parsed = language::parse(&text)?;
         Ok(Self {
-            text: text.to_owned(),
+            text,
             engine: Engine::Template(parsed.steps),
             fields: parsed.fields,
             slots: parsed.slots,
@@ -231,7 +238,7 @@ impl Pattern {
     /// # Errors
     /// `Usage` if it is not a regular expression or has no named group.
     pub fn regex(text: &str) -> Result<Self> {
-        named::parse(text)
+        named::parse(&text.nfc().collect::<String>())
     }
 
     /// The fields, in order of first appearance.
@@ -250,7 +257,7 @@ impl Pattern {
     }
 
     /// The text of every field in `path`, `None` for one in an optional part that is absent. `None` in
-    /// all if the name does not match.
+    /// all if the name does not match. Letters with marks must be composed (NFC), as [`arrange`] makes them.
     pub fn matches<'n>(&self, path: &'n str) -> Option<Vec<Option<&'n str>>> {
         let mut scratch = Scratch::default();
         let mut spans = Vec::new();
@@ -288,17 +295,7 @@ impl Pattern {
         spans.resize(self.fields.len(), None);
         for (slot, span) in self.slots.iter().zip(&scratch.spans) {
             let Some(kept) = spans.get_mut(slot.field) else { return false };
-            let text = |span: &(u32, u32)| path.get(span.0 as usize..span.1 as usize).unwrap_or_default();
-            match (&kept, span) {
-                (Some(first), Some(second)) => {
-                    let kind = self.fields.get(slot.field).map_or(&slot.kind, |f| &f.kind);
-                    if kind.compare(text(first), text(second)).is_ne() {
-                        return false;
-                    }
-                }
-                (None, Some(_)) => *kept = *span,
-                (_, None) => {}
-            }
+            *kept = kept.or(*span);
         }
         true
     }
@@ -310,6 +307,23 @@ impl Pattern {
         };
         let mut scratch = Scratch::default();
         let furthest = Matcher::new(steps, &self.slots, path, self.begin(path), &mut scratch).furthest();
+        let rest = path.get(furthest.at..).unwrap_or_default();
+        let goes_on =
+            |signs: &[char]| rest.strip_prefix(signs).is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()));
+        let digits_at = |step: Option<usize>| match step.and_then(|i| steps.get(i)) {
+            Some(Step::Value { slot, .. }) => {
+                let field = self.slots.get(*slot).and_then(|s| self.fields.get(s.field));
+                field.filter(|f| f.kind.is_index()).map(|f| &f.name)
+            }
+            _ => None,
+        };
+        let hint = match (digits_at(Some(furthest.step)), digits_at(furthest.step.checked_sub(1))) {
+            (Some(name), _) if goes_on(&['-', '+']) => {
+                format!("; {{{name}:int}} takes signs, {{{name}:float}} decimals too")
+            }
+            (None, Some(name)) if goes_on(&['.', 'p']) => format!("; {{{name}:float}} takes decimals"),
+            _ => String::new(),
+        };
         let wanted = match steps.get(furthest.step) {
             Some(Step::Literal(text)) => format!("'{text}'"),
             Some(Step::Value { slot, .. }) => match self.slots.get(*slot) {
@@ -323,7 +337,7 @@ impl Pattern {
             Some(Step::AnyChar) => "one more character".to_owned(),
             _ => String::new(),
         };
-        (furthest, wanted)
+        (furthest, wanted + &hint)
     }
 
     /// The name with `values`, one for each field in the order of [`Pattern::fields`]; `None` leaves an

@@ -1,8 +1,9 @@
 //! `--regex`: named groups as fields.
 
-use super::value::{Kind, Unit};
+use super::value::Kind;
 use super::{Engine, Field, Pattern, Slot};
 use crate::error::{Error, Result};
+use crate::unit::Unit;
 
 /// Enough for any list of names, small enough that a hostile expression cannot take the memory.
 const SIZE_LIMIT: usize = 8 << 20;
@@ -25,7 +26,7 @@ pub(super) fn parse(text: &str) -> Result<Pattern> {
         let what = "--regex: no group has a name; the parts that vary are written (?P<t>\\d+)";
         return Err(Error::usage(what));
     }
-    let slots = (0..fields.len()).map(|i| Slot { field: i, kind: fields[i].kind.clone(), again: false }).collect();
+    let slots = (0..fields.len()).map(|i| Slot { field: i, kind: fields[i].kind.clone(), repeats: false }).collect();
     Ok(Pattern { text: text.to_owned(), engine: Engine::Named(regex, groups), fields, slots, in_path })
 }
 

@@ -1,6 +1,17 @@
-//! The order in which people read numbered names: runs of digits compare as numbers.
+//! Names as people read them: runs of digits compare as numbers, and letters with marks are one letter, however
+//! they are stored.
 
 use std::cmp::Ordering;
+
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+
+/// The names in composed normal form, if any is not in it.
+pub(super) fn composed<N: AsRef<str>>(names: &[N]) -> Option<Vec<String>> {
+    if names.iter().all(|n| n.as_ref().is_ascii() || is_nfc(n.as_ref())) {
+        return None;
+    }
+    Some(names.iter().map(|n| n.as_ref().nfc().collect()).collect())
+}
 
 /// Compares two names, runs of digits as numbers of any length, everything else by character.
 ///

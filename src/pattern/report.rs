@@ -124,8 +124,13 @@ impl Arrangement {
             Some((head, tail)) if !digits.is_empty() => format!(" in the pattern, such as '{head}{{name}}{tail}'"),
             _ => " in the pattern".to_owned(),
         };
+        let digit = |at: Option<usize>| at.and_then(|i| b.as_bytes().get(i)).is_some_and(u8::is_ascii_digit);
+        let byte = |at: Option<usize>| at.and_then(|i| b.as_bytes().get(i)).copied();
+        let decimal = byte(Some(to)) == Some(b'.') && digit(Some(to + 1))
+            || byte(from.checked_sub(1)) == Some(b'.') && digit(from.checked_sub(2));
+        let number = if decimal { "; {name:float} takes decimals, {name:int} signs" } else { "" };
         format!(
-            "\n  they differ in a part that the pattern does not name:\n  {a}\n  {b}\n  {:column$}{}{values} name it{example}, \
+            "\n  they differ in a part that the pattern does not name:\n  {a}\n  {b}\n  {:column$}{}{values} name it{example}{number}, \
              or choose files with --include and --exclude",
             "",
             "^".repeat(width)

@@ -1,7 +1,6 @@
-//! What a field may hold, how its values compare, and what they measure.
+//! What a field may hold, and how its values compare.
 
 use std::cmp::Ordering;
-use std::fmt;
 
 use super::natural::{digits_cmp, natural_cmp};
 
@@ -12,6 +11,8 @@ pub enum Kind {
     Digits,
     /// Exactly that many digits, which may be part of a longer run where the pattern goes on.
     Width(usize),
+    /// At least that many digits, and all of a run.
+    AtLeast(usize),
     /// Digits with an optional sign.
     Int,
     /// A decimal number with an optional sign: `1.25`, `-3`, `0p5`.
@@ -44,7 +45,7 @@ pub enum Kind {
 impl Kind {
     /// Whether its values are ordered as numbers.
     pub fn is_number(&self) -> bool {
-        matches!(self, Self::Digits | Self::Width(_) | Self::Int | Self::Float | Self::Duration)
+        matches!(self, Self::Float | Self::Duration) || self.is_index()
     }
 
     /// What a name must have where the kind is expected, for messages.
@@ -53,6 +54,7 @@ impl Kind {
             Self::Digits => "digits".to_owned(),
             Self::Width(1) => "one digit".to_owned(),
             Self::Width(width) => format!("{width} digits"),
+            Self::AtLeast(width) => format!("{width} digits or more"),
             Self::Int => "a whole number".to_owned(),
             Self::Float => "a number".to_owned(),
             Self::Word => "letters or digits".to_owned(),
@@ -68,14 +70,14 @@ impl Kind {
 
     /// Whether its values are whole numbers that may count something.
     pub(super) fn is_index(&self) -> bool {
-        matches!(self, Self::Digits | Self::Width(_) | Self::Int)
+        matches!(self, Self::Digits | Self::Width(_) | Self::AtLeast(_) | Self::Int)
     }
 
     /// Orders two texts that the kind accepts. Equal means the same position, even if written differently
     /// (`01`, `1`).
     pub(super) fn compare(&self, a: &str, b: &str) -> Ordering {
         match self {
-            Self::Digits | Self::Width(_) => digits_cmp(a.as_bytes(), b.as_bytes()),
+            Self::Digits | Self::Width(_) | Self::AtLeast(_) => digits_cmp(a.as_bytes(), b.as_bytes()),
             Self::Int => signed_cmp(a, b),
             Self::Float | Self::Duration => match (self.number(a), self.number(b)) {
                 (Some(x), Some(y)) => x.total_cmp(&y),
@@ -151,94 +153,6 @@ pub(super) fn duration_unit(bytes: &[u8]) -> Option<(usize, f64)> {
     UNITS.iter().find(|(unit, _)| bytes.starts_with(unit)).map(|(unit, factor)| (unit.len(), *factor))
 }
 
-/// A unit of measure a field's values are in.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Unit {
-    /// As written in the pattern: `nm`, `0.1um`.
-    pub text: String,
-    /// UDUNITS name, as OME-Zarr wants it: `nanometer`.
-    pub name: &'static str,
-    /// What one of the file name's numbers is, in units of `name`.
-    pub factor: f64,
-}
-
-/// Spellings of units and their UDUNITS names.
-const UNITS: [(&str, &str); 38] = [
-    ("pm", "picometer"),
-    ("A", "angstrom"),
-    ("angstrom", "angstrom"),
-    ("nm", "nanometer"),
-    ("um", "micrometer"),
-    ("µm", "micrometer"),
-    ("μm", "micrometer"),
-    ("micron", "micrometer"),
-    ("mm", "millimeter"),
-    ("cm", "centimeter"),
-    ("m", "meter"),
-    ("ns", "nanosecond"),
-    ("us", "microsecond"),
-    ("µs", "microsecond"),
-    ("μs", "microsecond"),
-    ("usec", "microsecond"),
-    ("ms", "millisecond"),
-    ("msec", "millisecond"),
-    ("s", "second"),
-    ("sec", "second"),
-    ("min", "minute"),
-    ("h", "hour"),
-    ("hr", "hour"),
-    ("d", "day"),
-    ("day", "day"),
-    ("deg", "degree"),
-    ("°", "degree"),
-    ("rad", "radian"),
-    ("mW", "milliwatt"),
-    ("W", "watt"),
-    ("V", "volt"),
-    ("mV", "millivolt"),
-    ("kV", "kilovolt"),
-    ("eV", "electronvolt"),
-    ("keV", "kiloelectronvolt"),
-    ("Hz", "hertz"),
-    ("K", "kelvin"),
-    ("pct", "percent"),
-];
-
-impl Unit {
-    /// Reads `nm`, `ms`, or a number and a unit: `0.1um`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let start = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-        let factor = if start == 0 { 1.0 } else { text.get(..start)?.parse().ok()? };
-        let spelled = text.get(start..)?;
-        let name = UNITS.iter().find(|(short, long)| *short == spelled || *long == spelled)?.1;
-        (factor > 0.0).then(|| Self { text: text.to_owned(), name, factor })
-    }
-
-    /// Seconds, the unit of durations.
-    pub(super) fn second() -> Self {
-        Self { text: "s".to_owned(), name: "second", factor: 1.0 }
-    }
-
-    /// Every spelling that [`Unit::parse`] knows, for messages.
-    pub fn spellings() -> String {
-        let mut short: Vec<&str> = Vec::new();
-        let mut last = "";
-        for (spelling, name) in UNITS {
-            if name != last {
-                short.push(spelling);
-            }
-            last = name;
-        }
-        short.join(" ")
-    }
-}
-
-impl fmt::Display for Unit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,14 +177,5 @@ mod tests {
         }
         assert_eq!(kind.compare("-0", "0"), Ordering::Equal);
         assert_eq!(kind.compare("+7", "007"), Ordering::Equal);
-    }
-
-    #[test]
-    fn units_have_udunits_names_and_factors() {
-        let unit = Unit::parse("0.1um").unwrap();
-        assert_eq!((unit.name, unit.factor), ("micrometer", 0.1));
-        assert_eq!(Unit::parse("msec").unwrap().name, "millisecond");
-        assert!(Unit::parse("parsec").is_none());
-        assert!(Unit::parse("0nm").is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! Columns to the text of a pattern, the shortest that still says where everything is.
 
-use super::tokens::{Column, Sort, Values};
+use super::atoms::{Column, Sort};
+use super::clues::is_camera;
 
 /// What becomes of a varying column.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,26 +22,19 @@ impl Part {
     }
 }
 
-/// Whether the texts are `CamA`, `CamB`.
-pub(super) fn camera(texts: &[&str]) -> bool {
-    let letter = |t: &&str| {
-        let mut chars = t.chars();
-        let head = chars.by_ref().take(3).collect::<String>();
-        matches!(head.as_str(), "Cam" | "CAM" | "cam")
-            && matches!((chars.next(), chars.next()), (Some(c), None) if c.is_ascii_uppercase())
-    };
-    texts.len() > 1 && texts.iter().all(letter)
-}
-
 /// The field called `name` for a column.
 pub(super) fn part(column: &Column<'_>, name: &str) -> Part {
     let texts = column.texts();
     let field = |kind: &str| Part::Field { body: format!("{name}{kind}"), literal: String::new() };
     match column.sort {
-        Sort::Digits => field(""),
+        Sort::Number if column.is_decimal() => field(":float"),
+        Sort::Number if column.is_signed() => field(":int"),
+        Sort::Number => field(""),
+        Sort::Well => field(":well"),
+        Sort::Stamp => field(":[0-9T.:_-]+"),
         Sort::Duration => field(":duration"),
         Sort::Guid => field(":guid"),
-        Sort::Letters if camera(&texts) => {
+        Sort::Letters if is_camera(&texts) => {
             let letters: String = texts.iter().filter_map(|t| t.get(3..)).collect();
             let literal = texts.first().and_then(|t| t.get(..3)).unwrap_or_default().to_owned();
             Part::Field { body: format!("{name}:[{letters}]"), literal }
@@ -48,15 +42,6 @@ pub(super) fn part(column: &Column<'_>, name: &str) -> Part {
         Sort::Letters if texts.iter().all(|t| t.len() == 1) => field(":[A-Za-z]"),
         Sort::Letters => field(":letters"),
         Sort::Word | Sort::Separator => field(":word"),
-    }
-}
-
-/// The text of the `k`th name in a varying column.
-pub(super) fn text_of<'n>(column: &Column<'n>, k: usize) -> Option<&'n str> {
-    match &column.values {
-        Values::Varying(values) => values.ids.get(k).and_then(|id| values.texts.get(*id as usize).copied().flatten()),
-        Values::Same(text) => Some(text),
-        Values::Many => None,
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::super::arrange::{Arrangement, arrange};
 use super::super::axes::{ABSENT, ArrangeOptions};
+use super::super::value::Kind;
 use super::super::{Pattern, Preset};
-use super::{Inferred, MOST_STRANGERS, is_convincing};
+use super::{Inferred, MOST_STRANGERS, clues, is_convincing};
 use crate::error::Result;
 
 /// Reads the names by a preset, if it was made for them.
@@ -45,11 +46,29 @@ fn read_by<N: AsRef<str> + Sync, S: AsRef<str> + Sync>(
     let (text, mut why) = simplified(pattern, &first);
     let simple = if pattern.is_regex() { pattern.clone() } else { Pattern::parse(&text)? };
     let arrangement = arrange(&simple, names, options)?;
-    if !is_convincing(&arrangement) {
+    let texts =
+        simple.fields().iter().filter(|f| f.kind == Kind::Text || matches!(f.kind, Kind::Set { repeat: true, .. }));
+    let holds_numbers = |axis: &str| arrangement.axes.iter().any(|a| a.name == axis && hold_numbers(axis, &a.labels));
+    if !is_convincing(&arrangement) || texts.filter_map(|f| f.axis.as_deref()).any(holds_numbers) {
         return Ok(None);
     }
     why.insert(0, format!("the names are those of {} (preset '{}')", preset.program, preset.name));
     Ok(Some(Inferred { pattern: simple, preset: Some(preset.name.clone()), why, arrangement }))
+}
+
+/// Whether labels of `axis` count along another one: `DAPI z 1`, `DAPI z 2`.
+fn hold_numbers(axis: &str, labels: &[String]) -> bool {
+    // Neighbours in their order are enough.
+    labels.windows(2).any(|pair| {
+        let same = pair[0].bytes().zip(pair[1].bytes()).take_while(|(a, b)| a == b).count();
+        let head = pair[0].get(..same).unwrap_or_default().trim_end_matches(|c: char| c.is_ascii_digit());
+        let head = head.strip_suffix([' ', '_', '-', '=']).unwrap_or(head);
+        let letters = head.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+        let counts = [&pair[0], &pair[1]]
+            .iter()
+            .all(|l| l.get(same..).is_some_and(|t| t.starts_with(|c: char| c.is_ascii_digit())));
+        counts && clues::before(letters).iter().any(|r| r.axis != axis)
+    })
 }
 
 /// The text of a preset's pattern with constant fields, and coordinates that disagree, passed over and

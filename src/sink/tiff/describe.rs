@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::axis::{Axis, Calibration};
+use crate::unit::{self, metres, seconds};
 
 /// ImageJ's description of pages with `lengths` of t, z and c.
 pub(super) fn imagej(axes: &[Axis], lengths: [u64; 3], n_pages: u64) -> String {
@@ -106,40 +107,11 @@ fn rational(value: f64) -> Option<(u32, u32)> {
 fn short(unit: &str) -> String {
     let known = match unit {
         "micrometer" => "micron",
-        "nanometer" => "nm",
-        "millimeter" => "mm",
-        "centimeter" => "cm",
-        "meter" => "m",
+        "angstrom" | "inch" => unit,
+        other if metres(other).is_some() => unit::short(other),
         other => other,
     };
     known.chars().filter(|c| c.is_ascii_graphic()).collect()
-}
-
-fn metres(unit: &str) -> Option<f64> {
-    Some(match unit {
-        "angstrom" => 1e-10,
-        "picometer" => 1e-12,
-        "nanometer" => 1e-9,
-        "micrometer" => 1e-6,
-        "millimeter" => 1e-3,
-        "centimeter" => 1e-2,
-        "meter" => 1.0,
-        "inch" => 0.0254,
-        _ => return None,
-    })
-}
-
-fn seconds(unit: &str) -> Option<f64> {
-    Some(match unit {
-        "nanosecond" => 1e-9,
-        "microsecond" => 1e-6,
-        "millisecond" => 1e-3,
-        "second" => 1.0,
-        "minute" => 60.0,
-        "hour" => 3600.0,
-        "day" => 86400.0,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Olympus FluoView: a header of fixed layout in a private tag lists the dimensions of the array, the fastest
 //! first, with step and unit.
 
-use super::units::udunits;
 use super::{Context, Fault, PageList, Series};
 use crate::axis::{Axis, Calibration, Provenance};
 use crate::source::tiff::tag::uint;
+use crate::unit;
 
 const MM_HEADER: u16 = 34361;
 /// Where the list of dimensions begins, how many it holds, and the bytes of each.
@@ -47,7 +47,7 @@ fn dimensions(header: &[u8], big_endian: bool) -> Vec<Axis> {
             other => other,
         };
         let axis = Axis::new(name, u64::try_from(length).unwrap_or(0));
-        match udunits(&text(&entry[36..])).filter(|_| step.is_finite() && step > 0.0) {
+        match unit::described(&text(&entry[36..])).filter(|_| step.is_finite() && step > 0.0) {
             Some(unit) => axis.calibrated(Calibration { step, unit: Some(unit.to_owned()), from: Provenance::Vendor }),
             None => axis,
         }

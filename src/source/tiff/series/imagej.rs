@@ -4,12 +4,13 @@
 //! Files over 4 GiB have one directory; their planes lie one behind the other, and only the description
 //! knows how many they are.
 
-use super::units::{is_of_print, is_pixel, measure, udunits};
+use super::scale::{is_of_print, measure};
 use super::{Context, Fault, PageList, Series};
 use crate::axis::{Axis, Provenance};
 use crate::error::Error;
 use crate::source::tiff::tag::uint;
 use crate::source::{Note, NoteKind};
+use crate::unit;
 
 /// What a description says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -194,19 +195,19 @@ fn pages(cx: &Context<'_>, n: u64, n_long: usize) -> Result<PageList, Fault> {
 
 fn calibrate(axes: &mut [Axis], description: &Description) {
     let unit = description.z_unit.as_deref().or(description.unit.as_deref());
-    if let Some(step) = description.spacing.filter(|_| !unit.is_some_and(is_pixel)) {
-        measure(axes, "z", step, unit.and_then(udunits), Provenance::ImageJ);
+    if let Some(step) = description.spacing.filter(|_| !unit.is_some_and(unit::is_pixel)) {
+        measure(axes, "z", step, unit.and_then(unit::described), Provenance::ImageJ);
     }
     if let Some(step) = description.interval {
-        let unit = description.time_unit.as_deref().map_or(Some("second"), udunits);
+        let unit = description.time_unit.as_deref().map_or(Some("second"), unit::described);
         measure(axes, "t", step, unit, Provenance::ImageJ);
     }
 }
 
 /// Pixel size: resolution tags, in the unit of the description. Without one, ImageJ's pixel is one pixel.
 fn calibrate_page(axes: &mut [Axis], description: &Description, resolution: [Option<(u32, u32)>; 2]) {
-    let x_unit = description.unit.as_deref().and_then(udunits);
-    let y_unit = description.y_unit.as_deref().map_or(x_unit, udunits);
+    let x_unit = description.unit.as_deref().and_then(unit::described);
+    let y_unit = description.y_unit.as_deref().map_or(x_unit, unit::described);
     for (name, unit, resolution) in [("x", x_unit, resolution[0]), ("y", y_unit, resolution[1])] {
         let (Some(unit), Some((n, d))) = (unit, resolution) else { continue };
         if n == 0 || d == 0 {

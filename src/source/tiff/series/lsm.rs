@@ -1,7 +1,7 @@
 //! Zeiss LSM: a header of the microscope in a private tag of the first page; every image is followed by a
 //! thumbnail, which is left out.
 
-use super::units::measure;
+use super::scale::measure;
 use super::{Context, Fault, PageList, Series};
 use crate::axis::{Axis, Provenance};
 use crate::error::Error;

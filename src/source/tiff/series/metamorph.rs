@@ -3,11 +3,12 @@
 //!
 //! Source: Molecular Devices, MetaMorph Stack (STK) Image File Format.
 
-use super::units::{measure, udunits};
+use super::scale::measure;
 use super::{Context, Fault, PageList, Series};
 use crate::axis::{Axis, Calibration, Provenance};
 use crate::error::Error;
 use crate::source::tiff::tag::uint;
+use crate::unit;
 
 const UIC1: u16 = 33628;
 const UIC2: u16 = 33629;
@@ -112,7 +113,7 @@ fn calibrate(cx: &Context<'_>, pairs: &[u8], axes: &mut [Axis]) {
         cx.bytes(at + 4, len).ok()
     });
     let text: String = text.unwrap_or_default().iter().take_while(|&&b| b != 0).map(|&b| char::from(b)).collect();
-    let Some(unit) = udunits(&text) else { return };
+    let Some(unit) = unit::described(&text) else { return };
     for (name, step) in [("x", fraction(4)), ("y", fraction(5))] {
         if let Some(step) = step {
             measure(axes, name, step, Some(unit), Provenance::Vendor);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::units::measure;
+use super::scale::measure;
 use super::{Context, Fault, PageList, Series};
 use crate::axis::{Axis, Provenance};
 use crate::source::tiff::tag::uint;

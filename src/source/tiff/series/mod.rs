@@ -22,10 +22,10 @@ mod lsm;
 mod metamorph;
 mod micromanager;
 pub mod ome;
+mod scale;
 mod scanimage;
 pub mod shaped;
 mod slides;
-mod units;
 
 /// A dialect: gives the series that the file's metadata describe, the main one first.
 type Dialect = fn(&Context<'_>) -> Result<Option<Vec<Series>>, Fault>;
@@ -401,7 +401,7 @@ pub fn choose(directory: &Directory, options: &OpenOptions) -> Result<(Series, V
     let left = levels::find(directory, &mut chosen, all);
     tell_left_out(directory, options, &mut chosen, &left);
     if let Some(kind) = chosen.pages.pages().next().map(|page| directory.kind(page)) {
-        units::calibrate(&mut chosen.axes, kind);
+        scale::calibrate(&mut chosen.axes, kind);
     }
     Ok((chosen, texts))
 }

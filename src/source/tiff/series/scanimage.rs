@@ -1,7 +1,7 @@
 //! ScanImage: lines of `SI.name = value` in the software tag or, from older versions, in the description, say
 //! which channels were kept and how a volume was scanned. Channels follow one another fastest.
 
-use super::units::measure;
+use super::scale::measure;
 use super::{Context, Fault, PageList, Series};
 use crate::axis::{Axis, Provenance};
 

@@ -10,12 +10,12 @@ use std::io::Read;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use super::units::{is_pixel, udunits};
 use super::{Context, DESCRIPTION_BYTES, Fault, PageList, Series};
 use crate::axis::{self, Axis, Calibration, Provenance};
 use crate::error::Error;
 use crate::source::tiff::directory::Directory;
 use crate::source::{Note, NoteKind, Set};
+use crate::unit;
 
 pub mod xml;
 
@@ -309,10 +309,10 @@ fn describe(ome: &Ome, image: &Image, lengths: &[(char, u64)], kind: &super::Pag
     for axis in &mut axes {
         let letter = axis.name.chars().next().filter(|_| axis.name.len() == 1).unwrap_or(' ');
         if let Some((step, unit)) = image.steps.get(&letter)
-            && !is_pixel(unit)
+            && !unit::is_pixel(unit)
         {
             let calibration =
-                Calibration { step: *step, unit: udunits(unit).map(str::to_owned), from: Provenance::Ome };
+                Calibration { step: *step, unit: unit::described(unit).map(str::to_owned), from: Provenance::Ome };
             *axis = axis.clone().calibrated(calibration);
         }
         if letter == 'c' && image.channels.len() as u64 == axis.length {

@@ -1,0 +1,305 @@
+//! What is around a part of the names, and in it, says what it may be: one table, and the few doubts that
+//! other parts of the same names raise.
+
+use super::atoms::{Column, Sort};
+use crate::unit::{Quantity, Unit};
+
+/// How far a reading can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Strength {
+    /// Never believed without being asked for.
+    Possible,
+    /// Believed where nothing else is as likely.
+    Likely,
+    /// Believed, and others that go with it follow it.
+    Certain,
+}
+
+/// One thing that a column may be.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Reading {
+    pub(super) axis: String,
+    /// The unit that makes it a coordinate.
+    pub(super) unit: Option<Unit>,
+    pub(super) strength: Strength,
+}
+
+impl Reading {
+    pub(super) fn new(axis: &str, strength: Strength) -> Self {
+        Self { axis: axis.to_owned(), unit: None, strength }
+    }
+}
+
+/// Where a clue stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// Before a number: `ch1`, `ch_1`.
+    Before,
+    /// After a number: `000x`.
+    After,
+    /// Before a number in names that have wells.
+    Plate,
+    /// It is the value, without its digits: `DAPI`, `Cy5`.
+    Value,
+}
+
+use At::{After, Before, Plate, Value};
+use Strength::{Certain, Likely, Possible};
+
+/// Where, which words in lower case, what they may mean, and how surely. Words of several rows mean different
+/// things in different programs.
+const CLUES: [(At, &str, &str, Strength); 43] = [
+    (Plate, "f", "field", Certain),
+    (Plate, "s", "site", Certain),
+    (Plate, "w", "c", Certain),
+    (Before, "c ch chn chan channel wavelength wv", "c", Certain),
+    (Before, "t tp tl tm time timepoint", "t", Certain),
+    (Before, "z zs zstep zpos slice sl section plane fp focal", "z", Certain),
+    (Before, "x", "x", Certain),
+    (Before, "y", "y", Certain),
+    (After, "x", "x", Certain),
+    (After, "y", "y", Certain),
+    (After, "z", "z", Certain),
+    (After, "t", "t", Certain),
+    (Before, "pos position xy point", "p", Certain),
+    (Before, "sp series", "series", Certain),
+    (Before, "scene", "scene", Certain),
+    (Before, "site", "site", Certain),
+    (Before, "fld field", "field", Certain),
+    (Before, "fov", "fov", Certain),
+    (Before, "tile m", "tile", Certain),
+    (Before, "view v", "view", Certain),
+    (Before, "angle ang rot", "angle", Certain),
+    (Before, "illum ill", "illumination", Certain),
+    (Before, "cam cm camera", "camera", Certain),
+    (Before, "cyc cycle", "cycle", Certain),
+    (Before, "reg region", "region", Certain),
+    (Before, "well", "well", Certain),
+    (Before, "plate", "plate", Certain),
+    (Before, "iter", "iteration", Certain),
+    (Before, "stack frame fr page sec", "t", Likely),
+    (Before, "stack frame fr page sec", "z", Likely),
+    (Before, "f", "field", Likely),
+    (Before, "f", "t", Likely),
+    (Before, "p", "p", Likely),
+    (Before, "p", "z", Likely),
+    (Before, "s", "series", Likely),
+    (Before, "s", "z", Likely),
+    (Before, "w", "c", Likely),
+    (Before, "w", "well", Likely),
+    (Before, "r row", "y", Likely),
+    (Before, "r row", "row", Likely),
+    (Before, "col column", "x", Likely),
+    (Before, "col column", "column", Likely),
+    (
+        Value,
+        "dapi gfp egfp rfp mrfp yfp eyfp cfp ecfp bfp ebfp mcherry cherry tdtomato tomato dsred mscarlet \
+         mneongreen mkate mruby mturquoise irfp venus mvenus citrine mcitrine cerulean mcerulean cy fitc tritc rhodamine texasred \
+         texred alexa alexafluor af atto hoechst sytox draq phalloidin actin tubulin nuclei nucleus er mito agp \
+         rna dna bf brightfield phase ph dic trans transmitted red green blue farred cyan",
+        "c",
+        Certain,
+    ),
+];
+
+/// What a word means at a place.
+fn clues(at: At, word: &str) -> Vec<Reading> {
+    let lower = word.to_lowercase();
+    let says = |row: &&(At, &str, &str, Strength)| row.0 == at && row.1.split_whitespace().any(|w| w == lower);
+    CLUES.iter().filter(says).map(|(_, _, axis, strength)| Reading::new(axis, *strength)).collect()
+}
+
+/// What letters before a number mean: the whole word, or its last capital (`exT`).
+pub(super) fn before(letters: &str) -> Vec<Reading> {
+    let whole = clues(Before, letters);
+    let head = letters.trim_end_matches(char::is_uppercase);
+    let is_camel = whole.is_empty() && head.ends_with(char::is_lowercase);
+    if is_camel { clues(Before, letters.get(head.len()..).unwrap_or_default()) } else { whole }
+}
+
+/// What letters after a number mean: a unit with the axis that is measured in it (`560nm`), or an axis (`000x`).
+fn after(letters: &str) -> Vec<Reading> {
+    let unit = Unit::parse(letters).filter(|_| letters.chars().count() > 1);
+    let measured = |axis: &str, strength, unit| vec![Reading { unit: Some(unit), ..Reading::new(axis, strength) }];
+    match unit {
+        Some(unit) if unit.name == "nanometer" => measured("c", Certain, unit),
+        Some(unit) if unit.quantity() == Quantity::Time => measured("t", Certain, unit),
+        Some(unit) if unit.name == "degree" => measured("angle", Likely, unit),
+        // A length other than a wavelength may be a depth, a distance or a size.
+        Some(unit) if unit.quantity() == Quantity::Length => measured("z", Possible, unit),
+        Some(unit) => measured(of_quantity(unit.name), Possible, unit),
+        None => clues(After, letters),
+    }
+}
+
+/// What a unit that is neither of length nor of time measures.
+fn of_quantity(unit: &str) -> &'static str {
+    const QUANTITIES: [(&str, &str); 5] = [
+        ("electronvolt", "energy"),
+        ("watt", "power"),
+        ("volt", "voltage"),
+        ("hertz", "frequency"),
+        ("percent", "part"),
+    ];
+    QUANTITIES.iter().find(|(end, _)| unit.ends_with(end)).map_or("temperature", |(_, quantity)| quantity)
+}
+
+/// Whether the texts are `CamA`, `CamB`.
+pub(super) fn is_camera(texts: &[&str]) -> bool {
+    let letter = |t: &&str| {
+        let is_cam = t.get(..3).is_some_and(|head| matches!(head, "Cam" | "CAM" | "cam"));
+        is_cam && t.len() == 4 && t.ends_with(|c: char| c.is_ascii_uppercase())
+    };
+    texts.len() > 1 && texts.iter().all(letter)
+}
+
+/// What the values of a column of words mean.
+fn of_words(texts: &[&str]) -> Vec<Reading> {
+    if is_camera(texts) {
+        return vec![Reading::new("camera", Certain)];
+    }
+    let letters = |t: &str| t.chars().filter(|c| c.is_alphabetic()).collect::<String>();
+    let known = texts.iter().filter(|t| !clues(Value, &letters(t)).is_empty()).count();
+    match known {
+        0 => Vec::new(),
+        n if n == texts.len() => vec![Reading::new("c", Certain)],
+        n if 2 * n >= texts.len() => vec![Reading::new("c", Likely)],
+        _ => vec![Reading::new("c", Possible)],
+    }
+}
+
+/// Lines of the lasers that microscopes have, in nanometers.
+const LASERS: [&str; 40] = [
+    "355", "375", "395", "405", "440", "442", "445", "458", "470", "473", "476", "488", "491", "496", "505", "514",
+    "515", "532", "543", "552", "555", "559", "560", "561", "568", "590", "592", "594", "607", "633", "635", "637",
+    "638", "639", "640", "642", "647", "660", "730", "785",
+];
+
+/// What may be said of the column at `at`, and the letters or values it is called by.
+pub(super) fn readings(columns: &[Column<'_>], at: usize) -> (Vec<Reading>, String) {
+    let Some(column) = columns.get(at) else { return (Vec::new(), String::new()) };
+    let texts = column.texts();
+    let quoted = texts.first().copied().unwrap_or_default().to_owned();
+    match column.sort {
+        Sort::Number => {}
+        Sort::Well => return (vec![Reading::new("well", Certain)], quoted),
+        Sort::Duration => {
+            return (vec![Reading { unit: Some(Unit::second()), ..Reading::new("t", Certain) }], quoted);
+        }
+        Sort::Stamp => return (vec![Reading::new("t", Possible)], quoted),
+        Sort::Letters | Sort::Word => return (of_words(&texts), quoted),
+        Sort::Guid | Sort::Separator => return (Vec::new(), quoted),
+    }
+    let before_it = |k: usize| at.checked_sub(k).and_then(|i| columns.get(i));
+    let is_edge = |column: Option<&Column<'_>>| column.is_none_or(|c| c.sort == Sort::Separator);
+    let glued = before_it(1).and_then(Column::letters);
+    let loose = || {
+        let divides = matches!(before_it(1)?.same()?, "_" | "-" | " " | "=");
+        before_it(2)?.letters().filter(|_| divides && is_edge(before_it(3)))
+    };
+    let head = glued.or_else(loose);
+    let tail = columns.get(at + 1).and_then(Column::letters).filter(|_| is_edge(columns.get(at + 2)));
+    let is_plate = columns.iter().any(|c| c.sort == Sort::Well);
+    let on_plate = head.filter(|_| is_plate).map(|h| clues(Plate, h)).filter(|found| !found.is_empty());
+    let from_head = on_plate.or_else(|| head.map(before)).unwrap_or_default();
+    let from_tail = tail.map(after).unwrap_or_default();
+    let agree = |r: &Reading| glued.is_none() || from_head.iter().any(|h| h.axis == r.axis);
+    let called = head.or(tail).map_or(quoted, str::to_owned);
+    match (from_head.is_empty(), from_tail.first()) {
+        // A unit says more than a letter, unless that speaks of another axis.
+        (_, Some(r)) if from_head.is_empty() || r.unit.is_some() && agree(r) => {
+            (from_tail, tail.unwrap_or_default().to_owned())
+        }
+        (false, _) => (from_head, called),
+        _ if texts.len() > 1 && texts.iter().all(|t| LASERS.contains(t)) => (vec![Reading::new("c", Likely)], called),
+        _ => (Vec::new(), called),
+    }
+}
+
+/// Makes no more than possible what other parts of the names, or the values, speak against.
+pub(super) fn doubt(columns: &[Column<'_>], at: usize, found: &mut [Reading]) {
+    let Some(column) = columns.get(at) else { return };
+    let texts = column.texts();
+    // Axes that any number of the names is marked with, be it constant.
+    let marked = |axis: &str, counted: bool| {
+        (0..columns.len()).filter(|other| *other != at).any(|other| {
+            readings(columns, other)
+                .0
+                .iter()
+                .any(|r| r.axis == axis && (!counted || r.unit.is_none() && columns[other].varies()))
+        })
+    };
+    let all = |from: f64, to: f64| texts.iter().all(|t| t.parse::<f64>().is_ok_and(|n| (from..to).contains(&n)));
+    for reading in found {
+        let is_measure = reading.unit.is_some() && column.sort == Sort::Number;
+        let doubtful = match reading.axis.as_str() {
+            // `20x` is a magnification.
+            "x" => !marked("y", false) || column.is_signed() && all(f64::MIN, 0.0),
+            "y" => !marked("x", false) || column.is_signed() && all(f64::MIN, 0.0),
+            // `z-10` may be a dash.
+            "z" | "angle" => column.is_signed() && all(f64::MIN, 0.0),
+            // `50ms` is an exposure.
+            "t" if is_measure => !marked("t", true),
+            // `100nm` is a bead.
+            "c" if is_measure => !all(300.0, 1700.0),
+            // `C01` to `C12` may be wells of one row.
+            "c" => texts.len() > 5 && texts.iter().all(|t| t.len() == 2) && is_row(columns, at) || column.is_signed(),
+            _ if is_measure => false,
+            _ => column.is_signed() || column.is_decimal(),
+        };
+        if doubtful || reading.unit.is_none() && two_numbers(column).is_some() {
+            reading.strength = Possible;
+        }
+    }
+}
+
+/// Whether the number and the capital before it are a word.
+fn is_row(columns: &[Column<'_>], at: usize) -> bool {
+    let edge = |column: Option<&Column<'_>>| column.is_none_or(|c| c.sort == Sort::Separator);
+    let column = |k: usize| at.checked_sub(k).and_then(|i| columns.get(i));
+    let capital = column(1).and_then(Column::letters).is_some_and(|l| l.len() == 1 && l != l.to_lowercase());
+    capital && edge(column(2)) && edge(columns.get(at + 1))
+}
+
+/// Where digits such as `010000`, a channel and a plane without anything between, may be cut in two.
+pub(super) fn two_numbers(column: &Column<'_>) -> Option<(usize, usize)> {
+    let texts = column.texts();
+    let width = texts.first().filter(|_| column.sort == Sort::Number)?.len();
+    if width < 4 || texts.len() < 4 || texts.iter().any(|t| t.len() != width) {
+        return None;
+    }
+    let numbers: Vec<u64> = texts.iter().map(|t| t.parse().ok()).collect::<Option<_>>()?;
+    if numbers.last()?.checked_sub(*numbers.first()?)? < 2 * numbers.len() as u64 {
+        return None;
+    }
+    let distinct = |part: &dyn Fn(&str) -> Option<String>| {
+        texts.iter().filter_map(|t| part(t)).collect::<std::collections::BTreeSet<_>>().len()
+    };
+    let cuts = |cut: &usize| {
+        let heads = distinct(&|t| t.get(..*cut).map(str::to_owned));
+        let tails = distinct(&|t| t.get(*cut..).map(str::to_owned));
+        heads > 1 && tails > 1 && heads * tails == texts.len()
+    };
+    (1..width).find(cuts).map(|cut| (cut, width - cut))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_say_what_a_number_counts() {
+        let axes = |found: Vec<Reading>| found.into_iter().map(|r| r.axis).collect::<Vec<_>>();
+        assert_eq!(axes(before("timepoint")), ["t"]);
+        assert_eq!(axes(before("CH")), ["c"]);
+        assert_eq!(axes(before("exT")), ["t"]);
+        assert_eq!(axes(before("frame")), ["t", "z"]);
+        assert!(before("banana").is_empty() && before("EXT").is_empty());
+        assert_eq!(axes(after("msec")), ["t"]);
+        assert_eq!(axes(after("x")), ["x"]);
+        assert!(after("h").is_empty() && after("uM").is_empty());
+        assert_eq!(of_words(&["Cy5", "Alexa488"])[0].strength, Certain);
+        assert_eq!(of_words(&["DAPI", "dorsal"])[0].strength, Likely);
+        assert!(of_words(&["dorsal", "left"]).is_empty());
+    }
+}
