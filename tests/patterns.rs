@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use schemes::Scheme;
 use stackctl::pattern::{
     ArrangeOptions, Arrangement, InferOptions, Pattern, Split, TileOrder, arrange, infer, natural_cmp, split,
+    user_presets,
 };
 
 fn options(scheme: &Scheme) -> ArrangeOptions {
@@ -296,4 +297,56 @@ proptest! {
         };
         prop_assert_eq!(by_name(&names), by_name(&sorted));
     }
+}
+
+fn with_holes(n_t: usize, n_z: usize, keep: impl Fn(usize, usize, usize) -> bool) -> Vec<String> {
+    let mut names = Vec::new();
+    for t in 0..n_t {
+        for c in 0..2 {
+            names.extend((0..n_z).filter(|z| keep(t, c, *z)).map(|z| format!("c{c}_t{t:03}_z{z}.tif")));
+        }
+    }
+    names
+}
+
+#[test]
+fn holes_are_seen() {
+    let pattern = Pattern::parse("c{c}_t{t}_z{z}").unwrap();
+    let names = with_holes(20, 3, |t, c, z| t != 7 && !(t == 11 && c == 1 && z > 0));
+    let found = arrange(&pattern, &names, &ArrangeOptions::default()).unwrap();
+    let picture = found.presence(40, 10).unwrap();
+    assert_eq!(picture.lines(), ["t   0         10", "c0  ███████·████████████", "c1  ███████·███░████████"]);
+    let coarse = found.presence(10, 1).unwrap();
+    assert_eq!(coarse.lines()[1], "c0-1  ███▓█▓████");
+    let filled: u64 = coarse.filled.iter().flatten().sum();
+    let cells: u64 = coarse.cells.iter().flatten().sum();
+    assert_eq!((filled, cells), (found.cells.len() as u64, found.holes.total));
+}
+
+#[test]
+fn one_axis_and_none() {
+    let pattern = Pattern::parse("t{t}").unwrap();
+    let arranged = |names: &[&str]| arrange(&pattern, names, &ArrangeOptions::default()).unwrap();
+    let found = arranged(&["t0", "t1", "t2", "t4"]);
+    assert_eq!(found.presence(80, 20).unwrap().lines(), ["t  0", "   ███·█"]);
+    assert!(arranged(&["t0"]).presence(80, 20).is_none());
+}
+
+#[test]
+fn users_keep_their_own() {
+    let text = "[preset.ours]\npattern = '_ch{c}_t{t}.tif'\nabout = 'basement'\nexample = 'a_ch0_t1.tif'\n";
+    let found = user_presets(text).unwrap();
+    assert_eq!((found[0].name.as_str(), found[0].program.as_str()), ("ours", "basement"));
+    for (text, says) in [
+        ("[preset.a]\npattern = '_{c'\n", "preset 'a': pattern column 2"),
+        ("[preset.a]\nabout = 'x'\n", "either a pattern or a regex"),
+        ("[preset.a]\npattern = '{t}'\nexample = 'x'\n", "does not match"),
+        ("[preset.a]\npattern = '{t}'\nlayuot = 'x'\n", "layuot"),
+        ("[preset.a]\npattern = '{t}'\nlayout = 'x'\n", "layout 'x'"),
+        ("preset = 3", "line 1"),
+    ] {
+        let message = user_presets(text).unwrap_err().to_string();
+        assert!(message.contains(says), "{message}");
+    }
+    assert!(user_presets("").unwrap().is_empty());
 }

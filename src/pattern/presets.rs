@@ -130,23 +130,4 @@ mod tests {
             names.push(&preset.name);
         }
     }
-
-    #[test]
-    fn users_keep_their_own() {
-        let text = "[preset.ours]\npattern = '_ch{c}_t{t}.tif'\nabout = 'basement'\nexample = 'a_ch0_t1.tif'\n";
-        let found = user_presets(text).unwrap();
-        assert_eq!((found[0].name.as_str(), found[0].program.as_str()), ("ours", "basement"));
-        for (text, says) in [
-            ("[preset.a]\npattern = '_{c'\n", "preset 'a': pattern column 2"),
-            ("[preset.a]\nabout = 'x'\n", "either a pattern or a regex"),
-            ("[preset.a]\npattern = '{t}'\nexample = 'x'\n", "does not match"),
-            ("[preset.a]\npattern = '{t}'\nlayuot = 'x'\n", "layuot"),
-            ("[preset.a]\npattern = '{t}'\nlayout = 'x'\n", "layout 'x'"),
-            ("preset = 3", "line 1"),
-        ] {
-            let message = user_presets(text).unwrap_err().to_string();
-            assert!(message.contains(says), "{message}");
-        }
-        assert!(user_presets("").unwrap().is_empty());
-    }
 }
