@@ -244,3 +244,25 @@ pub(crate) fn begun(folder: &Path, known: &[String]) -> bool {
         },
     )
 }
+
+/// User and system time in clock ticks of a process whose folder in `/proc` is `process`.
+pub(crate) fn cpu_ticks(process: &Path) -> Option<u64> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    // The name before may hold spaces and brackets.
+    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
+}
+
+/// Bytes of what a run has written beside `known` names of `folder`.
+pub(crate) fn begun_bytes(folder: &Path, known: &[&str]) -> u64 {
+    let is_new = |path: &PathBuf| !known.iter().any(|k| path.ends_with(k));
+    let mut open: Vec<PathBuf> = fs::read_dir(folder).unwrap().flatten().map(|e| e.path()).filter(is_new).collect();
+    let mut bytes = 0;
+    while let Some(path) = open.pop() {
+        match fs::read_dir(&path) {
+            Ok(entries) => open.extend(entries.flatten().map(|e| e.path())),
+            Err(_) => bytes += fs::metadata(&path).map_or(0, |m| m.len()),
+        }
+    }
+    bytes
+}

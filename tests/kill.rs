@@ -1,0 +1,463 @@
+//! Runs that are killed, stopped and taken up again: the same command goes on where the last one ended, what stands
+//! under the output's name is whole, and inputs or settings that have changed are refused by name.
+//!
+//! `STACKCTL_KILLS` sets how often every job is killed.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+#[path = "common/pile.rs"]
+mod pile;
+#[path = "common/probe.rs"]
+mod probe;
+#[path = "common/run.rs"]
+mod run;
+#[path = "common/tiff.rs"]
+mod tiff;
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use pile::{PATTERN, Pile, files};
+use probe::{alive, begun_bytes, cpu_ticks, program, ran, refused, send, succeeds, told, wait_until, watched};
+use run::names;
+use tempfile::{TempDir, tempdir};
+use tiff::{Layout, Numbers};
+
+/// A pile of 16 MiB in `raw` of a folder of its own, and its paths.
+fn raw() -> TempDir {
+    let folder = tempdir().unwrap();
+    pile().write(&folder.path().join("raw"));
+    folder
+}
+
+fn pile() -> Pile {
+    Pile::new(1, 16, 8, Layout { width: 256, height: 256, bits: 16, ..Layout::default() })
+}
+
+const INPUT: [&str; 3] = ["raw", "--pattern", PATTERN];
+
+/// Small chunks and a slow codec, so that a run has many middles.
+const SLOWLY: [&str; 4] = ["--chunks", "1,1,2,128,128", "--codec", "zstd:15"];
+
+/// The command of a job: its storage or operator, to `output`.
+fn command<'a>(job: &[&'a str], output: &'a str) -> Vec<&'a str> {
+    let (verb, rest): (&[&str], &[&str]) = match job[0] {
+        "reduce" => (&["reduce"], &job[1..]),
+        _ => (&["stitch", SLOWLY[0], SLOWLY[1], SLOWLY[2], SLOWLY[3]], job),
+    };
+    [verb, &INPUT, rest, &["-o", output]].concat()
+}
+
+fn jobs() -> Vec<(Vec<&'static str>, &'static str)> {
+    vec![
+        (vec!["--zarr-format", "2"], "out.zarr"),
+        (vec!["--shards", "none"], "out.zarr"),
+        (vec!["--shards", "1,1,8,256,256"], "out.zarr"),
+        (vec!["reduce", "--op", "median", "--axis", "t", "--codec", "zstd:15"], "out.zarr"),
+        (vec!["reduce", "--op", "median", "--axis", "t"], "out.npy"),
+        (vec!["reduce", "--op", "median", "--axis", "t"], "out.tif"),
+    ]
+}
+
+/// The stitch that most tests interrupt.
+fn stitch() -> Vec<&'static str> {
+    command(&["--shards", "none"], "out.zarr")
+}
+
+fn remove(path: &Path) {
+    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+}
+
+/// What an undisturbed run makes, and what it takes: wall time, and clock ticks on the processors.
+struct Undisturbed {
+    files: BTreeMap<PathBuf, Vec<u8>>,
+    bytes: u64,
+    wall: Duration,
+    ticks: u64,
+}
+
+fn undisturbed(folder: &Path, arguments: &[&str], output: &str) -> Undisturbed {
+    let start = Instant::now();
+    let ticks = ticks(folder, arguments);
+    let wall = start.elapsed();
+    let files = files(&folder.join(output));
+    remove(&folder.join(output));
+    Undisturbed { bytes: files.values().map(|f| f.len() as u64).sum(), files, wall, ticks }
+}
+
+/// Runs to a good end; gives the clock ticks that it took.
+fn ticks(folder: &Path, arguments: &[&str]) -> u64 {
+    let mut ticks = 0;
+    let run = watched(&mut program(folder, arguments), |process| ticks = cpu_ticks(process).unwrap_or(0).max(ticks));
+    let (code, _, text) = told(&run);
+    assert_eq!(code, 0, "{arguments:?}: {text}");
+    ticks
+}
+
+/// Starts a run and sends `signal` when `bytes` are there; gives code, message and seconds to its end.
+fn interrupted(folder: &Path, arguments: &[&str], signal: &str, bytes: u64) -> (i32, String, f64) {
+    let mut child = program(folder, arguments).spawn().unwrap();
+    assert!(wait_until(|| begun_bytes(folder, &["raw", "out.zarr"]) >= bytes || !alive(&mut child)));
+    assert!(alive(&mut child), "the run was too fast: {}", told(&child.wait_with_output().unwrap()).2);
+    ended(child, signal)
+}
+
+fn ended(child: Child, signal: &str) -> (i32, String, f64) {
+    send(&child, signal);
+    let start = Instant::now();
+    let (code, _, text) = told(&child.wait_with_output().unwrap());
+    (code, text, start.elapsed().as_secs_f64())
+}
+
+fn n_kills() -> usize {
+    std::env::var("STACKCTL_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(3)
+}
+
+// Whole or absent, and the same in the end.
+
+/// Killed at random moments, again and again: whatever stands under the name is whole, and the last run makes what an
+/// undisturbed one makes and leaves nothing else.
+#[test]
+fn killed_runs_are_finished_by_the_same_command() {
+    let folder = raw();
+    let folder = folder.path();
+    let mut random = Numbers(0x5eed);
+    for (job, output) in jobs() {
+        for threads in ["1", "2"] {
+            let arguments = [&command(&job, output)[..], &["--threads", threads]].concat();
+            let expected = undisturbed(folder, &arguments, output);
+            for _ in 0..n_kills() {
+                let child = program(folder, &arguments).spawn().unwrap();
+                sleep(expected.wall.mul_f64(random.below(1000) as f64 / 1000.0));
+                let (code, text, _) = ended(child, "KILL");
+                assert!(code == 0 || code == -9 || (code == 2 && text.contains("exists already")), "{code}: {text}");
+                let there = folder.join(output);
+                assert!(!there.exists() || files(&there) == expected.files, "{arguments:?}: torn");
+            }
+            let (code, _, text) = ran(folder, &arguments);
+            assert!(code == 0 || (code == 2 && text.contains("exists already")), "{arguments:?}: {code}: {text}");
+            assert!(files(&folder.join(output)) == expected.files, "{arguments:?}: another output");
+            assert_eq!(names(folder), [output, "raw"], "{arguments:?}");
+            remove(&folder.join(output));
+        }
+    }
+}
+
+/// What was finished is not done again.
+#[test]
+fn a_killed_run_is_gone_on_with() {
+    let folder = raw();
+    let folder = folder.path();
+    for (job, output) in &jobs()[..3] {
+        let arguments = command(job, output);
+        let expected = undisturbed(folder, &arguments, output);
+        for signal in ["KILL", "TERM"] {
+            interrupted(folder, &arguments, signal, expected.bytes * 6 / 10);
+            let rest = ticks(folder, &arguments);
+            assert!(rest * 10 < expected.ticks * 7, "{job:?}: {rest} ticks after 60 % of {}", expected.ticks);
+            assert!(files(&folder.join(output)) == expected.files);
+            assert_eq!(names(folder), [*output, "raw"]);
+            remove(&folder.join(output));
+        }
+    }
+}
+
+/// Objects of a run that was killed are not taken for what they were when something has changed them since.
+#[test]
+fn damage_between_two_runs_is_seen() {
+    let folder = raw();
+    let folder = folder.path();
+    for storage in [&["--shards", "none"][..], &["--shards", "1,1,8,256,256"], &["--zarr-format", "2"]] {
+        let arguments = command(storage, "out.zarr");
+        let expected = undisturbed(folder, &arguments, "out.zarr");
+        for harm in ["cut", "flip", "empty", "zeros", "remove"] {
+            interrupted(folder, &arguments, "KILL", expected.bytes * 6 / 10);
+            // Data alone: metadata and records are text or have names of their own.
+            let of_array = |path: &PathBuf| {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                name.chars().all(|c| c.is_ascii_digit() || c == '.')
+            };
+            let mut objects: Vec<PathBuf> = all_files(folder, &["raw"]).into_iter().filter(of_array).collect();
+            objects.sort();
+            let object = &objects[objects.len() / 3];
+            let mut bytes = fs::read(object).unwrap();
+            match harm {
+                "cut" => bytes.truncate(bytes.len() / 2),
+                "flip" => *bytes.last_mut().unwrap() ^= 16,
+                "empty" => bytes.clear(),
+                _ => bytes.fill(0),
+            }
+            if harm == "remove" {
+                fs::remove_file(object).unwrap()
+            } else {
+                fs::write(object, bytes).unwrap()
+            }
+            succeeds(folder, &arguments);
+            assert!(files(&folder.join("out.zarr")) == expected.files, "{storage:?}: {harm} {}", object.display());
+            remove(&folder.join("out.zarr"));
+        }
+    }
+}
+
+/// Files below `folder` but those of `known`.
+fn all_files(folder: &Path, known: &[&str]) -> Vec<PathBuf> {
+    let mut open: Vec<PathBuf> = fs::read_dir(folder).unwrap().flatten().map(|e| e.path()).collect();
+    open.retain(|p| !known.iter().any(|k| p.ends_with(k)));
+    let mut found = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().flatten().map(|e| e.path()));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The tail of a record that was torn by the kill counts as not written.
+#[test]
+fn a_torn_record_is_passed_over() {
+    let folder = raw();
+    let folder = folder.path();
+    let arguments = stitch();
+    let expected = undisturbed(folder, &arguments, "out.zarr");
+    for cut in [1, 7] {
+        interrupted(folder, &arguments, "KILL", expected.bytes * 6 / 10);
+        let journals: Vec<PathBuf> =
+            all_files(folder, &["raw"]).into_iter().filter(|p| p.to_string_lossy().contains("journal")).collect();
+        if journals.is_empty() {
+            println!("skipped: no file is called a journal");
+        }
+        for journal in journals {
+            let length = fs::metadata(&journal).unwrap().len();
+            OpenOptions::new().write(true).open(&journal).unwrap().set_len(length.saturating_sub(cut)).unwrap();
+        }
+        succeeds(folder, &arguments);
+        assert!(files(&folder.join("out.zarr")) == expected.files);
+        remove(&folder.join("out.zarr"));
+    }
+}
+
+#[test]
+fn an_output_that_is_replaced_stays_until_the_new_one_is_whole() {
+    let folder = raw();
+    let folder = folder.path();
+    succeeds(folder, &stitch());
+    let old = files(&folder.join("out.zarr"));
+    let arguments = [&stitch()[..], &["--overwrite", "--channel-names", "GFP"]].concat();
+    let bytes = old.values().map(|f| f.len() as u64).sum::<u64>();
+    for signal in ["KILL", "TERM"] {
+        interrupted(folder, &arguments, signal, bytes / 2);
+        assert!(files(&folder.join("out.zarr")) == old, "{signal}");
+    }
+    succeeds(folder, &arguments);
+    assert!(files(&folder.join("out.zarr")) != old);
+    assert_eq!(names(folder), ["out.zarr", "raw"]);
+}
+
+// Signals and deadlines.
+
+#[test]
+fn a_signal_stops_a_run_that_goes_on_later() {
+    let folder = raw();
+    let folder = folder.path();
+    let arguments = stitch();
+    let expected = undisturbed(folder, &arguments, "out.zarr");
+    for signal in ["TERM", "INT", "HUP", "USR1"] {
+        let (code, text, seconds) = interrupted(folder, &arguments, signal, expected.bytes / 2);
+        assert_eq!(code, 75, "{signal}: {text}");
+        assert!(seconds < 5.0, "{signal}: {seconds} s");
+        // The command that goes on.
+        assert!(text.contains("stackctl stitch") && text.contains("-o out.zarr"), "{signal}: {text}");
+        assert!(!folder.join("out.zarr").exists(), "{signal}");
+        let rest = ticks(folder, &arguments);
+        assert!(rest * 10 < expected.ticks * 8, "{signal}: {rest} ticks after half of {}", expected.ticks);
+        assert!(files(&folder.join("out.zarr")) == expected.files, "{signal}");
+        assert_eq!(names(folder), ["out.zarr", "raw"], "{signal}");
+        remove(&folder.join("out.zarr"));
+    }
+}
+
+/// A chunk that takes long is given up.
+#[test]
+fn a_slow_chunk_does_not_hold_a_stop_up() {
+    let folder = tempdir().unwrap();
+    let layout = Layout { width: 512, height: 512, bits: 16, ..Layout::default() };
+    Pile::new(1, 2, 32, layout).write(&folder.path().join("raw"));
+    let slowest = ["--chunks", "1,1,32,512,512", "--shards", "none", "--codec", "zstd:22", "-o", "out.zarr"];
+    let child = program(folder.path(), &[&["stitch"], &INPUT[..], &slowest].concat()).spawn().unwrap();
+    sleep(Duration::from_millis(1500));
+    let (code, text, seconds) = ended(child, "TERM");
+    assert_eq!(code, 75, "{text}");
+    assert!(seconds < 5.0, "{seconds} s");
+}
+
+/// What a requeue script does: the same command until it is done.
+#[test]
+fn deadlines_end_in_a_whole_output() {
+    let folder = raw();
+    let folder = folder.path();
+    let expected = undisturbed(folder, &stitch(), "out.zarr");
+    let arguments = [&stitch()[..], &["--deadline", "1s"]].concat();
+    for round in 0.. {
+        let start = Instant::now();
+        let (code, _, text) = ran(folder, &arguments);
+        assert!(start.elapsed() < Duration::from_secs(6), "round {round}: {text}");
+        if code == 0 {
+            break;
+        }
+        assert_eq!(code, 75, "round {round}: {text}");
+        assert!(!folder.join("out.zarr").exists());
+        assert!(round < 20, "no end in sight: {text}");
+    }
+    // The command line in the provenance aside, as without a deadline.
+    assert!(files(&folder.join("out.zarr")) == expected.files);
+    for wrong in ["0", "-1m", "soon"] {
+        refused(folder, 2, &[&stitch()[..], &["--overwrite", &format!("--deadline={wrong}")]].concat());
+    }
+}
+
+#[test]
+fn durability_changes_no_byte() {
+    let folder = raw();
+    let folder = folder.path();
+    let expected = undisturbed(folder, &stitch(), "out.zarr");
+    for durability in ["none", "data", "full"] {
+        succeeds(folder, &[&stitch()[..], &["--durability", durability]].concat());
+        assert!(files(&folder.join("out.zarr")) == expected.files, "{durability}");
+        remove(&folder.join("out.zarr"));
+    }
+}
+
+// What has changed in between.
+
+/// `arguments` after an interrupted [`stitch`] must be refused with `words` and `--restart`, and begin anew with it.
+fn refused_as_changed(folder: &Path, arguments: &[&str], words: &[&str]) {
+    let (code, _, text) = ran(folder, arguments);
+    assert!(code == 1 || code == 2, "{arguments:?} ended with {code}: {text}");
+    for word in words.iter().chain(&["--restart"]) {
+        assert!(text.contains(word), "'{word}' is not in: {text}");
+    }
+    assert!(!folder.join("out.zarr").exists());
+    let expected = {
+        succeeds(folder, &[arguments, &["--restart"]].concat());
+        let found = files(&folder.join("out.zarr"));
+        remove(&folder.join("out.zarr"));
+        found
+    };
+    assert_eq!(names(folder), ["raw"]);
+    succeeds(folder, arguments);
+    assert!(files(&folder.join("out.zarr")) == expected);
+    remove(&folder.join("out.zarr"));
+}
+
+#[test]
+fn changed_settings_are_refused_by_name() {
+    let folder = raw();
+    let base = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr", "--shards", "none"];
+    let [chunks, codec] = [["--chunks", "1,1,2,128,128"], ["--codec", "zstd:15"]];
+    let changes: [(Vec<&str>, &str); 4] = [
+        ([&base[..], &chunks, &["--codec", "zstd:1"]].concat(), "codec"),
+        ([&base[..], &codec, &["--chunks", "1,1,4,128,128"]].concat(), "chunk"),
+        ([&base[..], &chunks, &codec, &["--fill-value", "3"]].concat(), "fill"),
+        ([&base[..], &chunks, &codec, &["--zarr-format", "2"]].concat(), "format"),
+    ];
+    for (arguments, word) in changes {
+        interrupted(folder.path(), &stitch(), "KILL", 5 << 20);
+        refused_as_changed(folder.path(), &arguments, &[word]);
+    }
+}
+
+/// The number of threads is not a setting that matters.
+#[test]
+fn other_threads_go_on() {
+    let folder = raw();
+    let expected = undisturbed(folder.path(), &stitch(), "out.zarr");
+    for (first, then) in [("1", "3"), ("2", "1")] {
+        interrupted(folder.path(), &[&stitch()[..], &["--threads", first]].concat(), "KILL", expected.bytes * 6 / 10);
+        let rest = ticks(folder.path(), &[&stitch()[..], &["--threads", then]].concat());
+        assert!(rest * 10 < expected.ticks * 7, "{rest} ticks of {}", expected.ticks);
+        assert!(files(&folder.path().join("out.zarr")) == expected.files);
+        remove(&folder.path().join("out.zarr"));
+    }
+}
+
+#[test]
+fn changed_inputs_are_refused_by_name() {
+    let folder = raw();
+    let input = folder.path().join("raw");
+    let third = input.join(Pile::name(0, 3));
+    let whole = fs::read(&third).unwrap();
+    let time = fs::metadata(&third).unwrap().modified().unwrap();
+    let set_time = |time| OpenOptions::new().write(true).open(&third).unwrap().set_modified(time).unwrap();
+    let rewrite = || {
+        fs::write(&third, &whole).unwrap();
+        set_time(time);
+    };
+    let grow = || {
+        OpenOptions::new().append(true).open(&third).unwrap().write_all(b"more").unwrap();
+        set_time(time);
+    };
+    let replace = || {
+        let other = folder.path().join("raw/other");
+        fs::write(&other, &whole).unwrap();
+        fs::rename(&other, &third).unwrap();
+        set_time(time);
+    };
+    let change = || {
+        let mut file = OpenOptions::new().write(true).open(&third).unwrap();
+        file.seek(SeekFrom::Start(5000)).unwrap();
+        file.write_all(&[0xff; 64]).unwrap();
+    };
+    let touch = || set_time(time - Duration::from_secs(60));
+    let changes: [(&str, &dyn Fn()); 4] =
+        [("touched", &touch), ("grown", &grow), ("replaced", &replace), ("changed", &change)];
+    for (what, change) in changes {
+        rewrite();
+        interrupted(folder.path(), &stitch(), "KILL", 5 << 20);
+        change();
+        println!("{what}");
+        refused_as_changed(folder.path(), &stitch(), &[&Pile::name(0, 3)]);
+    }
+    rewrite();
+    interrupted(folder.path(), &stitch(), "KILL", 5 << 20);
+    fs::write(input.join(Pile::name(0, 16)), &whole).unwrap();
+    refused_as_changed(folder.path(), &stitch(), &[&Pile::name(0, 16)]);
+}
+
+// Two runs.
+
+/// Two that take over from a dead one at once, with locks and without: one output, and it is right.
+#[test]
+fn two_take_over_from_a_dead_run() {
+    let folder = raw();
+    let folder = folder.path();
+    let expected = undisturbed(folder, &stitch(), "out.zarr");
+    for locks in [true, false] {
+        for _ in 0..n_kills() {
+            interrupted(folder, &stitch(), "KILL", expected.bytes / 2);
+            let start = || {
+                let mut command = program(folder, &stitch());
+                if !locks {
+                    probe::without_locks(&mut command, libc::ENOSYS);
+                }
+                command.spawn()
+            };
+            let (Ok(one), Ok(two)) = (start(), start()) else {
+                return println!("skipped: system calls cannot be made to fail here");
+            };
+            let ends = [one, two].map(|child| told(&child.wait_with_output().unwrap()));
+            assert!(ends.iter().any(|e| e.0 == 0), "{ends:?}");
+            assert!(ends.iter().all(|e| [0, 1, 2].contains(&e.0)), "{ends:?}");
+            assert!(files(&folder.join("out.zarr")) == expected.files, "locks {locks}: {ends:?}");
+            assert_eq!(names(folder), ["out.zarr", "raw"], "{ends:?}");
+            remove(&folder.join("out.zarr"));
+        }
+    }
+}
