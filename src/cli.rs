@@ -2,6 +2,7 @@
 //! here; no work is done here.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -137,6 +138,9 @@ pub struct RunArgs {
     /// Begin anew instead of going on where an earlier run stopped
     #[arg(long)]
     pub restart: bool,
+    /// Stop after so long, such as 55m or 3h, with exit code 75: the same command goes on
+    #[arg(long, value_name = "TIME", value_parser = deadline)]
+    pub deadline: Option<Duration>,
     /// What must be on the disk before an output gets its name: none, data, or full (a power cut loses no finished part
     /// either)
     #[arg(long, value_name = "WHAT", default_value = "data", value_parser = durability)]
@@ -331,6 +335,19 @@ fn percentiles(text: &str) -> Result<(f64, f64), String> {
         (Ok(low), Ok(high)) if (0.0..high).contains(&low) && high <= 100.0 => Ok((low, high)),
         _ => Err("expected two percentiles from 0 to 100, the lower first, such as 0.1,99.9".into()),
     }
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a time with its unit, such as 90s, 55m or 3h".to_owned();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?);
+    let seconds = match unit.trim() {
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number * seconds).ok().filter(|time| !time.is_zero()).ok_or_else(wrong)
 }
 
 fn durability(text: &str) -> Result<Durability, String> {

@@ -78,6 +78,8 @@ pub fn run(
             break;
         }
     }
+    // Nothing is left that could be stopped.
+    terms.stop.store(false, std::sync::atomic::Ordering::Relaxed);
     let mut products: Vec<Vec<Product>> = mergers.into_iter().map(|merger| merger.finish()).collect::<Result<_>>()?;
     consumers.iter_mut().zip(&mut products).try_for_each(|(consumer, made)| consumer.publish(made))?;
     Ok(Ran { products, n_absent: n_absent.unwrap_or(0), n_units_done: done.len() as u64 })

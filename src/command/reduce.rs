@@ -48,7 +48,7 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
         }
     }
     let budget = Resources::new(&args.run);
-    let stop = stop::on_signals()?;
+    let stop = stop::early(start, args.run.deadline)?;
     let reduction = Reduction::new(Arc::clone(&reducer), results::write_bytes(args, &reducer)?);
     let (plan, reduction) = planned(args, &targets, &budget, &*array, &reducer, reduction, &provenance)?;
     let terms = budget.terms(&plan, &*array, &[&reduction], &stop);

@@ -49,7 +49,7 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
         }
         all.push((output, opened));
     }
-    let stop = stop::on_signals()?;
+    let stop = stop::early(Instant::now(), args.run.deadline)?;
     let mut told = Vec::new();
     for (output, opened) in all {
         if let Some(folder) = folder_of(&output).filter(|_| args.by.is_some() && !args.run.dry_run) {

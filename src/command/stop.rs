@@ -1,22 +1,68 @@
-//! Signals that end a run early: finish the work in hand, clean up, exit 75. A second one ends it at once.
+//! What ends a run early: signals and a deadline. Work in hand is finished or, where that takes long, given up; what
+//! is done is kept, and the exit code is 75. A second signal ends the run at once.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
+use super::{going_on, tell};
+use crate::error::Error;
+
 /// Exit code of a run that a second signal ended on the spot.
 const AT_ONCE: i32 = 130;
+/// Work in hand is given up after this.
+const PATIENCE: Duration = Duration::from_millis(3500);
+/// How often the clock is looked at.
+const TICK: Duration = Duration::from_millis(50);
 
-/// A flag that SIGHUP, SIGINT, SIGTERM and SIGUSR1 set.
-pub(super) fn on_signals() -> Result<Arc<AtomicBool>> {
+/// A flag that SIGHUP, SIGINT, SIGTERM and SIGUSR1 set, and the `deadline` of a run that began at `start`. The run takes
+/// the flag down when nothing is left to be stopped.
+pub(super) fn early(start: Instant, deadline: Option<Duration>) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGHUP, SIGINT, SIGTERM, SIGUSR1] {
+    let hang_up = Some(SIGHUP).filter(|signal| !is_ignored(*signal));
+    for signal in [SIGINT, SIGTERM, SIGUSR1].into_iter().chain(hang_up) {
         // Order matters: the first signal finds the flag unset, sets it, and only the second one exits.
         signal_hook::flag::register_conditional_shutdown(signal, AT_ONCE, Arc::clone(&stop))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
             .context("cannot watch for signals")?;
     }
+    let end = deadline.and_then(|after| start.checked_add(after));
+    let flag = Arc::clone(&stop);
+    let watch = std::thread::Builder::new().name("clock".into()).stack_size(64 << 10);
+    watch.spawn(move || keep_time(&flag, end)).context("cannot start the clock")?;
     Ok(stop)
+}
+
+/// Sets the flag at `end`, and ends the process where the flag has been up for too long.
+fn keep_time(stop: &AtomicBool, mut end: Option<Instant>) {
+    let mut up_since = None;
+    loop {
+        std::thread::sleep(TICK);
+        let now = Instant::now();
+        if end.take_if(|end| now >= *end).is_some() {
+            stop.store(true, Ordering::Relaxed);
+        }
+        match (stop.load(Ordering::Relaxed), up_since) {
+            (false, _) => up_since = None,
+            (true, None) => up_since = Some(now),
+            (true, Some(since)) if now.duration_since(since) < PATIENCE => {}
+            (true, Some(_)) => {
+                let error = Error::Stopped(format!("stopped, and what was in hand was given up; {}", going_on()));
+                tell(format_args!("stackctl: {error}"));
+                std::process::exit(i32::from(error.exit_code()));
+            }
+        }
+    }
+}
+
+/// Whether whoever started this process had it ignore `signal`, as nohup does.
+fn is_ignored(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: no new action is given, and the old one is written to memory that is large enough for it.
+    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: all zeros are a valid action, should the call have failed.
+    asked == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }

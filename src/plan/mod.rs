@@ -124,11 +124,18 @@ pub struct Request<'a> {
     pub element_bytes: u64,
 }
 
-/// Bytes of a block that a task has when nothing else decides: enough for large reads, little enough that every
-/// core has one and the block stays in the last cache.
-const TARGET_BYTES: u64 = 8 << 20;
-/// Bytes of input that a unit has at the least, where objects are smaller.
-const UNIT_BYTES: u64 = 64 << 20;
+/// Bytes of a block that a task has when nothing else decides, and of a unit whose objects are smaller: enough for large
+/// reads, little enough that every core has one and the block stays in the last cache. Small arrays have smaller tasks,
+/// so that there are some.
+const TARGET_BYTES: std::ops::RangeInclusive<u64> = 512 << 10..=8 << 20;
+/// Tasks that an array should have.
+const ENOUGH_TASKS: u64 = 64;
+
+/// Bytes of a block that a task should have.
+fn target_bytes(request: &Request<'_>) -> u64 {
+    let bytes = n_elements(request.shape).saturating_mul(request.element_bytes);
+    (bytes / ENOUGH_TASKS).clamp(*TARGET_BYTES.start(), *TARGET_BYTES.end())
+}
 
 /// A way to cut.
 struct Candidate {
@@ -157,7 +164,7 @@ impl Plan {
         let Wants { unit, object, across, .. } = request.wants;
         let distance = |task_box: &[u64]| {
             let bytes = n_elements(task_box).saturating_mul(request.element_bytes) as f64;
-            (bytes / TARGET_BYTES as f64).ln().abs()
+            (bytes / target_bytes(request) as f64).ln().abs()
         };
         // With room for two tasks, and with room for one.
         let mut found: [Option<(Vec<u64>, f64)>; 2] = [None, None];
@@ -200,7 +207,7 @@ impl Plan {
             cost,
             amplification,
             per_object,
-            per_unit: (UNIT_BYTES / object_bytes).max(1),
+            per_unit: (target_bytes(request) / object_bytes).max(1),
         }
     }
 

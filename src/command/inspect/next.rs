@@ -1,5 +1,6 @@
 //! The command to run next, ready to copy.
 
+use crate::command::quoted;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{InspectArgs, Missing};
@@ -160,15 +161,6 @@ pub(super) fn shell_lines(words: &[String], width: usize) -> Vec<String> {
     }
     lines.push(line);
     lines
-}
-
-/// One word for a POSIX shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./,=:@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
