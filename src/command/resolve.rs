@@ -15,7 +15,7 @@ use crate::pattern::{InferOptions, Pattern, TileOrder};
 use crate::source::OpenOptions;
 use crate::source::headers::{Note, name_of};
 use crate::source::scan::Inputs;
-use crate::unit;
+use crate::unit::{self, Quantity};
 
 /// What the flags ask to be opened.
 ///
@@ -80,12 +80,31 @@ fn calibrations(voxel_size: &[String], time_step: Option<&str>) -> Result<Vec<(S
         let (axis, size) = item.split_once('=').ok_or_else(|| {
             Error::usage(format!("--voxel-size '{item}' does not say which axis: write z=0.5um,y=104nm,x=104nm"))
         })?;
-        found.push((axis.trim().to_string(), unit::quantity(size).map_err(|e| e.at("--voxel-size"))?));
+        let axis = axis.trim();
+        let wanted = match axis {
+            "z" | "y" | "x" => Some(Quantity::Length),
+            "t" => Some(Quantity::Time),
+            _ => None,
+        };
+        found.push((axis.to_string(), of_kind(size, wanted).map_err(|e| e.at("--voxel-size"))?));
     }
     if let Some(time) = time_step {
-        found.push(("t".to_string(), unit::quantity(time).map_err(|e| e.at("--time-step"))?));
+        found.push(("t".to_string(), of_kind(time, Some(Quantity::Time)).map_err(|e| e.at("--time-step"))?));
     }
     Ok(found)
+}
+
+/// Reads a size, whose unit must measure what is `wanted`.
+fn of_kind(text: &str, wanted: Option<Quantity>) -> Result<Calibration, Error> {
+    let size = unit::quantity(text)?;
+    let kind = size.unit.as_deref().and_then(unit::factor).map_or(Quantity::Other, |f| f.1);
+    let (is, example) = match wanted {
+        Some(wanted) if wanted == kind => return Ok(size),
+        None | Some(Quantity::Other) => return Ok(size),
+        Some(Quantity::Length) => ("length", "0.5um"),
+        Some(Quantity::Time) => ("time", "200ms or 1min"),
+    };
+    Err(Error::usage(format!("'{}' is no {is}: write one such as {example}", text.trim())))
 }
 
 /// What names and headers say, telling how far reading them is.
@@ -174,5 +193,10 @@ mod tests {
         let found = calibrations(&["z=1um".into(), "x = 2nm".into()], Some("3s")).unwrap();
         assert_eq!(found.iter().map(|f| f.0.as_str()).collect::<Vec<_>>(), ["z", "x", "t"]);
         assert!(calibrations(&["1um".into()], None).unwrap_err().to_string().contains("which axis"));
+        assert!(calibrations(&[], Some("1m")).unwrap_err().to_string().contains("'1m' is no time"));
+        for wrong in ["z=5s", "x=1deg", "t=1um"] {
+            assert_eq!(calibrations(&[wrong.into()], None).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+        assert!(calibrations(&["angle=1deg".into(), "t=1min".into()], None).is_ok());
     }
 }
