@@ -18,7 +18,7 @@ use stackctl::dtype::DType;
 use stackctl::grid::Grid;
 use stackctl::plan::Task;
 use stackctl::sink::Spec;
-use stackctl::sink::zarr::{Format, ZarrOptions, ZarrSink};
+use stackctl::sink::zarr::{Format, ImageOptions, ZarrOptions, ZarrSink};
 use stackctl::source::{self, OpenOptions};
 use stackctl::store::Durability;
 
@@ -69,6 +69,7 @@ fn write(data: &[u8], codec: &Codec, shards: Option<Vec<u64>>, path: &std::path:
         codec: codec.clone(),
         overwrite: true,
         durability: Durability::None,
+        image: ImageOptions::default(),
     };
     let mut sink = ZarrSink::new(path, &spec, &options).expect("a sink");
     sink.begin(&Job::default()).expect("a place");

@@ -7,11 +7,13 @@ use std::time::Duration;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::consume::levels::{Levels, Method};
 use crate::dtype::DType;
 use crate::exec::budget::Bytes;
 pub use crate::open::Missing;
 use crate::reduce::{OPERATORS, OperatorKind};
 use crate::sink::png::PngOptions;
+use crate::sink::zarr::Contrast;
 use crate::store::Durability;
 
 /// Turns piles of TIFF files into one n-dimensional array, or reduces it, in bounded memory.
@@ -420,4 +422,28 @@ pub struct StorageArgs {
     /// Largest number of files that the output may have; shards grow to keep it
     #[arg(long, value_name = "N")]
     pub max_files: Option<u64>,
+    /// Number of resolutions, the full one included, made in the same pass: a number, none, or auto, which halves until
+    /// y and x have at most 512 elements; time and channels are never halved, and z not before voxels are nearly cubic
+    /// [default: auto where y or x has more than 1024 elements or a volume more than 134217728, else none]
+    #[arg(long, value_name = "N")]
+    pub levels: Option<Levels>,
+    /// How each level is made of the one before: mean (halves to even), nearest, max, min, median, mode (labels)
+    #[arg(long, value_name = "HOW", default_value = "mean")]
+    pub downsample: Method,
+    /// Values that viewers are told to show, for each channel: data (percentiles 0.1 and 99.9 of all elements, or of a
+    /// sample of those wider than 16 bits), dtype (the whole range), none (nothing is said of channels), or auto (as an
+    /// OME-Zarr input says, else data)
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub contrast: Contrast,
+    /// Colours of the channels in order, such as 00FF00,magenta
+    /// [default: as the input says, else by wavelength, dye and order]
+    #[arg(long, value_name = "COLORS", value_delimiter = ',')]
+    pub channel_colors: Vec<String>,
+    /// Write the array alone: a plain Zarr array without group, levels and OME-Zarr metadata
+    #[arg(long)]
+    pub plain: bool,
+    /// Write coordinates of axes as arrays beside the full resolution, where xarray finds them: seconds, places, names
+    /// of channels
+    #[arg(long)]
+    pub coordinates: bool,
 }

@@ -21,6 +21,9 @@ pub struct Summary {
     /// Shape of a shard, if the output has shards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shards: Option<Vec<u64>>,
+    /// Shapes of the levels, the full resolution first, if the output has levels.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<Vec<u64>>,
     /// Input files.
     pub input_files: u64,
     /// Bytes of pixels read.
@@ -58,6 +61,9 @@ impl Summary {
         }
         if let Some(shards) = &self.shards {
             text += &format!(", shards {}", tuple(shards));
+        }
+        if self.levels.len() > 1 {
+            text += &format!(", {}", count(self.levels.len() as u64, "level"));
         }
         text += &format!(
             "\n  {} -> {} ({:.2} x) in {}, {}, {}/s, peak {} (predicted {})",

@@ -12,7 +12,7 @@ use stackctl::block::Block;
 use stackctl::consume::{Consumer, Job, Product};
 use stackctl::dtype::DType;
 use stackctl::grid::{Grid, Region, n_elements, row_major_strides};
-use stackctl::sink::zarr::{self, Format, ZarrOptions, ZarrSink};
+use stackctl::sink::zarr::{self, Format, ImageOptions, ZarrOptions, ZarrSink};
 use stackctl::sink::{OutputOptions, Spec};
 use stackctl::source::{self, OpenOptions};
 use stackctl::store::Durability;
@@ -108,6 +108,7 @@ fn options(format: Format, chunks: &[u64], shards: Option<&[u64]>, codec: &str) 
         codec: codec.parse().unwrap(),
         overwrite: false,
         durability: Durability::None,
+        image: ImageOptions::default(),
     }
 }
 

@@ -5,9 +5,13 @@ use anyhow::Result;
 use crate::array::Array;
 use crate::cli::StorageArgs;
 use crate::codec::Codec;
+use crate::consume::levels::{self, Levels};
 use crate::error::Error;
 use crate::report::{count, tuple};
-use crate::sink::zarr::{DEFAULT_MAX_FILES, Format, ZarrOptions, default_chunks, default_shards};
+use crate::sink::Spec;
+use crate::sink::zarr::{
+    DEFAULT_MAX_FILES, Format, ImageOptions, ZarrOptions, ZarrSink, default_chunks, default_shards, misfit,
+};
 
 /// How the array will be stored, from flags and defaults. `unit` is the shape of what its files store as one piece.
 pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, unit: &[u64]) -> Result<ZarrOptions> {
@@ -33,11 +37,21 @@ pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, u
         None => default_chunks(axes, array.dtype(), unit),
     };
     let format = if flags.zarr_format == 2 { Format::V2 } else { Format::V3 };
-    let max_files = flags.max_files.unwrap_or(DEFAULT_MAX_FILES).saturating_sub(format.n_metadata_files());
+    let levels = flags.levels.unwrap_or_else(|| {
+        let is_image = misfit(axes).is_none() && !flags.plain;
+        if is_image && levels::is_large(axes) { Levels::Auto } else { Levels::None }
+    });
+    let factors = levels::factors(axes, levels);
+    // Every level has about as many files as the full resolution.
+    let n_arrays = factors.len() as u64 + 1;
+    let max_files = flags.max_files.unwrap_or(DEFAULT_MAX_FILES).saturating_sub(4 + 2 * n_arrays) / n_arrays;
     let shards = match flags.shards.as_str() {
         "none" => None,
         "auto" if format == Format::V2 => None,
-        "auto" => Some(default_shards(axes, &chunks, array.dtype(), max_files)),
+        "auto" => {
+            let shards = default_shards(axes, &chunks, array.dtype(), max_files);
+            Some(levels::aligned(&shards, &chunks, &shape, &factors))
+        }
         text => {
             let lengths: Result<Vec<u64>, _> = text.split(',').map(|n| n.trim().parse::<u64>()).collect();
             let lengths = lengths.map_err(|_| {
@@ -47,11 +61,21 @@ pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, u
         }
     };
     let codec: Codec = flags.codec.parse().map_err(|e: Error| e.at("--codec"))?;
-    let options = ZarrOptions { format, chunks, shards, codec, overwrite, durability: Default::default() };
+    let image = ImageOptions {
+        levels,
+        method: flags.downsample,
+        contrast: flags.contrast,
+        colours: flags.channel_colors.clone(),
+        plain: flags.plain,
+        coordinates: flags.coordinates,
+        attributes: serde_json::Map::new(),
+    };
+    let options = ZarrOptions { format, chunks, shards, codec, overwrite, durability: Default::default(), image };
     if let Some(max_files) = flags.max_files {
-        let object = options.shards.as_ref().unwrap_or(&options.chunks);
-        let n_metadata = format.n_metadata_files();
-        let n_files = crate::grid::Grid::new(&shape, object).len().saturating_add(n_metadata);
+        let provenance = serde_json::Value::Null;
+        let spec = Spec { axes: axes.to_vec(), dtype: array.dtype(), fill: array.fill_bytes(), provenance };
+        let sink = ZarrSink::new(std::path::Path::new("data.zarr"), &spec, &options)?;
+        let (n_files, n_metadata) = (sink.n_files(), sink.n_metadata_files());
         if n_files > max_files {
             return Err(Error::Usage(format!(
                 "the output would have {n_files} files, {n_metadata} of them metadata; --max-files allows \

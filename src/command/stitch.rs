@@ -13,7 +13,8 @@ use super::resources::{self, Resources, stopped};
 use super::{print_json, resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::block::size_bytes;
-use crate::cli::{Missing, StitchArgs};
+use crate::cli::{Missing, StitchArgs, StorageArgs};
+use crate::consume::levels::Levels;
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::open::Opened;
@@ -23,6 +24,7 @@ use crate::run;
 use crate::sink::zarr::{ZarrOptions, ZarrSink};
 use crate::sink::{self, OutputOptions, Spec};
 use crate::source::headers::Note;
+use crate::source::{OpenOptions, zarr};
 
 pub(super) fn run(args: &StitchArgs) -> Result<()> {
     if args.names.missing == Missing::Skip {
@@ -90,7 +92,7 @@ fn folder_of(output: &Path) -> Option<&Path> {
 fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> Result<Option<serde_json::Value>> {
     let start = Instant::now();
     let provenance = resolve::provenance(&opened);
-    let Opened { stack, notes, .. } = opened;
+    let Opened { stack, notes, is_single, .. } = opened;
     super::refuse_input(output, stack.paths())?;
     let (inputs, n_holes) = (stack.paths().to_vec(), stack.layout().n_holes());
     let mut unit = stack.layout().unit().to_vec();
@@ -100,10 +102,16 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         unit = Vec::new();
     }
     let spec = Spec { axes: array.axes().to_vec(), dtype: array.dtype(), fill: array.fill_bytes(), provenance };
-    let options =
+    let mut options =
         ZarrOptions { durability: args.run.durability, ..storage(&args.storage, args.overwrite, &*array, &unit)? };
+    if let ([input], true) = (inputs.as_slice(), is_single) {
+        let which = OpenOptions { series: args.names.series, level: args.names.level, ..OpenOptions::default() };
+        options.image.attributes = zarr::kept_attributes(input, &which)?;
+    }
     let is_zarr = sink::extension(output) == "zarr";
-    let n_output_files = if is_zarr { ZarrSink::new(output, &spec, &options)?.n_files() } else { 1 };
+    refuse_elsewhere(&args.storage, is_zarr)?;
+    let foretold = if is_zarr { Some(ZarrSink::new(output, &spec, &options)?) } else { None };
+    let n_output_files = foretold.as_ref().map_or(1, ZarrSink::n_files);
     let mut consumers = [sink::create(output, &spec, &OutputOptions::from(&options))?];
     let budget = Resources::new(&args.run);
     let plan = budget.plan(&*array, &[&*consumers[0]])?;
@@ -116,6 +124,7 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         dtype: array.dtype().to_string(),
         chunks: is_zarr.then(|| options.chunks.clone()),
         shards: options.shards.clone().filter(|_| is_zarr),
+        levels: foretold.map_or_else(Vec::new, |sink| sink.level_shapes()),
         input_files: inputs.len() as u64,
         bytes_in,
         bytes_out: 0,
@@ -152,6 +161,7 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         "chunks": options.chunks,
         "shards": options.shards,
         "codec": options.codec.to_string(),
+        "image": format!("{:?}", options.image),
     });
     let job = resources::job(&args.run, &*array, &inputs, &plan, settings);
     let ran = run::run(&array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))
@@ -176,6 +186,20 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
     Ok(None)
 }
 
+/// Refuses what only a Zarr can hold for another output.
+fn refuse_elsewhere(flags: &StorageArgs, is_zarr: bool) -> Result<(), Error> {
+    let wanted = [
+        ("--levels", flags.levels.is_some_and(|levels| levels != Levels::None)),
+        ("--channel-colors", !flags.channel_colors.is_empty()),
+        ("--plain", flags.plain),
+        ("--coordinates", flags.coordinates),
+    ];
+    match wanted.iter().find(|(_, is_wanted)| *is_wanted && !is_zarr) {
+        Some((flag, _)) => Err(Error::usage(format!("{flag} is for Zarr: use an output that ends in .zarr"))),
+        None => Ok(()),
+    }
+}
+
 fn show_plan(
     json: bool,
     array: &dyn Array,
@@ -190,6 +214,7 @@ fn show_plan(
             "array": { "axes": array.axes(), "dtype": array.dtype(), "bytes": summary.bytes_in },
             "chunks": summary.chunks,
             "shards": summary.shards,
+            "levels": summary.levels,
             "files": summary.output_files,
             "tasks": plan.len(),
             "task_shape": plan.task_box(),
@@ -214,6 +239,10 @@ fn show_plan(
     }
     if let Some(shards) = &summary.shards {
         lines.push(format!("  shards       {}", tuple(shards)));
+    }
+    if summary.levels.len() > 1 {
+        let shapes: Vec<String> = summary.levels.iter().map(|shape| tuple(shape)).collect();
+        lines.push(format!("  levels       {}, from the same reading", shapes.join(" ")));
     }
     lines.push(format!("  files        at most {}", summary.output_files));
     lines.push(format!("  tasks        {} of up to {}", plan.len(), tuple(plan.task_box())));

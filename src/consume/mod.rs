@@ -15,7 +15,9 @@ use crate::plan::{Cost, Plan, Request, Task, Wants};
 use crate::store::{Start, Store, Stored};
 
 mod assemble;
+pub mod levels;
 mod remembered;
+pub mod statistics;
 
 pub use assemble::{Assemble, band_shape};
 pub(crate) use remembered::Remembered;

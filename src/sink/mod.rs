@@ -21,7 +21,7 @@ mod tiff;
 pub mod zarr;
 
 use png::PngOptions;
-use zarr::Format;
+use zarr::{Format, ImageOptions};
 
 /// The array that a sink is to hold.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub struct OutputOptions {
     pub codec: Codec,
     /// How values become grey levels of a PNG.
     pub png: PngOptions,
+    /// What a Zarr holds beside the array.
+    pub image: ImageOptions,
 }
 
 /// How chunks are put into shards.
@@ -83,6 +85,7 @@ impl Default for OutputOptions {
             shards: Sharding::Auto,
             codec: Codec::DEFAULT,
             png: PngOptions::default(),
+            image: ImageOptions::default(),
         }
     }
 }
@@ -97,6 +100,7 @@ impl From<&zarr::ZarrOptions> for OutputOptions {
             shards: options.shards.clone().map_or(Sharding::None, Sharding::Shape),
             codec: options.codec.clone(),
             png: PngOptions::default(),
+            image: options.image.clone(),
         }
     }
 }

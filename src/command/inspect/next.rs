@@ -4,6 +4,8 @@ use crate::command::quoted;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{InspectArgs, Missing};
+use crate::consume::levels::Method;
+use crate::sink::zarr::Contrast;
 
 /// What is known when the command is made.
 pub(super) struct Next<'a> {
@@ -54,6 +56,10 @@ impl Next<'_> {
         maybe("--shards", (storage.shards != "auto").then(|| storage.shards.clone()));
         maybe("--codec", (storage.codec != crate::codec::Codec::DEFAULT.to_string()).then(|| storage.codec.clone()));
         maybe("--max-files", storage.max_files.map(|n| n.to_string()));
+        maybe("--levels", storage.levels.map(|levels| levels.to_string()));
+        maybe("--downsample", (storage.downsample != Method::Mean).then(|| storage.downsample.name().into()));
+        maybe("--contrast", (storage.contrast != Contrast::Kept).then(|| storage.contrast.name().into()));
+        maybe("--channel-colors", (!storage.channel_colors.is_empty()).then(|| storage.channel_colors.join(",")));
         maybe("--memory", args.memory.map(|b| size(b.0)));
         maybe("--threads", args.threads.map(|n| n.to_string()));
         maybe("--files-from", args.input.files_from.as_ref().map(|p| p.display().to_string()));
@@ -66,6 +72,8 @@ impl Next<'_> {
         for name in self.exclude {
             maybe("--exclude", Some(glob::Pattern::escape(name)));
         }
+        words.extend(storage.plain.then(|| "--plain".to_owned()));
+        words.extend(storage.coordinates.then(|| "--coordinates".to_owned()));
         words.extend(self.inputs());
         words.extend(["-o".to_owned(), self.output()]);
         words

@@ -237,10 +237,12 @@ impl Shards<'_> {
             _ => return Err(Error::format("a part of another consumer")),
         }
         self.skip(task);
-        if task.ends_unit {
-            self.store.record(task.unit, &std::mem::take(&mut self.stored), &[])?;
-        }
         Ok(())
+    }
+
+    /// Files that have been completed since the last call.
+    pub(crate) fn stored(&mut self) -> Vec<Stored> {
+        std::mem::take(&mut self.stored)
     }
 
     /// Passes over a task that is done.

@@ -9,17 +9,13 @@ use crate::sink::Spec;
 
 /// Path of the chunk or shard at `position` of the array at `prefix`.
 pub(crate) fn chunk_key(format: Format, prefix: &str, position: &[u64]) -> String {
-    let mut key = prefix.to_owned();
-    if format == Format::V3 {
-        key.push_str("/c");
-    } else if position.is_empty() {
-        key.push_str("/0");
-    }
-    for p in position {
-        key.push('/');
-        key.push_str(&p.to_string());
-    }
-    key
+    let first = match format {
+        Format::V3 => Some("c".to_owned()),
+        Format::V2 => position.is_empty().then(|| "0".to_owned()),
+    };
+    let prefix = Some(prefix.to_owned()).filter(|p| !p.is_empty());
+    let parts: Vec<String> = prefix.into_iter().chain(first).chain(position.iter().map(u64::to_string)).collect();
+    parts.join("/")
 }
 
 /// `zarr.json` of an array.
@@ -180,5 +176,7 @@ mod tests {
         assert_eq!(chunk_key(Format::V2, "0", &[1, 20]), "0/1/20");
         assert_eq!(chunk_key(Format::V3, "0", &[]), "0/c");
         assert_eq!(chunk_key(Format::V2, "0", &[]), "0/0");
+        assert_eq!(chunk_key(Format::V3, "", &[1, 20]), "c/1/20");
+        assert_eq!(chunk_key(Format::V2, "", &[1, 20]), "1/20");
     }
 }

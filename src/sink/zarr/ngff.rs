@@ -1,4 +1,4 @@
-//! OME-NGFF metadata of an image: axes with units, scale, channels.
+//! OME-NGFF metadata of an image: axes with units, levels with scale and translation.
 //!
 //! NGFF allows two to five axes: time, then channel, then two or three of space. An array that does not
 //! fit makes no such claim; its axes are still named.
@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::axis::{Axis, AxisKind};
-use crate::dtype::DType;
+use crate::consume::levels::Method;
 
 /// Why an array of these axes cannot be an NGFF image, if so.
 pub(crate) fn misfit(axes: &[Axis]) -> Option<String> {
@@ -30,22 +30,52 @@ pub(crate) fn misfit(axes: &[Axis]) -> Option<String> {
     }
 }
 
-/// One entry of `multiscales` for a single level at `path`. `version` is stated for NGFF 0.4 only, where it
-/// stands here.
-pub(crate) fn multiscale(axes: &[Axis], path: &str, version: Option<&str>, name: &str) -> Value {
+/// Which of `axes` are of space, in order.
+pub(crate) fn space(axes: &[Axis]) -> Vec<usize> {
+    (0..axes.len()).filter(|&i| axes[i].kind == AxisKind::Space).collect()
+}
+
+/// A level of an image.
+pub(crate) struct Dataset<'a> {
+    /// Path of its array inside the group.
+    pub(crate) path: &'a str,
+    /// Elements of the full resolution that one of its elements stands for, along each axis.
+    pub(crate) factor: &'a [u64],
+}
+
+/// One entry of `multiscales` for the levels of an image whose full resolution has `axes`, which were made by `method`.
+/// `version` is stated for NGFF 0.4 only, where it stands here.
+///
+/// The schema takes any number as a step: a reversed axis has a negative one.
+pub(crate) fn multiscale(
+    axes: &[Axis],
+    datasets: &[Dataset<'_>],
+    method: Method,
+    version: Option<&str>,
+    name: &str,
+) -> Value {
     let described: Vec<Value> = axes.iter().map(axis).collect();
-    let mut transformations = vec![json!({"type": "scale", "scale": axes.iter().map(step).collect::<Vec<_>>()})];
-    let origins: Vec<f64> = axes.iter().map(origin).collect();
-    if origins.iter().any(|o| *o != 0.0) {
-        transformations.push(json!({"type": "translation", "translation": origins}));
-    }
+    let dataset = |dataset: &Dataset<'_>| {
+        let along = || axes.iter().zip(dataset.factor);
+        let scale: Vec<f64> = along().map(|(axis, f)| step(axis) * *f as f64).collect();
+        let origins: Vec<f64> = along().map(|(axis, f)| origin(axis) + step(axis) * method.shift(*f)).collect();
+        let mut transformations = vec![json!({"type": "scale", "scale": scale})];
+        if origins.iter().any(|o| *o != 0.0) {
+            transformations.push(json!({"type": "translation", "translation": origins}));
+        }
+        json!({"path": dataset.path, "coordinateTransformations": transformations})
+    };
     let mut entry = serde_json::Map::new();
     if let Some(version) = version {
         entry.insert("version".into(), json!(version));
     }
     entry.insert("name".into(), json!(name));
     entry.insert("axes".into(), json!(described));
-    entry.insert("datasets".into(), json!([{"path": path, "coordinateTransformations": transformations}]));
+    entry.insert("datasets".into(), datasets.iter().map(dataset).collect());
+    entry.insert("type".into(), json!(method.name()));
+    let description = "each level by windows of two elements of the one before, along the axes that it halves";
+    let metadata = json!({"method": "stackctl", "version": env!("CARGO_PKG_VERSION"), "description": description});
+    entry.insert("metadata".into(), metadata);
     Value::Object(entry)
 }
 
@@ -73,9 +103,11 @@ fn step(axis: &Axis) -> f64 {
     stated.or_else(|| regular(axis).map(|(_, step)| step)).unwrap_or(1.0)
 }
 
-/// Where index 0 lies, if the coordinates are evenly spaced by the axis's step.
+/// Where index 0 lies: as the axis says, or the first of coordinates that are evenly spaced by the axis's step.
 fn origin(axis: &Axis) -> f64 {
-    regular(axis).filter(|(_, apart)| (apart - step(axis)).abs() <= 1e-6 * apart.abs()).map_or(0.0, |(first, _)| first)
+    let stated = Some(axis.origin).filter(|o| *o != 0.0 && o.is_finite());
+    let even = || regular(axis).filter(|(_, apart)| (apart - step(axis)).abs() <= 1e-6 * apart.abs());
+    stated.or_else(|| even().map(|(first, _)| first)).unwrap_or(0.0)
 }
 
 /// First coordinate and distance of evenly spaced ones.
@@ -86,47 +118,6 @@ fn regular(axis: &Axis) -> Option<(f64, f64)> {
     let even = |(i, v): (usize, &f64)| (v - (first + apart * i as f64)).abs() <= 1e-6 * apart.abs();
     (values.len() > 1 && apart.is_finite() && apart != 0.0 && values.iter().enumerate().all(even))
         .then_some((first, apart))
-}
-
-/// Colours of channels that say none: white alone, else the ones that overlays are read best in.
-const COLOURS: [&str; 7] = ["00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF", "FFFFFF"];
-
-/// `omero`: how a viewer should show the channels, if there are any.
-pub(crate) fn omero(axes: &[Axis], dtype: DType) -> Option<Value> {
-    let channels = axes.iter().find(|a| a.kind == AxisKind::Channel)?;
-    let label = |i: u64| {
-        let named = channels.labels.as_ref().and_then(|l| l.get(usize::try_from(i).ok()?));
-        named.map_or_else(|| format!("{} {i}", channels.name), Clone::clone)
-    };
-    let (min, max) = range(dtype);
-    let described: Vec<Value> = (0..channels.length)
-        .map(|i| {
-            let label = label(i);
-            let colour = match label.to_lowercase().as_str() {
-                "red" | "r" => "FF0000",
-                "green" | "g" => "00FF00",
-                "blue" | "b" => "0000FF",
-                _ if channels.length == 1 => "FFFFFF",
-                _ => COLOURS[(i % COLOURS.len() as u64) as usize],
-            };
-            json!({"label": label, "color": colour, "active": i < 4, "coefficient": 1.0, "inverted": false,
-                   "family": "linear", "window": {"min": min, "max": max, "start": min, "end": max}})
-        })
-        .collect();
-    let model = if channels.length == 1 { "greyscale" } else { "color" };
-    Some(json!({"channels": described, "rdefs": {"model": model, "defaultT": 0, "defaultZ": 0}}))
-}
-
-/// The values a display goes through when nothing is known of the data.
-fn range(dtype: DType) -> (f64, f64) {
-    let bits = 8 * dtype.size() as i32;
-    if dtype.is_unsigned() {
-        (0.0, 2f64.powi(bits) - 1.0)
-    } else if dtype.is_signed() {
-        (-(2f64.powi(bits - 1)), 2f64.powi(bits - 1) - 1.0)
-    } else {
-        (0.0, 1.0)
-    }
 }
 
 #[cfg(test)]
@@ -153,10 +144,17 @@ mod tests {
         let mut axes = axes("tyx");
         axes[0].coordinates = Some(vec![5.0, 7.0, 9.0]);
         axes[1].calibration = Some(Calibration { step: 0.25, unit: Some("micrometer".into()), from: Provenance::Ome });
-        let entry = multiscale(&axes, "0", Some("0.4"), "a");
-        let expected = json!([{"path": "0", "coordinateTransformations": [
-            {"type": "scale", "scale": [2.0, 0.25, 1.0]}, {"type": "translation", "translation": [5.0, 0.0, 0.0]}]}]);
-        assert_eq!(entry["datasets"], expected);
+        let datasets = [("0", [1, 1, 1]), ("1", [1, 2, 4])];
+        let datasets = datasets.each_ref().map(|(path, factor)| Dataset { path, factor });
+        let entry = multiscale(&axes, &datasets, Method::Mean, Some("0.4"), "a");
+        let dataset = |path: &str, scale: [f64; 3], origin: [f64; 3]| {
+            json!({"path": path, "coordinateTransformations": [
+                {"type": "scale", "scale": scale}, {"type": "translation", "translation": origin}]})
+        };
+        let full = dataset("0", [2.0, 0.25, 1.0], [5.0, 0.0, 0.0]);
+        assert_eq!(entry["datasets"], json!([full, dataset("1", [2.0, 0.5, 4.0], [5.0, 0.125, 1.5])]));
+        let entry = multiscale(&axes, &datasets, Method::Nearest, None, "a");
+        assert_eq!(entry["datasets"][1], dataset("1", [2.0, 0.5, 4.0], [5.0, 0.0, 0.0]));
         assert_eq!(entry["axes"][1], json!({"name": "y", "type": "space", "unit": "micrometer"}));
     }
 }

@@ -32,7 +32,12 @@ pub(super) struct Image {
     level: usize,
     omero: Option<Value>,
     own: Option<Value>,
+    /// What else stands in the group's attributes.
+    others: Map<String, Value>,
 }
+
+/// Attributes that are of the group's own members, and say nothing of a copy of its image.
+const MEMBERS: [&str; 7] = ["ome", "multiscales", "omero", "stackctl", "labels", "plate", "well"];
 
 /// Whether `folder` is a Zarr array or group.
 pub(super) fn is_zarr(folder: &Path) -> bool {
@@ -162,6 +167,11 @@ fn image_of(folder: &Path) -> Result<Option<Image>> {
         level: 0,
         omero: scope.get("omero").cloned(),
         own: attributes.get("stackctl").cloned(),
+        others: attributes
+            .iter()
+            .filter(|(key, _)| !MEMBERS.contains(&key.as_str()))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
     }))
 }
 
@@ -240,6 +250,12 @@ pub(super) fn axes(shape: &[u64], names: Option<&[Option<String>]>, image: Optio
 }
 
 impl Image {
+    /// What a copy of the image keeps: `omero`, and attributes that are not of OME-NGFF.
+    pub(super) fn kept(&self) -> Map<String, Value> {
+        let omero = self.omero.iter().map(|omero| ("omero".to_owned(), omero.clone()));
+        self.others.clone().into_iter().chain(omero).collect()
+    }
+
     /// Name and kind of each of `rank` axes: objects since NGFF 0.4, names in 0.3, five known ones before.
     fn described_axes(&self, rank: usize) -> Option<Vec<(String, Option<AxisKind>)>> {
         let Some(listed) = self.multiscale.get("axes") else {
@@ -289,12 +305,12 @@ impl Image {
             let listed = self.multiscale.get("axes").and_then(|a| a.get(i));
             let unit = listed.and_then(|a| a.get("unit")).and_then(Value::as_str).map(String::from);
             // A step of 1 without a unit is what is written when nothing is known.
-            if scale[i].is_finite() && scale[i] != 0.0 && (scale[i] != 1.0 || unit.is_some()) {
+            let is_known = scale[i] != 1.0 || unit.is_some() || origin[i] != 0.0;
+            if scale[i].is_finite() && scale[i] != 0.0 && is_known {
                 axis.calibration = Some(Calibration { step: scale[i], unit, from: Provenance::Ome });
             }
-            const MOST: u64 = 1 << 20;
-            if origin[i] != 0.0 && origin[i].is_finite() && axis.length <= MOST {
-                axis.coordinates = Some((0..axis.length).map(|k| origin[i] + scale[i] * k as f64).collect());
+            if origin[i].is_finite() {
+                axis.origin = origin[i];
             }
         }
     }
@@ -310,8 +326,9 @@ impl Image {
                 axis.labels = labels.iter().map(|l| l.as_str().map(String::from)).collect();
             }
             if let Some(coordinates) = list("coordinates") {
-                axis.coordinates =
-                    coordinates.iter().map(Value::as_f64).collect::<Option<_>>().or(axis.coordinates.take());
+                axis.coordinates = coordinates.iter().map(Value::as_f64).collect();
+                // Where the first of them lies they say themselves.
+                axis.origin = noted.and_then(|a| a.get("origin")).and_then(Value::as_f64).unwrap_or(0.0);
             }
             let channels = self.omero.as_ref().and_then(|o| o.get("channels")).and_then(Value::as_array);
             if let (AxisKind::Channel, None, None, Some(channels)) = (axis.kind, &axis.labels, own, channels)

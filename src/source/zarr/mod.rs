@@ -59,6 +59,18 @@ fn open_shared(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>>
     Ok(Arc::new(ZarrSource::open(path, options)?))
 }
 
+/// What a copy of the image at `path` keeps of its attributes: those that are not of OME-NGFF, and how its channels
+/// are shown (`omero`). Nothing if it is no Zarr.
+///
+/// # Errors
+/// As [`ZarrSource::open`].
+pub fn kept_attributes(path: &Path, options: &OpenOptions) -> Result<serde_json::Map<String, serde_json::Value>> {
+    if !group::is_zarr(path) {
+        return Ok(serde_json::Map::new());
+    }
+    Ok(group::choose(path, options)?.image.map(|image| image.kept()).unwrap_or_default())
+}
+
 /// The most bytes that a chunk of `n_bytes` may take on disk; codecs grow by less.
 fn stored_bound(n_bytes: u64) -> u64 {
     n_bytes.saturating_add(n_bytes / 4).saturating_add(64 << 10)

@@ -1,0 +1,469 @@
+//! What the values of each channel are like: the smallest, the largest, and percentiles, for display. Names no format.
+//!
+//! Integers of up to 16 bits are all counted. Of others a sample on a grid, which does not depend on how the array is
+//! cut, is kept, with the exact extremes beside it. Elements that nothing covers and what is not finite do not count.
+
+use crate::array::Kept;
+use crate::axis::{Axis, AxisKind};
+use crate::block::Block;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::grid::{positions, row_major_strides};
+use crate::plan::Cost;
+use crate::with_class;
+
+use super::levels::absent_in_row;
+
+/// Most memory for counts of all channels, in bytes.
+const MOST_BYTES: u64 = 32 << 20;
+/// Most elements of a sample, over all channels, and the least that each may have.
+const MOST_SAMPLED: u64 = 1 << 18;
+const LEAST_SAMPLED: u64 = 1 << 10;
+/// Most channels that are told apart.
+const MOST_CHANNELS: u64 = 1 << 12;
+/// Percentiles where a display begins and ends.
+pub const PERCENTILES: (f64, f64) = (0.1, 99.9);
+
+/// How a channel is best shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    /// Smallest value.
+    pub min: f64,
+    /// Largest value.
+    pub max: f64,
+    /// What is shown darkest.
+    pub start: f64,
+    /// What is shown brightest.
+    pub end: f64,
+}
+
+/// How the values of an array are looked at.
+#[derive(Clone, Debug)]
+pub struct Statistics {
+    dtype: DType,
+    shape: Vec<u64>,
+    /// The axis of channels.
+    channels: Option<usize>,
+    /// Distance of sampled elements along each axis; counted are all elements if `None`.
+    strides: Option<Vec<u64>>,
+}
+
+/// Counts of one channel that a worker uses again and again.
+#[derive(Default)]
+struct Counts(Vec<u64>);
+
+impl Statistics {
+    /// What to look at in an array of `axes`; nothing if its values have no order, or no end of channels.
+    pub fn new(axes: &[Axis], dtype: DType) -> Option<Self> {
+        let channels = axes.iter().position(|a| a.kind == AxisKind::Channel);
+        let shape = crate::axis::shape(axes);
+        let n_channels = channels.map_or(1, |i| shape[i]);
+        if dtype.is_complex() || dtype == DType::Bool || n_channels > MOST_CHANNELS || shape.contains(&0) {
+            return None;
+        }
+        let mut this = Self { dtype, shape, channels, strides: None };
+        if !dtype.is_integer() || dtype.size() > 2 || this.n_values().saturating_mul(8 * n_channels) > MOST_BYTES {
+            this.strides = Some(this.sampled((MOST_SAMPLED / n_channels).max(LEAST_SAMPLED)));
+        }
+        Some(this)
+    }
+
+    /// Number of channels.
+    fn n_channels(&self) -> usize {
+        self.channels.map_or(1, |i| self.shape[i] as usize)
+    }
+
+    /// Values that an element of up to 16 bits can have.
+    fn n_values(&self) -> u64 {
+        1 << (8 * self.dtype.size()).min(16)
+    }
+
+    /// Distances of sampled elements so that a channel has at most `most` of them: doubled where most would be left.
+    fn sampled(&self, most: u64) -> Vec<u64> {
+        let mut strides = vec![1u64; self.shape.len()];
+        let counts = |strides: &[u64]| -> Vec<u64> {
+            let along = |i: usize| if Some(i) == self.channels { 1 } else { self.shape[i].div_ceil(strides[i]) };
+            (0..strides.len()).map(along).collect()
+        };
+        while crate::grid::n_elements(&counts(&strides)) > most {
+            let now = counts(&strides);
+            let Some(longest) = (0..now.len()).rev().max_by_key(|&i| now[i]) else { break };
+            strides[longest] *= 2;
+        }
+        strides
+    }
+
+    /// Which elements percentiles are of, in words.
+    pub fn scope(&self, axes: &[Axis]) -> String {
+        let Some(strides) = &self.strides else { return "all elements".into() };
+        let thinned = axes.iter().zip(strides).filter(|(_, s)| **s > 1);
+        let words: Vec<String> = thinned.map(|(axis, s)| format!("1 in {s} along {}", axis.name)).collect();
+        if words.is_empty() { "all elements".into() } else { words.join(", ") }
+    }
+
+    /// Memory of looking at a task of shape `task`.
+    pub fn cost(&self, task: &[u64]) -> Cost {
+        let channels = self.channels.map_or(1, |i| task[i].min(self.shape[i]));
+        match &self.strides {
+            // A count takes up to ten bytes; most take one or two.
+            None => Cost {
+                work_bytes: 8 * self.n_values(),
+                kept_bytes: (self.n_values() * 3 + 64).saturating_mul(channels),
+            },
+            Some(strides) => {
+                let n = task.iter().zip(strides).fold(8u64, |n, (t, s)| n.saturating_mul(t.div_ceil(*s)));
+                Cost { work_bytes: 0, kept_bytes: n.saturating_add(64 * channels) }
+            }
+        }
+    }
+
+    /// Memory of what is known of all channels.
+    pub fn held_bytes(&self) -> u64 {
+        match &self.strides {
+            None => 8 * self.n_values() * self.n_channels() as u64,
+            // Lists that grow may be twice as long.
+            Some(_) => 16 * MOST_SAMPLED.max(LEAST_SAMPLED * self.n_channels() as u64),
+        }
+    }
+
+    /// Adds what `block` holds to `state`.
+    pub fn look(&self, block: &Block, kept: &mut Kept, state: &mut Vec<u8>) {
+        let region = block.region();
+        let (first, n) = self.channels.map_or((0, 1), |i| (region.origin[i], region.shape[i]));
+        for channel in first..first + n {
+            with_class!(self.dtype, int I => match &self.strides {
+                None => self.count::<I>(block, channel, &mut kept.get::<Counts>().0, state),
+                Some(strides) => self.sample::<I>(block, channel, strides, state),
+            }, float F => if let Some(strides) = &self.strides {
+                self.sample::<F>(block, channel, strides, state);
+            }, complex C => { let _ = size_of::<C>(); });
+        }
+    }
+
+    /// Calls `see` with each row of the part of `block` that lies in `channel`, and where it begins.
+    fn rows<T: Value>(&self, block: &Block, channel: u64, mut see: impl FnMut(&[T], &[u64])) {
+        let (region, elements) = (block.region(), block.elements::<T>());
+        let last = region.rank().saturating_sub(1);
+        let mut part = region.clone();
+        if let Some(i) = self.channels {
+            (part.origin[i], part.shape[i]) = (channel, 1);
+        }
+        let strides = row_major_strides(&region.shape);
+        let width = part.shape.get(last).map_or(1, |&n| n as usize);
+        for at in positions(part.shape.get(..last).unwrap_or_default()) {
+            let mut start: Vec<u64> = at.iter().zip(&part.origin).map(|(a, o)| a + o).collect();
+            start.extend(part.origin.get(last));
+            let offset: u64 = (0..start.len()).map(|i| (start[i] - region.origin[i]) * strides[i]).sum();
+            see(&elements[offset as usize..offset as usize + width], &start);
+        }
+    }
+
+    /// Adds how often each value occurs: the channel, the first value, and counts up to the last one.
+    fn count<T: Value>(&self, block: &Block, channel: u64, counts: &mut Vec<u64>, state: &mut Vec<u8>) {
+        counts.clear();
+        counts.resize(self.n_values() as usize, 0);
+        self.rows::<T>(block, channel, |row, _| row.iter().for_each(|v| counts[v.index()] += 1));
+        // What nothing covers has been counted as the fill value.
+        let mut part = block.region().clone();
+        if let Some(i) = self.channels {
+            (part.origin[i], part.shape[i]) = (channel, 1);
+        }
+        for hole in block.coverage.absent().iter().filter_map(|hole| hole.intersect(&part)) {
+            let at: u64 = hole
+                .relative_to(&block.region().origin)
+                .origin
+                .iter()
+                .zip(row_major_strides(&block.region().shape))
+                .map(|(o, s)| o * s)
+                .sum();
+            let count = &mut counts[block.elements::<T>()[at as usize].index()];
+            *count = count.saturating_sub(hole.n_elements());
+        }
+        let Some(from) = counts.iter().position(|&n| n > 0) else { return };
+        let to = counts.iter().rposition(|&n| n > 0).unwrap_or(from);
+        for n in [channel, from as u64, (to - from + 1) as u64].into_iter().chain(counts[from..=to].iter().copied()) {
+            put(state, n);
+        }
+    }
+
+    /// Adds the channel, its extremes, and the sample.
+    fn sample<T: Value>(&self, block: &Block, channel: u64, strides: &[u64], state: &mut Vec<u8>) {
+        let last = strides.len().saturating_sub(1);
+        let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
+        let mut sampled = Vec::new();
+        self.rows::<T>(block, channel, |row, start| {
+            let absent = match block.coverage.absent() {
+                [] => Vec::new(),
+                _ => absent_in_row(block, &start[..last]),
+            };
+            let skipped = start.get(last).map_or(0, |x| (x - block.region().origin[last]) as usize);
+            let is_there = |i: usize| !absent.get(skipped + i).copied().unwrap_or(false);
+            let values =
+                || row.iter().enumerate().map(|(i, v)| (i, v.real())).filter(|(i, v)| v.is_finite() && is_there(*i));
+            values().for_each(|(_, v)| (min, max) = (min.min(v), max.max(v)));
+            let on_grid = |i: usize| Some(i) == self.channels || start[i].is_multiple_of(strides[i]);
+            if (0..last).all(on_grid) {
+                let along = |i: usize| {
+                    strides.is_empty()
+                        || Some(last) == self.channels
+                        || (start[last] + i as u64).is_multiple_of(strides[last])
+                };
+                sampled.extend(values().filter(|(i, _)| along(*i)).map(|(_, v)| v));
+            }
+        });
+        if min > max {
+            return;
+        }
+        put(state, channel);
+        [min, max].iter().for_each(|v| state.extend_from_slice(&v.to_le_bytes()));
+        put(state, sampled.len() as u64);
+        sampled.iter().for_each(|v| state.extend_from_slice(&v.to_le_bytes()));
+    }
+
+    /// What is known before anything is.
+    pub fn tally(&self) -> Tally {
+        let one = match self.strides {
+            None => Seen::Counts(vec![0; self.n_values() as usize]),
+            Some(_) => Seen::Sample { min: f64::INFINITY, max: f64::NEG_INFINITY, values: Vec::new() },
+        };
+        let lowest = if self.dtype.is_signed() { -(self.n_values() as f64) / 2.0 } else { 0.0 };
+        Tally { channels: vec![one; self.n_channels()], lowest }
+    }
+}
+
+/// What is known of all channels.
+pub struct Tally {
+    channels: Vec<Seen>,
+    /// The value that is counted first.
+    lowest: f64,
+}
+
+/// What is known of a channel.
+#[derive(Clone)]
+enum Seen {
+    Counts(Vec<u64>),
+    Sample { min: f64, max: f64, values: Vec<f64> },
+}
+
+impl Tally {
+    /// Adds a state.
+    ///
+    /// # Errors
+    /// `Format` if it is damaged.
+    pub fn add(&mut self, mut state: &[u8]) -> Result<()> {
+        while !state.is_empty() {
+            self.add_one(&mut state)
+                .ok_or_else(|| Error::format("statistics that were kept are damaged: use --restart"))?;
+        }
+        Ok(())
+    }
+
+    fn add_one(&mut self, state: &mut &[u8]) -> Option<()> {
+        let channel = usize::try_from(take(state)?).ok()?;
+        match self.channels.get_mut(channel)? {
+            Seen::Counts(counts) => {
+                let (from, n) = (take(state)?, take(state)?);
+                let places =
+                    counts.get_mut(usize::try_from(from).ok()?..usize::try_from(from.checked_add(n)?).ok()?)?;
+                for place in places {
+                    *place += take(state)?;
+                }
+            }
+            Seen::Sample { min, max, values } => {
+                (*min, *max) = (min.min(real(state)?), max.max(real(state)?));
+                for _ in 0..take(state)? {
+                    values.push(real(state)?);
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// The window of every channel that has a value.
+    pub fn windows(self) -> Vec<Option<Window>> {
+        let lowest = self.lowest;
+        self.channels.into_iter().map(|seen| seen.window(lowest)).collect()
+    }
+}
+
+impl Seen {
+    fn window(self, lowest: f64) -> Option<Window> {
+        let (low, high) = (PERCENTILES.0 / 100.0, PERCENTILES.1 / 100.0);
+        let (min, max, start, end) = match self {
+            Self::Counts(counts) => {
+                let total: u64 = counts.iter().sum();
+                let at = |rank: u64| {
+                    let mut before = 0;
+                    let found = counts.iter().position(|n| {
+                        before += n;
+                        before > rank
+                    });
+                    found.map(|i| lowest + i as f64)
+                };
+                let last = total.checked_sub(1)?;
+                (at(0)?, at(last)?, at(rank(low, last))?, at(rank(high, last))?)
+            }
+            Self::Sample { min, max, mut values } => {
+                values.sort_by(f64::total_cmp);
+                let last = (values.len() as u64).checked_sub(1);
+                let at = |q| last.and_then(|last| values.get(rank(q, last) as usize)).copied();
+                (min, max, at(low).unwrap_or(min), at(high).unwrap_or(max))
+            }
+        };
+        if min > max {
+            return None;
+        }
+        // Little on much background: percentiles may see the background alone.
+        let (start, end) = if start < end { (start, end) } else { (min, max) };
+        Some(Window { min, max, start, end: if start < end { end } else { start + 1.0 } })
+    }
+}
+
+/// The rank that is nearest to the quantile `q` of ranks up to `last`.
+fn rank(q: f64, last: u64) -> u64 {
+    (q * last as f64 + 0.5).floor() as u64
+}
+
+/// Seven bits a byte, the lowest first; the highest bit says that more follow.
+fn put(state: &mut Vec<u8>, mut n: u64) {
+    while n > 0x7f {
+        state.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    state.push(n as u8);
+}
+
+fn take(state: &mut &[u8]) -> Option<u64> {
+    let mut n = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = state.split_first()?;
+        *state = rest;
+        n |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(n);
+        }
+    }
+    None
+}
+
+fn real(state: &mut &[u8]) -> Option<f64> {
+    let (bytes, rest) = state.split_first_chunk::<8>()?;
+    *state = rest;
+    Some(f64::from_le_bytes(*bytes))
+}
+
+/// An element whose values are looked at.
+trait Value: crate::dtype::Element {
+    fn real(self) -> f64;
+
+    /// Its number among the values of a type of up to 16 bits.
+    fn index(self) -> usize {
+        0
+    }
+}
+
+macro_rules! value {
+    ($($t:ty: $index:expr),*) => {$(
+        impl Value for $t {
+            fn real(self) -> f64 {
+                self as f64
+            }
+
+            fn index(self) -> usize {
+                let index: fn($t) -> usize = $index;
+                index(self)
+            }
+        }
+    )*};
+}
+
+value! {
+    u8: usize::from, u16: usize::from, i8: |v| (i16::from(v) + 128) as usize, i16: |v| (i32::from(v) + 32_768) as usize,
+    u32: |_| 0, u64: |_| 0, i32: |_| 0, i64: |_| 0, f32: |_| 0, f64: |_| 0
+}
+
+impl Value for half::f16 {
+    fn real(self) -> f64 {
+        self.to_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grid::Region;
+
+    fn axes(shape: &[u64]) -> Vec<Axis> {
+        ["c", "y", "x"].iter().zip(shape).map(|(n, &l)| Axis::new(*n, l)).collect()
+    }
+
+    fn block<T: crate::dtype::Element>(dtype: DType, region: Region, value: impl Fn(u64, u64) -> T) -> Block {
+        let mut block = Block::new(region.clone(), dtype).unwrap();
+        for (to, p) in block.elements_mut::<T>().iter_mut().zip(positions(&region.shape)) {
+            *to = value(p[0] + region.origin[0], (p[1] + region.origin[1]) * 100 + p[2] + region.origin[2]);
+        }
+        block
+    }
+
+    fn windows(statistics: &Statistics, blocks: &[Block]) -> Vec<Option<Window>> {
+        let mut tally = statistics.tally();
+        for block in blocks {
+            let mut state = Vec::new();
+            statistics.look(block, &mut Kept::default(), &mut state);
+            tally.add(&state).unwrap();
+            assert!(state.is_empty() || statistics.tally().add(&state[..state.len() - 1]).is_err());
+        }
+        tally.windows()
+    }
+
+    #[test]
+    fn windows_are_those_of_all_values_however_they_are_cut() {
+        let statistics = Statistics::new(&axes(&[2, 100, 100]), DType::Int16).unwrap();
+        let value = |c: u64, i: u64| if c == 0 { i as i16 - 5000 } else { 7 };
+        let whole = [block(DType::Int16, Region::whole(&[2, 100, 100]), value)];
+        let halves = [0, 50].map(|y| block(DType::Int16, Region::new([0, y, 0], [2, 50, 100]), value));
+        let found = windows(&statistics, &whole);
+        assert_eq!(found, windows(&statistics, &halves));
+        assert_eq!(found[0], Some(Window { min: -5000.0, max: 4999.0, start: -4990.0, end: 4989.0 }));
+        assert_eq!(found[1], Some(Window { min: 7.0, max: 7.0, start: 7.0, end: 8.0 }));
+    }
+
+    #[test]
+    fn what_nothing_covers_does_not_count() {
+        for dtype in [DType::Uint16, DType::Float32] {
+            let statistics = Statistics::new(&axes(&[2, 4, 4]), dtype).unwrap();
+            let whole = Region::whole(&[2, 4, 4]);
+            let mut block = match dtype {
+                DType::Uint16 => block(dtype, whole, |c, i| if c == 0 || i < 200 { 0u16 } else { 900 }),
+                _ => block(dtype, whole, |c, i| {
+                    if c == 0 || i < 200 {
+                        0f32
+                    } else if i == 200 {
+                        f32::NAN
+                    } else {
+                        900.0
+                    }
+                }),
+            };
+            block.coverage.lacks(Region::new([0, 0, 0], [1, 4, 4]));
+            block.coverage.lacks(Region::new([1, 0, 0], [1, 2, 4]));
+            let found = windows(&statistics, &[block]);
+            assert_eq!(found, [None, Some(Window { min: 900.0, max: 900.0, start: 900.0, end: 901.0 })], "{dtype}");
+        }
+    }
+
+    #[test]
+    fn samples_do_not_depend_on_the_cut_and_extremes_are_exact() {
+        let axes = axes(&[1, 3000, 3000]);
+        let statistics = Statistics::new(&axes, DType::Float64).unwrap();
+        assert_eq!(statistics.scope(&axes), "1 in 8 along y, 1 in 8 along x");
+        let value = |_: u64, i: u64| (i % 1013) as f64;
+        let cut = |y, n| block(DType::Float64, Region::new([0, y, 0], [1, n, 3000]), value);
+        let found = windows(&statistics, &[cut(0, 1000), cut(1000, 2000)]);
+        assert_eq!(found, windows(&statistics, &[cut(0, 5), cut(5, 995), cut(1000, 2000)]));
+        let window = found[0].unwrap();
+        assert_eq!((window.min, window.max), (0.0, 1012.0));
+        assert!(window.start < 3.0 && window.end > 1009.0, "{window:?}");
+        assert!(Statistics::new(&axes, DType::Complex64).is_none());
+    }
+}

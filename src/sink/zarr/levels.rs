@@ -1,0 +1,243 @@
+//! Levels below the full resolution: how each is cut so that one plan suits all of them, and chunks of a level that
+//! several tasks share.
+//!
+//! A task begins where windows of every level begin, so it makes its own part of every level. Parts that are whole
+//! chunks are encoded by the task's worker. Of deep levels, where a chunk stands for more than a task, the parts come
+//! as elements, and chunks are put together as they are merged: within one shard of the full resolution, so that
+//! units end with whole objects of every level.
+
+use std::collections::BTreeMap;
+
+use super::array::{ArrayWriter, Shards};
+use super::{ZarrOptions, ngff};
+use crate::block::{Block, size_bytes};
+use crate::consume::levels::{factors, halved, multiple};
+use crate::consume::{Desk, Part, Taker};
+use crate::error::{Error, Result};
+use crate::grid::{Grid, Region, n_elements};
+use crate::plan::{Task, Wants};
+use crate::sink::Spec;
+use crate::store::{Store, Stored};
+
+/// A level below the full resolution.
+pub(super) struct Level {
+    /// Elements of the level before it that one of its elements stands for, along each axis.
+    pub(super) step: Vec<u64>,
+    /// The same in elements of the full resolution.
+    pub(super) factor: Vec<u64>,
+    /// How it is stored.
+    pub(super) spec: Spec,
+    pub(super) options: ZarrOptions,
+    pub(super) array: ArrayWriter,
+}
+
+/// The levels that `options` ask for below the array of `spec`.
+///
+/// # Errors
+/// `Usage` if the array is no image, or shards cannot hold whole chunks of every level.
+pub(super) fn levels(spec: &Spec, options: &ZarrOptions) -> Result<Vec<Level>> {
+    let steps = factors(&spec.axes, options.image.levels);
+    if steps.is_empty() {
+        return Ok(Vec::new());
+    }
+    options.image.method.check(spec.dtype)?;
+    if let Some(why) = ngff::misfit(&spec.axes) {
+        return Err(Error::usage(format!("levels are for images, but {why}: use --levels none")));
+    }
+    if options.image.plain {
+        return Err(Error::usage("--plain writes one array without levels: use --levels none, or leave --plain out"));
+    }
+    let mut factor = vec![1u64; spec.axes.len()];
+    let one = |(i, step): (usize, Vec<u64>)| {
+        factor.iter_mut().zip(&step).for_each(|(f, s)| *f *= s);
+        Level::new(i + 1, step, factor.clone(), spec, options)
+    };
+    steps.into_iter().enumerate().map(one).collect()
+}
+
+/// Cut that suits the full resolution and all `levels`.
+pub(super) fn wants(shape: &[u64], array: &ArrayWriter, levels: &[Level], is_sharded: bool) -> Wants {
+    let (chunk, object) = (array.chunk_shape(), array.object_shape());
+    let mut wants = Wants { unit: chunk.to_vec(), object: object.to_vec(), across: !is_sharded, folds: None };
+    for i in 0..shape.len() {
+        // An axis that is not cut begins where windows do.
+        if chunk[i] < shape[i] {
+            wants.unit[i] = levels.iter().fold(chunk[i], |unit, level| multiple(unit, level.factor[i]));
+        }
+        let whole = |l: &Level| l.array.object_shape()[i] >= l.spec.axes[i].length;
+        let reach = |object: u64, l: &Level| {
+            let of_level = l.array.object_shape()[i].saturating_mul(l.factor[i]);
+            if whole(l) { object.max(shape[i]) } else { multiple(object, of_level) }
+        };
+        let object = if object[i] >= shape[i] { object[i] } else { levels.iter().fold(object[i], reach) };
+        wants.object[i] = object.next_multiple_of(wants.unit[i]);
+    }
+    wants
+}
+
+impl Level {
+    fn new(number: usize, step: Vec<u64>, factor: Vec<u64>, full: &Spec, options: &ZarrOptions) -> Result<Self> {
+        let mut spec = full.clone();
+        for (axis, f) in spec.axes.iter_mut().zip(&factor) {
+            axis.length = axis.length.div_ceil(*f);
+        }
+        // Planes of a task make whole chunks along the slowest axis of volumes.
+        let space = ngff::space(&full.axes);
+        let deep = space.first().copied().filter(|_| space.len() > 2);
+        let cuts: Vec<(u64, u64)> = (0..factor.len())
+            .map(|i| {
+                let (chunk, length) = (options.chunks[i], spec.axes[i].length);
+                let thin = if Some(i) == deep && chunk.is_multiple_of(factor[i]) { chunk / factor[i] } else { chunk };
+                let wished = thin.min(length).max(1);
+                match options.shards.as_ref().map(|s| s[i]) {
+                    Some(shard) if shard < full.axes[i].length => within(shard, factor[i], wished, &full.axes[i].name),
+                    _ => Ok((wished, length.div_ceil(wished) * wished)),
+                }
+            })
+            .collect::<Result<_>>()?;
+        let mut options = options.clone();
+        options.chunks = cuts.iter().map(|c| c.0).collect();
+        options.shards = options.shards.map(|_| cuts.iter().map(|c| c.1).collect());
+        let array = ArrayWriter::new(&number.to_string(), &spec, &options)?;
+        Ok(Self { step, factor, spec, options, array })
+    }
+
+    /// The part of the level that a task of `region` makes.
+    pub(super) fn region(&self, region: &Region) -> Region {
+        halved(region, &self.factor)
+    }
+
+    /// Memory of making and encoding the level's part of a task of shape `task`: while it works, and until it is merged.
+    pub(super) fn task_bytes(&self, task: &[u64]) -> (u64, u64) {
+        let part: Vec<u64> = task.iter().zip(&self.factor).map(|(t, f)| t.div_ceil(*f)).collect();
+        let chunks: Vec<u64> = part.iter().zip(self.array.chunk_shape()).map(|(p, c)| p.div_ceil(*c)).collect();
+        (size_bytes(&part, self.spec.dtype), self.array.write_bytes(n_elements(&chunks)))
+    }
+
+    /// Memory that stays in use: the shard's index, and chunks that tasks cut as multiples of `unit` share.
+    pub(super) fn held_bytes(&self, unit: &[u64], object: &[u64]) -> u64 {
+        let (chunk, shape) = (self.array.chunk_shape(), crate::axis::shape(&self.spec.axes));
+        let shared = |i: usize| {
+            let here = chunk[i].min(shape[i]).saturating_mul(self.factor[i]);
+            unit[i].div_ceil(self.factor[i]) < shape[i] && !unit[i].is_multiple_of(here)
+        };
+        let Some(axis) = (0..shape.len()).find(|&i| shared(i)) else { return self.array.held_bytes() };
+        // Tasks follow one another along the fastest axes first.
+        let all = |i: usize| object[i].div_ceil(self.factor[i]).min(shape[i]).next_multiple_of(chunk[i]);
+        let slab: Vec<u64> = (0..shape.len()).map(|i| if i > axis { all(i) } else { chunk[i] }).collect();
+        self.array
+            .held_bytes()
+            .saturating_add(size_bytes(&slab, self.spec.dtype))
+            .saturating_add(self.array.write_bytes(1))
+    }
+
+    /// What a task's worker makes of its part.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn part(&self, block: &Block, store: &Store, desk: &mut Desk) -> Result<Part> {
+        let region = block.region();
+        if *region != region.grown_to(self.array.chunk_shape(), &crate::axis::shape(&self.spec.axes)) {
+            return Ok(Part::State(block.bytes().to_vec()));
+        }
+        encoded(&self.array, block, store, desk)
+    }
+}
+
+/// Length of chunks of about `wished` elements and of a shard, where a shard of the full resolution is `shard` long.
+fn within(shard: u64, factor: u64, wished: u64, axis: &str) -> Result<(u64, u64)> {
+    if !shard.is_multiple_of(factor) {
+        return Err(Error::usage(format!(
+            "levels need shards that are a multiple of {factor} along {axis}, not {shard}: use other --shards, fewer \
+             --levels, or --shards none"
+        )));
+    }
+    let shard = shard / factor;
+    let off = |n: u64| (n as f64 / wished as f64).ln().abs();
+    let divisors = (1..=shard.isqrt()).filter(|n| shard.is_multiple_of(*n)).flat_map(|n| [n, shard / n]);
+    let chunk = divisors.min_by(|a, b| off(*a).total_cmp(&off(*b))).unwrap_or(shard);
+    Ok((chunk, shard))
+}
+
+fn encoded(array: &ArrayWriter, block: &Block, store: &Store, desk: &mut Desk) -> Result<Part> {
+    let mut encoder = array.encoder(store);
+    encoder.take(block, desk)?;
+    encoder.end(desk)?.ok_or_else(|| Error::format("a chunk is encoded in one go"))
+}
+
+/// Puts the parts of one level together.
+pub(super) struct LevelMerger<'a> {
+    level: &'a Level,
+    store: &'a Store,
+    shards: Shards<'a>,
+    chunks: Grid,
+    /// Chunks that tasks share, by position, and the elements that each still lacks.
+    open: BTreeMap<Vec<u64>, (Block, u64)>,
+    desk: Desk,
+}
+
+impl<'a> LevelMerger<'a> {
+    pub(super) fn new(level: &'a Level, store: &'a Store) -> Self {
+        let chunks = Grid::new(&crate::axis::shape(&level.spec.axes), level.array.chunk_shape());
+        Self { level, store, shards: level.array.shards(store), chunks, open: BTreeMap::new(), desk: Desk::default() }
+    }
+
+    /// Takes what a worker made of `task`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
+        let region = self.level.region(&task.region);
+        match part {
+            Part::State(bytes) => self.put_together(task, &region, &bytes),
+            part => self.shards.merge(&Task { region, ..task.clone() }, part),
+        }
+    }
+
+    fn put_together(&mut self, task: &Task, region: &Region, bytes: &[u8]) -> Result<()> {
+        for position in self.chunks.overlapping(region) {
+            let cell = self.chunks.region(&position);
+            let Some(both) = cell.intersect(region) else { continue };
+            let (mut block, lacking) = match self.open.remove(&position) {
+                Some(open) => open,
+                None => (Block::new(cell.clone(), self.level.spec.dtype)?, cell.n_elements()),
+            };
+            let mut whole = block.target();
+            let mut place = whole.part(&both.relative_to(&cell.origin));
+            place.paste_part(bytes, &region.shape, &both.relative_to(&region.origin));
+            match lacking.saturating_sub(both.n_elements()) {
+                0 => {
+                    let part = encoded(&self.level.array, &block, self.store, &mut self.desk)?;
+                    self.shards.merge(&Task { region: cell, ..task.clone() }, part)?;
+                }
+                lacking => drop(self.open.insert(position, (block, lacking))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes over a task that is done; its unit ended with whole chunks, each of which counts once.
+    pub(super) fn skip(&mut self, task: &Task) {
+        let region = self.level.region(&task.region);
+        for position in self.chunks.overlapping(&region) {
+            let cell = self.chunks.region(&position);
+            // The task that holds the last element of a chunk is the last that shares it.
+            if (0..cell.rank()).all(|i| cell.end(i) <= region.end(i)) {
+                self.shards.skip(&Task { region: cell, ..task.clone() });
+            }
+        }
+    }
+
+    /// Files that have been completed since the last call.
+    pub(super) fn stored(&mut self) -> Vec<Stored> {
+        self.shards.stored()
+    }
+
+    /// Ends the last shard.
+    ///
+    /// # Errors
+    /// `Io`; `Format` if some chunks never came.
+    pub(super) fn finish(self) -> Result<()> {
+        self.shards.finish()
+    }
+}
