@@ -132,9 +132,7 @@ pub(super) fn job(
 /// A stop says how to go on.
 pub(super) fn stopped(error: Error, n_tasks: u64) -> Error {
     match error {
-        Error::Stopped(text) => Error::Stopped(format!(
-            "{text} of {n_tasks}; run the same command again to go on, with --restart to begin anew"
-        )),
+        Error::Stopped(text) => Error::Stopped(format!("{text} of {n_tasks}; {}", super::going_on())),
         other => other,
     }
 }

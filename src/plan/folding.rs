@@ -21,6 +21,9 @@ const MOST_GROUPS: u64 = 1024;
 /// Bytes that a task of a split tile reads, about.
 const SPLIT_BYTES: u64 = 8 << 20;
 
+/// How often blocks are halved: below some KiB, what is decoded around each costs more than any memory saves.
+const MOST_SHRINK: u32 = 6;
+
 /// Chooses tiles and pieces: the largest of a falling row of sizes that fit, cut along stored pieces where one can.
 ///
 /// # Errors
@@ -29,7 +32,7 @@ pub(super) fn plan(request: &Request<'_>, folds: &Folds) -> Result<Plan, u64> {
     let cut = Folding { request, folds };
     let mut least = u64::MAX;
     for aligned in [true, false] {
-        for shrink in 0..12 {
+        for shrink in 0..MOST_SHRINK {
             let candidate = cut.candidate(aligned, shrink);
             let needed = (request.cost)(&candidate.task_box, &candidate.piece).alone();
             // Room for two tasks, as long as there is a choice.
