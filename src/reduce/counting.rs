@@ -6,7 +6,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::reduce::fold::{Accumulator, Counts, Refusal, Values};
 use crate::reduce::number::{Key, Real, one_zero};
-use crate::reduce::panel::Panel;
+use crate::reduce::panel::{Along, Panel};
 use crate::reduce::ranks::{Statistic, between, modes, ranks};
 use crate::reduce::saved::{put, put_flag, senseless, take, take_flag, take_many, take_one};
 
@@ -121,6 +121,16 @@ impl<T: Real> Accumulator for Digits<T> {
             return;
         }
         let (shift, mask, settled) = (self.shift(), (1u64 << self.digit_bits) - 1, self.settled_bits);
+        if settled == 0 && panel.along == Along::Rows && !panel.is_masked() {
+            for (row, i) in panel.outputs().enumerate() {
+                let (bins, nan) = (&mut self.bins[i][..], &mut self.nans[i]);
+                for &x in panel.row::<T>(row) {
+                    *nan |= u8::from(x.is_nan());
+                    bins[(x.key().bits() >> shift & mask) as usize] += 1;
+                }
+            }
+            return;
+        }
         if settled == 0 {
             panel.each::<T>(|i, _, x| {
                 self.nans[i] |= u8::from(x.is_nan());

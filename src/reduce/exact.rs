@@ -23,7 +23,7 @@ pub(super) enum Goal {
 }
 
 /// What is added up of each element.
-pub(super) trait Addend: Tally<Lent = ()> + Send + Sync + 'static {
+pub(super) trait Addend: Tally<L = (), M = ()> + Send + Sync + 'static {
     /// A sum of squares in full, or `()`.
     type Squares: Scalar;
     /// Elements that a short sum can take before it must be carried to a wider one.

@@ -152,11 +152,14 @@ const NONE: u64 = u64::MAX;
 struct Arg<T: Real, const GREATEST: bool> {
     /// Keys and places.
     best: Columns<T::Key, u64>,
+    /// Those of a panel.
+    found: Columns<T::Key, u16>,
 }
 
 impl<T: Real, const GREATEST: bool> Arg<T, GREATEST> {
     fn new(n: usize) -> Self {
-        Self { best: Columns::new((neutral::<T::Key, GREATEST>(), NONE), n) }
+        let neutral = neutral::<T::Key, GREATEST>();
+        Self { best: Columns::new((neutral, NONE), n), found: Columns::new((neutral, NOWHERE), 0) }
     }
 
     fn offer(&mut self, i: usize, key: T::Key, place: u64) {
@@ -178,7 +181,8 @@ impl<T: Real, const GREATEST: bool> Tally for Find<T, GREATEST> {
     type X = T;
     type A = T::Key;
     type B = u16;
-    type Lent = ();
+    type L = ();
+    type M = ();
 
     #[inline(always)]
     fn empty(&self) -> (T::Key, u16) {
@@ -186,7 +190,7 @@ impl<T: Real, const GREATEST: bool> Tally for Find<T, GREATEST> {
     }
 
     #[inline(always)]
-    fn step(&self, (best, place): (T::Key, u16), x: T, at: usize, (): ()) -> (T::Key, u16) {
+    fn step(&self, (best, place): (T::Key, u16), x: T, at: usize, _: ((), ())) -> (T::Key, u16) {
         const { assert!(N_ALONG <= 1 << 15) };
         self.join((best, place), (key::<T, GREATEST>(one_zero(x)), at as u16))
     }
@@ -201,13 +205,16 @@ impl<T: Real, const GREATEST: bool> Tally for Find<T, GREATEST> {
 impl<T: Real, const GREATEST: bool> Accumulator for Arg<T, GREATEST> {
     fn fold(&mut self, panel: &Panel<'_>, _: &Counts) {
         let find = Find::<T, GREATEST>(PhantomData);
-        let mut best = Columns::new(find.empty(), panel.n_outputs());
+        self.found.reset(find.empty(), panel.n_outputs());
+        let (keys, places) = (&mut self.found.a, &mut self.found.b);
         if panel.along == Along::Rows && !panel.is_masked() {
-            find_in_rows::<T, GREATEST>(&mut best.a, &mut best.b, panel);
+            find_in_rows::<T, GREATEST>(keys, places, panel);
         } else {
-            drive(&find, (&mut best.a, &mut best.b), vec![(); panel.n_outputs()].iter().copied(), panel);
+            let units = vec![(); keys.len()];
+            drive(&find, (keys, places), (&units, &units), panel);
         }
-        for (i, (key, at)) in best.iter().enumerate() {
+        for i in 0..self.found.len() {
+            let (key, at) = self.found.of(i);
             if at != NOWHERE {
                 self.offer(panel.at + i, key, panel.index.global(panel.first + u64::from(at)));
             }

@@ -134,13 +134,13 @@ impl<T: Real> Accumulator for FloatMoments<T> {
             numbers.iter_mut().zip(present).for_each(|(n, present)| *n = present as f64);
         }
         let mut means = vec![0.0; n];
-        drive(&Differences(PhantomData), (&mut means, &mut vec![(); n]), firsts.iter().copied(), panel);
+        let units = vec![(); n];
+        drive(&Differences(PhantomData), (&mut means, &mut units.clone()), (firsts, &units), panel);
         for (mean, &n) in means.iter_mut().zip(&numbers) {
             *mean = if n > 0.0 { *mean / n } else { 0.0 };
         }
         let (mut squares, mut rests) = (vec![0.0; n], vec![0.0; n]);
-        let lent = firsts.iter().copied().zip(means.iter().copied());
-        drive(&Deviations(PhantomData), (&mut squares, &mut rests), lent, panel);
+        drive(&Deviations(PhantomData), (&mut squares, &mut rests), (firsts, &means), panel);
         let moments = self.moments.a[outputs.clone()].iter_mut().zip(&mut self.moments.b[outputs]);
         for (i, (mean, dev)) in moments.enumerate() {
             let n = numbers[i];
@@ -195,7 +195,8 @@ impl<T: Real> Tally for Differences<T> {
     type X = T;
     type A = f64;
     type B = ();
-    type Lent = T;
+    type L = T;
+    type M = ();
     const LANES: bool = true;
 
     #[inline(always)]
@@ -204,7 +205,7 @@ impl<T: Real> Tally for Differences<T> {
     }
 
     #[inline(always)]
-    fn step(&self, (sum, ()): (f64, ()), x: T, _: usize, first: T) -> (f64, ()) {
+    fn step(&self, (sum, ()): (f64, ()), x: T, _: usize, (first, ()): (T, ())) -> (f64, ()) {
         (sum + x.minus(first), ())
     }
 
@@ -221,7 +222,8 @@ impl<T: Real> Tally for Deviations<T> {
     type X = T;
     type A = f64;
     type B = f64;
-    type Lent = (T, f64);
+    type L = T;
+    type M = f64;
     const LANES: bool = true;
 
     #[inline(always)]

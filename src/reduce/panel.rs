@@ -102,16 +102,15 @@ impl<'a> Panel<'a> {
 
     /// Calls `f` with output, number among the reduced, and value of each element that counts, in order. The
     /// output is counted in the tile.
+    #[inline(always)]
     pub(super) fn each<T: Element>(&self, mut f: impl FnMut(usize, usize, T)) {
         for row in 0..self.n_rows {
-            let mask = self.mask_row(row);
-            for (column, &x) in self.row::<T>(row).iter().enumerate() {
-                if mask.is_none_or(|m| m[column] != 0) {
-                    match self.along {
-                        Along::Columns => f(self.at + column, row, x),
-                        Along::Rows => f(self.at + row, column, x),
-                    }
-                }
+            let (values, mask) = (self.row::<T>(row), self.mask_row(row));
+            let counts = |column: usize| mask.is_none_or(|m| m[column] != 0);
+            let values = values.iter().enumerate().filter(|(column, _)| counts(*column));
+            match self.along {
+                Along::Columns => values.for_each(|(column, &x)| f(self.at + column, row, x)),
+                Along::Rows => values.for_each(|(column, &x)| f(self.at + row, column, x)),
             }
         }
     }

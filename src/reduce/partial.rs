@@ -138,7 +138,10 @@ impl Reducer {
             }
             self.start_cell(&part, whole)
         };
-        let digest = crc32c::crc32c_append(self.digest, format!("{tile:?} {whole}").as_bytes());
+        let mut place = vec![u8::from(whole)];
+        put(&mut place, &tile.origin);
+        put(&mut place, &tile.shape);
+        let digest = crc32c::crc32c_append(self.digest, &place);
         Partial { tile: tile.clone(), digest, passes: 0, cells: groups.iter().map(cell).collect() }
     }
 

@@ -50,7 +50,7 @@ pub(super) fn store(values: Values, dtype: DType, asked: bool, out: &mut [u8]) -
         }
         Values::Int(v) => {
             return with_real!(dtype, T => fill(out, v.iter().enumerate().map(|(at, &n)| {
-                let fits = |x: &T| (dtype != DType::Bool || matches!(n, 0 | 1)) && x.f64().is_finite();
+                let fits = |x: &T| (dtype != DType::Bool || matches!(n, 0 | 1)) && (!T::FLOAT || x.f64().is_finite());
                 T::of_int(n).filter(fits).ok_or_else(|| misfit(at, n, dtype))
             })));
         }

@@ -115,7 +115,8 @@ impl Accumulator for Count {
     }
 
     fn finish(self, counts: &Counts) -> Result<Values, Refusal> {
-        Ok(Values::Int((0..self.n).map(|i| i128::from(counts.of(i))).collect()))
+        let counts: Vec<u64> = (0..self.n).map(|i| counts.of(i)).collect();
+        Ok(Values::raw(DType::Int64, &counts))
     }
 
     fn fork(&self) -> Self {

@@ -19,19 +19,21 @@ pub(super) trait Tally {
     type A: Scalar;
     /// Second number of a state.
     type B: Scalar;
-    /// What an output lends to its steps besides; `()` mostly.
-    type Lent: Copy;
+    /// First of the numbers that an output lends to its steps; `()` mostly.
+    type L: Copy;
+    /// Second of them.
+    type M: Copy;
     /// Whether elements may be joined in any order with the same result: some are before they meet the state.
     const ANY_ORDER: bool = false;
     /// Whether the elements of a row are dealt to [`N_LANES`] states, joined at its end, so that steps need
-    /// not wait for each other.
+    /// not wait for each other. Their numbers are lost then.
     const LANES: bool = false;
 
     /// The state before any element.
     fn empty(&self) -> (Self::A, Self::B);
 
     /// The state once it has taken `x`, the panel's reduced element number `at`.
-    fn step(&self, state: (Self::A, Self::B), x: Self::X, at: usize, lent: Self::Lent) -> (Self::A, Self::B);
+    fn step(&self, state: (Self::A, Self::B), x: Self::X, at: usize, lent: (Self::L, Self::M)) -> (Self::A, Self::B);
 
     /// The state of the elements of both.
     fn join(&self, state: (Self::A, Self::B), later: (Self::A, Self::B)) -> (Self::A, Self::B);
@@ -51,7 +53,8 @@ macro_rules! tally {
             type X = $x;
             type A = $a;
             type B = $b;
-            type Lent = ();
+            type L = ();
+            type M = ();
             $(const $holds: bool = true;)*
 
             #[inline(always)]
@@ -60,7 +63,7 @@ macro_rules! tally {
             }
 
             #[inline(always)]
-            fn step(&self, $state: ($a, $b), $value: $x, _: usize, (): ()) -> ($a, $b) {
+            fn step(&self, $state: ($a, $b), $value: $x, _: usize, _: ((), ())) -> ($a, $b) {
                 $step
             }
 
@@ -73,112 +76,120 @@ macro_rules! tally {
 }
 pub(super) use tally;
 
-/// States of a row whose elements are dealt out.
-const N_LANES: usize = 16;
+/// States of a row whose elements are dealt out; a power of two.
+const N_LANES: usize = 128;
 
-/// Takes all elements of `panel` that count into the states `a` and `b` of its outputs.
+/// States of a row, or what is lent to them, where no vector lies across two cache lines.
+#[repr(align(64))]
+struct Lanes<A>([A; N_LANES]);
+
+/// Takes all elements of `panel` that count into the states of its outputs, which lend `lent`.
 pub(super) fn drive<T: Tally>(
     tally: &T,
     (a, b): (&mut [T::A], &mut [T::B]),
-    lent: impl Iterator<Item = T::Lent> + Clone,
+    (l, m): (&[T::L], &[T::M]),
     panel: &Panel<'_>,
 ) {
     match panel.along {
-        Along::Columns => columns(tally, a, b, lent, panel),
-        Along::Rows => rows(tally, a, b, lent, panel),
+        Along::Columns => columns(tally, a, b, l, m, panel),
+        Along::Rows => rows(tally, a, b, l, m, panel),
+    }
+}
+
+/// Takes element number `at` of some outputs into their states.
+///
+/// The loop is counted, over slices of one length: zipped iterators leave a vector's worth of elements to be
+/// taken one by one.
+#[inline(always)]
+fn across<T: Tally>(
+    tally: &T,
+    (a, b): (&mut [T::A], &mut [T::B]),
+    (l, m): (&[T::L], &[T::M]),
+    (values, mask): (&[T::X], Option<&[u8]>),
+    at: usize,
+) {
+    let n = values.len();
+    let (a, b, l, m) = (&mut a[..n], &mut b[..n], &l[..n], &m[..n]);
+    match mask {
+        None => {
+            for i in 0..n {
+                (a[i], b[i]) = tally.step((a[i], b[i]), values[i], at, (l[i], m[i]));
+            }
+        }
+        Some(mask) => {
+            let mask = &mask[..n];
+            for i in 0..n {
+                let next = tally.step((a[i], b[i]), values[i], at, (l[i], m[i]));
+                (a[i], b[i]) = if mask[i] != 0 { next } else { (a[i], b[i]) };
+            }
+        }
     }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn columns<T: Tally, L: Iterator<Item = T::Lent> + Clone>(
-    tally: &T,
-    a: &mut [T::A],
-    b: &mut [T::B],
-    lent: L,
-    panel: &Panel<'_>,
-) {
+fn columns<T: Tally>(tally: &T, a: &mut [T::A], b: &mut [T::B], l: &[T::L], m: &[T::M], panel: &Panel<'_>) {
+    let n = panel.n_columns;
+    let (a, b, l, m) = (&mut a[..n], &mut b[..n], &l[..n], &m[..n]);
     let mut row = 0;
     if T::ANY_ORDER && !panel.is_masked() {
-        let one = |x, lent| tally.step(tally.empty(), x, 0, lent);
         // Four rows at a time: the states pass through the registers a quarter as often.
         while row + 4 <= panel.n_rows {
             let [p, q, r, s] = [0, 1, 2, 3].map(|i| panel.row::<T::X>(row + i));
-            let states = a.iter_mut().zip(b.iter_mut()).zip(lent.clone());
-            for ((((((a, b), lent), &p), &q), &r), &s) in states.zip(p).zip(q).zip(r).zip(s) {
-                let (p, q) = (one(p, lent), one(q, lent));
-                let (r, s) = (one(r, lent), one(s, lent));
-                (*a, *b) = tally.join((*a, *b), tally.join(tally.join(p, q), tally.join(r, s)));
+            let (p, q, r, s) = (&p[..n], &q[..n], &r[..n], &s[..n]);
+            for i in 0..n {
+                let one = |x| tally.step(tally.empty(), x, 0, (l[i], m[i]));
+                let (p, q) = (one(p[i]), one(q[i]));
+                let (r, s) = (one(r[i]), one(s[i]));
+                (a[i], b[i]) = tally.join((a[i], b[i]), tally.join(tally.join(p, q), tally.join(r, s)));
             }
             row += 4;
         }
     }
     while row < panel.n_rows {
-        let states = a.iter_mut().zip(b.iter_mut()).zip(lent.clone()).zip(panel.row::<T::X>(row));
-        match panel.mask_row(row) {
-            None => {
-                for (((a, b), lent), &x) in states {
-                    (*a, *b) = tally.step((*a, *b), x, row, lent);
-                }
-            }
-            Some(mask) => {
-                for ((((a, b), lent), &x), &m) in states.zip(mask) {
-                    let next = tally.step((*a, *b), x, row, lent);
-                    (*a, *b) = if m != 0 { next } else { (*a, *b) };
-                }
-            }
-        }
+        across(tally, (a, b), (l, m), (panel.row::<T::X>(row), panel.mask_row(row)), row);
         row += 1;
     }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn rows<T: Tally, L: Iterator<Item = T::Lent> + Clone>(
-    tally: &T,
-    a: &mut [T::A],
-    b: &mut [T::B],
-    lent: L,
-    panel: &Panel<'_>,
-) {
-    for (row, ((a, b), lent)) in a.iter_mut().zip(b).zip(lent).enumerate() {
-        let (values, mask) = (panel.row::<T::X>(row), panel.mask_row(row));
+fn rows<T: Tally>(tally: &T, a: &mut [T::A], b: &mut [T::B], l: &[T::L], m: &[T::M], panel: &Panel<'_>) {
+    for row in 0..panel.n_rows {
+        let (values, mask, lent) = (panel.row::<T::X>(row), panel.mask_row(row), (l[row], m[row]));
+        let mut state = (a[row], b[row]);
         if T::LANES {
-            let empty = tally.empty();
-            let (mut lanes_a, mut lanes_b) = ([empty.0; N_LANES], [empty.1; N_LANES]);
-            for (part, values) in values.chunks(N_LANES).enumerate() {
-                let at = part * N_LANES;
-                if let (Ok(values), None) = (<&[T::X; N_LANES]>::try_from(values), mask) {
-                    for i in 0..N_LANES {
-                        (lanes_a[i], lanes_b[i]) = tally.step((lanes_a[i], lanes_b[i]), values[i], at + i, lent);
-                    }
-                    continue;
-                }
-                let mask = mask.map_or(&[1; N_LANES][..], |mask| &mask[at..]);
-                for (i, (&x, &m)) in values.iter().zip(mask).enumerate() {
-                    let next = tally.step((lanes_a[i], lanes_b[i]), x, at + i, lent);
-                    (lanes_a[i], lanes_b[i]) = if m != 0 { next } else { (lanes_a[i], lanes_b[i]) };
-                }
+            state = tally.join(state, dealt(tally, values, mask, lent));
+        } else if let Some(mask) = mask {
+            for (at, (&x, &m)) in values.iter().zip(mask).enumerate() {
+                let next = tally.step(state, x, at, lent);
+                state = if m != 0 { next } else { state };
             }
-            for later in lanes_a.into_iter().zip(lanes_b) {
-                (*a, *b) = tally.join((*a, *b), later);
-            }
-            continue;
-        }
-        let mut state = (*a, *b);
-        match mask {
-            None => {
-                for (at, &x) in values.iter().enumerate() {
-                    state = tally.step(state, x, at, lent);
-                }
-            }
-            Some(mask) => {
-                for (at, (&x, &m)) in values.iter().zip(mask).enumerate() {
-                    let next = tally.step(state, x, at, lent);
-                    state = if m != 0 { next } else { state };
-                }
+        } else {
+            for (at, &x) in values.iter().enumerate() {
+                state = tally.step(state, x, at, lent);
             }
         }
-        (*a, *b) = state;
+        (a[row], b[row]) = state;
     }
+}
+
+/// The state of the elements of a row, dealt to states that are joined in pairs.
+#[inline(always)]
+fn dealt<T: Tally>(tally: &T, values: &[T::X], mask: Option<&[u8]>, (l, m): (T::L, T::M)) -> (T::A, T::B) {
+    let (Lanes(l), Lanes(m)) = (&Lanes([l; N_LANES]), &Lanes([m; N_LANES]));
+    let (a, b) = tally.empty();
+    let (Lanes(a), Lanes(b)) = (&mut Lanes([a; N_LANES]), &mut Lanes([b; N_LANES]));
+    for (part, values) in values.chunks(N_LANES).enumerate() {
+        let mask = mask.map(|mask| &mask[part * N_LANES..]);
+        across(tally, (a, b), (l, m), (values, mask), 0);
+    }
+    let mut n = N_LANES;
+    while n > 1 {
+        n /= 2;
+        for i in 0..n {
+            (a[i], b[i]) = tally.join((a[i], b[i]), (a[i + n], b[i + n]));
+        }
+    }
+    (a[0], b[0])
 }
 
 /// The states of some outputs, in two arrays.
@@ -191,6 +202,12 @@ impl<A: Scalar, B: Scalar> Columns<A, B> {
     /// `n` states that are all `state`.
     pub(super) fn new(state: (A, B), n: usize) -> Self {
         Self { a: vec![state.0; n], b: vec![state.1; n] }
+    }
+
+    /// Makes them `n` states that are all `state`.
+    pub(super) fn reset(&mut self, state: (A, B), n: usize) {
+        (self.a.clear(), self.b.clear());
+        (self.a.resize(n, state.0), self.b.resize(n, state.1));
     }
 
     /// Number of outputs.
@@ -214,10 +231,10 @@ impl<A: Scalar, B: Scalar> Columns<A, B> {
     }
 
     /// Takes all elements of `panel` that count.
-    pub(super) fn drive<T: Tally<A = A, B = B, Lent = ()>>(&mut self, tally: &T, panel: &Panel<'_>) {
+    pub(super) fn drive<T: Tally<A = A, B = B, L = (), M = ()>>(&mut self, tally: &T, panel: &Panel<'_>) {
         let outputs = panel.outputs();
-        let lent = vec![(); outputs.len()];
-        drive(tally, (&mut self.a[outputs.clone()], &mut self.b[outputs]), lent.iter().copied(), panel);
+        let units = vec![(); outputs.len()];
+        drive(tally, (&mut self.a[outputs.clone()], &mut self.b[outputs]), (&units, &units), panel);
     }
 
     /// Appends all states to `out`.
@@ -234,7 +251,7 @@ impl<A: Scalar, B: Scalar> Columns<A, B> {
 }
 
 /// What a [`Tally`] comes to.
-pub(super) trait Total: Tally<Lent = ()> + Clone + Send + Sync + 'static {
+pub(super) trait Total: Tally<L = (), M = ()> + Clone + Send + Sync + 'static {
     /// The results, in the order of the outputs.
     fn total(&self, states: &Columns<Self::A, Self::B>, counts: &Counts) -> Result<Values, Refusal>;
 }

@@ -77,16 +77,35 @@ impl<T: Real, const GREATEST: bool> Ranked<T, GREATEST> {
         Self { dtype, k, n_outputs, best: vec![neutral; k * n_outputs] }
     }
 
-    /// Puts `key` among the best of output `i`, most often at once behind the last.
+    /// Whether `key` belongs before `other`.
+    #[inline(always)]
+    fn wins(key: T::Key, other: T::Key) -> bool {
+        if GREATEST { key > other } else { key < other }
+    }
+
+    /// The last among the best of output `i`.
+    #[inline(always)]
+    fn last(&self, i: usize) -> T::Key {
+        self.best[(self.k - 1) * self.n_outputs + i]
+    }
+
+    /// Puts `key` among the best of output `i`, if it belongs there.
     fn insert(&mut self, i: usize, mut key: T::Key) {
-        let last = self.best[(self.k - 1) * self.n_outputs + i];
-        if if GREATEST { key <= last } else { key >= last } {
-            return;
-        }
         for rank in 0..self.k {
             let held = &mut self.best[rank * self.n_outputs + i];
-            if if GREATEST { key > *held } else { key < *held } {
+            if Self::wins(key, *held) {
                 std::mem::swap(held, &mut key);
+            }
+        }
+    }
+
+    /// As [`Self::insert`], for all elements of a row.
+    fn insert_all(&mut self, i: usize, values: &[T]) {
+        let mut last = self.last(i);
+        for &x in values {
+            if Self::wins(x.key(), last) {
+                self.insert(i, x.key());
+                last = self.last(i);
             }
         }
     }
@@ -94,10 +113,10 @@ impl<T: Real, const GREATEST: bool> Ranked<T, GREATEST> {
 
 impl<T: Real, const GREATEST: bool> Accumulator for Ranked<T, GREATEST> {
     fn fold(&mut self, panel: &Panel<'_>, _: &Counts) {
-        if panel.along == Along::Columns && !panel.is_masked() {
-            columns::<T, GREATEST>(&mut self.best, self.n_outputs, panel);
-        } else {
-            panel.each::<T>(|i, _, x| self.insert(i, x.key()));
+        match panel.along {
+            _ if panel.is_masked() => panel.each::<T>(|i, _, x| self.insert(i, x.key())),
+            Along::Columns => columns::<T, GREATEST>(&mut self.best, self.n_outputs, panel),
+            Along::Rows => panel.outputs().enumerate().for_each(|(row, i)| self.insert_all(i, panel.row(row))),
         }
     }
 
