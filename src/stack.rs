@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::array::{Array, Reader, Scratch};
+use crate::array::{Array, Reader, Scratch, check_read};
 use crate::axis::Axis;
 use crate::block::{Coverage, Target};
 use crate::dtype::DType;
@@ -131,6 +131,7 @@ impl StackReader {
 impl Reader for StackReader {
     fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
         let stack = Arc::clone(&self.stack);
+        check_read(&*stack, region, target)?;
         let (file_axes, size) = (stack.layout.file_axes(), stack.dtype().size() as isize);
         let mut coverage = Coverage::default();
         for (common, cell_origin, part) in stack.cells(region) {

@@ -130,7 +130,7 @@ impl View {
             // Pieces differ at the ends alone; a sample of the others says enough.
             let sampled = (0..slice.length).step_by(slice.length.div_ceil(1024).max(1) as usize);
             let most = sampled.chain([slice.length - 1]).map(|at| self.piece(i, at).1.max(1)).max().unwrap_or(1);
-            spans[i] = (most.min(spans[i]) - 1).saturating_mul(slice.step.unsigned_abs()).saturating_add(1);
+            spans[i] = most.min(spans[i]).saturating_sub(1).saturating_mul(slice.step.unsigned_abs()).saturating_add(1);
         }
         spans
     }
@@ -299,6 +299,8 @@ impl ViewReader {
 
 impl Reader for ViewReader {
     fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
+        // What is outside may lie inside the array below.
+        super::check_read(&*self.view, region, target)?;
         if region.is_empty() {
             return Ok(Coverage::default());
         }
@@ -313,7 +315,7 @@ impl Reader for ViewReader {
     }
 
     fn prefetch(&mut self, region: &Region) {
-        if !self.view.slices.iter().any(Slice::skips) {
+        if !region.is_empty() && !self.view.slices.iter().any(Slice::skips) {
             self.inner.prefetch(&self.view.spanned(&self.view.ranges(region)));
         }
     }
