@@ -1,5 +1,11 @@
 //! What every implementation of a trait must do, whatever it is.
 
+mod common;
+#[path = "common/run.rs"]
+mod run;
+#[path = "common/tiff.rs"]
+mod tiff;
+
 use std::sync::Arc;
 
 /// A disk, which is what a store is built on.
@@ -145,6 +151,581 @@ mod disk {
         fn faulty_without_a_fault() {
             let faulty = Faulty::new(Arc::new(Memory::default()), u64::MAX, false, &[], Fault::Short);
             conforms(Arc::new(faulty));
+        }
+    }
+}
+
+/// An array, whose elements encode their own coordinates.
+mod array {
+    use super::*;
+    use stackctl::array::{Array, Reader, Scratch};
+    use stackctl::axis::Axis;
+    use stackctl::block::{Block, Buffer, Coverage, Target};
+    use stackctl::dtype::DType;
+    use stackctl::error::{Error, Result};
+    use stackctl::grid::{Region, positions, row_major_strides};
+    use std::alloc::{GlobalAlloc, Layout, System};
+    use std::cell::Cell;
+
+    /// Regions of an array, from a generator of numbers: some empty, some whole along an axis, most neither.
+    fn regions(shape: &[u64]) -> Vec<Region> {
+        let mut numbers = tiff::Numbers(7);
+        let mut one = || {
+            let axis = |&length: &u64| {
+                let origin = numbers.below(length + 1);
+                if numbers.below(4) == 0 { (0, length) } else { (origin, numbers.below(length - origin + 1)) }
+            };
+            let (origin, shape) = shape.iter().map(axis).unzip::<_, _, Vec<_>, Vec<_>>();
+            Region::new(origin, shape)
+        };
+        let mut regions: Vec<Region> = (0..60).map(|_| one()).collect();
+        regions.push(Region::whole(shape));
+        regions
+    }
+
+    /// The bytes of `region` in an array of which `whole` is everything.
+    fn part(whole: &[u8], shape: &[u64], region: &Region, size: usize) -> Vec<u8> {
+        let strides = row_major_strides(shape);
+        let at =
+            |p: &Vec<u64>| (0..p.len()).map(|i| (p[i] + region.origin[i]) * strides[i]).sum::<u64>() as usize * size;
+        positions(&region.shape).flat_map(|p| &whole[at(&p)..][..size]).copied().collect()
+    }
+
+    /// The whole suite: `whole` is everything that `array` holds.
+    fn conforms(array: &Arc<dyn Array>, whole: &[u8]) {
+        let shape = array.shape();
+        assert_eq!(shape, array.axes().iter().map(|a| a.length).collect::<Vec<_>>());
+        assert_eq!(array.fill_bytes().len(), array.dtype().size());
+        assert_eq!(common::read_whole(array).unwrap().bytes(), whole);
+        grain(&**array, &shape);
+        outside(array, &shape);
+        // Readers of their own, at once.
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| parts(array, whole, &shape));
+            }
+        });
+        regions(&shape).iter().for_each(|region| needs(array, region));
+    }
+
+    fn grain(array: &dyn Array, shape: &[u64]) {
+        for (axis, &length) in shape.iter().enumerate() {
+            let mut last = (0, 0);
+            for at in 0..=length {
+                let (from, to) = array.grain(axis, at);
+                assert!(from <= at && at <= to && last.0 <= from && last.1 <= to, "{axis}, {at}: {from}..{to}");
+                assert_eq!(array.grain(axis, from), (from, from), "a boundary of axis {axis} lies at itself");
+                last = (from, to);
+            }
+            assert_eq!(array.grain(axis, 0), (0, 0));
+        }
+    }
+
+    fn outside(array: &Arc<dyn Array>, shape: &[u64]) {
+        for axis in 0..shape.len() {
+            for beyond in [shape[axis], shape[axis] + 5] {
+                let mut region = Region::whole(shape);
+                (region.origin[axis], region.shape[axis]) = (beyond, 1);
+                let found = common::read_region(array, &region).err();
+                assert!(matches!(found, Some(Error::Usage(_))), "{region}: {found:?}");
+            }
+        }
+    }
+
+    /// One reader after another, each with the scratch memory of the one before.
+    fn parts(array: &Arc<dyn Array>, whole: &[u8], shape: &[u64]) {
+        let (size, mut scratch) = (array.dtype().size(), Scratch::default());
+        for regions in regions(shape).chunks(9) {
+            let mut reader = Arc::clone(array).reader(scratch);
+            for region in regions {
+                reader.prefetch(region);
+                let block = reader.block(region, array.dtype(), Buffer::default()).unwrap();
+                assert!(block.bytes() == part(whole, shape, region, size), "{region}");
+                covered(&block, &array.fill_bytes());
+            }
+            scratch = reader.release();
+        }
+    }
+
+    fn covered(block: &Block, fill: &[u8]) {
+        let absent = block.coverage.absent();
+        let region = block.region();
+        for (i, hole) in absent.iter().enumerate() {
+            assert!(region.contains(hole) && !hole.is_empty(), "{hole} of {region}");
+            assert!(absent[..i].iter().all(|other| other.intersect(hole).is_none_or(|both| both.is_empty())));
+            let bytes = part(block.bytes(), &region.shape, &hole.relative_to(&region.origin), fill.len());
+            assert!(bytes.chunks_exact(fill.len()).all(|element| element == fill));
+        }
+    }
+
+    /// What is allocated without a trace of a buffer: names, boxes, positions.
+    const SMALL: u64 = 32 << 10;
+
+    fn needs(array: &Arc<dyn Array>, region: &Region) {
+        let mut block = Block::new(region.clone(), array.dtype()).unwrap();
+        let mut reader = Arc::clone(array).reader(Scratch::default());
+        let ((), peak) = peak(|| drop(reader.read(region, &mut block.target()).unwrap()));
+        let said = array.needs(&region.shape);
+        assert!(peak <= said + SMALL, "{region}: {said} bytes are said to do, {peak} were taken");
+    }
+
+    /// The system's memory, of which each thread counts what it holds and the most that it held.
+    struct Counting;
+
+    thread_local! {
+        static HELD: Cell<i64> = const { Cell::new(0) };
+        static PEAK: Cell<i64> = const { Cell::new(0) };
+    }
+
+    fn count(bytes: i64) {
+        HELD.set(HELD.get() + bytes);
+        PEAK.set(PEAK.get().max(HELD.get()));
+    }
+
+    // SAFETY: all is the system's; what is counted beside it allocates nothing.
+    unsafe impl GlobalAlloc for Counting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            count(layout.size() as i64);
+            // SAFETY: as the caller's.
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+            count(-(layout.size() as i64));
+            // SAFETY: as the caller's.
+            unsafe { System.dealloc(at, layout) }
+        }
+    }
+
+    #[global_allocator]
+    static MEMORY: Counting = Counting;
+
+    /// What `f` gives, and the most memory that this thread took in it, in bytes.
+    fn peak<T>(f: impl FnOnce() -> T) -> (T, u64) {
+        let before = HELD.get();
+        PEAK.set(before);
+        let value = f();
+        (value, (PEAK.get() - before) as u64)
+    }
+
+    /// An array in memory that lacks a box of itself.
+    pub(crate) struct Memory {
+        axes: Vec<Axis>,
+        dtype: DType,
+        bytes: Vec<u8>,
+        hole: Region,
+    }
+
+    impl Memory {
+        /// An array of `shape` and 16 bits whose elements are their numbers, but for those in `hole`, which are 9.
+        pub(crate) fn new(names: &[&str], shape: &[u64], hole: Region) -> Arc<dyn Array> {
+            let element = |(i, p): (usize, Vec<u64>)| {
+                let inside = hole.contains(&Region::new(p.clone(), vec![1; p.len()]));
+                (if inside { 9 } else { i as u16 }).to_ne_bytes()
+            };
+            let bytes = positions(shape).enumerate().flat_map(element).collect();
+            let axes = names.iter().zip(shape).map(|(name, &length)| Axis::new(*name, length)).collect();
+            Arc::new(Self { axes, dtype: DType::Uint16, bytes, hole })
+        }
+    }
+
+    impl Array for Memory {
+        fn axes(&self) -> &[Axis] {
+            &self.axes
+        }
+
+        fn dtype(&self) -> DType {
+            self.dtype
+        }
+
+        fn fill(&self) -> Option<&[u8]> {
+            Some(&[9, 0])
+        }
+
+        fn grain(&self, _: usize, at: u64) -> (u64, u64) {
+            (at, at)
+        }
+
+        fn coded(&self) -> bool {
+            false
+        }
+
+        fn needs(&self, shape: &[u64]) -> u64 {
+            shape.iter().product::<u64>() * self.dtype.size() as u64
+        }
+
+        fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
+            Box::new(MemoryReader(self, scratch))
+        }
+    }
+
+    struct MemoryReader(Arc<Memory>, Scratch);
+
+    impl Reader for MemoryReader {
+        fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
+            let (shape, mut coverage) = (self.0.shape(), Coverage::default());
+            if !Region::whole(&shape).contains(region) {
+                return Err(Error::usage("a region that reaches outside"));
+            }
+            target.paste_part(&self.0.bytes, &shape, region);
+            self.0.hole.intersect(region).into_iter().for_each(|hole| coverage.lacks(hole));
+            Ok(coverage)
+        }
+
+        fn release(self: Box<Self>) -> Scratch {
+            self.1
+        }
+    }
+
+    mod implementations {
+        use super::*;
+        use crate::consumer;
+        use crate::run::{Acquisition, PATTERN};
+        use stackctl::array::View;
+        use stackctl::open::{Missing, Names, Request};
+        use stackctl::pattern::Pattern;
+        use stackctl::sink::{self, zarr::Format};
+        use stackctl::source::{OpenOptions, open};
+
+        fn bytes(elements: impl IntoIterator<Item = u16>) -> Vec<u8> {
+            elements.into_iter().flat_map(u16::to_ne_bytes).collect()
+        }
+
+        /// A pile that lacks the file of channel 1 at time 2, in a folder that goes with the first of what this gives.
+        fn stack(layout: tiff::Layout) -> (tempfile::TempDir, Arc<dyn Array>, Vec<u16>) {
+            let folder = tempfile::tempdir().unwrap();
+            let pile = Acquisition { layout: tiff::Layout { bits: 16, ..layout }, ..Acquisition::default() };
+            pile.write(folder.path());
+            std::fs::remove_file(folder.path().join(Acquisition::name(1, 2))).unwrap();
+            let names = Names { pattern: Some(Pattern::parse(PATTERN).unwrap()), ..Names::default() };
+            let inputs = folder.path().to_string_lossy().into();
+            let request =
+                Request { inputs, names, missing: Missing::Fill, fill: Some("9".into()), ..Request::default() };
+            let mut elements = pile.elements();
+            let n = elements.len();
+            elements[n / 6 * 5..].fill(9);
+            let stack = request.open().unwrap().stack;
+            (folder, Arc::new(stack), elements)
+        }
+
+        #[test]
+        fn memory() {
+            let hole = Region::new([1, 2, 0], [2, 1, 3]);
+            let array = Memory::new(&["z", "y", "x"], &[4, 5, 6], hole);
+            let whole = common::read_whole(&array).unwrap();
+            conforms(&array, whole.bytes());
+        }
+
+        #[test]
+        fn tiff_files() {
+            let folder = tempfile::tempdir().unwrap();
+            for (i, compression) in [1, 8].into_iter().enumerate() {
+                for tile in [None, Some((16, 32))] {
+                    let layout = tiff::Layout {
+                        width: 50,
+                        height: 37,
+                        bits: 16,
+                        rows_per_strip: Some(10),
+                        compression,
+                        tile,
+                        ..tiff::Layout::default()
+                    };
+                    let elements: Vec<u16> = (0..3 * 37 * 50).collect();
+                    let pages: Vec<Vec<u8>> = elements.chunks(37 * 50).map(|page| bytes(page.to_vec())).collect();
+                    let path = folder.path().join(format!("{i}{}.tif", tile.is_some()));
+                    std::fs::write(&path, layout.write(&pages)).unwrap();
+                    let file = open(&path, &OpenOptions::default()).unwrap();
+                    conforms(&(file as Arc<dyn Array>), &bytes(elements));
+                }
+            }
+        }
+
+        #[test]
+        fn stacks() {
+            for (compression, tile) in [(1, None), (8, None), (8, Some((16, 16)))] {
+                let (_folder, array, elements) =
+                    stack(tiff::Layout { width: 50, height: 37, compression, tile, ..tiff::Layout::default() });
+                conforms(&array, &bytes(elements));
+            }
+        }
+
+        #[test]
+        fn views() {
+            let (_folder, array, elements) = stack(tiff::Layout { width: 50, height: 37, ..tiff::Layout::default() });
+            let [t, c, z, y, x] = [[1, 3, 1], [1, 2, 1], [0, 5, 2], [3, 37, 1], [1, 50, 3]];
+            let select = "t=1:,c=1,z=::2,y=3:,x=1::3";
+            let steps = |[from, to, step]: [usize; 3]| (from..to).step_by(step);
+            let mut chosen = Vec::new();
+            for (t, c) in steps(t).flat_map(|t| steps(c).map(move |c| (t, c))) {
+                for (z, y) in steps(z).flat_map(|z| steps(y).map(move |y| (z, y))) {
+                    chosen.extend(steps(x).map(|x| elements[(((t * 2 + c) * 5 + z) * 37 + y) * 50 + x]));
+                }
+            }
+            conforms(&(Arc::new(View::new(array.clone(), select).unwrap()) as Arc<dyn Array>), &bytes(chosen));
+            let first = elements[..3 * 37 * 50].iter().rev().copied();
+            let back = "t=0,c=0,z=2::-1,y=::-1,x=::-1";
+            conforms(&(Arc::new(View::new(array, back).unwrap()) as Arc<dyn Array>), &bytes(first));
+        }
+
+        #[test]
+        fn zarr_arrays() {
+            for format in [Format::V2, Format::V3] {
+                let folder = tempfile::tempdir().unwrap();
+                let array = Memory::new(&["z", "y", "x"], &[5, 37, 50], Region::new([1, 0, 0], [2, 37, 50]));
+                let path = folder.path().join("a.zarr");
+                let options =
+                    sink::OutputOptions { format, chunks: Some(vec![2, 16, 16]), ..sink::OutputOptions::default() };
+                consumer::write(&path, &array, &options);
+                let whole = common::read_whole(&array).unwrap();
+                conforms(&(open(&path, &OpenOptions::default()).unwrap() as Arc<dyn Array>), whole.bytes());
+            }
+        }
+    }
+}
+
+/// A consumer: every output format, and the reduction.
+mod consumer {
+    use super::*;
+    use array::Memory;
+    use stackctl::array::Array;
+    use stackctl::axis::Axis;
+    use stackctl::consume::{Consumer, Desk, Job, Part, plan};
+    use stackctl::dtype::DType;
+    use stackctl::grid::Region;
+    use stackctl::plan::{Plan, Task};
+    use stackctl::sink::{OutputOptions, Spec, create};
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    /// The plan whose tasks are as small as they can be.
+    fn smallest(array: &dyn Array, consumer: &dyn Consumer) -> Plan {
+        plan(array, &[consumer], 0).or_else(|needed| plan(array, &[consumer], needed + consumer.held_bytes())).unwrap()
+    }
+
+    fn spec(axes: &[Axis], dtype: DType) -> Spec {
+        Spec {
+            axes: axes.to_vec(),
+            dtype,
+            fill: vec![9, 0, 0, 0, 0, 0, 0, 0][..dtype.size()].to_vec(),
+            provenance: serde_json::Value::Null,
+        }
+    }
+
+    /// In which order workers come to the tasks.
+    const ORDERS: [fn(u64, u64) -> u64; 4] = [|i, _| i, |i, n| n - i, |i, n| i * 7919 % n.max(1), |i, _| i % 2];
+
+    /// Shows `consumer` the tasks as an order of [`ORDERS`] has them, and merges what comes of them as planned.
+    fn consume(
+        array: &Arc<dyn Array>,
+        consumer: &mut dyn Consumer,
+        plan: &Plan,
+        path: &Path,
+        order: fn(u64, u64) -> u64,
+    ) {
+        let folder = path.parent().unwrap();
+        assert!(run::tree(folder).is_empty(), "nothing is touched before it begins");
+        consumer.begin(&Job::default()).unwrap();
+        let tasks: Vec<Task> = plan.tasks().collect();
+        let mut merger = consumer.merger();
+        loop {
+            let mut by_worker = tasks.clone();
+            by_worker.sort_by_key(|task| (order(task.index, plan.len()), task.index));
+            let mut parts: BTreeMap<u64, Part> = BTreeMap::new();
+            for task in &by_worker {
+                parts.insert(task.index, part(array, &*consumer, plan, task));
+            }
+            for (task, part) in tasks.iter().zip(parts.into_values()) {
+                merger.merge(task, part).unwrap();
+            }
+            if !merger.end_pass().unwrap() {
+                break;
+            }
+        }
+        let mut products = merger.finish().unwrap();
+        assert!(!path.exists(), "nothing stands under the name before it is published");
+        consumer.publish(&mut products).unwrap();
+        assert_eq!(run::names(folder), [path.file_name().unwrap().to_str().unwrap()]);
+    }
+
+    fn part(array: &Arc<dyn Array>, consumer: &dyn Consumer, plan: &Plan, task: &Task) -> Part {
+        let mut desk = Desk::default();
+        let mut taker = consumer.taker(task).unwrap();
+        loop {
+            for piece in plan.pieces(task) {
+                taker.take(&common::read_region(array, &piece).unwrap(), &mut desk).unwrap();
+            }
+            if let Some(part) = taker.end(&mut desk).unwrap() {
+                return part;
+            }
+        }
+    }
+
+    /// Writes `array` to `path`.
+    pub(crate) fn write(path: &Path, array: &Arc<dyn Array>, options: &OutputOptions) {
+        let mut consumer = create(path, &spec(array.axes(), array.dtype()), options).unwrap();
+        let plan = smallest(&**array, &*consumer);
+        consume(array, &mut *consumer, &plan, path, ORDERS[0]);
+    }
+
+    /// The whole suite, of what `make` makes for a path, with its plan.
+    fn conforms(array: &Arc<dyn Array>, name: &str, make: impl Fn(&Path) -> (Box<dyn Consumer>, Plan)) {
+        let mut first = None;
+        for order in ORDERS {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(name);
+            let (mut consumer, plan) = make(&path);
+            let n_blocks: usize = plan.tasks().map(|task| plan.pieces(&task).count()).sum();
+            assert!(n_blocks > 1, "{name}: one block shows nothing");
+            consume(array, &mut *consumer, &plan, &path, order);
+            drop(consumer);
+            let found = run::tree(folder.path());
+            assert!(first.get_or_insert_with(|| found.clone()) == &found, "{name}: the order of workers is seen");
+        }
+    }
+
+    mod implementations {
+        use super::*;
+        use stackctl::reduce::{Reducer, Reduction, Settings};
+        use stackctl::sink::zarr::Format;
+
+        fn volume() -> Arc<dyn Array> {
+            Memory::new(&["t", "z", "y", "x"], &[3, 4, 37, 50], Region::new([1, 0, 0, 0], [1, 2, 37, 50]))
+        }
+
+        #[test]
+        fn every_output_format() {
+            for (name, format) in [
+                ("a.zarr", Format::V2),
+                ("a.zarr", Format::V3),
+                ("a.npy", Format::V3),
+                ("a.tif", Format::V3),
+                ("a.btf", Format::V3),
+            ] {
+                let array = volume();
+                conforms(&array, name, |path| {
+                    let options =
+                        OutputOptions { format, chunks: Some(vec![1, 2, 16, 16]), ..OutputOptions::default() };
+                    let consumer = create(path, &spec(array.axes(), array.dtype()), &options).unwrap();
+                    let plan = smallest(&*array, &*consumer);
+                    (consumer, plan)
+                });
+            }
+        }
+
+        #[test]
+        fn pictures() {
+            let array = Memory::new(&["y", "x"], &[37, 50], Region::new([1, 2], [3, 4]));
+            conforms(&array, "a.png", |path| {
+                let consumer = create(path, &spec(array.axes(), array.dtype()), &OutputOptions::default()).unwrap();
+                let plan = smallest(&*array, &*consumer);
+                (consumer, plan)
+            });
+        }
+
+        #[test]
+        fn reductions() {
+            // With tiles of a task each, tiles that tasks share, and a second pass.
+            for (operators, axes) in [("mean", vec![0, 1]), ("std", vec![0, 1, 2, 3]), ("median", vec![0, 1, 2, 3])] {
+                let array = volume();
+                conforms(&array, "a.npy", |path| {
+                    let settings = Settings { operators: operators.into(), axes: axes.clone(), ..Settings::default() };
+                    let reducer = Arc::new(Reducer::new(array.axes(), array.dtype(), &settings).unwrap());
+                    let output = &reducer.outputs()[0];
+                    let outputs =
+                        vec![create(path, &spec(&output.axes, output.dtype), &OutputOptions::default()).unwrap()];
+                    let reduction = Reduction::new(Arc::clone(&reducer), Box::new(|n| n * 8));
+                    let plan = smallest(&*array, &reduction);
+                    (Box::new(reduction.fitted(&plan, outputs)), plan)
+                });
+            }
+        }
+    }
+}
+
+/// An executor: the reference is the serial one, which is what a single thread gets.
+mod executor {
+    use super::*;
+    use stackctl::error::{Error, Result};
+    use stackctl::exec::{Terms, run as execute};
+    use stackctl::grid::Region;
+    use stackctl::plan::Cost;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// What is merged of `n` tasks, each its number squared after a while, and how it ended.
+    fn outcome(
+        threads: usize,
+        n: u64,
+        stop: &AtomicBool,
+        work: impl Fn(u64) -> Result<()> + Sync,
+        merge: impl Fn(u64) -> Result<()> + Sync,
+    ) -> (Vec<u64>, Result<()>) {
+        let cost = Cost { work_bytes: 1 << 10, kept_bytes: 1 << 10 };
+        let terms = Terms { threads, cost, limit_bytes: 1 << 30, stop };
+        assert_eq!(terms.workers(), threads);
+        let (mut merged, tasks) = (Vec::new(), (0..n).map(|i| common::task(i, Region::new([i], [1]))));
+        let took = |task: &stackctl::plan::Task, calls: &mut u64| {
+            *calls += 1;
+            std::thread::sleep(std::time::Duration::from_micros(task.index * 37 % 101));
+            work(task.index).map(|()| task.index * task.index)
+        };
+        let ended = execute(
+            tasks,
+            &terms,
+            || 0u64,
+            took,
+            |task, square| {
+                merge(task.index)?;
+                merged.push(square);
+                Ok(())
+            },
+        );
+        (merged, ended)
+    }
+
+    /// The whole suite.
+    fn conforms(threads: usize) {
+        let never = AtomicBool::new(false);
+        let fine = |_: u64| Ok(());
+        let squares = |n: u64| (0..n).map(|i| i * i).collect::<Vec<_>>();
+        for n in [0, 1, 2, 100] {
+            let (merged, ended) = outcome(threads, n, &never, fine, fine);
+            assert!(ended.is_ok() && merged == squares(n));
+        }
+        // Of the work: what was merged before is a beginning, and the first that failed is told.
+        let broken = |i: u64| if i >= 20 { Err(Error::format(i)) } else { Ok(()) };
+        let (merged, ended) = outcome(threads, 100, &never, broken, fine);
+        let told: u64 = ended.unwrap_err().to_string().parse().unwrap();
+        assert!(merged == squares(merged.len() as u64) && merged.len() <= 20 && told < 20 + threads as u64);
+        // Of the merge.
+        let (merged, ended) = outcome(threads, 100, &never, fine, broken);
+        assert_eq!((merged, ended.unwrap_err().to_string()), (squares(20), "20".into()));
+        // From outside: what is begun is merged.
+        let stop = AtomicBool::new(false);
+        let stopping = |i: u64| {
+            stop.store(i >= 30, Ordering::Relaxed);
+            Ok(())
+        };
+        let (merged, ended) = outcome(threads, 10_000, &stop, fine, stopping);
+        assert!(matches!(ended, Err(Error::Stopped(_))));
+        assert!(merged == squares(merged.len() as u64) && (30..200).contains(&merged.len()));
+        // A panic is the caller's, and nobody waits for the one that is gone.
+        let panics = |i: u64| if i == 40 { panic!("as asked") } else { Ok(()) };
+        let caught = catch_unwind(AssertUnwindSafe(|| outcome(threads, 10_000, &never, panics, fine)));
+        assert!(caught.is_err());
+    }
+
+    mod implementations {
+        use super::*;
+
+        #[test]
+        fn serial() {
+            conforms(1);
+        }
+
+        #[test]
+        fn threads() {
+            [2, 3, 8].into_iter().for_each(conforms);
         }
     }
 }
