@@ -140,7 +140,7 @@ impl Bands<'_> {
 
 impl<'a> Bands<'a> {
     fn remembered(&mut self) -> Result<&mut Remembered<'a>> {
-        self.remembered.as_mut().map_err(|e| Error::format(e))
+        self.remembered.as_mut().map_err(Error::format)
     }
 
     fn paste(&mut self, task: &Task, bytes: &[u8]) -> Result<()> {

@@ -250,7 +250,7 @@ struct Totals<'a> {
 
 impl<'a> Totals<'a> {
     fn remembered(&mut self) -> Result<&mut Remembered<'a>> {
-        self.remembered.as_mut().map_err(|e| Error::format(e))
+        self.remembered.as_mut().map_err(Error::format)
     }
 
     /// Adds the state of a task to its tile.
