@@ -240,20 +240,24 @@ impl<T: Integer> Addend for Squared<T> {
             return None;
         }
         let mut values = vec![0.0; sums.len()];
-        small_variances::<T>(&mut values, &sums.a, &sums.b, n, ddof);
-        if root {
-            values.iter_mut().for_each(|v| *v = v.sqrt());
-        }
+        small_variances::<T>(&mut values, (&sums.a, &sums.b), n, ddof, root);
         Some(Values::Float(values))
     }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn small_variances<T: Integer>(values: &mut [f64], sums: &[T::Narrow], squares: &[T::Square], count: u64, ddof: u64) {
+fn small_variances<T: Integer>(
+    values: &mut [f64],
+    (sums, squares): (&[T::Narrow], &[T::Square]),
+    count: u64,
+    ddof: u64,
+    root: bool,
+) {
     let n = count as i64;
     let denominator = (count * (count - ddof)) as f64;
     for ((value, &sum), &square) in values.iter_mut().zip(sums).zip(squares) {
         let (sum, square) = (T::wide(sum) as i64, T::wide_square(square) as i64);
-        *value = (n * square - sum * sum) as f64 / denominator;
+        let variance = (n * square - sum * sum) as f64 / denominator;
+        *value = if root { variance.sqrt() } else { variance };
     }
 }

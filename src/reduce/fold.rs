@@ -36,27 +36,14 @@ pub(super) trait Accumulator: Send + Sync + Sized + 'static {
     fn restore(&mut self, bytes: &mut &[u8]) -> Result<()>;
 }
 
-/// An [`Accumulator`] of any operator and element type; its states pass from one to another as bytes.
+/// An [`Accumulator`] of any operator and element type, whose methods these are; it joins what another one saves.
 pub(super) trait Fold: Send + Sync {
-    /// As [`Accumulator::fold`].
     fn fold(&mut self, panel: &Panel<'_>, counts: &Counts);
-
-    /// As [`Accumulator::join`], of what `later` saves.
     fn merge(&mut self, later: Box<dyn Fold>, counts: (&Counts, &Counts)) -> Result<()>;
-
-    /// As [`Accumulator::again`].
     fn again(&mut self, counts: &Counts) -> bool;
-
-    /// As [`Accumulator::finish`].
     fn finish(self: Box<Self>, counts: &Counts) -> Result<Values, Refusal>;
-
-    /// As [`Accumulator::fork`].
     fn fork(&self) -> Box<dyn Fold>;
-
-    /// As [`Accumulator::save`].
     fn save(&self, out: &mut Vec<u8>);
-
-    /// As [`Accumulator::restore`].
     fn restore(&mut self, bytes: &mut &[u8]) -> Result<()>;
 }
 

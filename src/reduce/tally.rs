@@ -206,8 +206,10 @@ impl<A: Scalar, B: Scalar> Columns<A, B> {
 
     /// Makes them `n` states that are all `state`.
     pub(super) fn reset(&mut self, state: (A, B), n: usize) {
-        (self.a.clear(), self.b.clear());
-        (self.a.resize(n, state.0), self.b.resize(n, state.1));
+        self.a.clear();
+        self.b.clear();
+        self.a.resize(n, state.0);
+        self.b.resize(n, state.1);
     }
 
     /// Number of outputs.
