@@ -318,7 +318,7 @@ mod array {
 
     impl Memory {
         /// An array of `shape` and 16 bits whose elements are their numbers, but for those in `hole`, which are 9.
-        pub(crate) fn new(names: &[&str], shape: &[u64], hole: Region) -> Arc<dyn Array> {
+        pub(crate) fn of(names: &[&str], shape: &[u64], hole: Region) -> Arc<dyn Array> {
             let element = |(i, p): (usize, Vec<u64>)| {
                 let inside = hole.contains(&Region::new(p.clone(), vec![1; p.len()]));
                 (if inside { 9 } else { i as u16 }).to_ne_bytes()
@@ -411,7 +411,7 @@ mod array {
         #[test]
         fn memory() {
             let hole = Region::new([1, 2, 0], [2, 1, 3]);
-            let array = Memory::new(&["z", "y", "x"], &[4, 5, 6], hole);
+            let array = Memory::of(&["z", "y", "x"], &[4, 5, 6], hole);
             let whole = common::read_whole(&array).unwrap();
             conforms(&array, whole.bytes());
         }
@@ -471,7 +471,7 @@ mod array {
         fn zarr_arrays() {
             for format in [Format::V2, Format::V3] {
                 let folder = tempfile::tempdir().unwrap();
-                let array = Memory::new(&["z", "y", "x"], &[5, 37, 50], Region::new([1, 0, 0], [2, 37, 50]));
+                let array = Memory::of(&["z", "y", "x"], &[5, 37, 50], Region::new([1, 0, 0], [2, 37, 50]));
                 let path = folder.path().join("a.zarr");
                 let options =
                     sink::OutputOptions { format, chunks: Some(vec![2, 16, 16]), ..sink::OutputOptions::default() };
@@ -589,7 +589,7 @@ mod consumer {
         use stackctl::sink::zarr::Format;
 
         fn volume() -> Arc<dyn Array> {
-            Memory::new(&["t", "z", "y", "x"], &[3, 4, 37, 50], Region::new([1, 0, 0, 0], [1, 2, 37, 50]))
+            Memory::of(&["t", "z", "y", "x"], &[3, 4, 37, 50], Region::new([1, 0, 0, 0], [1, 2, 37, 50]))
         }
 
         #[test]
@@ -614,7 +614,7 @@ mod consumer {
 
         #[test]
         fn pictures() {
-            let array = Memory::new(&["y", "x"], &[37, 50], Region::new([1, 2], [3, 4]));
+            let array = Memory::of(&["y", "x"], &[37, 50], Region::new([1, 2], [3, 4]));
             conforms(&array, "a.png", |path| {
                 let consumer = create(path, &spec(array.axes(), array.dtype()), &OutputOptions::default()).unwrap();
                 let plan = smallest(&*array, &*consumer);
