@@ -191,6 +191,10 @@ fn large_images_have_levels_unasked() {
         files.remove(Path::new("zarr.json"));
         assert!(*first.get_or_insert_with(|| files.clone()) == files, "{threads} threads, {memory}");
     }
+    // Levels that nobody asked for are left out where memory does not suffice, which is said.
+    let little = ["raw", "--pattern", PATTERN, "-o", "no.zarr", "--dry-run", "--memory", "30M"];
+    let output = stackctl(folder.path()).arg("stitch").args(little).output().unwrap();
+    assert!(message(&output).contains("of 3 levels are written"), "{}", message(&output));
     let none = ["raw", "--pattern", PATTERN, "-o", "out.zarr", "--overwrite", "-q", "--levels", "none"];
     stitch(folder.path(), &none);
     assert!(!folder.path().join("out.zarr/1").exists());

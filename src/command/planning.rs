@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::array::Array;
 use crate::cli::StorageArgs;
 use crate::codec::Codec;
+use crate::consume;
 use crate::consume::levels::{self, Levels};
 use crate::error::Error;
 use crate::report::{count, tuple};
@@ -85,4 +86,37 @@ pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, u
         }
     }
     Ok(options)
+}
+
+/// Leaves out levels that nobody asked for and that `room` bytes do not suffice for, and says so.
+pub(super) fn fit_levels(
+    flags: &StorageArgs,
+    options: &mut ZarrOptions,
+    array: &dyn Array,
+    room: u64,
+) -> Option<String> {
+    if flags.levels.is_some() || options.image.levels != Levels::Auto {
+        return None;
+    }
+    let spec = Spec {
+        axes: array.axes().to_vec(),
+        dtype: array.dtype(),
+        fill: array.fill_bytes(),
+        provenance: serde_json::Value::Null,
+    };
+    let all = levels::factors(array.axes(), Levels::Auto).len() as u64 + 1;
+    let fits = |levels: Levels| {
+        let mut options = options.clone();
+        options.image.levels = levels;
+        let sink = ZarrSink::new(std::path::Path::new("data.zarr"), &spec, &options);
+        sink.is_ok_and(|sink| consume::plan(array, &[&sink], room).is_ok())
+    };
+    if fits(Levels::Auto) {
+        return None;
+    }
+    let n = (2..all).rev().find(|&n| fits(Levels::Count(n))).unwrap_or(1);
+    options.image.levels = Levels::Count(n);
+    Some(format!(
+        "{n} of {all} levels are written: for more, give more --memory, or stitch the output with --levels auto"
+    ))
 }

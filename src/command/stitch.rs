@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::planning::storage;
+use super::planning::{fit_levels, storage};
 use super::progress::Progress;
 use super::resources::{self, Resources, stopped};
 use super::{print_json, resolve, stop, tell};
@@ -109,11 +109,14 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         options.image.attributes = zarr::kept_attributes(input, &which)?;
     }
     let is_zarr = sink::extension(output) == "zarr";
+    let budget = Resources::new(&args.run);
+    if is_zarr && let Some(note) = fit_levels(&args.storage, &mut options, &*array, budget.room(&*array)) {
+        tell(format_args!("note: {note}"));
+    }
     refuse_elsewhere(&args.storage, is_zarr)?;
     let foretold = if is_zarr { Some(ZarrSink::new(output, &spec, &options)?) } else { None };
     let n_output_files = foretold.as_ref().map_or(1, ZarrSink::n_files);
     let mut consumers = [sink::create(output, &spec, &OutputOptions::from(&options))?];
-    let budget = Resources::new(&args.run);
     let plan = budget.plan(&*array, &[&*consumers[0]])?;
     let terms = budget.terms(&plan, &*array, &[&*consumers[0]], stop);
     let bytes_in = size_bytes(&array.shape(), array.dtype());

@@ -12,7 +12,7 @@ use crate::array::Array;
 use crate::axis::{Calibration, Provenance};
 use crate::block::size_bytes;
 use crate::cli::{InspectArgs, RunArgs};
-use crate::command::planning::storage;
+use crate::command::planning::{fit_levels, storage};
 use crate::command::presets;
 use crate::command::resources::Resources;
 use crate::draw::presence::{MapAxis, Presence, State};
@@ -209,7 +209,10 @@ fn spacing(axis: &FieldAxis) -> Option<(Calibration, f64)> {
 
 /// How stitch would store the array, and what that would take.
 fn foretold(args: &InspectArgs, stack: &Arc<Stack>) -> Result<StorageFound> {
-    let options = storage(&args.storage, false, &**stack, stack.layout().unit())?;
+    let run = RunArgs { memory: args.memory, threads: args.threads, ..RunArgs::default() };
+    let budget = Resources::new(&run);
+    let mut options = storage(&args.storage, false, &**stack, stack.layout().unit())?;
+    fit_levels(&args.storage, &mut options, &**stack, budget.room(&**stack));
     let spec = Spec {
         axes: stack.axes().to_vec(),
         dtype: stack.dtype(),
@@ -217,8 +220,6 @@ fn foretold(args: &InspectArgs, stack: &Arc<Stack>) -> Result<StorageFound> {
         provenance: serde_json::Value::Null,
     };
     let sink = ZarrSink::new(Path::new("data.zarr"), &spec, &options)?;
-    let run = RunArgs { memory: args.memory, threads: args.threads, ..RunArgs::default() };
-    let budget = Resources::new(&run);
     let (mut amplification, mut peak, mut refused) = (None, None, None);
     let mut threads = budget.threads;
     match budget.plan(&**stack, &[&sink]) {

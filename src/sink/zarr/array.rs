@@ -131,12 +131,14 @@ impl ArrayWriter {
     /// Memory that encoding `n_chunks` needs, and what comes of it holds.
     pub(crate) fn write_bytes(&self, n_chunks: u64) -> u64 {
         let chunk_bytes = size_bytes(self.chunks.cell(), self.dtype);
-        let bound = self.codec.bound(chunk_bytes);
+        self.kept_bytes(n_chunks).saturating_add(chunk_bytes).saturating_add(self.codec.context_bytes(chunk_bytes))
+    }
+
+    /// Memory of `n_chunks` that have been encoded, until they are stored.
+    pub(crate) fn kept_bytes(&self, n_chunks: u64) -> u64 {
+        let bound = self.codec.bound(size_bytes(self.chunks.cell(), self.dtype));
         let kept = if self.shards.is_some() { n_chunks } else { 1 };
-        (bound.saturating_add(ENTRY_BYTES))
-            .saturating_mul(kept)
-            .saturating_add(chunk_bytes)
-            .saturating_add(self.codec.context_bytes(chunk_bytes))
+        bound.saturating_add(ENTRY_BYTES).saturating_mul(kept)
     }
 
     /// Memory that stays in use from task to task.

@@ -19,6 +19,9 @@ use crate::plan::{Task, Wants};
 use crate::sink::Spec;
 use crate::store::{Store, Stored};
 
+/// Chunks of a level are thinner by this at most than those of the full resolution.
+const MOST_THIN: u64 = 4;
+
 /// A level below the full resolution.
 pub(super) struct Level {
     /// Elements of the level before it that one of its elements stands for, along each axis.
@@ -81,14 +84,14 @@ impl Level {
         for (axis, f) in spec.axes.iter_mut().zip(&factor) {
             axis.length = axis.length.div_ceil(*f);
         }
-        // Planes of a task make whole chunks along the slowest axis of volumes.
+        // Thin chunks are whole chunks of small tasks, and little is held of those that tasks share.
         let space = ngff::space(&full.axes);
-        let deep = space.first().copied().filter(|_| space.len() > 2);
+        let slow = &space[..space.len().saturating_sub(1)];
         let cuts: Vec<(u64, u64)> = (0..factor.len())
             .map(|i| {
                 let (chunk, length) = (options.chunks[i], spec.axes[i].length);
-                let thin = if Some(i) == deep && chunk.is_multiple_of(factor[i]) { chunk / factor[i] } else { chunk };
-                let wished = thin.min(length).max(1);
+                let by = if slow.contains(&i) { factor[i].min(MOST_THIN) } else { 1 };
+                let wished = if chunk.is_multiple_of(by) { chunk / by } else { chunk }.min(length).max(1);
                 match options.shards.as_ref().map(|s| s[i]) {
                     Some(shard) if shard < full.axes[i].length => within(shard, factor[i], wished, &full.axes[i].name),
                     _ => Ok((wished, length.div_ceil(wished) * wished)),
@@ -107,11 +110,14 @@ impl Level {
         halved(region, &self.factor)
     }
 
-    /// Memory of making and encoding the level's part of a task of shape `task`: while it works, and until it is merged.
+    /// Memory of the level's part of a task of shape `task`: while it is made, and until it is merged.
     pub(super) fn task_bytes(&self, task: &[u64]) -> (u64, u64) {
+        let (chunk, shape) = (self.array.chunk_shape(), crate::axis::shape(&self.spec.axes));
         let part: Vec<u64> = task.iter().zip(&self.factor).map(|(t, f)| t.div_ceil(*f)).collect();
-        let chunks: Vec<u64> = part.iter().zip(self.array.chunk_shape()).map(|(p, c)| p.div_ceil(*c)).collect();
-        (size_bytes(&part, self.spec.dtype), self.array.write_bytes(n_elements(&chunks)))
+        let part_bytes = size_bytes(&part, self.spec.dtype);
+        let is_whole = (0..part.len()).all(|i| part[i] >= chunk[i].min(shape[i]));
+        let n_chunks = n_elements(&part.iter().zip(chunk).map(|(p, c)| p.div_ceil(*c)).collect::<Vec<_>>());
+        (part_bytes, if is_whole { self.array.kept_bytes(n_chunks) } else { part_bytes })
     }
 
     /// Memory that stays in use: the shard's index, and chunks that tasks cut as multiples of `unit` share.
