@@ -95,7 +95,8 @@ pub(super) fn omero(axes: &[Axis], dtype: DType, options: &ImageOptions, windows
         set("family", json!("linear"));
         set("window", json!({"min": window.min, "max": window.max, "start": window.start, "end": window.end}));
         channel.insert("label".into(), json!(labels[i]));
-        let colour = colour.unwrap_or_else(|| by_name(&labels[i], i, labels.len()).to_owned());
+        let nm = axis.coordinates.as_ref().and_then(|c| c.get(i)).and_then(|nm| light(*nm));
+        let colour = colour.unwrap_or_else(|| suggested(&labels[i], nm, i, labels.len()).to_owned());
         channel.insert("color".into(), json!(colour));
         Value::Object(channel)
     };
@@ -104,18 +105,27 @@ pub(super) fn omero(axes: &[Axis], dtype: DType, options: &ImageOptions, windows
     Some(json!({"channels": channels, "rdefs": {"model": model, "defaultT": 0, "defaultZ": 0}}))
 }
 
-/// A name for every channel: its own, as a wavelength where all of them are one, else its number.
+/// A name for every channel: its own; its wavelength where names are numbers or lacking and that is known of all of
+/// them; else its number.
 pub(super) fn labels(axis: &Axis) -> Vec<String> {
     let length = usize::try_from(axis.length).unwrap_or(0);
     let own = axis.labels.clone().filter(|labels| labels.len() == length);
-    let number = |label: &String| label.trim().parse::<u32>().ok().filter(|n| LIGHT.contains(n));
-    match own {
-        Some(labels) if labels.iter().all(|l| number(l).is_some()) => {
-            labels.iter().map(|l| format!("{} nm", l.trim())).collect()
-        }
-        Some(labels) => labels,
-        None => (0..length).map(|i| format!("{} {i}", axis.name)).collect(),
+    let known = axis.coordinates.as_ref().filter(|c| c.len() == length && axis.kind == AxisKind::Channel);
+    let known: Option<Vec<u32>> = known.and_then(|c| c.iter().map(|nm| light(*nm)).collect());
+    let numbers: Option<Vec<f64>> = own.as_ref().and_then(|l| l.iter().map(|l| l.trim().parse().ok()).collect());
+    let as_light = |numbers: &Vec<f64>| numbers.iter().map(|nm| light(*nm)).collect::<Option<Vec<u32>>>();
+    let named = numbers.as_ref().and_then(as_light).filter(|_| axis.kind == AxisKind::Channel);
+    let is_said = own.is_some() && numbers.is_none();
+    match (named.or(known.filter(|_| !is_said)), own) {
+        (Some(wavelengths), _) => wavelengths.iter().map(|nm| format!("{nm} nm")).collect(),
+        (None, Some(labels)) => labels,
+        (None, None) => (0..length).map(|i| format!("{} {i}", axis.name)).collect(),
     }
+}
+
+/// A wavelength that microscopes use, in whole nm.
+fn light(nm: f64) -> Option<u32> {
+    Some(nm.round() as u32).filter(|nm| LIGHT.contains(nm))
 }
 
 /// What the input's `omero` says of each channel, found by its label, or by its place where all channels are there.
@@ -145,11 +155,12 @@ fn whole(channel: &Map<String, Value>) -> Map<String, Value> {
     channel
 }
 
-/// Colour of channel number `i` of `n`, which is called `label`.
-fn by_name(label: &str, i: usize, n: usize) -> &'static str {
+/// Colour of channel number `i` of `n`, which is called `label` and shows light of `nm`.
+fn suggested(label: &str, nm: Option<u32>, i: usize, n: usize) -> &'static str {
     let lower = label.to_lowercase();
     let words = || lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
-    let by_wavelength = wavelength(&lower).and_then(|nm| SPECTRUM.iter().find(|(end, _)| nm < *end)).map(|(_, c)| *c);
+    let by_wavelength =
+        wavelength(&lower).or(nm).and_then(|nm| SPECTRUM.iter().find(|(end, _)| nm < *end)).map(|(_, c)| *c);
     let by_dye = || DYES.iter().find(|(names, _)| words().any(|w| names.split(' ').any(|n| n == w))).map(|(_, c)| *c);
     let otherwise = if n == 1 { "FFFFFF" } else { ORDER[i % ORDER.len()] };
     by_wavelength.or_else(by_dye).unwrap_or(otherwise)
@@ -181,7 +192,7 @@ mod tests {
     #[test]
     fn colours_go_by_wavelength_then_by_name_then_by_order() {
         let colours = |labels: &[&str]| -> Vec<&str> {
-            labels.iter().enumerate().map(|(i, l)| by_name(l, i, labels.len())).collect()
+            labels.iter().enumerate().map(|(i, l)| suggested(l, None, i, labels.len())).collect()
         };
         assert_eq!(colours(&["405 nm", "488nm", "Alexa 555", "CF640R"]), ["0000FF", "00FF00", "FF8000", "FF0000"]);
         assert_eq!(colours(&["DAPI", "eGFP", "mCherry", "Cy5"]), ["0000FF", "00FF00", "FF00FF", "FF00FF"]);
@@ -201,6 +212,12 @@ mod tests {
         assert_eq!(labels(&axis), ["488 nm", "561 nm"]);
         axis.labels = Some(vec!["488".into(), "1".into()]);
         assert_eq!(labels(&axis), ["488", "1"]);
+        axis.coordinates = Some(vec![488.0, 640.0]);
+        assert_eq!(labels(&axis), ["488 nm", "640 nm"]);
+        axis.labels = Some(vec!["a".into(), "b".into()]);
+        assert_eq!(labels(&axis), ["a", "b"]);
+        let found = omero(&[axis], DType::Uint8, &ImageOptions::default(), &[None, None]).unwrap();
+        assert_eq!([0, 1].map(|i| &found["channels"][i]["color"]), ["00FF00", "FF0000"]);
     }
 
     #[test]

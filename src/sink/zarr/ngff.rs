@@ -97,22 +97,25 @@ fn axis(axis: &Axis) -> Value {
     Value::Object(described)
 }
 
-/// Distance between neighbours, 1 where it is not known.
+/// Distance between neighbours, 1 where it is not known and for channels, whatever their wavelengths.
 fn step(axis: &Axis) -> f64 {
+    if axis.kind == AxisKind::Channel {
+        return 1.0;
+    }
     let stated = axis.calibration.as_ref().map(|c| c.step).filter(|s| s.is_finite() && *s != 0.0);
     stated.or_else(|| regular(axis).map(|(_, step)| step)).unwrap_or(1.0)
 }
 
 /// Where index 0 lies: as the axis says, or the first of coordinates that are evenly spaced by the axis's step.
 fn origin(axis: &Axis) -> f64 {
-    let stated = Some(axis.origin).filter(|o| *o != 0.0 && o.is_finite());
+    let stated = Some(axis.origin).filter(|o| *o != 0.0 && o.is_finite() && axis.kind != AxisKind::Channel);
     let even = || regular(axis).filter(|(_, apart)| (apart - step(axis)).abs() <= 1e-6 * apart.abs());
     stated.or_else(|| even().map(|(first, _)| first)).unwrap_or(0.0)
 }
 
 /// First coordinate and distance of evenly spaced ones.
 fn regular(axis: &Axis) -> Option<(f64, f64)> {
-    let values = axis.coordinates.as_ref()?;
+    let values = axis.coordinates.as_ref().filter(|_| axis.kind != AxisKind::Channel)?;
     let (first, last) = (*values.first()?, *values.last()?);
     let apart = (last - first) / (values.len() as f64 - 1.0);
     let even = |(i, v): (usize, &f64)| (v - (first + apart * i as f64)).abs() <= 1e-6 * apart.abs();

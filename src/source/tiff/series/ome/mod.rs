@@ -318,6 +318,8 @@ fn describe(ome: &Ome, image: &Image, lengths: &[(char, u64)], kind: &super::Pag
         if letter == 'c' && image.channels.len() as u64 == axis.length {
             let names: Option<Vec<String>> = image.channels.iter().map(|c| c.name.clone()).collect();
             axis.labels = names;
+            // Where not all of them say so, order and names are all there is.
+            axis.coordinates = image.channels.iter().map(|c| c.wavelength).collect();
         }
     }
     axes

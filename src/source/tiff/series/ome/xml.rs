@@ -57,6 +57,8 @@ pub struct Channel {
     pub name: Option<String>,
     /// Samples of each pixel.
     pub samples: Option<u64>,
+    /// Wavelength of its light in nm: emitted, or else exciting.
+    pub wavelength: Option<f64>,
 }
 
 /// One TiffData: planes that follow one another in a file.
@@ -191,8 +193,13 @@ impl Parser {
                 }
             }
             ("Pixels", "Channel") => {
+                let light = |name: &str| {
+                    let is_nm = take(&format!("{name}WavelengthUnit")).is_none_or(|unit| unit == "nm");
+                    take(&format!("{name}Wavelength")).filter(|_| is_nm)?.parse().ok()
+                };
+                let wavelength = light("Emission").or_else(|| light("Excitation"));
                 if let Some(image) = self.ome.images.last_mut() {
-                    image.channels.push(Channel { name: take("Name"), samples: number("SamplesPerPixel") });
+                    image.channels.push(Channel { name: take("Name"), samples: number("SamplesPerPixel"), wavelength });
                 }
             }
             ("Pixels", "TiffData") => {
@@ -295,7 +302,8 @@ mod tests {
         <o:Image ID="Image:0" Name="a &amp; b"><o:AnnotationRef ID="Annotation:3"/>
         <o:Pixels DimensionOrder="XYZCT" SizeX="6" SizeY="5" SizeZ="4" SizeC="3" SizeT="2" Type="uint8"
          PhysicalSizeX="0.5" PhysicalSizeZ="2" PhysicalSizeZUnit="nm" TimeIncrement="-1">
-        <o:Channel ID="c0" Name="DAPI"/><o:Channel ID="c1" SamplesPerPixel="1"/>
+        <o:Channel ID="c0" Name="DAPI" EmissionWavelength="461"/>
+        <o:Channel ID="c1" SamplesPerPixel="1" EmissionWavelength="1" EmissionWavelengthUnit="mm"/>
         <o:TiffData IFD="3" FirstC="1" PlaneCount="2"><o:UUID FileName="b.ome.tif">urn:uuid:2</o:UUID></o:TiffData>
         <o:TiffData/></o:Pixels></o:Image>
         <o:StructuredAnnotations><o:XMLAnnotation ID="Annotation:3" Namespace="openmicroscopy.org/omero/dimension/modulo">
@@ -314,6 +322,7 @@ mod tests {
         assert_eq!(image.steps[&'z'], (2.0, "nm".to_owned()));
         assert!(!image.steps.contains_key(&'t'));
         assert_eq!(image.channels[0].name.as_deref(), Some("DAPI"));
+        assert_eq!([0, 1].map(|c| image.channels[c].wavelength), [Some(461.0), None]);
         let data = &image.tiff_data[0];
         assert_eq!((data.ifd, data.count, data.first('c')), (Some(3), Some(2), 1));
         assert_eq!((data.file.as_deref(), data.uuid.as_deref()), (Some("b.ome.tif"), Some("urn:uuid:2")));
