@@ -59,6 +59,8 @@ fn jobs() -> Vec<(Vec<&'static str>, &'static str)> {
         (vec!["--zarr-format", "2"], "out.zarr"),
         (vec!["--shards", "none"], "out.zarr"),
         (vec!["--shards", "1,1,8,256,256"], "out.zarr"),
+        (vec!["--shards", "1,1,8,256,256", "--levels", "3"], "out.zarr"),
+        (vec!["--shards", "none", "--levels", "3", "--zarr-format", "2"], "out.zarr"),
         (vec!["reduce", "--op", "median", "--axis", "t", "--codec", "zstd:15"], "out.zarr"),
         (vec!["reduce", "--op", "median", "--axis", "t"], "out.npy"),
         (vec!["reduce", "--op", "median", "--axis", "t"], "out.tif"),
