@@ -37,6 +37,12 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// What holds `array` as it is.
+    pub fn of(array: &dyn crate::array::Array) -> Self {
+        let (axes, dtype, fill) = (array.axes().to_vec(), array.dtype(), array.fill_bytes());
+        Self { axes, dtype, fill, provenance: serde_json::Value::Null }
+    }
+
     /// Lengths of all axes.
     pub fn shape(&self) -> Vec<u64> {
         crate::axis::shape(&self.axes)
