@@ -124,6 +124,13 @@ mod tests {
     use super::*;
     use crate::codec::Codec;
 
+    #[test]
+    fn an_empty_container_that_says_it_is_stored_may_be_longer() {
+        let mut container = vec![2, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 21, 0, 0, 0];
+        container.extend([7; 5]);
+        assert_eq!(Decoder::Blosc.decode(&container, &mut [0; 8], &mut Contexts::default()).unwrap(), 0);
+    }
+
     fn picture(n: usize) -> Vec<u8> {
         (0..n as u32).map(|i| (i / 7 * i % 97) as u8).collect()
     }

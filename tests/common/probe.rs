@@ -24,6 +24,14 @@ pub(crate) fn program(folder: &Path, arguments: &[&str]) -> Command {
         command.env_remove(name);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Whoever runs the tests may have had them ignore this, which is handed down.
+    // SAFETY: between fork and exec, `signal` is one of the calls that are allowed, and it touches no memory.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+            Ok(())
+        });
+    }
     command
 }
 

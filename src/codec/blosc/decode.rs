@@ -34,7 +34,8 @@ impl Decoder {
             .get_mut(..header.n_bytes)
             .ok_or_else(|| Error::format(format!("blosc: holds {} bytes, more than {room}", header.n_bytes)))?;
         if header.stored {
-            out.copy_from_slice(&container[HEADER_BYTES..]);
+            let content = container.get(HEADER_BYTES..).and_then(|rest| rest.get(..out.len())).ok_or_else(cut)?;
+            out.copy_from_slice(content);
             return Ok(out.len());
         }
         let n_bytes = out.len();
