@@ -332,9 +332,10 @@ fn stopped(folder: &Path, command: &mut Command, signal: &str) -> (i32, String) 
 
 #[test]
 fn a_closed_terminal_stops_a_run_as_sigterm_does() {
-    let folder = slow();
     let arguments = [&STITCH[..], &SLOWLY, &["--threads", "1"]].concat();
     for signal in ["HUP", "TERM"] {
+        // A folder each: what a stopped run leaves would stand for the beginning of the next one.
+        let folder = slow();
         let (code, text) = stopped(folder.path(), &mut program(folder.path(), &arguments), signal);
         assert_eq!(code, 75, "{signal}: {text}");
         assert!(!folder.path().join("out.zarr").exists());
