@@ -102,6 +102,20 @@ fn ticks(folder: &Path, arguments: &[&str]) -> u64 {
     ticks
 }
 
+/// What is left of a run, by the clock ticks of `rest`, is less than `most` of a `whole` one. Ticks are noisy where other
+/// programs run: of four tries one must hold.
+fn takes_less(most: f64, whole: u64, mut rest: impl FnMut() -> u64) {
+    let mut tries = Vec::new();
+    while tries.len() < 4 {
+        let ticks = rest();
+        if (ticks as f64) < most * whole as f64 {
+            return;
+        }
+        tries.push(ticks);
+    }
+    panic!("{tries:?} ticks are not {most} of {whole}");
+}
+
 /// Starts a run and sends `signal` when `bytes` are there; gives code, message and seconds to its end.
 fn interrupted(folder: &Path, arguments: &[&str], signal: &str, bytes: u64) -> (i32, String, f64) {
     let mut child = program(folder, arguments).spawn().unwrap();
@@ -160,12 +174,14 @@ fn a_killed_run_is_gone_on_with() {
         let arguments = command(job, output);
         let expected = undisturbed(folder, &arguments, output);
         for signal in ["KILL", "TERM"] {
-            interrupted(folder, &arguments, signal, expected.bytes * 6 / 10);
-            let rest = ticks(folder, &arguments);
-            assert!(rest * 10 < expected.ticks * 7, "{job:?}: {rest} ticks after 60 % of {}", expected.ticks);
-            assert!(files(&folder.join(output)) == expected.files);
-            assert_eq!(names(folder), [*output, "raw"]);
-            remove(&folder.join(output));
+            takes_less(0.7, expected.ticks, || {
+                interrupted(folder, &arguments, signal, expected.bytes * 6 / 10);
+                let rest = ticks(folder, &arguments);
+                assert!(files(&folder.join(output)) == expected.files);
+                assert_eq!(names(folder), [*output, "raw"]);
+                remove(&folder.join(output));
+                rest
+            });
         }
     }
 }
@@ -271,17 +287,19 @@ fn a_signal_stops_a_run_that_goes_on_later() {
     let arguments = stitch();
     let expected = undisturbed(folder, &arguments, "out.zarr");
     for signal in ["TERM", "INT", "HUP", "USR1"] {
-        let (code, text, seconds) = interrupted(folder, &arguments, signal, expected.bytes / 2);
-        assert_eq!(code, 75, "{signal}: {text}");
-        assert!(seconds < 5.0, "{signal}: {seconds} s");
-        // The command that goes on.
-        assert!(text.contains("stackctl stitch") && text.contains("-o out.zarr"), "{signal}: {text}");
-        assert!(!folder.join("out.zarr").exists(), "{signal}");
-        let rest = ticks(folder, &arguments);
-        assert!(rest * 10 < expected.ticks * 8, "{signal}: {rest} ticks after half of {}", expected.ticks);
-        assert!(files(&folder.join("out.zarr")) == expected.files, "{signal}");
-        assert_eq!(names(folder), ["out.zarr", "raw"], "{signal}");
-        remove(&folder.join("out.zarr"));
+        takes_less(0.8, expected.ticks, || {
+            let (code, text, seconds) = interrupted(folder, &arguments, signal, expected.bytes / 2);
+            assert_eq!(code, 75, "{signal}: {text}");
+            assert!(seconds < 5.0, "{signal}: {seconds} s");
+            // The command that goes on.
+            assert!(text.contains("stackctl stitch") && text.contains("-o out.zarr"), "{signal}: {text}");
+            assert!(!folder.join("out.zarr").exists(), "{signal}");
+            let rest = ticks(folder, &arguments);
+            assert!(files(&folder.join("out.zarr")) == expected.files, "{signal}");
+            assert_eq!(names(folder), ["out.zarr", "raw"], "{signal}");
+            remove(&folder.join("out.zarr"));
+            rest
+        });
     }
 }
 
@@ -381,11 +399,14 @@ fn other_threads_go_on() {
     let folder = raw();
     let expected = undisturbed(folder.path(), &stitch(), "out.zarr");
     for (first, then) in [("1", "3"), ("2", "1")] {
-        interrupted(folder.path(), &[&stitch()[..], &["--threads", first]].concat(), "KILL", expected.bytes * 6 / 10);
-        let rest = ticks(folder.path(), &[&stitch()[..], &["--threads", then]].concat());
-        assert!(rest * 10 < expected.ticks * 7, "{rest} ticks of {}", expected.ticks);
-        assert!(files(&folder.path().join("out.zarr")) == expected.files);
-        remove(&folder.path().join("out.zarr"));
+        takes_less(0.7, expected.ticks, || {
+            let first = [&stitch()[..], &["--threads", first]].concat();
+            interrupted(folder.path(), &first, "KILL", expected.bytes * 6 / 10);
+            let rest = ticks(folder.path(), &[&stitch()[..], &["--threads", then]].concat());
+            assert!(files(&folder.path().join("out.zarr")) == expected.files);
+            remove(&folder.path().join("out.zarr"));
+            rest
+        });
     }
 }
 
