@@ -20,8 +20,8 @@ use std::process::{Command, Stdio};
 
 use pile::{Npy, PATTERN, Pile, files};
 use probe::{
-    Opens, alive, begun, cut, find, least_memory, listing, peak_bytes, program, ran, readers, refused, send, succeeds,
-    summary, told, wait_until, watched,
+    Opens, alive, begun, cut, find, least_memory, listing, n_reads, peak_bytes, program, ran, readers, refused, send,
+    succeeds, summary, told, wait_until, watched,
 };
 use run::{message, names, read_zarr, stackctl};
 use serde_json::{Value, json};
@@ -294,6 +294,25 @@ fn few_descriptors_are_enough() {
     }
     let (code, _, text) = with_descriptors(folder.path(), 64, &[&STITCH[..], &["-q"]].concat());
     assert_eq!(code, 0, "{text}");
+}
+
+/// A file that is opened again because descriptors are few has its headers known.
+#[test]
+fn headers_are_read_once_however_often_files_are_opened() {
+    let folder = many_files();
+    let memory = format!("{}M", least_memory(folder.path(), &MEAN));
+    let base = [&MEAN[..], &["--memory", &memory, "--overwrite", "-q"]].concat();
+    let reads = |descriptors: &str, more: &[&str]| {
+        let mut most = 0;
+        let mut command = after(folder.path(), &format!("ulimit -n {descriptors}"), &[&base[..], more].concat());
+        let run = watched(&mut command, |process| most = most.max(n_reads(process).unwrap_or(0)));
+        let (code, _, text) = told(&run);
+        assert_eq!(code, 0, "{text}");
+        most
+    };
+    let (headers, many, few) = (reads("1024", &["--dry-run"]), reads("1024", &[]), reads("64", &[]));
+    assert!(many > 2 * headers, "{headers} reads of headers, {many} in all: there is nothing to see");
+    assert!(few <= many + headers, "{few} reads with few descriptors, {many} with many, {headers} of headers");
 }
 
 /// `--threads 1` reads the headers of many files with one thread.

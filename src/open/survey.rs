@@ -9,6 +9,7 @@ use crate::layout::Layout;
 use crate::pattern::{self, Arrangement, InferOptions, Inferred, Pattern, Preset};
 use crate::report::count;
 use crate::source::headers::{Headers, Kind, Note, name_of};
+use crate::source::indexes::Indexes;
 use crate::source::{Info, OpenOptions, Set, scan};
 use crate::stack::Stack;
 use crate::unit;
@@ -171,7 +172,9 @@ impl Survey {
 
     fn read_headers(&mut self, request: &Request, progress: &mut dyn FnMut(usize, usize)) {
         let of = self.paths.len();
-        self.headers = Headers::read_with(&self.paths, &self.options, threads(request), |done| progress(done, of));
+        let indexes = Indexes::within(request.limit_bytes);
+        let read = |done| progress(done, of);
+        self.headers = Headers::read_with(&self.paths, &self.options, threads(request), indexes, read);
     }
 
     /// The data set that every readable file says it belongs to.

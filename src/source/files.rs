@@ -1,15 +1,15 @@
-//! The files of a stack, opened when they are read from and kept at hand as far as descriptors and memory go.
+//! The files of a stack, opened when they are read from and kept open as far as descriptors go. What their headers
+//! say is kept apart from that, as far as memory goes.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::headers::Headers;
 use super::headers::describe;
 use super::{FileArray, Info, OpenOptions, open};
 use crate::error::{Error, Result};
 
-/// Page indexes of open files that are kept, in bytes, unless one alone is larger.
-const KEPT_BYTES: u64 = 16 << 20;
 /// Memory of a file that is not open: its name, its place.
 const NAME_BYTES: u64 = 400;
 
@@ -22,11 +22,17 @@ pub struct Files {
     kept: Mutex<Kept>,
 }
 
-/// Open files; the one used last is last.
+/// A file that is open, or about to be: whoever comes second waits for the first.
+type Slot = Arc<Mutex<Option<Arc<dyn FileArray>>>>;
+
+/// Open files.
 #[derive(Default)]
 struct Kept {
-    open: Vec<(u32, Arc<dyn FileArray>)>,
-    held_bytes: u64,
+    open: HashMap<u32, Slot>,
+    /// Their numbers; the one opened last is last.
+    order: Vec<u32>,
+    /// Memory of their indexes that are not kept anyway, by number.
+    own_bytes: HashMap<u32, u64>,
 }
 
 impl Files {
@@ -48,7 +54,8 @@ impl Files {
     /// Memory that is held on to however many readers there are, in bytes.
     pub fn held_bytes(&self) -> u64 {
         let (one, n) = (self.headers.held_bytes, self.paths.len() as u64);
-        KEPT_BYTES.min(one.saturating_mul(n)).max(one).saturating_add(n * NAME_BYTES)
+        let indexes = one.saturating_mul(n).min(2 * self.headers.indexes.limit_bytes()).max(one);
+        indexes.saturating_add(n * NAME_BYTES)
     }
 
     /// The file numbered `file`.
@@ -56,22 +63,31 @@ impl Files {
     /// # Errors
     /// As opening it; `Format` if it is no longer what its headers said.
     pub fn get(&self, file: u32) -> Result<Arc<dyn FileArray>> {
-        let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, found)) = lock().open.iter().find(|(number, _)| *number == file) {
-            return Ok(Arc::clone(found));
+        let slot = Arc::clone(self.kept().open.entry(file).or_default());
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &*slot {
+            return Ok(Arc::clone(open));
         }
-        let opened = open(&self.paths[file as usize], &self.options)?;
+        let opened = self.open(file)?;
+        let own_bytes = if self.headers.indexes.get(file).is_some() { 0 } else { opened.info().held_bytes };
+        self.kept().add(file, own_bytes, self.most_open, self.headers.indexes.limit_bytes());
+        Ok(Arc::clone(slot.insert(opened)))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self, file: u32) -> Result<Arc<dyn FileArray>> {
+        let path = &self.paths[file as usize];
+        if let Some(index) = self.headers.indexes.get(file) {
+            return Arc::clone(index).open(path).map_err(|e| match e {
+                io @ Error::Io { .. } => io,
+                other => other.at(path.display()),
+            });
+        }
+        let opened = open(path, &self.options)?;
         self.check_unchanged(file, opened.info())?;
-        let mut kept = lock();
-        // Files are gone over again and again in the same order: of those that are not in use, the one that came
-        // last is the one that is needed last.
-        while kept.open.len() >= self.most_open || kept.held_bytes + opened.info().held_bytes > KEPT_BYTES {
-            let Some(at) = kept.open.iter().rposition(|(_, f)| Arc::strong_count(f) == 1) else { break };
-            let (_, gone) = kept.open.remove(at);
-            kept.held_bytes -= gone.info().held_bytes;
-        }
-        kept.held_bytes += opened.info().held_bytes;
-        kept.open.push((file, Arc::clone(&opened)));
         Ok(opened)
     }
 
@@ -87,5 +103,31 @@ impl Files {
             describe(now),
             describe(then)
         )))
+    }
+}
+
+impl Kept {
+    /// Counts a file as open, and closes others for it where there are more than `most_open` or their own indexes
+    /// take more than `limit_bytes`.
+    fn add(&mut self, file: u32, own_bytes: u64, most_open: usize, limit_bytes: u64) {
+        let mut held_bytes = own_bytes + self.own_bytes.values().sum::<u64>();
+        while self.order.len() >= most_open || held_bytes > limit_bytes {
+            // Files are gone over again and again in the same order: of those that are not in use, the one that
+            // came last is the one that is needed last.
+            let Some(at) = self.order.iter().rposition(|file| self.is_idle(*file)) else { break };
+            let closed = self.order.remove(at);
+            self.open.remove(&closed);
+            held_bytes -= self.own_bytes.remove(&closed).unwrap_or(0);
+        }
+        self.order.push(file);
+        if own_bytes > 0 {
+            self.own_bytes.insert(file, own_bytes);
+        }
+    }
+
+    fn is_idle(&self, file: u32) -> bool {
+        let idle =
+            |slot: &Slot| slot.try_lock().is_ok_and(|open| open.as_ref().is_some_and(|f| Arc::strong_count(f) == 1));
+        self.open.get(&file).is_some_and(idle)
     }
 }

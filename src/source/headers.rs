@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::indexes::Indexes;
 use super::{AbsentPlanes, Info, OpenOptions, Set, open};
 use crate::axis::{Axis, Calibration};
 use crate::error::{Error, Result};
@@ -49,6 +50,8 @@ pub struct Headers {
     pub notes: Notes,
     /// Those of them by which pixels could be lost.
     pub grave: Notes,
+    /// What it takes to open files again without reading their headers.
+    pub indexes: Indexes,
 }
 
 /// Something that was set aside, assumed or left unused.
@@ -179,42 +182,50 @@ impl Headers {
     /// Opens every file, reading headers only, with as many threads as the machine has processors. Files that
     /// cannot be opened are kept in [`Headers::broken`].
     pub fn read(paths: &[PathBuf], options: &OpenOptions) -> Self {
-        Self::read_with(paths, options, 0, |_| {})
+        Self::read_with(paths, options, 0, Indexes::default(), |_| {})
     }
 
     /// As [`Headers::read`] with `threads` threads, 0 being one for each processor; one alone is the caller's.
-    /// `progress` hears the number of files done.
+    /// Indexes are kept with `indexes`, which has none so far. `progress` hears the number of files done.
     pub fn read_with(
         paths: &[PathBuf],
         options: &OpenOptions,
         threads: usize,
+        indexes: Indexes,
         mut progress: impl FnMut(usize),
     ) -> Self {
         let mut headers = Self { kind_of: Vec::with_capacity(paths.len()), ..Self::default() };
         let mut kinds: HashMap<Key, u32> = HashMap::new();
         let sets: Mutex<HashMap<String, Arc<Set>>> = Mutex::default();
+        let indexes = Mutex::new(indexes);
         let info = |path: &PathBuf| {
-            let mut info = open(path, options)?.info().clone();
+            let file = open(path, options)?;
+            let mut info = file.info().clone();
+            let number = |index| indexes.lock().unwrap_or_else(PoisonError::into_inner).number(&index);
+            let number = file.index().and_then(number);
             // Every member of a data set describes the whole: one description serves all.
             if let Some(set) = &mut info.set {
                 let mut sets = sets.lock().unwrap_or_else(PoisonError::into_inner);
                 *set = Arc::clone(sets.entry(set.id.clone()).or_insert_with(|| Arc::clone(set)));
             }
-            Ok(info)
+            Ok((info, number))
         };
         // Where the system gives no further threads, one does.
         let alone = threads == 1 || paths.len() == 1;
         let pool = (!alone).then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build().ok()).flatten();
         for (batch, chunk) in paths.chunks(BATCH).enumerate() {
-            let infos: Vec<Result<Info>> = match &pool {
+            let infos: Vec<Result<(Info, Option<u32>)>> = match &pool {
                 Some(pool) => pool.install(|| chunk.par_iter().map(info).collect()),
                 None => chunk.iter().map(info).collect(),
             };
             for (i, info) in infos.into_iter().enumerate() {
+                let (info, number) = info.map_or_else(|e| (Err(e), None), |(info, number)| (Ok(info), number));
                 headers.add((batch * BATCH + i) as u32, &chunk[i], info, &mut kinds);
+                indexes.lock().unwrap_or_else(PoisonError::into_inner).push(number);
             }
             progress(headers.kind_of.len());
         }
+        headers.indexes = indexes.into_inner().unwrap_or_else(PoisonError::into_inner);
         headers
     }
 
@@ -310,6 +321,7 @@ impl Headers {
             disagreements: self.disagreements.clone(),
             notes: self.notes.clone(),
             grave: self.grave.clone(),
+            indexes: self.indexes.clone(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! A format is one module with a [`FileArray`] and one line in [`FORMATS`]: a file is an [`Array`] too. Formats
 //! know nothing of patterns, layouts or outputs.
 
+use std::any::Any;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 
 pub mod files;
 pub mod headers;
+pub mod indexes;
 pub mod scan;
 pub mod tiff;
 pub mod zarr;
@@ -205,6 +207,26 @@ pub struct OpenOptions {
 pub trait FileArray: Array {
     /// What its headers say.
     fn info(&self) -> &Info;
+
+    /// What it takes to open it again without reading headers, where its format knows how.
+    fn index(&self) -> Option<Arc<dyn FileIndex>> {
+        None
+    }
+}
+
+/// What the headers of a file say, without the file.
+pub trait FileIndex: Any + Send + Sync {
+    /// Memory that it holds, in bytes.
+    fn held_bytes(&self) -> u64;
+
+    /// Whether it says of its file what `other` says.
+    fn is_like(&self, other: &dyn FileIndex) -> bool;
+
+    /// Opens the file at `path`, whose headers are these.
+    ///
+    /// # Errors
+    /// `Format` if its size has changed, `Io` if it cannot be opened.
+    fn open(self: Arc<Self>, path: &Path) -> Result<Arc<dyn FileArray>>;
 }
 
 /// An input format.

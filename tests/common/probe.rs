@@ -139,12 +139,17 @@ pub(crate) fn peak_bytes(process: &Path) -> Option<u64> {
 /// Numbers of the threads that have read more than `n_calls` times.
 pub(crate) fn readers(process: &Path, n_calls: u64) -> Vec<String> {
     let Ok(tasks) = fs::read_dir(process.join("task")) else { return Vec::new() };
-    let reads = |task: &Path| -> Option<u64> {
-        let io = fs::read_to_string(task.join("io")).ok()?;
-        io.lines().find_map(|l| l.strip_prefix("syscr: "))?.parse().ok()
-    };
     let tasks = tasks.filter_map(|t| Some(t.ok()?.path()));
-    tasks.filter(|t| reads(t) > Some(n_calls)).map(|t| t.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    tasks
+        .filter(|t| n_reads(t) > Some(n_calls))
+        .map(|t| t.file_name().unwrap().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// How often a process or thread whose folder in `/proc` is `process` has read.
+pub(crate) fn n_reads(process: &Path) -> Option<u64> {
+    let io = fs::read_to_string(process.join("io")).ok()?;
+    io.lines().find_map(|l| l.strip_prefix("syscr: "))?.parse().ok()
 }
 
 /// Counts how often the files of a folder are opened, by whatever call.

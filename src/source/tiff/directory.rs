@@ -49,7 +49,7 @@ impl Stored {
 
 /// Where strips and tiles lie from the base of their page on. Of their byte counts is kept what the distance to the next one has more: nothing
 /// or always the same in most files.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Chunks {
     offsets: Steps,
     gaps: Steps,
@@ -78,7 +78,7 @@ impl Chunks {
 }
 
 /// What was wrong with a page whose directory could be walked past.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The page.
     pub page: u32,
@@ -95,7 +95,7 @@ pub struct Directory {
 }
 
 /// The pages of a TIFF file: what kind each is, and where its strips or tiles lie. Knows no open file.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct PageIndex {
     /// Whether the file is big-endian.
     pub big_endian: bool,

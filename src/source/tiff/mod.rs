@@ -3,10 +3,11 @@
 //! Nothing is applied to them: palette indices stay indices, white-is-zero is not inverted, orientation is
 //! not followed; the notes say where that matters. JPEG's YCbCr alone comes out as RGB.
 
+use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{AbsentPlanes, FileArray, Format, Info, Note, NoteKind, OpenOptions};
+use super::{AbsentPlanes, FileArray, FileIndex, Format, Info, Note, NoteKind, OpenOptions};
 use crate::array::{Array, Reader, Scratch, check_read};
 use crate::axis::Axis;
 use crate::block::{Coverage, Target};
@@ -50,7 +51,7 @@ pub struct Tiff {
 }
 
 /// What the headers of a TIFF file say. Knows no open file: [`Tiff::reopen`] makes a source of it again.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Index {
     pages: Arc<PageIndex>,
     series: Series,
@@ -169,6 +170,27 @@ impl Tiff {
 impl FileArray for Tiff {
     fn info(&self) -> &Info {
         &self.index.info
+    }
+
+    fn index(&self) -> Option<Arc<dyn FileIndex>> {
+        Some(Arc::clone(&self.index) as Arc<dyn FileIndex>)
+    }
+}
+
+/// Memory of an index beside the numbers of its pages: names, words, calibrations.
+const WORDS_BYTES: u64 = 1 << 10;
+
+impl FileIndex for Index {
+    fn held_bytes(&self) -> u64 {
+        self.info.held_bytes + WORDS_BYTES
+    }
+
+    fn is_like(&self, other: &dyn FileIndex) -> bool {
+        (other as &dyn Any).downcast_ref::<Self>().is_some_and(|other| self == other)
+    }
+
+    fn open(self: Arc<Self>, path: &Path) -> Result<Arc<dyn FileArray>> {
+        Ok(Arc::new(Tiff::reopen(self, path)?))
     }
 }
 

@@ -2,14 +2,14 @@
 //! more memory than two.
 
 /// Numbers in order, none of which is ever changed. Arithmetic wraps: any number may follow any other.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Steps {
     runs: Vec<Run>,
     len: u64,
 }
 
 /// Numbers that differ by equal steps.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Run {
     /// Index of the first of them.
     first: u64,
