@@ -219,6 +219,23 @@ fn many_threads_run_in_little_memory() {
     succeeds(folder.path(), &[&reduce[..], &["--memory", "300M", "--threads", "128"]].concat());
 }
 
+/// What the least memory that runs is said to peak at is no more than that.
+#[test]
+fn a_task_at_the_edge_is_foretold_within_the_memory() {
+    let folder = raw(&Pile::new(2, 12, 8, plain(256, 256)));
+    let reduce = ["reduce", "raw", "--pattern", PATTERN, "--op", "median,std", "--axis", "t", "-o", "out_{op}.npy"];
+    let sharded = [&STITCH[..], &["--shards", "1,1,8,256,256", "--chunks", "1,1,4,256,256"]].concat();
+    for command in [&sharded[..], &reduce] {
+        let least = least_memory(folder.path(), command);
+        for memory in least..least + 5 {
+            let limit = format!("{memory}M");
+            let told = summary(folder.path(), &[command, &["--dry-run", "--memory", &limit]].concat());
+            let foretold = find(&told, &["predicted_peak_bytes"]).unwrap().as_u64().unwrap();
+            assert!(foretold <= memory << 20, "{command:?}: {foretold} bytes foretold of {limit}");
+        }
+    }
+}
+
 // Memory and files.
 
 /// Steps through large chunks stay below the ceiling, from the least that is said to do.

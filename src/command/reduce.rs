@@ -132,7 +132,10 @@ fn planned(
         // The narrowest tiles come last; what they would take is the number to be told.
         let (plan, is_last) = match plan {
             Ok(plan) => (plan, false),
-            Err(task_bytes) => (budget.plan_within(array, &reduction, task_bytes)?, true),
+            Err(bytes) => {
+                let least = consume::plan(array, &[&reduction], bytes);
+                (least.map_err(|bytes| budget.refusal(array, None, bytes, 0))?, true)
+            }
         };
         let outputs = outputs(&plan)?;
         let (task_bytes, held_bytes) = (plan.cost().alone(), held(&outputs));
@@ -144,7 +147,7 @@ fn planned(
             break;
         }
     }
-    Err(budget.refusal(array, None, least.0 - least.1, least.1).into())
+    Err(budget.refusal(array, None, least.0, least.1).into())
 }
 
 /// The choice that leaves a shorter last group out, if there is one and it is to be left out.

@@ -51,24 +51,16 @@ impl Resources {
     /// # Errors
     /// `Limit` if not even the smallest task fits, saying what would do.
     pub(super) fn plan(&self, array: &dyn Array, consumers: &[&dyn Consumer]) -> Result<Plan, Error> {
-        consume::plan(array, consumers, self.room(array)).map_err(|task_bytes| {
+        consume::plan(array, consumers, self.room(array)).map_err(|bytes| {
             let held_bytes = consumers.iter().map(|c| c.held_bytes()).sum();
             let unit = consumers.first().map(|c| c.wants().unit);
-            self.refusal(array, unit.as_deref(), task_bytes, held_bytes)
+            self.refusal(array, unit.as_deref(), bytes, held_bytes)
         })
     }
 
-    /// The plan as it would be with `bytes` for tasks.
-    ///
-    /// # Errors
-    /// `Limit` if they do not do.
-    pub(super) fn plan_within(&self, array: &dyn Array, consumer: &dyn Consumer, bytes: u64) -> Result<Plan, Error> {
-        let bytes = bytes.saturating_add(consumer.held_bytes());
-        consume::plan(array, &[consumer], bytes).map_err(|task_bytes| self.refusal(array, None, task_bytes, 0))
-    }
-
-    /// Says that the smallest task does not fit, and what would do. `chunk` is its shape where it must be whole chunks.
-    pub(super) fn refusal(&self, array: &dyn Array, chunk: Option<&[u64]>, task_bytes: u64, held_bytes: u64) -> Error {
+    /// Says that `bytes` would do for the smallest task and the `held_bytes` of results. `chunk` is the task's shape
+    /// where it must be whole chunks.
+    pub(super) fn refusal(&self, array: &dyn Array, chunk: Option<&[u64]>, bytes: u64, held_bytes: u64) -> Error {
         let base_bytes = Self::base_bytes(array);
         let (what, way_out) = match chunk {
             Some(chunk) => (format!("one chunk of {} {}", tuple(chunk), array.dtype()), "use smaller --chunks, or "),
@@ -78,10 +70,10 @@ impl Resources {
             0 => String::new(),
             _ => format!(", what is held of results {}", Bytes(held_bytes)),
         };
-        let needed = base_bytes.saturating_add(held_bytes).saturating_add(task_bytes);
+        let needed = base_bytes.saturating_add(bytes);
         Error::Limit(format!(
             "{what} needs {} to read and write{held}, the program itself {}; --memory allows {}: {way_out}--memory {}M",
-            Bytes(task_bytes),
+            Bytes(bytes.saturating_sub(held_bytes)),
             Bytes(base_bytes),
             Bytes(self.limit.bytes),
             (needed >> 20) + 1

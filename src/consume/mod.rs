@@ -185,7 +185,10 @@ pub struct Desk {
     pub kept: Kept,
 }
 
-/// The plan of reading `array` once for all `consumers`, whose tasks together may use `limit_bytes`.
+/// What a worker uses beside its block and what consumers make of it: stack, codec states, what the allocator keeps.
+const WORKER_BYTES: u64 = 3 << 20;
+
+/// The plan of reading `array` once for all `consumers`, which together with their tasks may use `limit_bytes`.
 ///
 /// # Errors
 /// If not even the smallest task fits: the memory that would do, in bytes.
@@ -197,18 +200,20 @@ pub fn plan(array: &dyn Array, consumers: &[&dyn Consumer], limit_bytes: u64) ->
     let dtype = array.dtype();
     let cost = |task: &[u64], piece: &[u64]| {
         let reading = size_bytes(piece, dtype).saturating_add(array.needs(piece));
-        let own = Cost { work_bytes: reading, kept_bytes: 0 };
+        let own = Cost { work_bytes: reading.saturating_add(WORKER_BYTES), kept_bytes: 0 };
         consumers.iter().map(|c| c.cost(task, piece)).fold(own, |sum, cost| sum + cost)
     };
-    Plan::new(&Request {
+    let held_bytes = consumers.iter().fold(0u64, |sum, c| sum.saturating_add(c.held_bytes()));
+    let plan = Plan::new(&Request {
         shape: &array.shape(),
         wants: &wants,
         grain: &|axis, at| array.grain(axis, at),
         coded: array.coded(),
         cost: &cost,
-        limit_bytes: consumers.iter().fold(limit_bytes, |left, c| left.saturating_sub(c.held_bytes())),
+        limit_bytes: limit_bytes.saturating_sub(held_bytes),
         element_bytes: dtype.size() as u64,
-    })
+    });
+    plan.map_err(|task_bytes| task_bytes.saturating_add(held_bytes))
 }
 
 /// Boxes that suit both.

@@ -10,9 +10,6 @@ pub mod budget;
 mod serial;
 mod threads;
 
-/// What a worker uses beside its task: stack, codec states, what the allocator keeps.
-const WORKER_BYTES: u64 = 3 << 20;
-
 /// What an executor is given beside the work.
 #[derive(Clone, Copy)]
 pub struct Terms<'a> {
@@ -30,7 +27,7 @@ impl Terms<'_> {
     /// Number of workers that fit: each keeps a task's working memory for good, and there must be room for
     /// the parts of one task each.
     pub fn workers(&self) -> usize {
-        let fitting = self.limit_bytes / self.cost.alone().saturating_add(WORKER_BYTES);
+        let fitting = self.limit_bytes / self.cost.alone().max(1);
         self.threads.clamp(1, usize::try_from(fitting).unwrap_or(usize::MAX).max(1))
     }
 
@@ -41,8 +38,7 @@ impl Terms<'_> {
         if workers == 1 {
             return 1;
         }
-        let each = self.cost.work_bytes.saturating_add(WORKER_BYTES);
-        let left = self.limit_bytes.saturating_sub(each.saturating_mul(workers as u64));
+        let left = self.limit_bytes.saturating_sub(self.cost.work_bytes.saturating_mul(workers as u64));
         let fitting = usize::try_from(left / self.cost.kept_bytes.max(1)).unwrap_or(usize::MAX);
         fitting.clamp(workers, workers + workers / 2 + 1)
     }
@@ -50,8 +46,7 @@ impl Terms<'_> {
     /// The most that the tasks can use together, in bytes.
     pub fn peak_bytes(&self) -> u64 {
         let parts = self.cost.kept_bytes.saturating_mul(self.parts() as u64);
-        let each = self.cost.work_bytes.saturating_add(WORKER_BYTES);
-        each.saturating_mul(self.workers() as u64).saturating_add(parts)
+        self.cost.work_bytes.saturating_mul(self.workers() as u64).saturating_add(parts)
     }
 
     fn stopped(&self) -> bool {
@@ -95,7 +90,7 @@ mod tests {
     fn terms<'a>(threads: usize, stop: &'a AtomicBool, limit_bytes: u64) -> Terms<'a> {
         Terms {
             threads,
-            cost: Cost { work_bytes: 10 << 20, kept_bytes: 5 << 20 },
+            cost: Cost { work_bytes: 13 << 20, kept_bytes: 5 << 20 },
             limit_bytes: limit_bytes << 20,
             stop,
         }
