@@ -7,22 +7,40 @@ use std::time::Duration;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::codec::Codec;
 use crate::consume::levels::{Levels, Method};
 use crate::dtype::DType;
+use crate::error::Error;
 use crate::exec::budget::Bytes;
 pub use crate::open::Missing;
 use crate::reduce::{OPERATORS, OperatorKind};
+use crate::sink::Sharding;
 use crate::sink::png::PngOptions;
 use crate::sink::zarr::Contrast;
 use crate::store::Durability;
 
 /// Turns piles of TIFF files into one n-dimensional array, or reduces it, in bounded memory.
 #[derive(Debug, Parser)]
-#[command(name = "stackctl", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "stackctl", version, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// What is said of it.
+    #[command(flatten)]
+    pub voice: VoiceArgs,
+}
+
+/// What a command says, and where; every command takes these.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Messages")]
+pub struct VoiceArgs {
+    /// Say also why: how a pattern was found, what was left out as constant
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+    /// Add all messages to FILE too, each with the seconds since the start
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, global = true)]
+    pub log: Option<PathBuf>,
 }
 
 /// The subcommands.
@@ -132,10 +150,10 @@ impl ValueEnum for Missing {
 pub struct RunArgs {
     /// Ceiling of the process's resident memory, such as 512M or 2GiB
     /// [default: half of what the job may use]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<Bytes>,
     /// Worker threads; the output does not depend on it [default: all processors the job may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
     /// Begin anew instead of going on where an earlier run stopped
     #[arg(long)]
@@ -153,6 +171,9 @@ pub struct RunArgs {
     /// Print the result as JSON on standard output
     #[arg(long)]
     pub json: bool,
+    /// Refuse to run where a warning would be told, as of a disk with too little space
+    #[arg(long)]
+    pub strict: bool,
     /// No progress and no summary; notes and errors are still printed
     #[arg(long, short)]
     pub quiet: bool,
@@ -189,10 +210,10 @@ pub struct InspectArgs {
     #[arg(long)]
     pub strict: bool,
     /// Memory that stitch would have, such as 512M or 2GiB [default: half of what the job may use]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<Bytes>,
     /// Threads that read headers, and that stitch would have [default: all processors the job may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
 }
 
@@ -298,12 +319,11 @@ pub struct ReduceArgs {
     #[command(flatten)]
     pub names: NameArgs,
     /// Zarr format of a .zarr output: 3 or 2
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3),
-        help_heading = "Storage")]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = zarr_format, help_heading = "Storage")]
     pub zarr_format: u8,
     /// Codec of a .zarr output: blosc, smaller, blosc:lz4,5,shuffle, zstd:3, gzip:6, none
     #[arg(long, value_name = "CODEC", default_value = "blosc:lz4,1,bitshuffle", help_heading = "Storage")]
-    pub codec: String,
+    pub codec: Codec,
     /// How values become a picture.
     #[command(flatten)]
     pub picture: PictureArgs,
@@ -329,6 +349,33 @@ impl PictureArgs {
     pub fn options(&self) -> PngOptions {
         PngOptions { low: self.percentiles.0, high: self.percentiles.1, bits: self.png_bits }
     }
+}
+
+/// Less than any run takes, and a sign that a unit was forgotten.
+const LEAST_MEMORY: Bytes = Bytes(1 << 20);
+
+fn memory(text: &str) -> Result<Bytes, Error> {
+    let size: Bytes = text.parse()?;
+    if size >= LEAST_MEMORY {
+        return Ok(size);
+    }
+    Err(Error::usage(format!(
+        "'{text}' is {size}, and the program alone takes 20 MiB: give a unit, such as 512M or 2G"
+    )))
+}
+
+fn threads(text: &str) -> Result<u16, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (1..=1024).contains(n))
+        .ok_or_else(|| "expected a number of threads from 1 to 1024; without the flag all processors work".into())
+}
+
+fn zarr_format(text: &str) -> Result<u8, String> {
+    text.parse()
+        .ok()
+        .filter(|n| matches!(n, 2 | 3))
+        .ok_or_else(|| "expected 3, for OME-Zarr 0.5, or 2, for OME-Zarr 0.4".into())
 }
 
 fn percentiles(text: &str) -> Result<(f64, f64), String> {
@@ -408,17 +455,17 @@ pub struct ElementArgs {
 #[command(next_help_heading = "Storage")]
 pub struct StorageArgs {
     /// Zarr format: 3 (OME-Zarr 0.5) or 2 (OME-Zarr 0.4)
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = zarr_format)]
     pub zarr_format: u8,
     /// Shape of a chunk in the order of the axes [default: about 1 MiB that suits axes and files]
     #[arg(long, value_name = "SHAPE", value_delimiter = ',')]
     pub chunks: Option<Vec<u64>>,
     /// Shape of a shard (Zarr 3), a multiple of the chunk; auto, or none for one file per chunk
     #[arg(long, value_name = "SHAPE", default_value = "auto")]
-    pub shards: String,
+    pub shards: Sharding,
     /// Codec of chunks: blosc, smaller, blosc:lz4,5,shuffle, zstd:3, gzip:6, none
     #[arg(long, value_name = "CODEC", default_value = "blosc:zstd,3,bitshuffle")]
-    pub codec: String,
+    pub codec: Codec,
     /// Largest number of files that the output may have; shards grow to keep it
     #[arg(long, value_name = "N")]
     pub max_files: Option<u64>,

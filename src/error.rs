@@ -42,6 +42,13 @@ pub enum Error {
 /// The result type of the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// The one of `known` that `word` was probably meant to be, if there is one near enough.
+pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let distance = |k: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &k.to_lowercase());
+    let most = word.chars().count().div_ceil(3);
+    known.into_iter().map(|k| (distance(k), k)).filter(|(d, _)| *d <= most).min_by_key(|(d, _)| *d).map(|(_, k)| k)
+}
+
 impl Error {
     /// A [`Error::Usage`] from anything that prints.
     pub fn usage(text: impl std::fmt::Display) -> Self {

@@ -15,6 +15,7 @@ use crate::grid::{Grid, Region};
 use crate::pattern::FieldAxis;
 use crate::source::headers::{Headers, describe, name_of};
 use crate::source::{AbsentPlanes, Info, Set};
+use crate::unit;
 
 /// The file, and where in it, that covers a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -415,6 +416,12 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
         if !joins {
             axis.labels = Some(field.labels.clone());
             axis.coordinates.clone_from(&field.coordinates);
+            if let Some(metres) =
+                field.unit.as_deref().and_then(unit::metres).filter(|_| axis.kind == AxisKind::Channel)
+            {
+                // Wavelengths are in nanometres everywhere.
+                axis.coordinates.iter_mut().flatten().for_each(|value| *value *= metres / 1e-9);
+            }
         }
         // Uneven coordinates are kept one by one; the step is then their mean, which a note says.
         let step = field.step.or(field.mean_step);
@@ -454,10 +461,11 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
         axes[at].labels = Some(labels.clone());
     }
     if let Some(order) = &options.axes {
-        let mut ordered = Vec::new();
+        let (mut ordered, all) = (Vec::new(), names(&axes));
         for name in order {
-            let at = position(&axes, name)
-                .ok_or_else(|| Error::usage(format!("--axes names {name}, but the axes are {}", names(&axes))))?;
+            let at = position(&axes, name).ok_or_else(|| {
+                Error::usage(format!("--axes {}: there is no axis {name}: the axes are {all}", order.join(",")))
+            })?;
             ordered.push(axes.remove(at));
             if order.iter().filter(|n| *n == name).count() > 1 {
                 return Err(Error::usage(format!("--axes names {name} twice")));

@@ -10,14 +10,9 @@ use stackctl::error::Error;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are answers, anything else is a mistake in the command.
-            let code = if error.use_stderr() { 2 } else { 0 };
-            let _ = error.print();
-            return ExitCode::from(code);
-        }
+        Err(error) => return misread(&error),
     };
-    match command::run(cli.command) {
+    match command::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if is_closed_pipe(&error) {
@@ -27,6 +22,26 @@ fn main() -> ExitCode {
             ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
         }
     }
+}
+
+/// Answers help and version, and tells of a mistake in the command.
+fn misread(error: &clap::Error) -> ExitCode {
+    match wrong_value(error) {
+        Some(text) => command::tell(format_args!("stackctl: {text}")),
+        None => _ = error.print(),
+    }
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+/// Which flag got which value, and what would do, if that is the mistake.
+fn wrong_value(error: &clap::Error) -> Option<String> {
+    use clap::error::ContextKind::{InvalidArg, InvalidValue};
+    let context = |kind| error.get(kind).map(ToString::to_string);
+    let why = std::error::Error::source(error)?.to_string();
+    let (flag, value) = (context(InvalidArg)?, context(InvalidValue)?);
+    let flag = flag.split(' ').next()?;
+    let is_told = why.contains(&format!("'{value}'"));
+    Some(if is_told { format!("{flag}: {why}") } else { format!("{flag} '{value}': {why}") })
 }
 
 /// The error and its causes, leaving out those whose text a message before ends with.

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::axis::{Calibration, Provenance};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest};
 
 /// What a unit measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,9 +141,11 @@ impl Unit {
         row(self.name).map_or(Other, |r| r.1)
     }
 
-    /// The shortest spelling of every unit, for messages.
-    pub fn spellings() -> String {
-        UNITS.map(|r| short(r.0)).join(" ")
+    /// Says that nobody knows `text`, which unit it may be, and which there are.
+    pub fn unknown(text: &str) -> String {
+        let all = UNITS.iter().flat_map(|r| r.3.split(' ').chain([r.0]));
+        let near = nearest(text, all).map_or(String::new(), |unit| format!(" (do you mean {unit}?)"));
+        format!("unknown unit '{text}'{near}; known are {}", UNITS.map(|r| short(r.0)).join(" "))
     }
 }
 
@@ -158,7 +160,8 @@ impl fmt::Display for Unit {
 /// # Errors
 /// `Usage` if it is no positive number with a known unit.
 pub fn quantity(text: &str) -> Result<Calibration> {
-    let no = |why: &str| Error::usage(format!("'{text}' {why}: a number with a unit, such as 0.5um or 200ms"));
+    let example = "a number with a unit, such as 0.5um or 200ms";
+    let no = |why: &str| Error::usage(format!("'{text}' {why}: {example}"));
     let trimmed = text.trim();
     let split = trimmed
         .char_indices()
@@ -169,8 +172,10 @@ pub fn quantity(text: &str) -> Result<Calibration> {
         return Err(no("is not a positive size"));
     }
     let symbol = trimmed[split..].trim();
-    let unit =
-        named(symbol).ok_or_else(|| no(if symbol.is_empty() { "has no unit" } else { "has a unit nobody knows" }))?;
+    if symbol.is_empty() {
+        return Err(no("has no unit"));
+    }
+    let unit = named(symbol).ok_or_else(|| Error::usage(format!("'{text}': {}: {example}", Unit::unknown(symbol))))?;
     Ok(Calibration { step, unit: Some(unit.into()), from: Provenance::CommandLine })
 }
 

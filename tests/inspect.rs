@@ -215,7 +215,10 @@ fn names_that_say_nothing_are_told_of() {
     for name in ["alpha.tif", "beta7.tif", "13.tif"] {
         fs::write(folder.path().join(name), acquisition.layout.write(&acquisition.pages(0, 0))).unwrap();
     }
-    let found = json(folder.path(), &["."]);
+    let output = stackctl(folder.path()).args(["inspect", ".", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", message(&output));
+    assert!(message(&output).contains("no array"), "{}", message(&output));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["arrays"][0]["faults"][0]["kind"], "no-array");
     assert_eq!(found["arrays"][0]["kinds"][0]["files"], 3);
 }

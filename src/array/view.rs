@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use super::{Array, Reader, Scratch};
-use crate::axis::{Axis, Calibration};
+use crate::axis::{Axis, AxisKind, Calibration};
 use crate::block::{Buffer, Coverage, Target};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Region, positions};
-use crate::unit;
+use crate::unit::{self, Unit};
 
 /// What is chosen of one axis: `start`, `start + step`, .. , `length` indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,28 @@ impl Slice {
     }
 }
 
+/// A part of a selection: what is chosen of one axis.
+struct Choice<'t> {
+    text: &'t str,
+    axis: &'t str,
+    unit: Option<&'t str>,
+    choice: &'t str,
+}
+
+/// The parts of a selection: `t@ms=1000:2000` of `c=1,t@ms=1000:2000`.
+fn parts(text: &str) -> impl Iterator<Item = Result<Choice<'_>>> {
+    text.split(',').map(str::trim).filter(|p| !p.is_empty()).map(|text| {
+        let (name, choice) = text.split_once('=').ok_or_else(|| {
+            Error::usage(format!("--select '{text}': expected AXIS=SLICE, as in t=::4, z=10:20 or c=1"))
+        })?;
+        let (axis, unit) = match name.split_once('@') {
+            Some((axis, unit)) => (axis.trim(), Some(unit.trim())),
+            None => (name.trim(), None),
+        };
+        Ok(Choice { text, axis, unit, choice: choice.trim() })
+    })
+}
+
 /// A part of an array.
 pub struct View {
     inner: Arc<dyn Array>,
@@ -68,6 +90,22 @@ pub struct View {
 }
 
 impl View {
+    /// Refuses a text that [`View::new`] understands of no array.
+    ///
+    /// # Errors
+    /// `Usage`, naming the part that is wrong.
+    pub fn check(text: &str) -> Result<()> {
+        parts(text).try_for_each(|part| {
+            let part = part?;
+            let fault = |why: String| Err(Error::usage(format!("--select '{}': {why}", part.text)));
+            match part.unit {
+                Some(unit) if unit::named(unit).is_none() => fault(Unit::unknown(unit)),
+                None if part.choice.split(':').count() > 3 => fault("expected start:stop:step".into()),
+                _ => Ok(()),
+            }
+        })
+    }
+
     /// The part of `inner` that `text` chooses: `c=1,t=::4,z=10:20`, `c=GFP`, `t@ms=1000:2000`.
     ///
     /// # Errors
@@ -75,14 +113,9 @@ impl View {
     pub fn new(inner: Arc<dyn Array>, text: &str) -> Result<Self> {
         let mut slices: Vec<Slice> = inner.axes().iter().map(|a| Slice::all(a.length)).collect();
         let mut named = vec![false; slices.len()];
-        for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-            let fault = |why: String| Error::usage(format!("--select '{part}': {why}"));
-            let (name, choice) =
-                part.split_once('=').ok_or_else(|| fault("expected AXIS=SLICE, as in t=::4, z=10:20 or c=1".into()))?;
-            let (name, unit) = match name.split_once('@') {
-                Some((name, unit)) => (name.trim(), Some(unit.trim())),
-                None => (name.trim(), None),
-            };
+        for part in parts(text) {
+            let Choice { text, axis: name, unit, choice } = part?;
+            let fault = |why: String| Error::usage(format!("--select '{text}': {why}"));
             let i = crate::axis::position(inner.axes(), name).ok_or_else(|| {
                 let known: Vec<&str> = inner.axes().iter().map(|a| a.name.as_str()).collect();
                 fault(format!("there is no axis '{name}': the array has {}", known.join(",")))
@@ -92,8 +125,8 @@ impl View {
             }
             let axis = &inner.axes()[i];
             slices[i] = match unit {
-                Some(unit) => by_coordinate(axis, unit, choice.trim()),
-                None => by_index(axis, choice.trim()),
+                Some(unit) => by_coordinate(axis, unit, choice),
+                None => by_index(axis, choice),
             }
             .map_err(fault)?;
         }
@@ -447,10 +480,18 @@ fn by_index(axis: &Axis, text: &str) -> Result<Slice, String> {
 
 /// Indices whose coordinates, in `unit`, lie in `from:to`, `to` left out; or the one at a coordinate.
 fn by_coordinate(axis: &Axis, unit: &str, text: &str) -> Result<Slice, String> {
-    let Some(calibration) = &axis.calibration else {
-        return Err(format!("nothing is known of the coordinates of axis {}: choose by index", axis.name));
+    let (known, step) = match &axis.calibration {
+        Some(calibration) => (calibration.unit.as_deref().unwrap_or_default(), calibration.step),
+        // Channels have no step, and their coordinates are wavelengths.
+        None if axis.kind == AxisKind::Channel && axis.coordinates.is_some() => ("nanometer", 1.0),
+        None => {
+            return Err(format!(
+                "nothing is known of the coordinates of axis {}: choose by index, as in {0}=0, or name the field that \
+                 holds them in the pattern, as in {{{0}@{unit}}}",
+                axis.name
+            ));
+        }
     };
-    let known = calibration.unit.as_deref().unwrap_or_default();
     let factor = match (unit::factor(unit), unit::factor(known)) {
         _ if unit == known || unit::named(unit) == Some(known) => 1.0,
         (Some((asked, a)), Some((own, b))) if a == b => asked / own,
@@ -461,7 +502,7 @@ fn by_coordinate(axis: &Axis, unit: &str, text: &str) -> Result<Slice, String> {
         "" => Ok(default),
         text => text.parse::<f64>().map(|x| x * factor).map_err(|_| format!("'{text}' is not a number")),
     };
-    let tolerance = calibration.step.abs() * 1e-6;
+    let tolerance = step.abs() * 1e-6;
     if let Some((from, to)) = text.split_once(':') {
         let (from, to) = (number(from, f64::NEG_INFINITY)?, number(to, f64::INFINITY)?);
         let inside = |i: &u64| coordinate(*i) >= from - tolerance && coordinate(*i) < to - tolerance;
@@ -481,7 +522,11 @@ fn by_coordinate(axis: &Axis, unit: &str, text: &str) -> Result<Slice, String> {
     }
     let at = number(text, f64::NAN)?;
     let found = (0..axis.length).find(|&i| (coordinate(i) - at).abs() <= tolerance);
-    let start = found.ok_or_else(|| format!("axis {} has no coordinate {text} {unit}", axis.name))?;
+    let start = found.ok_or_else(|| {
+        let all: Vec<String> = (0..axis.length.min(12)).map(|i| (coordinate(i) / factor).to_string()).collect();
+        let more = if axis.length > 12 { " .." } else { "" };
+        format!("axis {} has no coordinate {text} {unit}: it has {}{more}", axis.name, all.join(", "))
+    })?;
     Ok(Slice { start, step: 1, length: 1, kept: false })
 }
 

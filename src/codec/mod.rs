@@ -188,6 +188,12 @@ impl fmt::Display for Codec {
     }
 }
 
+impl Default for Codec {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 impl FromStr for Codec {
     type Err = Error;
 

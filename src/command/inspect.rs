@@ -11,7 +11,7 @@ mod findings;
 mod gather;
 mod next;
 mod picture;
-mod sample;
+pub(super) mod sample;
 mod text;
 
 use findings::Report;
@@ -41,6 +41,9 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
             Some(svg) => std::fs::write(path, svg).map_err(|e| Error::io(path, "cannot write the picture", e))?,
             None => tell(format_args!("stackctl: {}: not written, there is no array to draw", path.display())),
         }
+    }
+    if !args.names_only && report.arrays.iter().all(|found| found.array.is_none()) {
+        return Err(Error::format("there is no array to be made of these files").into());
     }
     if args.strict && n_faults > 0 {
         return Err(Error::Fault(format!("{} found", count(n_faults, "fault"))).into());

@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::cli::{Cli, Command};
 use crate::error::Error;
 
+mod early;
 mod inspect;
 mod npy;
 mod planning;
@@ -17,15 +18,20 @@ mod reduce;
 mod resolve;
 mod resources;
 mod results;
+mod space;
 mod stitch;
 mod stop;
+mod voice;
+
+pub use voice::tell;
 
 /// Runs one subcommand.
 ///
 /// # Errors
 /// Whatever ended it; [`Error`] inside tells the exit code.
-pub fn run(command: Command) -> Result<()> {
-    match command {
+pub fn run(cli: Cli) -> Result<()> {
+    voice::set(&cli.voice)?;
+    match cli.command {
         Command::Inspect(args) => inspect::run(&args),
         Command::Stitch(args) => stitch::run(&args),
         Command::Reduce(args) => reduce::run(&args),
@@ -48,15 +54,15 @@ fn print(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Says `text` on standard error, if anybody listens: nobody can be told that nobody does.
-pub fn tell(text: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
 /// The command that goes on where this one stopped: the same one.
 fn going_on() -> String {
+    format!("this goes on:\n  stackctl {}", command_line())
+}
+
+/// What was typed after the program's name, for a shell.
+fn command_line() -> String {
     let words = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
-    format!("this goes on:\n  stackctl {}", words.collect::<Vec<_>>().join(" "))
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// One word for a POSIX shell.

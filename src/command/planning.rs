@@ -4,15 +4,14 @@ use anyhow::Result;
 
 use crate::array::Array;
 use crate::cli::StorageArgs;
-use crate::codec::Codec;
 use crate::consume;
 use crate::consume::levels::{self, Levels};
 use crate::error::Error;
 use crate::report::{count, tuple};
-use crate::sink::Spec;
 use crate::sink::zarr::{
     DEFAULT_MAX_FILES, Format, ImageOptions, ZarrOptions, ZarrSink, default_chunks, default_shards, misfit,
 };
+use crate::sink::{Sharding, Spec};
 
 /// How the array will be stored, from flags and defaults. `unit` is the shape of what its files store as one piece.
 pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, unit: &[u64]) -> Result<ZarrOptions> {
@@ -46,22 +45,16 @@ pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, u
     // Every level has about as many files as the full resolution.
     let n_arrays = factors.len() as u64 + 1;
     let max_files = flags.max_files.unwrap_or(DEFAULT_MAX_FILES).saturating_sub(4 + 2 * n_arrays) / n_arrays;
-    let shards = match flags.shards.as_str() {
-        "none" => None,
-        "auto" if format == Format::V2 => None,
-        "auto" => {
+    let shards = match &flags.shards {
+        Sharding::None => None,
+        Sharding::Auto if format == Format::V2 => None,
+        Sharding::Auto => {
             let shards = default_shards(axes, &chunks, array.dtype(), max_files);
             Some(levels::aligned(&shards, &chunks, &shape, &factors))
         }
-        text => {
-            let lengths: Result<Vec<u64>, _> = text.split(',').map(|n| n.trim().parse::<u64>()).collect();
-            let lengths = lengths.map_err(|_| {
-                Error::Usage(format!("--shards '{text}' is not a shape: auto, none, or lengths such as 1,1,64,512,512"))
-            })?;
-            Some(as_shape("--shards", &lengths)?)
-        }
+        Sharding::Shape(lengths) => Some(as_shape("--shards", lengths)?),
     };
-    let codec: Codec = flags.codec.parse().map_err(|e: Error| e.at("--codec"))?;
+    let codec = flags.codec.clone();
     let image = ImageOptions {
         levels,
         method: flags.downsample,

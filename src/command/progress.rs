@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::tell;
+use super::{tell, voice};
 use crate::exec::budget::Bytes;
 use crate::report::duration;
 
@@ -57,27 +57,28 @@ impl Progress {
         match &self.how {
             How::Quiet => {}
             How::Bar(bar) => bar.inc(bytes),
-            How::Lines => {
-                if self.last_line.elapsed() >= INTERVAL {
-                    self.last_line = Instant::now();
-                    self.line();
-                }
-            }
+            How::Lines => {}
+        }
+        let is_wanted = matches!(self.how, How::Lines) || voice::has_log();
+        if is_wanted && self.last_line.elapsed() >= INTERVAL {
+            self.last_line = Instant::now();
+            let line = self.line();
+            if matches!(self.how, How::Lines) { tell(line) } else { voice::note(&line) }
         }
     }
 
-    fn line(&self) {
+    fn line(&self) -> String {
         let elapsed_s = self.start.elapsed().as_secs_f64().max(1e-3);
         let rate = self.done_bytes as f64 / elapsed_s;
         let left_s = self.total_bytes.saturating_sub(self.done_bytes) as f64 / rate.max(1.0);
-        tell(format_args!(
+        format!(
             "{:3.0}%  {} of {}  {}/s  {} left",
             100.0 * self.done_bytes as f64 / self.total_bytes.max(1) as f64,
             Bytes(self.done_bytes),
             Bytes(self.total_bytes),
             Bytes(rate as u64),
             duration(left_s)
-        ));
+        )
     }
 
     /// Takes the bar away.
@@ -121,7 +122,8 @@ impl Drop for HeaderProgress {
 /// A bar on the terminal, with `text` behind it.
 fn bar(length: u64, text: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(8));
-    let style = ProgressStyle::with_template(&format!("{{percent:>3}}% {{bar:36}} {text}"));
+    // The bar takes what the text leaves of one line.
+    let style = ProgressStyle::with_template(&format!("{{percent:>3}}% {{wide_bar}} {text}"));
     // The template is fixed; should a later version refuse it, the default bar does.
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ "));
     bar

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::progress::Progress;
 use super::resources::{self, Resources, stopped};
 use super::results::{self, Figures, Target};
-use super::{resolve, stop, tell};
+use super::{early, resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::axis::Axis;
 use crate::block::size_bytes;
@@ -25,6 +25,7 @@ use crate::stack::Stack;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let start = Instant::now();
+    early::reduce(args)?;
     let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
     request.stored_order = true;
     let Some(opened) = resolve::open(&request, &args.run)?.pop() else { return Ok(()) };
@@ -95,7 +96,7 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
         "elements": format!("{:?}", args.elements),
         "missing": format!("{:?}", args.names.missing),
         "zarr_format": args.zarr_format,
-        "codec": args.codec,
+        "codec": args.codec.to_string(),
         "picture": format!("{:?}", args.picture),
     });
     let job = resources::job(&args.run, &*array, &paths, &plan, settings);

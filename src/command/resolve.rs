@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::progress::HeaderProgress;
-use super::{presets, tell};
+use super::{presets, tell, voice};
 use crate::array::Array;
 use crate::axis::Calibration;
 use crate::cli::{InputArgs, NameArgs, RunArgs};
@@ -126,7 +126,7 @@ pub(super) fn open(request: &Request, run: &RunArgs) -> Result<Vec<Opened>, Erro
     for survey in survey(request, run.quiet)? {
         // Of arrays by the value of a field all names are read alike.
         if all.is_empty() {
-            tell_pattern(&survey, run.quiet);
+            tell_pattern(&survey);
         }
         let value = request.by.iter().zip(survey.value.clone()).map(|(field, value)| format!("{field} {value}")).next();
         let known = survey.notes(None);
@@ -146,14 +146,14 @@ pub(super) fn open(request: &Request, run: &RunArgs) -> Result<Vec<Opened>, Erro
     opened.map(|()| all)
 }
 
-/// Tells the pattern, unless it was given.
-fn tell_pattern(survey: &Survey, quiet: bool) {
+/// Tells the pattern, unless it was given; why it is this one, if reasons are asked for.
+fn tell_pattern(survey: &Survey) {
     let Naming::Names { pattern, why, from, .. } = &survey.naming else { return };
     if *from == Origin::Given {
         return;
     }
     tell(format_args!("pattern '{pattern}'"));
-    if !quiet {
+    if voice::is_verbose() {
         why.iter().for_each(|why| tell(format_args!("  {why}")));
     }
 }

@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use crate::block::size_bytes;
 use crate::cli::ReduceArgs;
-use crate::codec::Codec;
 use crate::consume::{Assemble, Consumer, band_shape};
 use crate::error::Error;
 use crate::exec::budget::Bytes;
@@ -98,7 +97,7 @@ fn band(target: &Target, output: &Quantity, tile: &[u64]) -> Option<Vec<u64>> {
 
 /// Memory of writing the results of so many elements of a tile, in bytes.
 pub(super) fn write_bytes(args: &ReduceArgs, reducer: &Reducer) -> Result<WriteBytes, Error> {
-    let codec: Codec = args.codec.parse().map_err(|e: Error| e.at("--codec"))?;
+    let codec = args.codec.clone();
     let per_element: Vec<u64> = (0..reducer.outputs().len())
         .map(|i| {
             let own = n_elements(&reducer.outputs()[i].shape()) / n_elements(&reducer.frame()).max(1);
@@ -154,7 +153,7 @@ pub(super) fn outputs(
         overwrite: args.overwrite,
         durability: args.run.durability,
         format: if args.zarr_format == 2 { Format::V2 } else { Format::V3 },
-        codec: args.codec.parse().map_err(|e: Error| e.at("--codec"))?,
+        codec: args.codec.clone(),
         png: args.picture.options(),
         ..OutputOptions::default()
     };

@@ -10,11 +10,10 @@ use anyhow::Result;
 use super::planning::{fit_levels, storage};
 use super::progress::Progress;
 use super::resources::{self, Resources, stopped};
-use super::{print_json, resolve, stop, tell};
+use super::{early, print_json, resolve, space, stop, tell};
 use crate::array::{Array, View};
 use crate::block::size_bytes;
-use crate::cli::{Missing, StitchArgs, StorageArgs};
-use crate::consume::levels::Levels;
+use crate::cli::{Missing, StitchArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::open::Opened;
@@ -32,9 +31,7 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
             "--missing skip leaves holes out of what is computed, but an array has an element everywhere: use fill";
         return Err(Error::Usage(why.into()).into());
     }
-    if args.by.is_none() {
-        sink::check_name(&args.output)?;
-    }
+    early::stitch(args)?;
     let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
     request.by.clone_from(&args.by);
     // Every array is checked before the first one is written.
@@ -95,6 +92,8 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
     let Opened { stack, notes, is_single, .. } = opened;
     super::refuse_input(output, stack.paths())?;
     let (inputs, n_holes) = (stack.paths().to_vec(), stack.layout().n_holes());
+    // Of a part nobody knows how much of it is absent.
+    let n_absent = if args.select.is_none() { stack.layout().n_absent_elements() } else { 0 };
     let mut unit = stack.layout().unit().to_vec();
     let mut array: Arc<dyn Array> = Arc::new(stack);
     if let Some(select) = &args.select {
@@ -113,8 +112,12 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
     if is_zarr && let Some(note) = fit_levels(&args.storage, &mut options, &*array, budget.room(&*array)) {
         tell(format_args!("note: {note}"));
     }
-    refuse_elsewhere(&args.storage, is_zarr)?;
     let foretold = if is_zarr { Some(ZarrSink::new(output, &spec, &options)?) } else { None };
+    let shapes = foretold.as_ref().map_or_else(Vec::new, ZarrSink::level_shapes);
+    let most_bytes = space::most_bytes(&array, &shapes);
+    let likely_bytes =
+        || if is_zarr { space::likely_bytes(&array, n_absent, &options, most_bytes) } else { most_bytes };
+    space::check(output, most_bytes, likely_bytes, args.run.strict)?;
     let n_output_files = foretold.as_ref().map_or(1, ZarrSink::n_files);
     let mut consumers = [sink::create(output, &spec, &OutputOptions::from(&options))?];
     let plan = budget.plan(&*array, &[&*consumers[0]])?;
@@ -127,7 +130,7 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         dtype: array.dtype().to_string(),
         chunks: is_zarr.then(|| options.chunks.clone()),
         shards: options.shards.clone().filter(|_| is_zarr),
-        levels: foretold.map_or_else(Vec::new, |sink| sink.level_shapes()),
+        levels: shapes,
         input_files: inputs.len() as u64,
         bytes_in,
         bytes_out: 0,
@@ -187,20 +190,6 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         tell(summary.text());
     }
     Ok(None)
-}
-
-/// Refuses what only a Zarr can hold for another output.
-fn refuse_elsewhere(flags: &StorageArgs, is_zarr: bool) -> Result<(), Error> {
-    let wanted = [
-        ("--levels", flags.levels.is_some_and(|levels| levels != Levels::None)),
-        ("--channel-colors", !flags.channel_colors.is_empty()),
-        ("--plain", flags.plain),
-        ("--coordinates", flags.coordinates),
-    ];
-    match wanted.iter().find(|(_, is_wanted)| *is_wanted && !is_zarr) {
-        Some((flag, _)) => Err(Error::usage(format!("{flag} is for Zarr: use an output that ends in .zarr"))),
-        None => Ok(()),
-    }
 }
 
 fn show_plan(

@@ -15,23 +15,36 @@ impl Table {
     /// The lines, each indented by two spaces and without blanks at its end.
     ///
     /// The last cell of a row may be longer than its column elsewhere: it is broken between words so that
-    /// no line is longer than `width`.
+    /// no line is longer than `width`. Other cells are cut where they leave no room for it.
     pub fn lines(&self, width: usize) -> Vec<String> {
         const INDENT: usize = 2;
         const GAP: usize = 2;
+        /// What a last cell has at least.
+        const LAST: usize = 8;
+        /// Narrower columns say nothing.
+        const NARROW: usize = 7;
         let n_columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         // A last cell takes what room there is and widens no column.
-        let widths: Vec<usize> = (0..n_columns)
+        let mut widths: Vec<usize> = (0..n_columns)
             .map(|i| {
                 let cells = self.rows.iter().filter(|r| i + 1 < r.len()).filter_map(|r| r.get(i));
                 cells.map(|c| c.chars().count()).max().unwrap_or(0)
             })
             .collect();
+        // Where they do not fit beside each other, the widest are cut.
+        let room = width.saturating_sub(INDENT + LAST);
+        while widths.iter().map(|w| w + GAP).sum::<usize>() > room {
+            match widths.iter_mut().max().filter(|widest| **widest > NARROW) {
+                Some(widest) => *widest -= 1,
+                None => break,
+            }
+        }
         let mut lines = Vec::new();
         for row in &self.rows {
             let mut line = " ".repeat(INDENT);
             for (i, (cell, column)) in row.iter().zip(&widths).enumerate() {
                 if i + 1 < row.len() {
+                    let cell = super::shortened(cell, *column);
                     line.push_str(&format!("{cell:column$}{:GAP$}", ""));
                 } else {
                     let at = line.chars().count();

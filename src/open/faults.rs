@@ -85,8 +85,7 @@ impl Survey {
     pub fn unreadable(&self) -> impl Iterator<Item = (String, String)> {
         self.headers.broken.iter().map(|(file, error)| {
             let path = self.path(*file);
-            let source = std::error::Error::source(error).map_or(String::new(), |s| format!(": {s}"));
-            let reason = format!("{error}{source}");
+            let reason = error.to_string();
             let reason = reason.strip_prefix(&format!("{path}: ")).unwrap_or(&reason).to_owned();
             (path, reason)
         })

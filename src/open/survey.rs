@@ -218,7 +218,7 @@ impl Survey {
             }
             None => match pattern::infer(&names, &reading.infer) {
                 Ok(found) => Naming::Names {
-                    pattern: Box::new(found.pattern),
+                    pattern: Box::new(found.pattern.concise(&names)),
                     arrangement: Box::new(found.arrangement),
                     names,
                     why: found.why,

@@ -247,10 +247,7 @@ impl<'a> Parser<'a> {
             } else {
                 let known = Unit::parse(unit);
                 let Some(known) = known else {
-                    return Err(self.error(
-                        at,
-                        format!("unknown unit '{unit}'; known are {} and numbers of them (0.1um)", Unit::spellings()),
-                    ));
+                    return Err(self.error(at, format!("{} and numbers of them (0.1um)", Unit::unknown(unit))));
                 };
                 measured = Some(known);
             }

@@ -127,6 +127,7 @@
 
 mod arrange;
 mod axes;
+mod concise;
 mod holes;
 mod infer;
 mod interner;

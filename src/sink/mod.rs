@@ -4,15 +4,17 @@
 //! and what depends on order is put together in plan order, so that its bytes do not depend on the number of threads.
 //! The output is visible under its name only once it is whole.
 
+use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use crate::axis::Axis;
 use crate::codec::Codec;
 use crate::consume::{Consumer, Job, Product};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::store::{Begun, Change, Durability, Kind, Store, Terms};
+use crate::store::{self, Begun, Change, Durability, Kind, Store, Terms};
 
 mod flat;
 mod npy;
@@ -71,14 +73,38 @@ pub struct OutputOptions {
 }
 
 /// How chunks are put into shards.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Sharding {
     /// As suits the array; none in Zarr v2.
+    #[default]
     Auto,
     /// Every chunk is a file.
     None,
     /// Of this shape.
     Shape(Vec<u64>),
+}
+
+impl FromStr for Sharding {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if let Some(known) = [Self::Auto, Self::None].into_iter().find(|known| known.to_string() == text) {
+            return Ok(known);
+        }
+        let lengths: Result<Vec<u64>, _> = text.split(',').map(|n| n.trim().parse()).collect();
+        let no = |_| Error::usage(format!("'{text}' is not a shape: auto, none, or lengths such as 1,1,64,512,512"));
+        lengths.map(Self::Shape).map_err(no)
+    }
+}
+
+impl fmt::Display for Sharding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::None => f.write_str("none"),
+            Self::Shape(shape) => f.write_str(&shape.iter().map(u64::to_string).collect::<Vec<_>>().join(",")),
+        }
+    }
 }
 
 impl Default for OutputOptions {
@@ -137,6 +163,16 @@ pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<d
 /// `Usage`, listing those there are.
 pub fn check_name(path: &Path) -> Result<()> {
     format_of(path).map(|_| ())
+}
+
+/// Refuses a name as [`check_name`], and one under which something stands that may not be replaced.
+///
+/// # Errors
+/// `Usage`, saying what stands there.
+pub fn check_free(path: &Path, overwrite: bool) -> Result<()> {
+    check_name(path)?;
+    let kind = if extension(path) == "zarr" { zarr::KIND } else { Kind::File };
+    store::check_free(path, overwrite, kind)
 }
 
 fn format_of(path: &Path) -> Result<Create> {

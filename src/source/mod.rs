@@ -16,6 +16,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 
 pub mod files;
+mod foreign;
 pub mod headers;
 pub mod indexes;
 pub mod scan;
@@ -259,8 +260,9 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
     let by_content = FORMATS.iter().find(|f| f.recognise.is_some_and(|recognise| recognise(path)));
     let by_extension = || FORMATS.iter().find(|f| f.extensions.contains(&extension.as_str()));
     let format = by_content.or_else(by_extension).unwrap_or(&FORMATS[0]);
-    (format.open)(path, options).map_err(|e| match e {
-        io @ Error::Io { .. } => io,
-        other => other.at(path.display()),
+    (format.open)(path, options).map_err(|e| match (e, foreign::known(path)) {
+        (io @ Error::Io { .. }, _) => io,
+        (_, Some(what)) => Error::unsupported(what).at(path.display()),
+        (other, None) => other.at(path.display()),
     })
 }

@@ -78,6 +78,12 @@ fn sort(paths: &mut Vec<PathBuf>) {
 }
 
 fn expand(input: &str, paths: &mut Vec<PathBuf>) -> Result<()> {
+    if let Some((scheme, _)) = input.split_once("://").filter(|(scheme, _)| scheme.chars().all(char::is_alphanumeric)) {
+        return Err(Error::usage(format!(
+            "{input}: inputs are read from file systems, not over {scheme}: copy them, as with 'rclone copy', or mount the \
+             place, as with 'rclone mount'"
+        )));
+    }
     let path = Path::new(input);
     match fs::metadata(path) {
         Ok(meta) if meta.is_dir() && !super::is_foldered_file(path) => return walk(path, paths),
@@ -113,6 +119,7 @@ fn expand(input: &str, paths: &mut Vec<PathBuf>) -> Result<()> {
 /// over. The type of an entry comes from the directory, without asking the file.
 fn walk(directory: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     let before = paths.len();
+    let (mut arrays, mut foreign) = (Vec::new(), Vec::new());
     let mut open = vec![directory.to_owned()];
     while let Some(current) = open.pop() {
         let entries = fs::read_dir(&current).map_err(|e| Error::io(&current, "cannot list", e))?;
@@ -132,22 +139,33 @@ fn walk(directory: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
                     Err(e) => return Err(Error::io(&path, "cannot follow the link", e)),
                 };
             }
-            if kind.is_dir() && !is_link && !super::is_foldered_file(&path) {
-                open.push(path);
+            if kind.is_dir() && !is_link {
+                let place = if super::is_foldered_file(&path) { &mut arrays } else { &mut open };
+                place.push(path);
             } else if kind.is_file() && is_image(&path) {
                 paths.push(path);
+            } else if kind.is_file() && super::foreign::known(&path).is_some() {
+                foreign.push(path);
             }
         }
     }
     if paths.len() == before {
-        let known: Vec<&str> = FORMATS.iter().flat_map(|f| f.extensions).copied().collect();
-        return Err(Error::usage(format!(
-            "{}: no image files in it (looked for .{})",
-            directory.display(),
-            known.join(" .")
-        )));
+        return Err(Error::usage(nothing_read(&arrays, &foreign)).at(directory.display()));
     }
     Ok(())
+}
+
+/// Why a folder that holds folders which are `arrays`, and files of `foreign` formats, holds no image files.
+fn nothing_read(arrays: &[PathBuf], foreign: &[PathBuf]) -> String {
+    if let Some(array) = arrays.iter().min() {
+        let (n, array) = (arrays.len(), array.display());
+        return format!("no image files in it, but {n} Zarr: name the one to read, such as {array}");
+    }
+    if let Some(what) = foreign.iter().min().and_then(|path| super::foreign::known(path)) {
+        return format!("no image files in it that are read: {what}");
+    }
+    let known: Vec<&str> = FORMATS.iter().flat_map(|f| f.extensions).copied().collect();
+    format!("no image files in it (looked for .{})", known.join(" ."))
 }
 
 fn is_image(path: &Path) -> bool {
@@ -160,7 +178,13 @@ fn read_list(list: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     if list == Path::new("-") {
         std::io::stdin().lock().read_to_end(&mut bytes).map_err(|e| Error::io(list, "cannot read names from", e))?;
     } else {
-        bytes = fs::read(list).map_err(|e| Error::io(list, "cannot read names from", e))?;
+        bytes = fs::read(list).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Error::usage(format!(
+                "--files-from {}: no such file: name a list, or - for standard input",
+                list.display()
+            )),
+            _ => Error::io(list, "cannot read names from", e),
+        })?;
     }
     if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
         return Err(Error::usage("the list of names is encoded in UTF-16: save it as UTF-8").at(list.display()));

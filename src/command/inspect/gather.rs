@@ -233,7 +233,7 @@ fn foretold(args: &InspectArgs, stack: &Arc<Stack>) -> Result<StorageFound> {
         Err(Error::Limit(text)) => refused = Some(text),
         Err(other) => return Err(other.into()),
     }
-    let shape = stack.shape();
+    let (shape, array) = (stack.shape(), Arc::clone(stack) as Arc<dyn Array>);
     Ok(StorageFound {
         zarr_format: args.storage.zarr_format,
         chunk_bytes: size_bytes(&options.chunks, stack.dtype()),
@@ -246,7 +246,7 @@ fn foretold(args: &InspectArgs, stack: &Arc<Stack>) -> Result<StorageFound> {
         memory_limit_bytes: budget.limit.bytes,
         predicted_peak_bytes: peak,
         sample: (!args.no_sample && refused.is_none())
-            .then(|| sample(stack, &options.chunks, &options.codec))
+            .then(|| sample(&array, stack.layout().n_absent_elements(), &options.chunks, &options.codec))
             .flatten(),
         refused,
         chunks: options.chunks,

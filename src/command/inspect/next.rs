@@ -4,7 +4,9 @@ use crate::command::quoted;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{InspectArgs, Missing};
+use crate::codec::Codec;
 use crate::consume::levels::Method;
+use crate::sink::Sharding;
 use crate::sink::zarr::Contrast;
 
 /// What is known when the command is made.
@@ -53,8 +55,8 @@ impl Next<'_> {
         maybe("--fill-value", names.fill_value.clone());
         maybe("--zarr-format", (storage.zarr_format != 3).then(|| storage.zarr_format.to_string()));
         maybe("--chunks", storage.chunks.as_ref().map(|c| joined(c)));
-        maybe("--shards", (storage.shards != "auto").then(|| storage.shards.clone()));
-        maybe("--codec", (storage.codec != crate::codec::Codec::DEFAULT.to_string()).then(|| storage.codec.clone()));
+        maybe("--shards", (storage.shards != Sharding::Auto).then(|| storage.shards.to_string()));
+        maybe("--codec", (storage.codec != Codec::DEFAULT).then(|| storage.codec.to_string()));
         maybe("--max-files", storage.max_files.map(|n| n.to_string()));
         maybe("--levels", storage.levels.map(|levels| levels.to_string()));
         maybe("--downsample", (storage.downsample != Method::Mean).then(|| storage.downsample.name().into()));

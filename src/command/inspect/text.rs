@@ -5,32 +5,28 @@ use std::io::IsTerminal;
 use super::findings::*;
 use super::next::shell_lines;
 use crate::axis::Calibration;
+use crate::command::voice;
 use crate::draw::table::Table;
-use crate::draw::wrapped;
+use crate::draw::{fitted, shortened, wrapped};
 use crate::exec::budget::Bytes;
 use crate::open::{Obstacle, ObstacleKind};
 use crate::report::{count, tuple};
 use crate::source::headers::Note;
 use crate::unit;
 
-/// No line is longer, but for names and patterns.
-const WIDTH: usize = 100;
-
-/// How a reason ends that speaks of a constant part.
-const DROPPED: &str = " in every name: dropped";
-
-/// Colours, or none.
+/// Colours, or none, and how wide lines are.
 #[derive(Clone, Copy)]
 pub(super) struct Style {
     colour: bool,
+    width: usize,
 }
 
 impl Style {
-    /// Colours if standard output is a terminal and nobody asks for none.
+    /// Colours if standard output is a terminal and nobody asks for none; its width.
     pub(super) fn of_stdout() -> Self {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        Self { colour: !unwanted && !dumb && std::io::stdout().is_terminal() }
+        Self { colour: !unwanted && !dumb && std::io::stdout().is_terminal(), width: voice::width() }
     }
 
     fn paint(self, code: &str, text: &str) -> String {
@@ -72,7 +68,7 @@ pub(super) fn render(arrays: &[Findings], by: Option<&str>, style: Style) -> Str
             found.array.as_ref().map_or("-".into(), |a| format!("{} {}", tuple(&a.shape), a.dtype)),
         ]);
     }
-    push(&mut out, table.lines(WIDTH));
+    push(&mut out, table.lines(style.width));
     for (i, found) in arrays.iter().enumerate() {
         if i > 0 && found.faults.is_empty() {
             continue;
@@ -87,7 +83,7 @@ pub(super) fn render(arrays: &[Findings], by: Option<&str>, style: Style) -> Str
     let shown = |note: &&Note| arrays.iter().take(1).flat_map(|a| &a.notes).any(|known| known.text == note.text);
     let mut table = Table::default();
     notes.iter().filter(|note| !shown(note)).for_each(|note| table.row(["note".to_owned(), note.to_string()]));
-    push(&mut out, table.lines(WIDTH));
+    push(&mut out, table.lines(style.width));
     out
 }
 
@@ -102,10 +98,10 @@ fn one(found: &Findings, style: Style, out: &mut String) {
     faults(found, style, out);
     if let Some(presence) = found.presence.as_ref().filter(|p| p.rows.iter().any(|r| !r.is_full())) {
         out.push('\n');
-        push(out, presence.lines(WIDTH));
+        push(out, presence.lines(style.width));
     }
-    array(found, out);
-    fields(found, out);
+    array(found, style, out);
+    fields(found, style, out);
     known(found, style, out);
     next(found, style, out);
 }
@@ -133,7 +129,7 @@ fn headline(found: &Findings, style: Style, out: &mut String) {
     if let [only] = found.kinds.as_slice() {
         head += &format!(", {}{}", if found.unreadable.count == 0 { all } else { "" }, kind(only));
     }
-    *out += &style.bold(&wrapped(&head, WIDTH, 2));
+    *out += &style.bold(&wrapped(&head, style.width, 2));
     out.push('\n');
     if found.kinds.len() > 1 {
         const MOST: usize = 8;
@@ -142,7 +138,7 @@ fn headline(found: &Findings, style: Style, out: &mut String) {
             let like = if k.files < files.count / 2 + 1 { format!(", like {}", k.like) } else { String::new() };
             table.row([count(k.files, "file"), format!("{}{like}", kind(k))]);
         }
-        push(out, table.lines(WIDTH));
+        push(out, table.lines(style.width));
         if found.kinds.len() > MOST {
             *out += &format!("  and {} more kinds of files\n", found.kinds.len() - MOST);
         }
@@ -158,14 +154,14 @@ fn faults(found: &Findings, style: Style, out: &mut String) {
     sorted.sort_by_key(|f| mild(f));
     for fault in sorted {
         let word = if mild(fault) { style.warning() } else { style.error() };
-        let mut lines = fault.text.lines();
-        *out += &format!("{word} {}\n", wrapped(lines.next().unwrap_or_default(), WIDTH - 9, 2));
-        // Carets below names keep their column.
-        push(out, lines.map(|l| if l.starts_with(' ') { l.to_owned() } else { format!("  {l}") }));
+        let (head, examples) = fault.text.split_once('\n').unwrap_or((&fault.text, ""));
+        *out += &format!("{word} {}\n", wrapped(head, style.width - 9, 2));
+        let indented = examples.lines().map(|l| if l.starts_with(' ') { l.to_owned() } else { format!("  {l}") });
+        push(out, fitted(&indented.collect::<Vec<_>>().join("\n"), style.width).lines().map(str::to_owned));
     }
 }
 
-fn array(found: &Findings, out: &mut String) {
+fn array(found: &Findings, style: Style, out: &mut String) {
     let Some(array) = &found.array else { return };
     let Some(file) = found.kinds.first() else { return };
     out.push('\n');
@@ -189,10 +185,10 @@ fn array(found: &Findings, out: &mut String) {
         }
         table.row(["codec", &stored.codec]);
     }
-    push(out, table.lines(WIDTH));
+    push(out, table.lines(style.width));
 }
 
-fn fields(found: &Findings, out: &mut String) {
+fn fields(found: &Findings, style: Style, out: &mut String) {
     if found.fields.is_empty() {
         return;
     }
@@ -215,21 +211,22 @@ fn fields(found: &Findings, out: &mut String) {
             (None, None) => "-".into(),
         };
         table.row([
-            shortened(&field.name, 24),
+            shortened(&field.name, style.width / 4),
             axis,
             field.count.to_string(),
-            shortened(&field.first, 16),
-            shortened(&field.last, 16),
+            shortened(&field.first, style.width / 6),
+            shortened(&field.last, style.width / 6),
             step,
             if field.missing.is_empty() { "-".into() } else { missing(&field.missing) },
         ]);
     }
-    push(out, table.lines(WIDTH));
+    push(out, table.lines(style.width));
     // Text that is no field and never changes needs no mention.
     let constant: Vec<_> = constant.into_iter().filter(|f| f.name != f.first).collect();
     if !constant.is_empty() {
         let parts: Vec<String> = constant.iter().map(|f| format!("{} {}", f.name, f.first)).collect();
-        *out += &format!("  {}\n", wrapped(&format!("the same in every name: {}", parts.join(", ")), WIDTH - 2, 4));
+        *out +=
+            &format!("  {}\n", wrapped(&format!("the same in every name: {}", parts.join(", ")), style.width - 2, 4));
     }
 }
 
@@ -237,16 +234,6 @@ fn missing(runs: &[String]) -> String {
     const FEW: usize = 6;
     let more = if runs.len() > FEW { format!(" and {} more", runs.len() - FEW) } else { String::new() };
     format!("{}{more}", runs[..runs.len().min(FEW)].join(" "))
-}
-
-fn shortened(text: &str, width: usize) -> String {
-    let n = text.chars().count();
-    if n <= width {
-        return text.to_owned();
-    }
-    let head: String = text.chars().take(width / 2).collect();
-    let tail: String = text.chars().skip(n - (width - width / 2 - 1)).collect();
-    format!("{head}…{tail}")
 }
 
 /// Sizes, series and notes.
@@ -285,24 +272,11 @@ fn known(found: &Findings, style: Style, out: &mut String) {
         }
     }
     if let Some(pattern) = found.pattern.as_ref().filter(|p| p.from != "given") {
-        let (dropped, mut why): (Vec<&String>, Vec<&String>) = pattern.why.iter().partition(|w| w.ends_with(DROPPED));
-        let given = "as asked for".to_owned();
-        let head = match (&pattern.preset, why.is_empty()) {
-            (Some(_), false) => why.remove(0).clone(),
-            (Some(name), true) => format!("preset {name}, {given}"),
-            _ => "found in the names".to_owned(),
-        };
-        table.row(["pattern", &head]);
-        if found.array.is_none() {
-            table.row(["", &pattern.text]);
-        }
-        for why in why {
-            table.row(["", why]);
-        }
-        if !dropped.is_empty() {
-            let parts = dropped.iter().map(|w| w.trim_end_matches(DROPPED).replacen(" is ", " ", 1));
-            table.row(["".to_owned(), format!("dropped, since constant: {}", parts.collect::<Vec<_>>().join(", "))]);
-        }
+        let from = pattern.preset.as_ref().map_or("found in the names".into(), |name| format!("preset '{name}'"));
+        let text = if found.array.is_none() { format!("'{}', {from}", pattern.text) } else { from };
+        table.row(["pattern", &text]);
+        let why = pattern.why.iter().filter(|_| voice::is_verbose());
+        why.for_each(|why| table.row(["", why]));
     }
     for (i, series) in found.series.iter().enumerate() {
         let chosen = if i == 0 { " (this one)" } else { "" };
@@ -313,7 +287,7 @@ fn known(found: &Findings, style: Style, out: &mut String) {
     for note in found.notes.iter().filter(|n| !told(n)) {
         table.row(["note".to_owned(), note.to_string()]);
     }
-    let lines = table.lines(WIDTH);
+    let lines = table.lines(style.width);
     if !lines.is_empty() {
         out.push('\n');
         push(out, lines);
@@ -321,7 +295,7 @@ fn known(found: &Findings, style: Style, out: &mut String) {
     for c in &found.calibration {
         for other in &c.disagreements {
             let text = format!("axis {}: {} is taken, but it is {other}", c.axis, words(c, c.step));
-            *out += &format!("{} {}\n", style.warning(), wrapped(&text, WIDTH - 9, 2));
+            *out += &format!("{} {}\n", style.warning(), wrapped(&text, style.width - 9, 2));
         }
     }
 }
@@ -335,7 +309,7 @@ fn next(found: &Findings, style: Style, out: &mut String) {
     if blocked || !is_excluded {
         *out += "  once the faults above are settled:\n";
     }
-    push(out, shell_lines(&found.command, WIDTH - 2).iter().map(|l| format!("  {}", style.bold(l))));
+    push(out, shell_lines(&found.command, style.width - 2).iter().map(|l| format!("  {}", style.bold(l))));
     let Some(stored) = &found.storage else { return };
     let what = if stored.shards.is_some() { "shard" } else { "chunk file" };
     let mut text = format!("would write {} at most", count(stored.output_files, what));
@@ -359,8 +333,8 @@ fn next(found: &Findings, style: Style, out: &mut String) {
     if let Some(amplification) = stored.read_amplification.filter(|a| *a > 1.005) {
         text += &format!("; read amplification {amplification:.2}");
     }
-    *out += &format!("  {}\n", wrapped(&text, WIDTH - 2, 2));
+    *out += &format!("  {}\n", wrapped(&text, style.width - 2, 2));
     if let Some(refused) = &stored.refused {
-        *out += &format!("{} {}\n", style.error(), wrapped(refused, WIDTH - 9, 2));
+        *out += &format!("{} {}\n", style.error(), wrapped(refused, style.width - 9, 2));
     }
 }

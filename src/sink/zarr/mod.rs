@@ -141,13 +141,16 @@ pub struct ZarrSink {
     store: Option<Store>,
 }
 
+/// What such an output is to the store.
+pub(super) const KIND: Kind = Kind::Folder(is_zarr);
+
 /// The group that will be called `path`.
 ///
 /// # Errors
 /// As [`ZarrSink::new`], and if something stands under the name that may not be replaced.
 pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
     let sink = ZarrSink::new(path, spec, &resolved(spec, options)?)?;
-    check_free(path, options.overwrite, Kind::Folder(is_zarr))?;
+    check_free(path, options.overwrite, KIND)?;
     Ok(Box::new(sink))
 }
 

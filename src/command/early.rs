@@ -1,0 +1,101 @@
+//! What can be refused from the command line alone, before any file is opened.
+
+use std::path::{Path, PathBuf};
+
+use crate::array::View;
+use crate::cli::{InputArgs, NameArgs, ReduceArgs, StitchArgs, StorageArgs};
+use crate::consume::levels::Levels;
+use crate::error::{Error, Result};
+use crate::layout::ORDER;
+use crate::sink;
+use crate::source::is_foldered_file;
+
+/// Refuses what `stitch` could not do whatever the files hold.
+///
+/// # Errors
+/// `Usage`, saying which flag and what would do.
+pub(super) fn stitch(args: &StitchArgs) -> Result<()> {
+    let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
+    let output = args.output.to_string_lossy();
+    let how = |field: &str| format!("--by {field} writes one output for each of its values");
+    places(&output, &by, how)?;
+    axes(&args.names)?;
+    args.select.as_deref().map_or(Ok(()), View::check)?;
+    storage(&args.storage, sink::extension(&args.output) == "zarr")?;
+    free(&args.output, &args.input, args.overwrite)
+}
+
+/// Refuses what `reduce` could not do whatever the files hold.
+///
+/// # Errors
+/// `Usage`, saying which flag and what would do.
+pub(super) fn reduce(args: &ReduceArgs) -> Result<()> {
+    axes(&args.names)?;
+    args.elements.select.as_deref().map_or(Ok(()), View::check)?;
+    let Some(output) = args.output.as_deref().filter(|name| *name != "-") else { return Ok(()) };
+    places(output, &["op"], |_| "only {op}, the operator, is filled in".to_owned())?;
+    free(Path::new(output), &args.input, args.overwrite)
+}
+
+/// Refuses braces in the name of an output that nothing fills in; `how` says what would.
+fn places(output: &str, known: &[&str], how: impl Fn(&str) -> String) -> Result<()> {
+    let fields = output.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(field, _)| field);
+    match fields.into_iter().find(|field| !known.contains(field)) {
+        Some(field) => Err(Error::usage(format!(
+            "-o {output}: nothing fills in {{{field}}}: {}, or leave the braces out",
+            how(field)
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a name that is taken, or of no known format. Where braces are filled in, what will stand there is not known.
+fn free(output: &Path, input: &InputArgs, overwrite: bool) -> Result<()> {
+    refuse_remote(&output.to_string_lossy())?;
+    let arrays = input.inputs.iter().map(PathBuf::from).filter(|path| is_foldered_file(path));
+    super::refuse_input(output, &arrays.collect::<Vec<_>>())?;
+    if output.to_string_lossy().contains('{') {
+        return sink::check_name(output);
+    }
+    sink::check_free(output, overwrite)
+}
+
+/// Refuses an output that lies on another machine.
+fn refuse_remote(output: &str) -> Result<()> {
+    match output.split_once("://") {
+        None => Ok(()),
+        Some((scheme, _)) => Err(Error::usage(format!(
+            "-o {output}: outputs are written to file systems, not to {scheme}: write to a folder and copy it, as with \
+             'rclone copy'"
+        ))),
+    }
+}
+
+/// Refuses axes without commas, and twice the same.
+fn axes(names: &NameArgs) -> Result<()> {
+    let axes = names.axes.as_deref().unwrap_or_default();
+    if let [word] = axes {
+        let letters: Vec<String> = word.chars().map(String::from).collect();
+        if letters.len() > 1 && letters.iter().all(|letter| ORDER.contains(&letter.as_str())) {
+            return Err(Error::usage(format!("--axes {word}: separate axes by commas: --axes {}", letters.join(","))));
+        }
+    }
+    match axes.iter().enumerate().find(|(i, name)| axes[..*i].contains(name)) {
+        Some((_, name)) => Err(Error::usage(format!("--axes {}: {name} is named twice", axes.join(",")))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what only a Zarr can hold for another output.
+fn storage(flags: &StorageArgs, is_zarr: bool) -> Result<()> {
+    let wanted = [
+        ("--levels", flags.levels.is_some_and(|levels| levels != Levels::None)),
+        ("--channel-colors", !flags.channel_colors.is_empty()),
+        ("--plain", flags.plain),
+        ("--coordinates", flags.coordinates),
+    ];
+    match wanted.iter().find(|(_, is_wanted)| *is_wanted && !is_zarr) {
+        Some((flag, _)) => Err(Error::usage(format!("{flag} is for Zarr: use an output that ends in .zarr"))),
+        None => Ok(()),
+    }
+}

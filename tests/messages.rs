@@ -1,0 +1,241 @@
+//! What the program says when it refuses: each message names the place, what was found, what was expected, and the way
+//! out. Every row is a command as people type it, the exit code, and words that must stand in the answer.
+
+#[path = "common/run.rs"]
+mod run;
+#[path = "common/tiff.rs"]
+mod tiff;
+
+use std::fs;
+use std::path::Path;
+
+use run::{Acquisition, PATTERN, message, names, stackctl};
+
+/// A command, its exit code, and what its message holds; an exclamation mark begins what it must not hold.
+type Row<'a> = (&'a [&'a str], i32, &'a [&'a str]);
+
+const P: &str = PATTERN;
+
+/// Mistakes that the command line alone shows: nothing is opened, so that a missing input is not told of.
+const EARLY: &[Row] = &[
+    (&["--axes", "tczyx"], 2, &["--axes tczyx", "commas", "t,c,z,y,x"]),
+    (&["--axes", "t,c,t"], 2, &["--axes t,c,t", "t is named twice"]),
+    (&["--voxel-size", "z=1parsec"], 2, &["parsec", "known are", "nm um mm"]),
+    (&["--voxel-size", "z=1micrn"], 2, &["micrn", "micron", "known are"]),
+    (&["--voxel-size", "z=1"], 2, &["--voxel-size", "no unit", "0.5um"]),
+    (&["--voxel-size", "0.5um"], 2, &["which axis", "z=0.5um"]),
+    (&["--time-step", "5um"], 2, &["--time-step", "no time", "200ms"]),
+    (&["--pattern", "_ch{c}_*_stack{t@micrn}_"], 2, &["micrn", "do you mean micron", "^"]),
+    (&["--select", "t@fortnight=1:2"], 2, &["--select", "fortnight", "known are"]),
+    (&["--select", "z=1:2:3:4"], 2, &["--select", "start:stop:step"]),
+    (&["--select", "z"], 2, &["--select 'z'", "AXIS=SLICE"]),
+    (&["--memory", "1"], 2, &["--memory", "1 B", "512M"]),
+    (&["--memory", "1X"], 2, &["--memory", "1X", "512M"]),
+    (&["--zarr-format", "4"], 2, &["--zarr-format '4'", "3", "2", "OME-Zarr"]),
+    (&["--threads", "many"], 2, &["--threads 'many'", "1 to 1024", "!invalid digit"]),
+    (&["--threads", "0"], 2, &["--threads '0'", "1 to 1024"]),
+    (&["--codec", "blosc:zsdt"], 2, &["--codec", "zsdt", "zstd"]),
+    (&["--codec", "jpeg"], 2, &["--codec", "jpeg", "zstd:3"]),
+    (&["--shards", "a,b"], 2, &["--shards", "a,b", "auto, none"]),
+    (&["--levels", "many"], 2, &["--levels", "many", "auto"]),
+    (&["--downsample", "avg"], 2, &["--downsample", "avg", "mean"]),
+    (&["--deadline", "5"], 2, &["--deadline '5'", "55m"]),
+    (&["--durability", "some"], 2, &["--durability 'some'", "none, data or full"]),
+    (&["--pattern", "_ch{c_*"], 2, &["column 4", "never closed"]),
+    (&["--preset", "latice"], 2, &["--preset 'latice'", "lattice", "stackctl patterns"]),
+    (&["--missing", "skip"], 2, &["--missing skip", "use fill"]),
+    (&["--mising", "fill"], 2, &["--mising", "--missing"]),
+];
+
+/// Names of outputs that nothing can be written to, whatever the input.
+const OUTPUTS: &[Row] = &[
+    (&["x_{c}.zarr"], 2, &["x_{c}.zarr", "{c}", "--by c"]),
+    (&["noextension"], 2, &["noextension", ".zarr .npy .tif"]),
+    (&["taken.zarr"], 2, &["taken.zarr", "exists already", "--overwrite"]),
+    (&["nowhere/else.zarr"], 2, &["nowhere/else.zarr", "no folder", "create it"]),
+    (&["s3://bucket/a.zarr"], 2, &["s3://bucket/a.zarr", "file systems", "rclone copy"]),
+];
+
+/// Mistakes that the input shows.
+const LATE: &[Row] = &[
+    (
+        &["stitch", "raw", "--pattern", P, "-o", "a.zarr", "--axes", "t,c,z,y,w"],
+        2,
+        &["t,c,z,y,w", "no axis w", "t, c, z, y, x"],
+    ),
+    (
+        &["stitch", "raw", "--pattern", P, "-o", "a.zarr", "--select", "c@nm=488"],
+        2,
+        &["c@nm=488", "{c@nm}", "by index"],
+    ),
+    (
+        &["stitch", "raw", "--pattern", NM, "-o", "a.zarr", "--select", "c@nm=500"],
+        2,
+        &["no coordinate 500 nm", "488, 560"],
+    ),
+    (&["inspect", "zarrs"], 2, &["zarrs: no image files", "1 Zarr", "zarrs/x.zarr"]),
+    (&["inspect", "zeiss"], 2, &["zeiss: no image files", "Zeiss CZI", "bfconvert"]),
+    (&["inspect", "nothing"], 2, &["nothing: no image files", ".tif"]),
+    (&["inspect", "nowhere"], 2, &["nowhere: no such file"]),
+    (&["inspect", "raw/*.png"], 2, &["raw/*.png", "matches no file"]),
+    (&["inspect", "--files-from", "nofile"], 2, &["--files-from nofile", "no such file", "standard input"]),
+    (&["inspect", "s3://bucket/a.zarr"], 2, &["s3://bucket/a.zarr", "file systems", "rclone"]),
+    (&["inspect", "https://example.org/a.zarr"], 2, &["https", "file systems", "rclone"]),
+    (&["stitch", "zeiss/a.czi", "-o", "a.zarr"], 1, &["a.czi", "Zeiss CZI", "bioformats2raw"]),
+    (&["stitch", "zeiss/a.nd2", "-o", "a.zarr"], 1, &["a.nd2", "Nikon ND2", "bfconvert"]),
+    (&["stitch", "zeiss/a.lif", "-o", "a.zarr"], 1, &["a.lif", "Leica LIF"]),
+    (&["stitch", "zeiss/a.ims", "-o", "a.zarr"], 1, &["a.ims", "Imaris"]),
+    (&["stitch", "zeiss/a.nc", "-o", "a.zarr"], 1, &["a.nc", "netCDF", "to_zarr"]),
+    (&["stitch", "zeiss/a.h5", "-o", "a.zarr"], 1, &["a.h5", "HDF5"]),
+    (&["stitch", "zeiss/a.png", "-o", "a.zarr"], 1, &["a.png", "picture", "TIFF"]),
+    (
+        &["stitch", "cut", "--pattern", P, "-o", "a.zarr"],
+        1,
+        &["stack0000", "outside the file", "--skip-bad", "1 more file"],
+    ),
+    (&["reduce", "raw", "--pattern", P, "--op", "max", "-o", "x_{c}.tif"], 2, &["x_{c}.tif", "{c}", "{op}"]),
+    (&["reduce", "nowhere", "--op", "max", "-o", "taken.zarr"], 2, &["taken.zarr", "exists already", "!nowhere"]),
+    (&["reduce", "raw", "--pattern", P, "--op", "mean", "--dtype", "float23"], 2, &["--dtype", "float23", "float32"]),
+    (&["reduce", "raw", "--pattern", P, "--op", "mean", "--axis", "q"], 2, &["--axis q", "t,c,z,y,x"]),
+    (&["stich", "raw"], 2, &["stich", "stitch"]),
+    (&["help", "stich"], 2, &["stich"]),
+];
+
+const NM: &str = "_ch{c}_*_stack{t}_{c@nm}nm_";
+
+/// A folder with what the rows speak of.
+fn place() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let acquisition = Acquisition::default();
+    acquisition.write(&folder.path().join("raw"));
+    acquisition.write(&folder.path().join("cut"));
+    for t in [0, 1] {
+        let name = folder.path().join("cut").join(Acquisition::name(0, t));
+        let bytes = fs::read(&name).unwrap();
+        fs::write(name, &bytes[..bytes.len() / 2]).unwrap();
+    }
+    make("taken.zarr/zarr.json", b"{}");
+    make("nothing/notes.txt", b"");
+    ["czi", "nd2", "lif", "ims", "nc", "h5", "png"]
+        .iter()
+        .for_each(|e| make(&format!("zeiss/a.{e}"), b"PK\x03\x04 no TIFF"));
+    fs::create_dir(folder.path().join("zarrs")).unwrap();
+    stackctl(folder.path()).args(["stitch", "raw", "--pattern", P, "-q", "-o", "zarrs/x.zarr"]).assert().success();
+    folder
+}
+
+/// What is wrong with the answer to one row, if anything is.
+fn wrong(folder: &Path, words: &[&str], code: i32, expected: &[&str]) -> Option<String> {
+    let output = stackctl(folder).args(words).output().unwrap();
+    let text = message(&output);
+    let holds = |word: &&&str| match word.strip_prefix('!') {
+        Some(word) => !text.contains(word),
+        None => text.contains(**word),
+    };
+    let lacking: Vec<_> = expected.iter().filter(|word| !holds(word)).collect();
+    let is_right = output.status.code() == Some(code) && lacking.is_empty() && !text.contains("panicked");
+    (!is_right).then(|| format!("{words:?}: code {:?}, lacks {lacking:?} in\n{text}", output.status.code()))
+}
+
+fn all_right(wrong: impl Iterator<Item = Option<String>>) {
+    let wrong: Vec<String> = wrong.flatten().collect();
+    assert!(wrong.is_empty(), "{} messages are not as they should be:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn what_the_command_line_shows_is_refused_before_any_file_is_opened() {
+    let folder = place();
+    let before = names(folder.path());
+    let flags = EARLY.iter().map(|(flags, code, expected)| {
+        let words = [&["stitch", "nowhere", "-o", "a.zarr"], *flags].concat();
+        wrong(folder.path(), &words, *code, &[*expected, &["!no such file"]].concat())
+    });
+    let outputs = OUTPUTS.iter().map(|(output, code, expected)| {
+        let words = [&["stitch", "nowhere", "--pattern", P, "-o"], *output].concat();
+        wrong(folder.path(), &words, *code, &[*expected, &["!no such file"]].concat())
+    });
+    all_right(flags.chain(outputs));
+    assert_eq!(names(folder.path()), before);
+}
+
+#[test]
+fn what_the_input_shows_is_refused_with_a_way_out() {
+    let folder = place();
+    let before = names(folder.path());
+    all_right(LATE.iter().map(|(words, code, expected)| wrong(folder.path(), words, *code, expected)));
+    assert_eq!(names(folder.path()), before);
+}
+
+#[test]
+fn wavelengths_of_names_choose_channels() {
+    let folder = place();
+    let chosen = ["stitch", "raw", "--pattern", NM, "--select", "c@nm=560", "-q", "-o", "a.npy"];
+    stackctl(folder.path()).args(chosen).assert().success();
+    let whole = ["stitch", "raw", "--pattern", NM, "--select", "c=1", "-q", "-o", "b.npy"];
+    stackctl(folder.path()).args(whole).assert().success();
+    let bytes = |name: &str| fs::read(folder.path().join(name)).unwrap();
+    assert!(bytes("a.npy") == bytes("b.npy"));
+}
+
+/// Names and pixels of an array far larger than the disk: one sparse file of 1.6 GB under many names.
+#[test]
+fn a_disk_with_too_little_space_is_told_of_and_refused_if_strict() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = folder.path().join("raw");
+    fs::create_dir(&raw).unwrap();
+    sparse(&raw.join("a_t0.tif"), 40_000);
+    let free = rustix::fs::statvfs(&raw).unwrap();
+    let n = free.f_bavail * free.f_frsize / 1_600_000_000 + 2;
+    if n > 20_000 {
+        println!("skipped: the disk has room for {n} files of 1.6 GB");
+        return;
+    }
+    (1..n).for_each(|t| fs::hard_link(raw.join("a_t0.tif"), raw.join(format!("a_t{t}.tif"))).unwrap());
+    let run = |output: &str, more: &[&str]| {
+        let base = ["stitch", "raw", "--pattern", "_t{t}.tif", "--dry-run", "-o", output];
+        stackctl(folder.path()).args(base).args(more).output().unwrap()
+    };
+    for (output, more) in [("a.npy", &[][..]), ("a.zarr", &["--codec", "none", "--levels", "none"])] {
+        let told = run(output, more);
+        assert!(told.status.success(), "{}", message(&told));
+        assert!(
+            message(&told).contains("warning: ") && message(&told).contains("are free there"),
+            "{}",
+            message(&told)
+        );
+        let refused = run(output, &[more, &["--strict"]].concat());
+        assert_eq!(refused.status.code(), Some(2), "{}", message(&refused));
+    }
+    // A few zeros compress well: that they fit is not doubted.
+    assert!(!message(&run("a.zarr", &["--levels", "none"])).contains("are free there"));
+}
+
+/// A file of one page of `side` x `side` bytes, which are a hole of the file system.
+fn sparse(path: &Path, side: u32) {
+    let tags = [
+        (256, side),
+        (257, side),
+        (258, 8),
+        (259, 1),
+        (262, 1),
+        (273, 4096),
+        (277, 1),
+        (278, side),
+        (279, side * side),
+    ];
+    let mut bytes = b"II\x2a\0\x08\0\0\0".to_vec();
+    bytes.extend((tags.len() as u16).to_le_bytes());
+    for (tag, value) in tags {
+        bytes.extend([tag as u16, 4].map(u16::to_le_bytes).concat());
+        bytes.extend([1, value].map(u32::to_le_bytes).concat());
+    }
+    bytes.extend([0; 4]);
+    fs::write(path, bytes).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(4096 + u64::from(side) * u64::from(side)).unwrap();
+}
