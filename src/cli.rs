@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::PossibleValue;
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::codec::Codec;
@@ -13,6 +13,7 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::Bytes;
 pub use crate::open::Missing;
+use crate::pattern::presets;
 use crate::reduce::{OPERATORS, OperatorKind};
 use crate::sink::Sharding;
 use crate::sink::png::PngOptions;
@@ -90,7 +91,7 @@ pub struct NameArgs {
     #[arg(long, value_name = "REGEX", conflicts_with = "pattern", allow_hyphen_values = true)]
     pub regex: Option<String>,
     /// Pattern of an acquisition program, by name; `stackctl patterns` lists them
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["pattern", "regex"])]
+    #[arg(long, value_name = "NAME", value_parser = PRESET, hide_possible_values = true, conflicts_with_all = ["pattern", "regex"])]
     pub preset: Option<String>,
     /// File with presets of your own
     /// [default: stackctl/config.toml in $XDG_CONFIG_HOME or ~/.config, if it is there]
@@ -259,6 +260,46 @@ pub struct StitchArgs {
     pub run: RunArgs,
 }
 
+/// Reads a value of which completions know some.
+#[derive(Clone)]
+struct Known<T> {
+    some: fn() -> Vec<&'static str>,
+    read: fn(&str) -> Result<T, Error>,
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Known<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<T, clap::Error> {
+        let read = self.read;
+        StringValueParser::new().try_map(move |text| read(&text)).parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new((self.some)().into_iter().map(PossibleValue::new)))
+    }
+}
+
+const CODEC: Known<Codec> = Known {
+    some: || vec!["blosc", "smaller", "blosc:zstd,3,bitshuffle", "blosc:lz4,5,shuffle", "zstd:3", "gzip:6", "none"],
+    read: str::parse,
+};
+const PRESET: Known<String> =
+    Known { some: || presets().iter().map(|p| p.name.as_str()).collect(), read: |text| Ok(text.to_owned()) };
+const OP: Known<String> =
+    Known { some: || OPERATORS.iter().map(|kind| kind.name).collect(), read: |text| Ok(text.to_owned()) };
+const AXIS: Known<String> = Known { some: || vec!["t", "c", "z", "y", "x"], read: |text| Ok(text.to_owned()) };
+const DTYPE: Known<DType> = Known { some: || DType::ALL.iter().map(|dtype| dtype.name()).collect(), read: str::parse };
+const LEVELS: Known<Levels> = Known { some: || vec!["auto", "none", "4"], read: str::parse };
+const METHOD: Known<Method> =
+    Known { some: || vec!["mean", "nearest", "max", "min", "median", "mode"], read: str::parse };
+const CONTRAST: Known<Contrast> = Known { some: || vec!["auto", "data", "dtype", "none"], read: str::parse };
+
 /// Examples for `reduce`, each of which a test runs.
 const REDUCE_EXAMPLES: &str = "\
 Examples:
@@ -300,10 +341,10 @@ pub struct ReduceArgs {
     pub input: InputArgs,
     /// What to compute: operators joined by commas, such as max,mean,quantile=0.1:0.9; all of them read
     /// the input once
-    #[arg(long, value_name = "OPS", required = true)]
+    #[arg(long, value_name = "OPS", value_parser = OP, hide_possible_values = true, required = true)]
     pub op: String,
     /// Axes to reduce, by name or number (from 0, or from -1 backwards); all if not given
-    #[arg(long, value_name = "AXES", value_delimiter = ',', allow_hyphen_values = true)]
+    #[arg(long, value_name = "AXES", value_parser = AXIS, hide_possible_values = true, value_delimiter = ',', allow_hyphen_values = true)]
     pub axis: Vec<String>,
     /// Where to write: a name ending in .zarr, .npy, .tif or .png; {op} in it stands for the operator;
     /// - writes .npy to standard output. Without it, numbers are printed
@@ -322,7 +363,7 @@ pub struct ReduceArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = zarr_format, help_heading = "Storage")]
     pub zarr_format: u8,
     /// Codec of a .zarr output: blosc, smaller, blosc:lz4,5,shuffle, zstd:3, gzip:6, none
-    #[arg(long, value_name = "CODEC", default_value = "blosc:lz4,1,bitshuffle", help_heading = "Storage")]
+    #[arg(long, value_name = "CODEC", value_parser = CODEC, hide_possible_values = true, default_value = "blosc:lz4,1,bitshuffle", help_heading = "Storage")]
     pub codec: Codec,
     /// How values become a picture.
     #[command(flatten)]
@@ -446,7 +487,7 @@ pub struct ElementArgs {
     pub keepdims: bool,
     /// Element type of the results, such as float32; a value that does not fit is an error
     /// [default: NumPy's]
-    #[arg(long, value_name = "DTYPE")]
+    #[arg(long, value_name = "DTYPE", value_parser = DTYPE, hide_possible_values = true)]
     pub dtype: Option<DType>,
 }
 
@@ -464,7 +505,7 @@ pub struct StorageArgs {
     #[arg(long, value_name = "SHAPE", default_value = "auto")]
     pub shards: Sharding,
     /// Codec of chunks: blosc, smaller, blosc:lz4,5,shuffle, zstd:3, gzip:6, none
-    #[arg(long, value_name = "CODEC", default_value = "blosc:zstd,3,bitshuffle")]
+    #[arg(long, value_name = "CODEC", value_parser = CODEC, hide_possible_values = true, default_value = "blosc:zstd,3,bitshuffle")]
     pub codec: Codec,
     /// Largest number of files that the output may have; shards grow to keep it
     #[arg(long, value_name = "N")]
@@ -472,15 +513,15 @@ pub struct StorageArgs {
     /// Number of resolutions, the full one included, made in the same pass: a number, none, or auto, which halves until
     /// y and x have at most 512 elements; time and channels are never halved, and z not before voxels are nearly cubic
     /// [default: auto where y or x has more than 1024 elements or a volume more than 134217728, else none]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = LEVELS, hide_possible_values = true)]
     pub levels: Option<Levels>,
     /// How each level is made of the one before: mean (halves to even), nearest, max, min, median, mode (labels)
-    #[arg(long, value_name = "HOW", default_value = "mean")]
+    #[arg(long, value_name = "HOW", value_parser = METHOD, hide_possible_values = true, default_value = "mean")]
     pub downsample: Method,
     /// Values that viewers are told to show, for each channel: data (percentiles 0.1 and 99.9 of all elements, or of a
     /// sample of those wider than 16 bits), dtype (the whole range), none (nothing is said of channels), or auto (as an
     /// OME-Zarr input says, else data)
-    #[arg(long, value_name = "HOW", default_value = "auto")]
+    #[arg(long, value_name = "HOW", value_parser = CONTRAST, hide_possible_values = true, default_value = "auto")]
     pub contrast: Contrast,
     /// Colours of the channels in order, such as 00FF00,magenta
     /// [default: as the input says, else by wavelength, dye and order]

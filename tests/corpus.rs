@@ -3,6 +3,9 @@
 //! The files are not part of the repository: they are looked for in the folder that `STACKCTL_SHARED` names,
 //! else in `../shared`; without them nothing is tested and the test says so.
 
+#[path = "common/skip.rs"]
+mod skip;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
+use skip::skipped;
 use stackctl::array::{Array, Scratch};
 use stackctl::axis::Axis;
 use stackctl::block::{Block, Buffer};
@@ -27,7 +31,7 @@ fn corpus() -> Option<(PathBuf, serde_json::Value)> {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let folder = shared.join("corpus");
     let Ok(text) = std::fs::read_to_string(folder.join("manifest.json")) else {
-        eprintln!("skipped: no corpus in {}", folder.display());
+        skipped(format_args!("no corpus in {}", folder.display()));
         return None;
     };
     Some((folder, serde_json::from_str(&text).unwrap()))

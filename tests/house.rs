@@ -18,6 +18,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use common::skipped;
 use pile::{Npy, PATTERN, Pile, files};
 use probe::{
     Opens, alive, begun, cut, find, least_memory, listing, n_reads, peak_bytes, program, ran, readers, refused, send,
@@ -152,7 +153,7 @@ fn without_locks_a_second_run_is_refused() {
     };
     let mut first = match start() {
         Ok(child) => child,
-        Err(e) => return println!("skipped: system calls cannot be made to fail here: {e}"),
+        Err(e) => return skipped(format_args!("system calls cannot be made to fail here: {e}")),
     };
     assert!(wait_until(|| begun(folder.path(), &["raw".into()]) || !alive(&mut first)));
     assert!(alive(&mut first), "the first run was too fast");
@@ -498,7 +499,7 @@ fn a_dry_run_works_where_nothing_may_be_written() {
                 let (code, _, text) = told(&output);
                 assert_eq!(code, 0, "{arguments:?}: {text}");
             }
-            Err(e) => println!("skipped: the program cannot be run without rights: {e}"),
+            Err(e) => skipped(format_args!("the program cannot be run without rights: {e}")),
         }
     }
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();

@@ -3,8 +3,11 @@
 
 mod names;
 mod schemes;
+#[path = "common/skip.rs"]
+mod skip;
 
 use names::{Answer, Truth};
+use skip::skipped;
 use stackctl::pattern::{Arrangement, InferOptions, Pattern, TileOrder, arrange, infer};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,7 +218,7 @@ fn listing(folder: &std::path::Path, base: &std::path::Path, names: &mut Vec<Str
 #[test]
 fn real_sets_have_their_labels_and_inference_is_never_wrong() {
     let Some(corpus) = corpus() else {
-        println!("skipped: no corpus");
+        skipped("no corpus");
         return;
     };
     let manifest: serde_json::Value =

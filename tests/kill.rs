@@ -23,6 +23,7 @@ use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use common::skipped;
 use pile::{PATTERN, Pile, files};
 use probe::{alive, begun_bytes, cpu_ticks, program, ran, refused, send, succeeds, told, wait_until, watched};
 use run::names;
@@ -249,7 +250,7 @@ fn a_torn_record_is_passed_over() {
         let journals: Vec<PathBuf> =
             all_files(folder, &["raw"]).into_iter().filter(|p| p.to_string_lossy().contains("journal")).collect();
         if journals.is_empty() {
-            println!("skipped: no file is called a journal");
+            skipped("no file is called a journal");
         }
         for journal in journals {
             let length = fs::metadata(&journal).unwrap().len();
@@ -472,7 +473,7 @@ fn two_take_over_from_a_dead_run() {
                 command.spawn()
             };
             let (Ok(one), Ok(two)) = (start(), start()) else {
-                return println!("skipped: system calls cannot be made to fail here");
+                return skipped("system calls cannot be made to fail here");
             };
             let ends = [one, two].map(|child| told(&child.wait_with_output().unwrap()));
             assert!(ends.iter().any(|e| e.0 == 0), "{ends:?}");

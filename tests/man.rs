@@ -1,5 +1,8 @@
-//! The man pages in `man/` are what the command line declares; `UPDATE_GOLDEN=1 cargo test --test man`
+//! The man pages in `man/` are what the command line declares and what `docs/` says; `UPDATE_GOLDEN=1 cargo test --test man`
 //! writes them anew.
+
+#[path = "common/roff.rs"]
+mod roff;
 
 use std::fs;
 use std::path::Path;
@@ -7,23 +10,123 @@ use std::path::Path;
 use clap::CommandFactory;
 use stackctl::cli::Cli;
 
-fn pages() -> Vec<(String, Vec<u8>)> {
-    let root = Cli::command().version(env!("CARGO_PKG_VERSION"));
+/// Pages of section 7, the document each is made of, and what it is about.
+const TOPICS: [(&str, &str, &str); 4] = [
+    ("stackctl-patterns", "patterns.md", "how file names become positions in an array"),
+    ("stackctl-select", "select.md", "how a part of an array is chosen"),
+    ("stackctl-config", "config.md", "presets, layouts and the configuration file"),
+    ("stackctl-cookbook", "cookbook.md", "twenty tasks with their commands"),
+];
+
+/// Most tasks of the cookbook that a page shows.
+const MOST_EXAMPLES: usize = 4;
+
+fn document(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap()
+}
+
+/// A page for each command.
+fn commands() -> Vec<(String, Vec<u8>)> {
+    let mut root = Cli::command().version(env!("CARGO_PKG_VERSION")).disable_help_subcommand(true);
+    root.build();
     let mut commands = vec![root.clone()];
     commands.extend(root.get_subcommands().cloned().map(|c| {
         let name = format!("stackctl-{}", c.get_name());
-        c.name(name.clone()).bin_name(name).version(env!("CARGO_PKG_VERSION"))
+        c.name(name.clone()).bin_name(name.replacen('-', " ", 1)).version(env!("CARGO_PKG_VERSION"))
     }));
-    commands
-        .into_iter()
-        .map(|command| {
-            let name = format!("{}.1", command.get_name());
-            let mut page = Vec::new();
-            // No date: a page changes only when the program does.
-            clap_mangen::Man::new(command).date("").render(&mut page).unwrap();
-            (name, page)
-        })
-        .collect()
+    commands.into_iter().map(|command| (format!("{}.1", command.get_name()), page(command))).collect()
+}
+
+/// The page of one command: what clap knows of it, and what holds for all of them.
+fn page(command: clap::Command) -> Vec<u8> {
+    let name = command.get_name().to_owned();
+    let extra = command.get_after_long_help().map(|text| text.to_string());
+    let has_subcommands = command.has_subcommands();
+    // No date: a page changes only when the program does.
+    let man = clap_mangen::Man::new(command).date("").manual("stackctl manual");
+    let mut page = Vec::new();
+    man.render_title(&mut page).unwrap();
+    man.render_name_section(&mut page).unwrap();
+    man.render_synopsis_section(&mut page).unwrap();
+    man.render_description_section(&mut page).unwrap();
+    man.render_options_section(&mut page).unwrap();
+    if has_subcommands {
+        man.render_subcommands_section(&mut page).unwrap();
+    }
+    let mut text = extra.map_or_else(String::new, |extra| operators(&extra));
+    text += &examples(&name);
+    let reference = document("reference.md");
+    for title in ["Exit status", "Environment", "Files"] {
+        text += &format!(".SH \"{}\"\n{}", title.to_uppercase(), roff::body(roff::section(&reference, title)));
+    }
+    text += &see_also(&name);
+    page.extend(text.into_bytes());
+    page
+}
+
+/// The list under 'Operators:' of a help text, as terms.
+fn operators(help: &str) -> String {
+    let list = help.split("\n\n").next().unwrap_or_default().lines().skip(1);
+    let term = |line: &str| {
+        let (name, about) = line.trim().split_once("  ").unwrap_or((line, ""));
+        format!(".TP 12\n\\fB{name}\\fR\n{}\n", about.trim().replace('-', "\\-"))
+    };
+    format!(".SH OPERATORS\n{}", list.map(term).collect::<String>())
+}
+
+/// Tasks of the cookbook that use the command.
+fn examples(name: &str) -> String {
+    let word = name.replacen('-', " ", 1);
+    let cookbook = document("cookbook.md");
+    let tasks = cookbook.split("\n## ").skip(1).filter(|task| {
+        let code = task.split("```").nth(1).unwrap_or_default();
+        code.lines().any(|line| line.contains(&format!("{word} ")))
+    });
+    let shown = tasks.take(MOST_EXAMPLES).map(|task| {
+        let title = task.lines().next().unwrap_or_default().split_once(". ").map_or("", |t| t.1);
+        let code = task.split("```").nth(1).unwrap_or_default();
+        roff::body(&format!("{title}:\n```{code}```"))
+    });
+    let shown: String = shown.collect();
+    let own = match name {
+        "stackctl-patterns" => {
+            "Presets of light-sheet microscopes:\n```sh\nstackctl patterns | grep -i light-sheet\n```"
+        }
+        "stackctl-completions" => {
+            "For bash, of one user:\n```sh\ncd ~/.local/share/bash-completion/completions\nstackctl completions bash > stackctl\n```"
+        }
+        _ => "",
+    };
+    format!(".SH EXAMPLES\n{}{shown}", roff::body(own))
+}
+
+/// The other pages.
+fn see_also(name: &str) -> String {
+    let mut root = Cli::command().disable_help_subcommand(true);
+    root.build();
+    let commands = root.get_subcommands().map(|c| (format!("stackctl-{}", c.get_name()), 1));
+    let topics = TOPICS.iter().map(|(topic, ..)| ((*topic).to_owned(), 7));
+    let all = [("stackctl".to_owned(), 1)].into_iter().chain(commands).chain(topics);
+    let others = all.filter(|(other, section)| other != name || *section == 7);
+    let words: Vec<String> =
+        others.map(|(n, section)| format!("\\fB{}\\fR({section})", n.replace('-', "\\-"))).collect();
+    format!(".SH \"SEE ALSO\"\n{}\n", words.join(",\n"))
+}
+
+/// The pages of section 7.
+fn topics() -> Vec<(String, Vec<u8>)> {
+    let page = |(name, file, about): &(&str, &str, &str)| {
+        let dashes = name.replace('-', "\\-");
+        let head = format!(".TH {name} 7 \"\" \"stackctl {}\" \"stackctl manual\"\n", env!("CARGO_PKG_VERSION"));
+        let name_section = format!(".SH NAME\n{dashes} \\- {about}\n.SH DESCRIPTION\n");
+        let text = format!("{head}{name_section}{}{}", roff::body(&document(file)), see_also(name));
+        (format!("{name}.7"), text.into_bytes())
+    };
+    TOPICS.iter().map(page).collect()
+}
+
+fn pages() -> Vec<(String, Vec<u8>)> {
+    commands().into_iter().chain(topics()).collect()
 }
 
 #[test]
@@ -45,5 +148,40 @@ fn man_pages_are_current() {
     for (name, page) in pages {
         let text = fs::read(folder.join(&name)).unwrap();
         assert!(text == page, "man/{name} is stale: refresh with UPDATE_GOLDEN=1 cargo test --test man");
+    }
+}
+
+#[test]
+fn every_page_has_its_sections_and_lines_that_fit() {
+    for (name, page) in pages() {
+        let text = String::from_utf8(page).unwrap();
+        let is_command = name.ends_with(".1");
+        let wanted: &[&str] = if is_command {
+            &[
+                "NAME",
+                "SYNOPSIS",
+                "DESCRIPTION",
+                "OPTIONS",
+                "EXAMPLES",
+                "\"EXIT STATUS\"",
+                "ENVIRONMENT",
+                "FILES",
+                "\"SEE ALSO\"",
+            ]
+        } else {
+            &["NAME", "DESCRIPTION", "\"SEE ALSO\""]
+        };
+        for title in wanted {
+            let bare = title.trim_matches('"');
+            let is_there = [format!(".SH {bare}\n"), format!(".SH \"{bare}\"\n")].iter().any(|h| text.contains(h));
+            assert!(is_there, "{} has no {title}", name);
+        }
+        // What stands as it is must fit beside the margin of an 80-column terminal.
+        for block in text.split("\n.nf\n").skip(1) {
+            let code = block.split("\n.fi").next().unwrap_or_default();
+            let long =
+                code.lines().map(|l| l.replace("\\-", "-").replace("\\e", "\\")).find(|l| l.chars().count() > 71);
+            assert!(long.is_none(), "{}: longer than 71 characters: {}", name, long.unwrap());
+        }
     }
 }

@@ -3,6 +3,8 @@
 
 #[path = "common/run.rs"]
 mod run;
+#[path = "common/skip.rs"]
+mod skip;
 #[path = "common/tiff.rs"]
 mod tiff;
 
@@ -10,6 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use run::{Acquisition, PATTERN, message, names, stackctl};
+use skip::skipped;
 
 /// A command, its exit code, and what its message holds; an exclamation mark begins what it must not hold.
 type Row<'a> = (&'a [&'a str], i32, &'a [&'a str]);
@@ -192,7 +195,7 @@ fn a_disk_with_too_little_space_is_told_of_and_refused_if_strict() {
     let free = rustix::fs::statvfs(&raw).unwrap();
     let n = free.f_bavail * free.f_frsize / 1_600_000_000 + 2;
     if n > 20_000 {
-        println!("skipped: the disk has room for {n} files of 1.6 GB");
+        skipped(format_args!("the disk has room for {n} files of 1.6 GB"));
         return;
     }
     (1..n).for_each(|t| fs::hard_link(raw.join("a_t0.tif"), raw.join(format!("a_t{t}.tif"))).unwrap());

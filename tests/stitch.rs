@@ -10,6 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use common::skipped;
 use run::{Acquisition, PATTERN, failure, message, names, read_zarr, stackctl, tree};
 use tiff::Layout;
 
@@ -377,7 +378,7 @@ fn a_full_disk_is_said_and_leaves_nothing_under_the_name() {
     let mount =
         std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(&small).output();
     if !mount.is_ok_and(|m| m.status.success()) {
-        println!("skipped: may not mount a small file system");
+        skipped("may not mount a small file system");
         return;
     }
     for storage in [&["--shards", "none"][..], &[]] {

@@ -4,116 +4,6 @@
 //! on a grid and says what is missing, doubled or odd, [`infer`] finds the pattern when none is given, and
 //! [`presets`] are patterns of acquisition programs.
 //!
-//! # The language
-//!
-//! A pattern is a piece of a file name with the parts that vary in braces:
-//!
-//! ```text
-//! _ch{c}_*_stack{t}_
-//! ```
-//!
-//! It is looked for anywhere in the file name, or in the whole path if it has a `/`; the first place where it
-//! fits counts. What stands outside braces must be there as it is written, except for
-//!
-//! | written | matches |
-//! |---|---|
-//! | `{name}` | a field: digits, unless it says otherwise |
-//! | `*` | any text, also none, but no `/` |
-//! | `**` | any text, folders too |
-//! | `?` | any one character but `/` |
-//! | `<...>` | what is inside, or nothing: a part that some names lack |
-//! | `^` first | the beginning of the file name; in a path, of a folder's or file's name |
-//! | `$` last | the end |
-//! | `/` first | as `^`, and the path is searched |
-//! | `\` | the next character as it is: `\{`, `\*` |
-//!
-//! Brackets, parentheses, commas, `#` and blanks are ordinary: `Blaze[{x:2} x {y:2}]`. Letters with marks are the same
-//! letter however they are stored.
-//!
-//! ## Fields
-//!
-//! `{axis}`, `{axis:kind}`, `{axis.part}`, `{axis@unit}`, or `{_}` for a part to pass over. The kinds:
-//!
-//! | kind | holds | order |
-//! |---|---|---|
-//! | none, `:digits` | a whole run of digits | by number |
-//! | `:4` | exactly four digits | by number |
-//! | `:4+` | four digits or more | by number |
-//! | `:int` | digits, perhaps with a sign | by number |
-//! | `:float` | a decimal number: `1.25`, `-3`, `0p5` | by number |
-//! | `:word` | letters and digits | natural |
-//! | `:letters` | letters | natural |
-//! | `:text` | anything but `/`, as little as will do | natural |
-//! | `:[A-H]` | one character of the set; `[^_]` any but these | natural |
-//! | `:[^_]+` | one or more of the set | natural |
-//! | `:DAPI\|GFP` | one of the words | as given |
-//! | `:well` | `A1`, `H12`, `AF48` | row, then column |
-//! | `:duration` | `00d03h00m`, in seconds | by length |
-//! | `:guid` | 36 hexadecimal digits and dashes | natural |
-//!
-//! A number is never cut: `{t:3}` does not match in `img_0001.tif`, and `{z}.tif` takes all of `slice0012`'s
-//! digits. Only neighbours in the pattern divide a run: `ch{c:2}{z:4}` reads `ch010000`, and `w{c:1}*` reads
-//! the `1` of `w1D5F8`. Two neighbours that nothing tells apart, such as `{t}{z}`, are a mistake.
-//!
-//! The name of a field is the axis it gives positions to. A field that stands in the pattern twice must
-//! have the same value in both places (`Pos{p}/img_{p}_`; `1` and `001` are the same). Fields with the same
-//! axis and different parts make one axis of the combinations that occur: `Cam{c.camera:[AB]}_ch{c.channel}`
-//! gives the channels `A-0`, `A-1`, `B-0`; where a word alone tells them apart (`w{c.number:1}{c.name:word}`),
-//! it alone is the label.
-//!
-//! ## Positions
-//!
-//! The values of an axis are sorted, and their place in that order is their index; the texts are its labels.
-//! An absent optional field comes first, as `none`. So indices may begin anywhere, have steps, and lack
-//! values by design (CH1, CH2, CH4). But along `t`, `z`, `y`, `x` (and `time`, `frame`, `stack`, `slice`,
-//! `section` and the like) a number that is lacking in an even series is a missing file:
-//! of `t` 0, 1, 2, 4, 5 the number 3 is a hole. The step is the commonest difference, if all
-//! others are multiples of it; numbers without such a step are taken in order, with a note, and so are all
-//! numbers of a field that is given as `{t:word}`.
-//!
-//! Blocks are joined end to end along `z`, `y` and `x`; along any other axis each file is one step.
-//!
-//! ## Units
-//!
-//! A unit makes the values coordinates: `{c@nm}`, `{t@ms}`, `{angle@deg}`, `{x@0.1um}` (the number counts
-//! tenths of a micrometer). With `{c}` beside it, `{c@nm}` adds coordinates to the positions that `{c}`
-//! gives, and must then be the same for every file of one position; alone it gives the positions too.
-//! `{t:duration}` is in seconds. Coordinates that deviate from an even spacing by less than a hundredth of
-//! the step give the axis a step; others are kept one by one, with a note.
-//!
-//! ## Running tile numbers
-//!
-//! A layout turns one number into rows and columns, the axis the numbers run along first coming first:
-//!
-//! ```text
-//! tile=x:4,y:3            row by row
-//! tile=y:3,x:4            column by column
-//! tile=x:4,y:3,snake      every second row backwards
-//! tile=-x:4,y:3           from right to left
-//! tile=x:4,y:3,from:1     the first tile is number 1, even if its file is missing
-//! ```
-//!
-//! ## Regular expressions
-//!
-//! [`Pattern::regex`] takes named groups for what braces cannot say, with the same meaning: `(?P<t>\d+)`,
-//! `(?P<c.camera>[AB])`, `(?P<t_ms>\d+)` for `{t@ms}`, names that begin with `_` to pass over. Numbers are
-//! ordered as numbers when all values of a group are. It is searched for in the file name, or in the whole
-//! path if it has a `/`; a `^` before such a one is the beginning of a folder's or file's name.
-//!
-//! # Examples
-//!
-//! ```text
-//! _ch{c}_*_stack{t}_{c@nm}nm_{t@ms}msec_*_{x}x_{y}y_                 lattice light-sheet
-//! 1-Pos_{x:3}_{y:3}/img_{t:9}_{c:word}_{z:3}.tif                     Micro-Manager 1.4, tiles in folders
-//! _MMStack_Pos{p}<_{z}>.ome.tif                                      parts, the first without a number
-//! r{row:2}c{col:2}f{f:2}p{z:2}-ch{c}sk{t}fk{state}fl{flim}.tiff      Opera Phenix
-//! TimePoint_{t}/ZStep_{z}/*_{well:well}_s{s}_w{c:1}{_:guid}.tif      ImageXpress
-//! ^{row:[A-P]} - {col:2}(fld {f:2} wv {c:text}).tif                  InCell
-//! VID{vessel}_{well:well}_{image}_{t:duration}.tif                   Incucyte
-//! /{y@0.1um}/{y@0.1um}_{x@0.1um}/{y@0.1um}_{x@0.1um}_{z@0.1um}.tif   TeraStitcher
-//! {c:Red|Green|Blue}-T{t}.tif                                        words in an order of their own
-//! ```
-//!
 //! ```
 //! use stackctl::pattern::{ArrangeOptions, Pattern, arrange};
 //!
@@ -124,6 +14,8 @@
 //! assert_eq!(found.holes.describe(&found.axes, 10), ["c=1 t=1"]);
 //! # Ok::<(), stackctl::error::Error>(())
 //! ```
+
+#![doc = include_str!("../../docs/patterns.md")]
 
 mod arrange;
 mod axes;

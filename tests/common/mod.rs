@@ -1,11 +1,16 @@
 //! What the tests share: the Python of the independent readers, and the folder of real files.
 #![allow(dead_code)]
 
+#[path = "skip.rs"]
+mod skip;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+#[allow(unused_imports)]
+pub(crate) use skip::skipped;
 use stackctl::array::{Array, Scratch};
 use stackctl::block::{Block, Buffer};
 use stackctl::consume::{Consumer, Desk, Job, Merger, Part, Product};
@@ -104,7 +109,7 @@ pub(crate) fn interpreter() -> Option<PathBuf> {
             Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
             Err(e) => e.to_string(),
         };
-        println!("skipped: no Python with the packages of tests/requirements.txt: {}", problem.trim());
+        skipped(format_args!("no Python with the packages of tests/requirements.txt: {}", problem.trim()));
         false
     };
     let done = run(Path::new("python3"), &["-m", "venv", ".venv"])
@@ -119,7 +124,7 @@ pub(crate) fn corpus() -> Option<PathBuf> {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let corpus = shared.join("corpus");
     if !corpus.join("manifest.json").is_file() {
-        println!("skipped: no corpus in {}", shared.display());
+        skipped(format_args!("no corpus in {}", shared.display()));
         return None;
     }
     Some(corpus)

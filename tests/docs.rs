@@ -1,0 +1,212 @@
+//! What `docs/` says is so: its examples are run, its keys are those that are printed, its links lead somewhere.
+
+#[path = "common/roff.rs"]
+#[allow(dead_code)]
+mod roff;
+#[path = "common/run.rs"]
+mod run;
+#[path = "common/tiff.rs"]
+mod tiff;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use serde_json::Value;
+use stackctl::array::{Array, View};
+use stackctl::open::{Names, Request};
+use stackctl::pattern::{Pattern, TileOrder, presets, user_presets};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(root().join("docs").join(name)).unwrap()
+}
+
+/// Rows of all tables of `text` whose first column is called `head`, cells without the marks of code.
+fn rows(text: &str, head: &str) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    let mut is_wanted = false;
+    let mut lines = text.lines().peekable();
+    let mut before = "";
+    while let Some(line) = lines.next() {
+        let is_row = line.starts_with('|');
+        if is_row && !before.starts_with('|') {
+            is_wanted = roff::cells(line).first().is_some_and(|cell| cell == head);
+            lines.next();
+        } else if is_row && is_wanted {
+            found.push(roff::cells(line).iter().map(|cell| cell.replace('`', "")).collect());
+        }
+        before = line;
+    }
+    assert!(!found.is_empty(), "no table of '{head}'");
+    found
+}
+
+/// Blocks of code in the language.
+fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+/// `c=1 t=0003`: what a pattern reads from a name.
+fn read(pattern: &Pattern, name: &str) -> String {
+    let Some(values) = pattern.matches(name) else { return "does not match".to_owned() };
+    let named = pattern.fields().iter().zip(values).filter(|(field, _)| field.axis.is_some());
+    named.map(|(field, value)| format!("{}={}", field.name, value.unwrap_or("-"))).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_element_of_the_pattern_language_has_an_example_that_holds() {
+    let text = document("patterns.md");
+    for row in rows(&text, "pattern").iter().filter(|row| row.len() == 3) {
+        assert_eq!(read(&Pattern::parse(&row[0]).unwrap(), &row[1]), row[2], "{}", row[0]);
+    }
+    for row in rows(&text, "regex") {
+        assert_eq!(read(&Pattern::regex(&row[0]).unwrap(), &row[1]), row[2], "{}", row[0]);
+    }
+    for row in rows(&text, "pattern").iter().filter(|row| row.len() == 2) {
+        Pattern::parse(&row[0]).unwrap();
+    }
+    for row in [rows(&text, "layout"), rows(&document("config.md"), "layout")].concat() {
+        TileOrder::parse(&row[0]).unwrap();
+    }
+}
+
+#[test]
+fn selections_choose_what_is_said() {
+    let text = document("select.md");
+    let pattern = Pattern::parse("_ch{c}_*_stack{t}_{c@nm}nm_{t@ms}msec_").unwrap();
+    let inputs = root().join("fixtures/raw").display().to_string().as_str().into();
+    let request = Request { inputs, names: Names { pattern: Some(pattern), ..Names::default() }, ..Request::default() };
+    let array: Arc<dyn Array> = Arc::new(request.open().unwrap().stack);
+    for row in rows(&text, "selection") {
+        let shape: Vec<String> =
+            View::new(array.clone(), &row[0]).unwrap().shape().iter().map(u64::to_string).collect();
+        assert_eq!(shape.join(" "), row[1], "{}", row[0]);
+    }
+}
+
+#[test]
+fn the_config_file_is_one() {
+    let text = document("config.md");
+    let found = user_presets(blocks(&text, "toml")[0]).unwrap();
+    assert_eq!(found.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["mosaic", "our-spim"]);
+    assert!((35..=50).contains(&presets().len()), "'some forty' presets are {}", presets().len());
+}
+
+/// All tasks one after the other, as `sh` runs them.
+#[test]
+fn the_cookbook_works() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("raw")).unwrap();
+    for entry in fs::read_dir(root().join("fixtures/raw")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.path().join("raw").join(path.file_name().unwrap())).unwrap();
+    }
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_stackctl"));
+    let search = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let text = document("cookbook.md");
+    let tasks: Vec<&str> = text.split("\n## ").skip(1).collect();
+    assert_eq!(tasks.len(), 20);
+    for task in tasks {
+        let title = task.lines().next().unwrap();
+        for code in blocks(task, "sh") {
+            let run = Command::new("sh")
+                .args(["-euc", code])
+                .current_dir(folder.path())
+                .env("PATH", &search)
+                .output()
+                .unwrap();
+            let said = [run.stdout, run.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+            assert!(run.status.success(), "{title}:\n{code}{said}");
+        }
+    }
+}
+
+/// Keys under a heading of json.md.
+fn documented(title: &str) -> BTreeSet<String> {
+    rows(roff::section(&document("json.md"), title), "key").into_iter().map(|row| row[0].clone()).collect()
+}
+
+fn keys(value: &Value) -> BTreeSet<String> {
+    value.as_object().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn every_key_of_the_json_is_documented() {
+    let folder = tempfile::tempdir().unwrap();
+    run::Acquisition::default().write(&folder.path().join("raw"));
+    let json = |arguments: &[&str]| -> Value {
+        let output = run::stackctl(folder.path())
+            .args(arguments)
+            .args(["raw", "--json", "-q", "--pattern", run::PATTERN])
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", run::message(&output)))
+    };
+    let missing =
+        |value: &Value, title: &str| -> Vec<String> { keys(value).difference(&documented(title)).cloned().collect() };
+    let none: Vec<String> = Vec::new();
+    assert_eq!(missing(&json(&["stitch", "-o", "a.zarr"]), "stitch"), none);
+    assert_eq!(missing(&json(&["stitch", "-o", "b.zarr", "--dry-run"]), "stitch --dry-run"), none);
+    let reduced = json(&["reduce", "--op", "mean", "--axis", "z", "-o", "c.npy"]);
+    let planned = json(&["reduce", "--op", "median", "--axis", "z", "--dry-run"]);
+    for value in [&reduced["outputs"][0], &reduced["figures"], &planned["outputs"][0], &planned["plan"], &reduced] {
+        assert_eq!(missing(value, "reduce"), none);
+    }
+}
+
+/// Links of `text` to places that are no web addresses.
+fn links(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://")).collect()
+}
+
+#[test]
+fn links_lead_somewhere_and_every_page_is_in_the_summary() {
+    let mut pages = vec![root().join("README.md"), root().join("CHANGELOG.md")];
+    pages.extend(
+        fs::read_dir(root().join("docs"))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|p| p.extension().is_some_and(|e| e == "md")),
+    );
+    let summary = document("SUMMARY.md");
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in links(&text) {
+            let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(target.exists(), "{}: {link} leads nowhere", page.display());
+            let Some(anchor) = anchor else { continue };
+            let text = fs::read_to_string(&target).unwrap();
+            let slug = |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+            assert!(text.lines().any(|l| l.starts_with('#') && slug(l) == anchor), "{}: no {link}", page.display());
+        }
+        let name = page.file_name().unwrap().to_string_lossy().into_owned();
+        let is_page = page.parent() == Some(&root().join("docs")) && name != "SUMMARY.md";
+        assert!(!is_page || summary.contains(&format!("({name})")), "{name} is not in docs/SUMMARY.md");
+    }
+}
+
+#[test]
+fn exit_codes_are_those_documented() {
+    let codes: Vec<String> = rows(&document("reference.md"), "code").into_iter().map(|row| row[0].clone()).collect();
+    use stackctl::error::Error;
+    let all = [
+        Error::usage(""),
+        Error::format(""),
+        Error::unsupported(""),
+        Error::limit(""),
+        Error::Fault(String::new()),
+        Error::Stopped(String::new()),
+    ];
+    for error in all {
+        assert!(codes.contains(&error.exit_code().to_string()), "{error:?}");
+    }
+}
