@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::exec::budget::Bytes;
 pub use crate::open::Missing;
 use crate::pattern::presets;
+use crate::plan::Share;
 use crate::reduce::{OPERATORS, OperatorKind};
 use crate::sink::Sharding;
 use crate::sink::png::PngOptions;
@@ -162,6 +163,10 @@ pub struct RunArgs {
     /// Stop after so long, such as 55m or 3h, with exit code 75: the same command goes on
     #[arg(long, value_name = "TIME", value_parser = deadline)]
     pub deadline: Option<Duration>,
+    /// Do one of N shares of the work, counted from 0, beside other processes that do the others on this or other
+    /// machines (with the same --memory); when all have ended, the same command without it puts together what they did
+    #[arg(long, value_name = "I/N", value_parser = share, conflicts_with = "restart")]
+    pub share: Option<Share>,
     /// What must be on the disk before an output gets its name: none, data, or full (a power cut loses no finished part
     /// either)
     #[arg(long, value_name = "WHAT", default_value = "data", value_parser = durability)]
@@ -424,6 +429,14 @@ fn percentiles(text: &str) -> Result<(f64, f64), String> {
     match (low.trim().parse(), high.trim().parse()) {
         (Ok(low), Ok(high)) if (0.0..high).contains(&low) && high <= 100.0 => Ok((low, high)),
         _ => Err("expected two percentiles from 0 to 100, the lower first, such as 0.1,99.9".into()),
+    }
+}
+
+fn share(text: &str) -> Result<Share, String> {
+    let parsed = text.split_once('/').and_then(|(rank, n)| Some((rank.trim().parse().ok()?, n.trim().parse().ok()?)));
+    match parsed {
+        Some((rank, n)) if rank < n => Ok(Share { rank, n }),
+        _ => Err(format!("'{text}' is no share: give its number, counted from 0, and how many there are, such as 0/8")),
     }
 }
 

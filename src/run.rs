@@ -2,14 +2,16 @@
 //!
 //! > Each Task's Block is read once, shown to every consumer, and their Parts are merged in plan order.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::array::{Array, Reader, Scratch};
 use crate::block::Buffer;
 use crate::consume::{Consumer, Desk, Job, Merger, Part, Product, Taker};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exec::{self, Terms};
-use crate::plan::{Plan, Task};
+use crate::plan::{Plan, Share, Task};
 
 /// What a run came to.
 pub struct Ran {
@@ -21,12 +23,11 @@ pub struct Ran {
     pub n_units_done: u64,
 }
 
-/// Reads `array` as `plan` says and shows it to `consumers`, going on with what an earlier run of the same `job` has
-/// finished. `progress` hears the bytes of every task that is done.
+/// Reads `array` as `plan` says and shows it to `consumers`, going on with what an earlier run of the same `job`, or
+/// shares of one, have finished. `progress` hears the bytes of every task that is done.
 ///
 /// # Errors
-/// The first in plan order of what reading, consumers or the disk refuse; [`Error::Stopped`](crate::error::Error)
-/// if stopped from outside.
+/// The first in plan order of what reading, consumers or the disk refuse; [`Error::Stopped`] if stopped from outside.
 pub fn run(
     array: &Arc<dyn Array>,
     plan: &Plan,
@@ -35,41 +36,15 @@ pub fn run(
     terms: &Terms<'_>,
     mut progress: impl FnMut(u64) + Send,
 ) -> Result<Ran> {
-    consumers.iter_mut().try_for_each(|c| c.begin(job))?;
+    let done = begin(consumers, job)?;
     // What one of them has not finished, none has.
-    let done = consumers.iter().map(|c| c.done()).reduce(|a, b| &a & &b).unwrap_or_default();
     consumers.iter_mut().try_for_each(|c| c.keep_only(&done))?;
-    let is_done = |unit: u64| done.contains(&unit);
-    let bytes_of = |task: &Task| task.region.n_elements().saturating_mul(array.dtype().size() as u64);
     let begun: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
     let mut mergers: Vec<Box<dyn Merger + '_>> = begun.iter().map(|c| c.merger()).collect();
+    let work = Work { array, plan, consumers: &begun, done: &done, share: Share::WHOLE };
     let mut n_absent = None;
     loop {
-        let ahead = Mutex::new(plan.share(0, 1, &is_done).skip(terms.workers()));
-        let pass = Pass { array, plan, consumers: &begun, ahead };
-        let mut absent_here = 0;
-        // Tasks of units that are done take their place in the order.
-        let mut skipped = plan.tasks().filter(|task| is_done(task.unit)).peekable();
-        let mut skip = |mergers: &mut [Box<dyn Merger + '_>], before: u64| {
-            while let Some(task) = skipped.next_if(|task| task.index < before) {
-                mergers.iter_mut().try_for_each(|merger| merger.skip(&task))?;
-            }
-            Ok(())
-        };
-        exec::run(
-            plan.share(0, 1, &is_done),
-            terms,
-            || pass.worker(),
-            |task, worker| pass.take(task, worker),
-            |task, (parts, absent)| {
-                skip(&mut mergers, task.index)?;
-                absent_here += absent;
-                progress(bytes_of(task));
-                mergers.iter_mut().zip(parts).try_for_each(|(merger, part)| merger.merge(task, part))
-            },
-        )?;
-        skip(&mut mergers, u64::MAX)?;
-        n_absent.get_or_insert(absent_here);
+        n_absent.get_or_insert(work.pass(&mut mergers, terms, &mut progress)?);
         let mut again = false;
         for merger in &mut mergers {
             again |= merger.end_pass()?;
@@ -79,10 +54,93 @@ pub fn run(
         }
     }
     // Nothing is left that could be stopped.
-    terms.stop.store(false, std::sync::atomic::Ordering::Relaxed);
+    terms.stop.store(false, Ordering::Relaxed);
     let mut products: Vec<Vec<Product>> = mergers.into_iter().map(|merger| merger.finish()).collect::<Result<_>>()?;
     consumers.iter_mut().zip(&mut products).try_for_each(|(consumer, made)| consumer.publish(made))?;
     Ok(Ran { products, n_absent: n_absent.unwrap_or(0), n_units_done: done.len() as u64 })
+}
+
+/// Does one `share` of what [`run`] does, beside other processes that do the others, and publishes nothing: that is
+/// left to [`run`] with the same `job`, which puts together what all shares have finished and does what none has.
+///
+/// # Errors
+/// As [`run`]; `Usage` or `Unsupported` if the work cannot be shared out.
+pub fn run_share(
+    array: &Arc<dyn Array>,
+    plan: &Plan,
+    consumers: &mut [Box<dyn Consumer>],
+    job: &Job,
+    share: Share,
+    terms: &Terms<'_>,
+    progress: impl FnMut(u64) + Send,
+) -> Result<Ran> {
+    if share.rank >= share.n {
+        return Err(Error::usage(format!("there is no share {} of {}: they are counted from 0", share.rank, share.n)));
+    }
+    let done = begin(consumers, &Job { shared: true, ..job.clone() })?;
+    if consumers.iter().any(|c| c.store().is_none()) {
+        return Err(Error::usage("what goes down a pipe or is printed cannot be shared out: write it to a file"));
+    }
+    let begun: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
+    let mut keepers = begun.iter().map(|c| c.keeper()).collect::<Result<Vec<_>>>()?;
+    let n_absent = Work { array, plan, consumers: &begun, done: &done, share }.pass(&mut keepers, terms, progress)?;
+    drop(keepers);
+    terms.stop.store(false, Ordering::Relaxed);
+    consumers.iter_mut().try_for_each(|c| c.leave())?;
+    Ok(Ran { products: Vec::new(), n_absent, n_units_done: done.len() as u64 })
+}
+
+/// Starts what `consumers` write. Gives the units that all of them have finished before.
+fn begin(consumers: &mut [Box<dyn Consumer>], job: &Job) -> Result<BTreeSet<u64>> {
+    consumers.iter_mut().try_for_each(|c| c.begin(job))?;
+    Ok(consumers.iter().map(|c| c.done()).reduce(|a, b| &a & &b).unwrap_or_default())
+}
+
+/// What is to be done, and what has been.
+struct Work<'a> {
+    array: &'a Arc<dyn Array>,
+    plan: &'a Plan,
+    consumers: &'a [&'a dyn Consumer],
+    done: &'a BTreeSet<u64>,
+    share: Share,
+}
+
+impl Work<'_> {
+    /// Goes over the array once. Gives the number of elements that nothing covers.
+    fn pass(
+        &self,
+        mergers: &mut [Box<dyn Merger + '_>],
+        terms: &Terms<'_>,
+        mut progress: impl FnMut(u64) + Send,
+    ) -> Result<u64> {
+        let is_done = |unit: u64| self.done.contains(&unit);
+        let ahead = Mutex::new(self.plan.share(self.share, &is_done).skip(terms.workers()));
+        let pass = Pass { array: self.array, plan: self.plan, consumers: self.consumers, ahead };
+        let size = self.array.dtype().size() as u64;
+        let mut n_absent = 0;
+        // Tasks of units that are done take their place in the order.
+        let mut skipped = self.plan.tasks().filter(|task| is_done(task.unit)).peekable();
+        let mut skip = |mergers: &mut [Box<dyn Merger + '_>], before: u64| {
+            while let Some(task) = skipped.next_if(|task| task.index < before) {
+                mergers.iter_mut().try_for_each(|merger| merger.skip(&task))?;
+            }
+            Ok(())
+        };
+        exec::run(
+            self.plan.share(self.share, &is_done),
+            terms,
+            || pass.worker(),
+            |task, worker| pass.take(task, worker),
+            |task, (parts, absent)| {
+                skip(mergers, task.index)?;
+                n_absent += absent;
+                progress(task.region.n_elements().saturating_mul(size));
+                mergers.iter_mut().zip(parts).try_for_each(|(merger, part)| merger.merge(task, part))
+            },
+        )?;
+        skip(mergers, u64::MAX)?;
+        Ok(n_absent)
+    }
 }
 
 /// One pass over the array.

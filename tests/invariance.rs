@@ -17,7 +17,7 @@ use std::fs;
 use std::path::Path;
 
 use pile::{Npy, PATTERN, Pile, elements, files};
-use probe::{least_memory, succeeds};
+use probe::{least_memory, program, refused, succeeds, told};
 use tiff::Layout;
 
 const THREADS: [&str; 4] = ["1", "2", "3", "8"];
@@ -221,4 +221,103 @@ fn numbers_that_are_printed() {
     }
 }
 
-// A plan cut into 1, 3 and 7 shares belongs here, as soon as a command runs one: the same bytes as an undivided run.
+/// A pile of 4 MiB, of several units whatever it becomes.
+fn many_units() -> (tempfile::TempDir, Vec<String>) {
+    let pile = Pile { holes: vec![(1, 3)], ..Pile::new(2, 4, 8, Layout { width: 256, height: 128, ..strips() }) };
+    let (folder, mut input) = input(&pile);
+    input.extend(["--memory", "64M", "--threads", "2", "-q"].map(String::from));
+    (folder, input)
+}
+
+/// Starts processes that do `shares` of `arguments` at the same time; all must end well.
+fn share_out(folder: &Path, arguments: &[&str], shares: &[String]) {
+    let start = |share: &String| program(folder, &[arguments, &["--share", share]].concat()).spawn().unwrap();
+    let running: Vec<_> = shares.iter().map(start).collect();
+    for (process, share) in running.into_iter().zip(shares) {
+        let (code, _, text) = told(&process.wait_with_output().unwrap());
+        assert_eq!(code, 0, "share {share} of {arguments:?}: {text}");
+    }
+}
+
+/// Processes that do 1, 3 and 7 shares, some twice or not at all, and one that puts together what they did: the same
+/// bytes as one process.
+fn shared_out(arguments: &[&str], outputs: &[&str]) {
+    let (folder, input) = many_units();
+    let folder = folder.path();
+    let arguments = [arguments, &input.iter().map(String::as_str).collect::<Vec<_>>(), &["--overwrite"]].concat();
+    let look = || outputs.iter().map(|name| files(&folder.join(name))).collect::<Vec<_>>();
+    succeeds(folder, &arguments);
+    let expected = look();
+    let all = |n: u64| (0..n).map(|rank| format!("{rank}/{n}")).collect::<Vec<_>>();
+    let odd = ["0/3", "2/3", "2/3", "4/7"].map(String::from).to_vec();
+    for shares in [all(1), all(3), all(7), odd] {
+        outputs.iter().for_each(|name| {
+            let path = folder.join(name);
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        });
+        share_out(folder, &arguments, &shares);
+        assert!(outputs.iter().all(|name| !folder.join(name).exists()), "a share gives no name");
+        succeeds(folder, &arguments);
+        assert!(look() == expected, "{arguments:?}, shares {shares:?}");
+        assert!(run::names(folder).iter().all(|name| !name.ends_with(".partial")), "{:?}", run::names(folder));
+    }
+}
+
+#[test]
+fn shares_of_a_stitch_to_zarr() {
+    for storage in [
+        &["--zarr-format", "2", "--chunks", "1,1,4,64,128"][..],
+        &["--shards", "none", "--chunks", "1,1,4,64,128", "--levels", "3"],
+        &["--shards", "1,1,8,128,256", "--chunks", "1,1,4,32,128", "--levels", "3"],
+    ] {
+        shared_out(&[&["stitch", "-o", "out.zarr"], storage].concat(), &["out.zarr"]);
+    }
+}
+
+#[test]
+fn shares_of_a_stitch_to_one_file() {
+    for output in ["out.npy", "out.tif"] {
+        shared_out(&["stitch", "-o", output], &[output]);
+    }
+}
+
+fn shared_reduction(axis: &str, operators: &str, extension: &str) {
+    let name = format!("out_{{op}}.{extension}");
+    let outputs: Vec<String> = operators.split(',').map(|op| format!("out_{op}.{extension}")).collect();
+    let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+    shared_out(&["reduce", "-o", &name, "--op", operators, "--axis", axis, "--keepdims"], &outputs);
+}
+
+#[test]
+fn shares_of_a_reduction_over_files() {
+    shared_reduction("t", "median,std", "zarr");
+    shared_reduction("t", "max", "tif");
+}
+
+#[test]
+fn shares_of_a_reduction_within_files() {
+    shared_reduction("z", "argmax,mean", "npy");
+    shared_reduction("y,x", "sum", "zarr");
+}
+
+/// Tasks share the one tile there is, and its state is merged.
+#[test]
+fn shares_of_a_reduction_over_all() {
+    shared_reduction("t,z,y,x", "sum,std,max", "npy");
+}
+
+/// What cannot be shared out is refused, and so is what another run has begun.
+#[test]
+fn shares_that_are_refused() {
+    let (folder, input) = many_units();
+    let folder = folder.path();
+    let input: Vec<&str> = input.iter().map(String::as_str).collect();
+    let with = |more: &[&'static str]| [more, &input[..]].concat();
+    let pipe = refused(folder, 2, &with(&["reduce", "--op", "max", "--share", "0/2"]));
+    assert!(pipe.contains("shared out"), "{pipe}");
+    refused(folder, 2, &with(&["stitch", "-o", "out.zarr", "--share", "2/2"]));
+    refused(folder, 2, &with(&["stitch", "-o", "out.zarr", "--share", "0/2", "--restart"]));
+    succeeds(folder, &with(&["stitch", "-o", "out.zarr", "--share", "0/2"]));
+    let other = refused(folder, 2, &with(&["stitch", "-o", "out.zarr", "--share", "1/2", "--codec", "none"]));
+    assert!(other.contains("codec"), "{other}");
+}

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::progress::Progress;
-use super::resources::{self, Resources, stopped};
+use super::resources::{self, Resources};
 use super::results::{self, Figures, Target};
 use super::{early, resolve, stop, tell};
 use crate::array::{Array, View};
@@ -20,7 +20,6 @@ use crate::open::Opened;
 use crate::plan::Plan;
 use crate::reduce::{Grouping, Options, Predicate, Reducer, Reduction, Settings, Weights};
 use crate::report::{count, tuple};
-use crate::run;
 use crate::stack::Stack;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
@@ -100,9 +99,12 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
         "picture": format!("{:?}", args.picture),
     });
     let job = resources::job(&args.run, &*array, &paths, &plan, settings);
-    let ran = run::run(&array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))
-        .map_err(|e| stopped(e, plan.len()))?;
+    let ran = resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
     progress.finish();
+    if let Some(share) = args.run.share {
+        let told = resources::shared(&args.run, share, &plan, &ran);
+        return if args.run.json { super::print_json(&told) } else { Ok(()) };
+    }
     figures.elements_filled = ran.n_absent;
     figures.wall_s = start.elapsed().as_secs_f64();
     figures.rate_bytes_per_s = bytes_in as f64 / figures.wall_s.max(1e-9);

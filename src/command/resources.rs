@@ -4,6 +4,7 @@
 //! process really uses.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::array::Array;
@@ -13,8 +14,9 @@ use crate::error::Error;
 use crate::exec::Terms;
 use crate::exec::budget::{Bytes, Limit, processors, resident_bytes, tame_allocator};
 use crate::open::fingerprint;
-use crate::plan::Plan;
+use crate::plan::{Plan, Share};
 use crate::report::tuple;
+use crate::run::{self, Ran};
 use crate::store::Start;
 
 /// What the process uses whatever it does: code, one worker's stack, progress, metadata, allocator slack.
@@ -118,13 +120,44 @@ pub(super) fn job(
         "plan": plan.digest(),
         "inputs": fingerprint(inputs),
     });
-    Job { manifest, start: if args.restart { Start::Anew } else { Start::Resume } }
+    Job { manifest, start: if args.restart { Start::Anew } else { Start::Resume }, shared: false }
 }
 
-/// A stop says how to go on.
-pub(super) fn stopped(error: Error, n_tasks: u64) -> Error {
-    match error {
-        Error::Stopped(text) => Error::Stopped(format!("{text} of {n_tasks}; {}", super::going_on())),
+/// Does all that `plan` says, or the share of it that was asked for.
+///
+/// # Errors
+/// As [`run::run`]; a stop says how to go on.
+pub(super) fn run(
+    args: &RunArgs,
+    array: &Arc<dyn Array>,
+    plan: &Plan,
+    consumers: &mut [Box<dyn Consumer>],
+    job: &Job,
+    terms: &Terms<'_>,
+    progress: impl FnMut(u64) + Send,
+) -> Result<Ran, Error> {
+    let ran = match args.share {
+        None => run::run(array, plan, consumers, job, terms, progress),
+        Some(share) => run::run_share(array, plan, consumers, job, share, terms, progress),
+    };
+    ran.map_err(|error| match error {
+        Error::Stopped(text) => Error::Stopped(format!("{text} of {}; {}", plan.len(), super::going_on())),
         other => other,
+    })
+}
+
+/// Tells that a share has ended, and what is left to do. Gives what is to be printed as JSON.
+pub(super) fn shared(args: &RunArgs, share: Share, plan: &Plan, ran: &Ran) -> serde_json::Value {
+    if !args.quiet {
+        super::tell(format_args!(
+            "share {} of {} is done: when all are, the same command without --share puts them together",
+            share.rank, share.n
+        ));
     }
+    serde_json::json!({
+        "share": share,
+        "units": plan.n_units(),
+        "units_done_before": ran.n_units_done,
+        "elements_filled": ran.n_absent,
+    })
 }

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use super::planning::{fit_levels, storage};
 use super::progress::Progress;
-use super::resources::{self, Resources, stopped};
+use super::resources::{self, Resources};
 use super::{early, print_json, resolve, space, stop, tell};
 use crate::array::{Array, View};
 use crate::block::size_bytes;
@@ -19,7 +19,6 @@ use crate::exec::budget::{Bytes, peak_bytes};
 use crate::open::Opened;
 use crate::plan::Plan;
 use crate::report::{Summary, count, tuple};
-use crate::run;
 use crate::sink::zarr::{ZarrOptions, ZarrSink};
 use crate::sink::{self, OutputOptions, Spec};
 use crate::source::headers::Note;
@@ -170,9 +169,12 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         "image": format!("{:?}", options.image),
     });
     let job = resources::job(&args.run, &*array, &inputs, &plan, settings);
-    let ran = run::run(&array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))
-        .map_err(|e| stopped(e, plan.len()))?;
+    let ran = resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
     progress.finish();
+    if let Some(share) = args.run.share {
+        let told = resources::shared(&args.run, share, &plan, &ran);
+        return Ok(args.run.json.then_some(told));
+    }
     let written = ran.products.iter().flatten().next();
     summary.elements_filled = ran.n_absent;
     summary.bytes_out = written.map_or(0, |w| w.bytes);

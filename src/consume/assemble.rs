@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Consumer, Desk, Job, Merger, Part, Product, Remembered, Taker};
+use super::{Consumer, Desk, Job, Keeper, Merger, Part, Product, Remembered, Taker};
 use crate::block::{Block, Target, size_bytes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -80,6 +80,14 @@ impl Consumer for Assemble {
         let merger = self.behind.as_ref().map(|c| c.merger());
         let remembered = Remembered::new(self.store());
         Box::new(Bands { of: self, merger, desk: Desk::default(), remembered, block: None, number: 0, n_arrived: 0 })
+    }
+
+    fn keeper(&self) -> Result<Box<dyn Merger + '_>> {
+        Ok(Box::new(Keeper(Remembered::new(self.store())?)))
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        self.behind.as_mut().map_or(Ok(()), |behind| behind.leave())
     }
 
     fn publish(&mut self, products: &mut [Product]) -> Result<()> {

@@ -20,7 +20,7 @@ mod remembered;
 pub mod statistics;
 
 pub use assemble::{Assemble, band_shape};
-pub(crate) use remembered::Remembered;
+pub(crate) use remembered::{Keeper, Remembered};
 
 /// Something that wants the blocks of an array.
 pub trait Consumer: Send + Sync {
@@ -71,6 +71,23 @@ pub trait Consumer: Send + Sync {
     /// What puts the parts together.
     fn merger(&self) -> Box<dyn Merger + '_>;
 
+    /// What takes the parts of one share of a run: nothing that several shares write is put together before all are
+    /// done.
+    ///
+    /// # Errors
+    /// `Usage` or `Unsupported` where the work cannot be shared out; `Io`.
+    fn keeper(&self) -> Result<Box<dyn Merger + '_>> {
+        Ok(self.merger())
+    }
+
+    /// Ends a share: what it has recorded is durable, by policy, and stays for the run that puts all together.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn leave(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes what its merger completed durable, gives it its name, and says so in its `products`. Comes when every
     /// consumer's merger has finished.
     ///
@@ -103,6 +120,8 @@ pub struct Job {
     pub manifest: serde_json::Value,
     /// What becomes of what an earlier run left.
     pub start: Start,
+    /// Whether it is one share of a run, beside others.
+    pub shared: bool,
 }
 
 /// What a consumer made of one task.

@@ -1,16 +1,20 @@
-//! Parts that are kept with their units, so that a run that goes on can put them together anew.
+//! Parts that are kept with their units, so that a run that goes on, or that ends what shares began, can put them
+//! together.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::{Merger, Part, Product};
 use crate::error::{Error, Result};
 use crate::plan::Task;
-use crate::store::Store;
+use crate::store::{RecordPlace, Store};
 
 /// Parts of tasks as they are recorded: those of a unit one behind the other, each with its length in front.
 pub(crate) struct Remembered<'a> {
     store: Option<&'a Store>,
-    /// Of units that an earlier run has finished, in plan order.
-    known: BTreeMap<u64, VecDeque<Vec<u8>>>,
+    /// Of units that an earlier run has finished.
+    places: BTreeMap<u64, RecordPlace>,
+    /// Parts of the unit that is put together anew, those that are left.
+    known: (u64, VecDeque<Vec<u8>>),
     /// Of the unit in hand.
     unit: Vec<u8>,
 }
@@ -21,16 +25,8 @@ impl<'a> Remembered<'a> {
     /// # Errors
     /// `Io`; `Format` if a record is damaged.
     pub(crate) fn new(store: Option<&'a Store>) -> Result<Self> {
-        let mut known = BTreeMap::new();
-        if let Some(store) = store.filter(|store| !store.done().is_empty()) {
-            store.records(|record| {
-                if store.done().contains(&record.unit) {
-                    known.insert(record.unit, split(&record.state)?);
-                }
-                Ok(())
-            })?;
-        }
-        Ok(Self { store, known, unit: Vec::new() })
+        let places = store.map_or_else(|| Ok(BTreeMap::new()), Store::record_places)?;
+        Ok(Self { store, places, known: (0, VecDeque::new()), unit: Vec::new() })
     }
 
     /// Keeps the part of `task`, and records its unit if it is the last of it.
@@ -52,8 +48,32 @@ impl<'a> Remembered<'a> {
     /// # Errors
     /// `Format` if it is not there.
     pub(crate) fn part(&mut self, task: &Task) -> Result<Vec<u8>> {
-        let part = self.known.get_mut(&task.unit).and_then(VecDeque::pop_front);
+        if let (Some(store), Some(place)) = (self.store, self.places.remove(&task.unit)) {
+            self.known = (task.unit, split(&store.record_at(&place)?.state)?);
+        }
+        let (unit, parts) = &mut self.known;
+        let part = if *unit == task.unit { parts.pop_front() } else { None };
         part.ok_or_else(|| Error::format(format!("the journal lacks task {}: use --restart to begin anew", task.index)))
+    }
+}
+
+/// Keeps the parts of a share, for the run that puts those of all shares together.
+pub(crate) struct Keeper<'a>(pub(crate) Remembered<'a>);
+
+impl Merger for Keeper<'_> {
+    fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
+        match part {
+            Part::State(bytes) | Part::Bytes { bytes, .. } => self.0.keep(task, &bytes),
+            Part::Stored(_) | Part::Many(_) => Err(Error::format("a part that cannot be kept")),
+        }
+    }
+
+    fn skip(&mut self, _task: &Task) -> Result<()> {
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Product>> {
+        Ok(Vec::new())
     }
 }
 

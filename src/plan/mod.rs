@@ -24,6 +24,20 @@ pub struct Task {
     pub region: Region,
 }
 
+/// Which units of a plan a process does: every `n`th from number `rank` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Share {
+    /// Its number, below `n`.
+    pub rank: u64,
+    /// How many shares there are.
+    pub n: u64,
+}
+
+impl Share {
+    /// All units.
+    pub const WHOLE: Self = Self { rank: 0, n: 1 };
+}
+
 /// All tasks, in order: a grid of objects, each a grid of task boxes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
@@ -213,17 +227,16 @@ impl Plan {
 
     /// All tasks in order.
     pub fn tasks(&self) -> impl Iterator<Item = Task> + '_ {
-        self.share(0, 1, &|_| false)
+        self.share(Share::WHOLE, &|_| false)
     }
 
-    /// The tasks of every `n`th unit from `rank` on that is not yet `done`.
+    /// The tasks of the units of `share` that are not yet `done`.
     pub fn share<'a>(
         &'a self,
-        rank: u64,
-        n: u64,
+        share: Share,
         done: &'a (dyn Fn(u64) -> bool + Sync),
     ) -> impl Iterator<Item = Task> + 'a {
-        let units = (0..self.n_units()).filter(move |unit| unit % n.max(1) == rank && !done(*unit));
+        let units = (share.rank..self.n_units()).step_by(share.n.max(1) as usize).filter(move |unit| !done(*unit));
         units.flat_map(move |unit| {
             let objects = unit * self.per_unit..((unit + 1) * self.per_unit).min(self.objects.len());
             let last = objects.end - 1;
@@ -506,7 +519,7 @@ mod tests {
             prop_assert_eq!(plan.tasks().count() as u64, plan.len());
             prop_assert!(seen.iter().all(|&n| n == 1));
             // Shares are the same tasks, and units end with their last one.
-            let mut shared: Vec<Task> = (0..3).flat_map(|rank| plan.share(rank, 3, &|_| false)).collect();
+            let mut shared: Vec<Task> = (0..3).flat_map(|rank| plan.share(Share { rank, n: 3 }, &|_| false)).collect();
             shared.sort_by_key(|t| t.index);
             let tasks: Vec<Task> = plan.tasks().collect();
             prop_assert_eq!(&shared, &tasks);

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::block::Block;
-use crate::consume::{Consumer, Desk, Job, Merger, Part, Product, Remembered, Taker};
+use crate::consume::{Consumer, Desk, Job, Keeper, Merger, Part, Product, Remembered, Taker};
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
 use crate::plan::{Cost, Folds, Groups, Plan, Task, Wants};
 use crate::reduce::partial::{Outcome, Partial};
-use crate::reduce::reducer::{Grouping, Reducer};
+use crate::reduce::reducer::{Grouping, Quantity, Reducer};
+use crate::reduce::saved::senseless;
 use crate::store::Store;
 
 /// Memory that the state of a group takes per operator, whatever its outputs.
@@ -37,6 +38,8 @@ pub struct Reduction {
     whole: bool,
     /// Whether tiles are shared out among tasks.
     split: bool,
+    /// Whether the tasks are shared out among processes.
+    shared: bool,
     /// Tiles that need another pass, with what was found so far.
     between: Mutex<BTreeMap<u64, Arc<Partial>>>,
 }
@@ -46,7 +49,7 @@ impl Reduction {
     pub fn new(reducer: Arc<Reducer>, write_bytes: WriteBytes) -> Self {
         let tiles = Grid::new(&reducer.frame(), &reducer.frame());
         let (outputs, between) = (Vec::new(), Mutex::default());
-        Self { reducer, write_bytes, outputs, tiles, whole: false, split: false, between }
+        Self { reducer, write_bytes, outputs, tiles, whole: false, split: false, shared: false, between }
     }
 
     /// Shape of a tile of the frame when tasks go as `plan` says.
@@ -95,9 +98,32 @@ impl Reduction {
 
     /// The task of consumer number `output` that `tile` makes.
     fn task_of(&self, output: usize, tile: &Region, task: &Task) -> Task {
-        // Where tiles are shared out, units are recorded with their states.
-        let ends_unit = task.ends_unit && !self.split;
+        let ends_unit = task.ends_unit && !self.remembers();
         Task { region: self.reducer.output_of(output, tile), ends_unit, ..task.clone() }
+    }
+
+    /// Whether units are recorded here, with states of tiles that are shared out or with results of other processes,
+    /// which may write what several tiles make.
+    fn remembers(&self) -> bool {
+        self.split || self.shared
+    }
+
+    /// States of one pass say nothing in another.
+    fn forgets(&self) -> bool {
+        self.split && self.reducer.n_passes() > 1
+    }
+
+    /// The results of `tile` that were kept as `bytes`.
+    fn results(&self, tile: &Region, mut bytes: &[u8]) -> Result<Vec<Block>> {
+        let outputs = self.reducer.outputs().iter().enumerate();
+        let one = |(i, output): (usize, &Quantity)| {
+            let mut block = Block::new(self.reducer.output_of(i, tile), output.dtype)?;
+            let (own, rest) = bytes.split_at_checked(block.bytes().len()).ok_or_else(senseless)?;
+            block.bytes_mut().copy_from_slice(own);
+            bytes = rest;
+            Ok(block)
+        };
+        outputs.map(one).collect()
     }
 
     fn between(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Partial>>> {
@@ -159,7 +185,9 @@ impl Consumer for Reduction {
     }
 
     fn begin(&mut self, job: &Job) -> Result<()> {
-        self.outputs.iter_mut().try_for_each(|output| output.begin(job))
+        self.outputs.iter_mut().try_for_each(|output| output.begin(job))?;
+        self.shared = self.store().is_some_and(Store::is_shared);
+        Ok(())
     }
 
     fn store(&self) -> Option<&Store> {
@@ -167,12 +195,11 @@ impl Consumer for Reduction {
     }
 
     fn done(&self) -> BTreeSet<u64> {
-        // States of one pass say nothing in another.
-        if self.split && self.reducer.n_passes() > 1 {
+        if self.forgets() {
             return BTreeSet::new();
         }
-        // States of tiles that are shared out are kept with the first output.
-        let remembering = if self.split { 1 } else { self.outputs.len() };
+        // What is remembered here is kept with the first output.
+        let remembering = if self.remembers() { 1 } else { self.outputs.len() };
         let each = self.outputs.iter().take(remembering).map(|output| output.done());
         each.reduce(|a, b| &a & &b).unwrap_or_default()
     }
@@ -192,9 +219,23 @@ impl Consumer for Reduction {
 
     fn merger(&self) -> Box<dyn Merger + '_> {
         let outputs = self.outputs.iter().map(|output| output.merger()).collect();
-        let remembered = Remembered::new(self.store().filter(|_| self.split && self.reducer.n_passes() == 1));
+        let remembered = Remembered::new(self.store().filter(|_| self.remembers() && !self.forgets()));
         let (desk, ready) = (Desk::default(), BTreeMap::new());
         Box::new(Totals { of: self, outputs, desk, remembered, total: None, ready, next: 0 })
+    }
+
+    fn keeper(&self) -> Result<Box<dyn Merger + '_>> {
+        if self.forgets() {
+            return Err(Error::unsupported(
+                "an operator goes over the array several times, and between them over the states of all shares: give more \
+                 --memory, so that a task has all it needs, or run it as a whole",
+            ));
+        }
+        Ok(Box::new(Keeper(Remembered::new(self.store())?)))
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        self.outputs.iter_mut().try_for_each(|output| output.leave())
     }
 
     fn publish(&mut self, products: &mut [Product]) -> Result<()> {
@@ -223,6 +264,10 @@ impl Taker for Folder<'_> {
             return Ok(Some(Part::State(partial.save())));
         }
         match self.of.reducer.finish(partial)? {
+            Outcome::Done(blocks) if self.of.shared => {
+                let results: Vec<&[u8]> = blocks.iter().map(Block::bytes).collect();
+                Ok(Some(Part::State(results.concat())))
+            }
             Outcome::Done(blocks) => {
                 self.of.show(&blocks, &self.tile, &self.task, desk).map(|parts| Some(Part::Many(parts)))
             }
@@ -253,10 +298,14 @@ impl<'a> Totals<'a> {
         self.remembered.as_mut().map_err(Error::format)
     }
 
-    /// Adds the state of a task to its tile.
+    /// Adds the state of a task to its tile, or passes on the results that were kept of it.
     fn add(&mut self, task: &Task, state: &[u8]) -> Result<()> {
         let reducer = &self.of.reducer;
         let (number, tile) = self.of.tile_of(task);
+        if !self.of.split {
+            let parts = self.of.show(&self.of.results(&tile, state)?, &tile, task, &mut self.desk)?;
+            return self.forward(&tile, task, parts);
+        }
         if number < self.next || self.ready.contains_key(&number) {
             return Ok(());
         }
@@ -325,7 +374,7 @@ impl Merger for Totals<'_> {
     }
 
     fn skip(&mut self, task: &Task) -> Result<()> {
-        if self.of.split {
+        if self.of.remembers() {
             let state = self.remembered()?.part(task)?;
             return self.add(task, &state);
         }

@@ -175,6 +175,13 @@ impl Consumer for FlatSink {
         Box::new(FlatMerger { sink: self, n_written: 0, stored: Vec::new() })
     }
 
+    fn leave(&mut self) -> Result<()> {
+        match &mut self.to {
+            Destination::File { store, .. } => super::leave(store),
+            Destination::Stream { .. } => Ok(()),
+        }
+    }
+
     fn publish(&mut self, products: &mut [Product]) -> Result<()> {
         match &mut self.to {
             Destination::File { store, .. } => super::publish(store, products),

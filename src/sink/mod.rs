@@ -196,8 +196,8 @@ pub fn extension(path: &Path) -> String {
 
 /// Starts the output that will be called `path`, or goes on with it.
 fn begin(path: &Path, kind: Kind, overwrite: bool, durability: Durability, job: &Job) -> Result<Store> {
-    let (manifest, start) = (job.manifest.clone(), job.start);
-    match Store::begin(&Terms { overwrite, durability, manifest, start, ..Terms::new(path, kind) })? {
+    let (manifest, start, shared) = (job.manifest.clone(), job.start, job.shared);
+    match Store::begin(&Terms { overwrite, durability, manifest, start, shared, ..Terms::new(path, kind) })? {
         Begun::Ready(store) => Ok(store),
         Begun::Changed(changes) => Err(Error::usage(format!(
             "{}: an earlier run is unfinished that was another job:\n{}\n  give the same command as then, or begin anew \
@@ -225,6 +225,11 @@ fn told(changes: &[Change]) -> String {
         lines.push(format!("  and {} more differences", changes.len() - SHOWN));
     }
     lines.join("\n")
+}
+
+/// Leaves the output in `store` to the other shares of the run.
+fn leave(store: &mut Option<Store>) -> Result<()> {
+    store.take().map_or(Ok(()), Store::leave)
 }
 
 /// Gives the output in `store` its name, and says in its product what it takes.

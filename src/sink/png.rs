@@ -234,6 +234,10 @@ impl Consumer for PngSink {
         Box::new(PngMerger { sink: self, window: None })
     }
 
+    fn leave(&mut self) -> Result<()> {
+        super::leave(&mut self.store)
+    }
+
     fn publish(&mut self, products: &mut [Product]) -> Result<()> {
         super::publish(&mut self.store, products)
     }

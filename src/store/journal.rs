@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,13 @@ pub struct Record {
     pub state: Vec<u8>,
 }
 
+/// Where a record is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordPlace {
+    journal: Arc<str>,
+    offset: u64,
+}
+
 /// Who wrote a journal, and how.
 #[derive(Serialize, Deserialize)]
 struct Head {
@@ -83,8 +91,8 @@ impl Journal {
     /// Starts one, durable under its name where `durability` asks for it.
     pub(super) fn start(disk: &dyn Disk, durability: Durability) -> io::Result<Self> {
         let owner = Owner::this();
-        let host: String = owner.host.chars().filter(|c| c.is_alphanumeric() || "-.".contains(*c)).collect();
-        let name = |n: u32| format!("{FOLDER}/{host}-{}-{}-{n}", owner.pid, owner.start);
+        let id = owner.id();
+        let name = |n: u32| format!("{FOLDER}/{id}-{n}");
         // A process that goes on with its own work finds its own journal; its end may be torn.
         let mut n = 0;
         while disk.length(&name(n))?.is_some() {
@@ -130,8 +138,20 @@ fn frame(document: &impl Serialize, state: &[u8]) -> io::Result<Vec<u8>> {
 /// Shows every record of every journal; gives the bytes that were not believed.
 ///
 /// A journal that promised nothing to the disk is not believed once its host has been started anew.
-pub(super) fn each(disk: &dyn Disk, show: impl FnMut(Record) -> io::Result<()>) -> io::Result<u64> {
+pub(super) fn each(disk: &dyn Disk, mut show: impl FnMut(Record) -> io::Result<()>) -> io::Result<u64> {
+    each_placed(disk, |_, record| show(record))
+}
+
+/// As [`each`], with the place of every record.
+pub(super) fn each_placed(disk: &dyn Disk, show: impl FnMut(RecordPlace, Record) -> io::Result<()>) -> io::Result<u64> {
     each_of(disk, &keys(disk)?, show)
+}
+
+/// The record at `place`, unless what is there cannot be believed.
+pub(super) fn at(disk: &dyn Disk, place: &RecordPlace) -> io::Result<Option<Record>> {
+    let mut reader = Reader { file: disk.open(&place.journal)?, at: place.offset };
+    let found: Option<(Unit, _)> = reader.next()?;
+    Ok(found.map(|(Unit { unit, objects }, state)| Record { unit, objects: objects.into_owned(), state }))
 }
 
 /// Keeps the records of some units only, each once: what was not believed once must not be believed later, when
@@ -140,7 +160,7 @@ pub(super) fn forget(disk: &dyn Disk, durability: Durability, keep: &BTreeSet<u6
     let old = keys(disk)?;
     let mut kept = Journal::start(disk, durability)?;
     let mut done = BTreeSet::new();
-    each_of(disk, &old, |Record { unit, objects, state }| match keep.contains(&unit) && done.insert(unit) {
+    each_of(disk, &old, |_, Record { unit, objects, state }| match keep.contains(&unit) && done.insert(unit) {
         true => kept.append(&encode(unit, &objects, &state)?, Durability::None),
         false => Ok(()),
     })?;
@@ -155,14 +175,22 @@ fn keys(disk: &dyn Disk) -> io::Result<Vec<String>> {
     Ok(keys)
 }
 
-fn each_of(disk: &dyn Disk, keys: &[String], mut show: impl FnMut(Record) -> io::Result<()>) -> io::Result<u64> {
+fn each_of(
+    disk: &dyn Disk,
+    keys: &[String],
+    mut show: impl FnMut(RecordPlace, Record) -> io::Result<()>,
+) -> io::Result<u64> {
     let mut n_ignored_bytes = 0;
     for key in keys {
+        let journal: Arc<str> = key.as_str().into();
         let mut reader = Reader { file: disk.open(key)?, at: 0 };
         let head: Option<(Head, _)> = reader.next()?;
         if head.is_some_and(|(head, _)| head.believed()) {
+            let mut offset = reader.at;
             while let Some((Unit { unit, objects }, state)) = reader.next()? {
-                show(Record { unit, objects: objects.into_owned(), state })?;
+                let place = RecordPlace { journal: Arc::clone(&journal), offset };
+                show(place, Record { unit, objects: objects.into_owned(), state })?;
+                offset = reader.at;
             }
         }
         n_ignored_bytes += disk.length(key)?.unwrap_or(0).saturating_sub(reader.at);

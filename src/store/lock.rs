@@ -1,8 +1,10 @@
-//! Who may write an unfinished output: one run at a time, on any file system and from any host.
+//! Who may write an unfinished output: one run at a time, or the shares of one, on any file system and from any host.
 //!
 //! The lock is a file `lock.N` in the private place that says who holds it and whose time of change the
 //! holder renews. Whoever finds holder N dead creates `lock.N+1`, which succeeds for one taker only; a number
 //! comes once while the place stands, so that a slow taker never ends a lock younger than the one it judged.
+//! A share has a file of its own, `lock.share.WHO`, and keeps away while a holder lives; who takes the lock keeps away
+//! while a share lives. Each puts its file there before it looks for the other's.
 //! `flock` is taken as well, but proves something only where it is refused: file systems answer with success
 //! that locks nothing, or have no locks at all.
 
@@ -71,6 +73,12 @@ impl Owner {
         }
     }
 
+    /// What tells it apart from other processes, in the name of a file.
+    pub(super) fn id(&self) -> String {
+        let host: String = self.host.chars().filter(|c| c.is_alphanumeric() || "-.".contains(*c)).collect();
+        format!("{host}-{}-{}", self.pid, self.start)
+    }
+
     /// Whether its process is there, if that can be seen from here.
     fn lives(&self) -> Option<bool> {
         if self.place.is_empty() || self.place != Self::this().place {
@@ -119,7 +127,9 @@ impl From<io::Error> for Refused {
 /// A lock that is held.
 pub(super) struct Lock {
     folder: OwnedFd,
-    number: u64,
+    name: String,
+    /// What it would be called if another had taken over.
+    next: Option<String>,
     file: File,
     patience: Patience,
     /// Last sign of life, in milliseconds since boot.
@@ -137,9 +147,10 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Takes the lock of `folder`.
-    pub(super) fn take(folder: OwnedFd, patience: Patience) -> Result<Self, Refused> {
-        let lock = Arc::new(Lock::take(folder, patience)?);
+    /// Takes the lock of `folder`, alone or with the other shares of a run.
+    pub(super) fn take(folder: OwnedFd, is_share: bool, patience: Patience) -> Result<Self, Refused> {
+        let lock = if is_share { Lock::share(folder, patience) } else { Lock::take(folder, patience) };
+        let lock = Arc::new(lock?);
         let beating = lock.clone();
         let thread = std::thread::Builder::new().name("lock".into()).stack_size(64 << 10);
         // Without a thread signs of life come with every object that is written.
@@ -180,28 +191,56 @@ impl Lock {
             let judged = numbers(&folder)?;
             let claim = Claim::new(&folder)?;
             for &number in &judged {
-                judge(&folder, number, &claim, patience)?;
+                judge(&folder, &name(number), &claim, patience)?;
             }
             let number = judged.last().map_or(0, |last| last + 1);
-            if !claim.turn_into(number)? {
+            if !claim.turn_into(&name(number))? {
                 continue;
             }
             // One that was not there before: a number from before the place was emptied is worth nothing.
             if numbers(&folder)?.iter().any(|n| *n != number && !judged.contains(n)) {
-                rustix::fs::unlinkat(&folder, name(number), AtFlags::empty())?;
+                remove(&folder, &name(number));
                 continue;
             }
-            for old in judged {
-                let _ = rustix::fs::unlinkat(&folder, name(old), AtFlags::empty());
+            for share in shares(&folder)? {
+                if let Err(refused) = judge(&folder, &share, &claim, patience) {
+                    remove(&folder, &name(number));
+                    return Err(refused);
+                }
+                remove(&folder, &share);
             }
-            let file = open(&folder, &name(number), OFlags::RDWR)?;
-            let _ = rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive);
-            let (done, ended) = Default::default();
-            let (last_ms, lost) = (AtomicU64::new(now_ms()), AtomicBool::new(false));
+            judged.into_iter().for_each(|old| remove(&folder, &name(old)));
             drop(claim);
-            return Ok(Self { folder, number, file, patience, last_ms, lost, done, ended });
+            return Self::held(folder, name(number), Some(name(number + 1)), patience);
         }
         Err(Refused::Gone)
+    }
+
+    /// Takes a share of the lock.
+    fn share(folder: OwnedFd, patience: Patience) -> Result<Self, Refused> {
+        let claim = Claim::new(&folder)?;
+        let share = format!("{SHARE}{}", claim.name);
+        if !claim.turn_into(&share)? {
+            return Err(Refused::Gone);
+        }
+        for number in numbers(&folder)? {
+            if let Err(refused) = judge(&folder, &name(number), &claim, patience) {
+                remove(&folder, &share);
+                return Err(refused);
+            }
+            remove(&folder, &name(number));
+        }
+        drop(claim);
+        Self::held(folder, share, None, patience)
+    }
+
+    /// The lock `name`, which is there and ours.
+    fn held(folder: OwnedFd, name: String, next: Option<String>, patience: Patience) -> Result<Self, Refused> {
+        let file = open(&folder, &name, OFlags::RDWR)?;
+        let _ = rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive);
+        let (done, ended) = Default::default();
+        let (last_ms, lost) = (AtomicU64::new(now_ms()), AtomicBool::new(false));
+        Ok(Self { folder, name, next, file, patience, last_ms, lost, done, ended })
     }
 
     fn beat_until_done(&self) {
@@ -219,7 +258,8 @@ impl Lock {
     fn beat(&self) -> bool {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let _ = rustix::fs::futimens(&self.file, &Timestamps { last_access: now, last_modification: now });
-        let same = match (rustix::fs::fstat(&self.file), self.stat(self.number), self.stat(self.number + 1)) {
+        let next = self.next.as_ref().map_or(Err(Errno::NOENT), |next| self.stat(next));
+        let same = match (rustix::fs::fstat(&self.file), self.stat(&self.name), next) {
             (Ok(ours), Ok(there), next) => ours.st_ino == there.st_ino && next.is_err_and(|e| e == Errno::NOENT),
             // Only a clear answer counts.
             (_, Err(e), _) => e != Errno::NOENT,
@@ -233,8 +273,8 @@ impl Lock {
         same
     }
 
-    fn stat(&self, number: u64) -> Result<rustix::fs::Stat, Errno> {
-        rustix::fs::statat(&self.folder, name(number), AtFlags::SYMLINK_NOFOLLOW)
+    fn stat(&self, name: &str) -> Result<rustix::fs::Stat, Errno> {
+        rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// Whether this run still has the lock: a process that was stopped for long may have been taken for dead.
@@ -244,14 +284,13 @@ impl Lock {
     }
 
     fn let_go(&self, kept: bool) {
-        let name = name(self.number);
-        if kept {
+        if kept && self.next.is_some() {
             let free = Owner { free: true, ..Owner::this() };
             let text = serde_json::to_vec(&free).unwrap_or_default();
             // Nobody is left to tell; the next run sees a dead process instead.
             let _ = self.file.set_len(0).and_then(|()| std::os::unix::fs::FileExt::write_all_at(&self.file, &text, 0));
         } else {
-            let _ = rustix::fs::unlinkat(&self.folder, name, AtFlags::empty());
+            remove(&self.folder, &self.name);
         }
     }
 }
@@ -277,14 +316,14 @@ impl<'a> Claim<'a> {
         Ok(claim)
     }
 
-    /// Makes it the lock of this number, unless there is one.
-    fn turn_into(&self, number: u64) -> Result<bool, Refused> {
-        match rustix::fs::linkat(self.folder, &self.name, self.folder, name(number), AtFlags::empty()) {
+    /// Makes it the lock of this name, unless there is one.
+    fn turn_into(&self, name: &str) -> Result<bool, Refused> {
+        match rustix::fs::linkat(self.folder, &self.name, self.folder, name, AtFlags::empty()) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
             Err(Errno::NOENT) => Err(Refused::Gone),
             // No links here.
-            Err(_) => match open(self.folder, &name(number), OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
+            Err(_) => match open(self.folder, name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
                 Ok(mut file) => Ok(file.write_all(&self.text).map(|()| true)?),
                 Err(Errno::EXIST) => Ok(false),
                 Err(e) => Err(e.into()),
@@ -295,13 +334,13 @@ impl<'a> Claim<'a> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        let _ = rustix::fs::unlinkat(self.folder, &self.name, AtFlags::empty());
+        remove(self.folder, &self.name);
     }
 }
 
 /// Refuses a lock whose holder may be alive.
-fn judge(folder: &OwnedFd, number: u64, claim: &Claim, patience: Patience) -> Result<(), Refused> {
-    let mut file = match open(folder, &name(number), OFlags::RDONLY) {
+fn judge(folder: &OwnedFd, name: &str, claim: &Claim, patience: Patience) -> Result<(), Refused> {
+    let mut file = match open(folder, name, OFlags::RDONLY) {
         Err(Errno::NOENT) => return Ok(()),
         opened => opened?,
     };
@@ -340,16 +379,29 @@ fn name(number: u64) -> String {
     format!("lock.{number}")
 }
 
+/// Before the name of a share.
+const SHARE: &str = "lock.share.";
+
 /// Numbers of the locks in a folder, in order.
 fn numbers(folder: &OwnedFd) -> Result<Vec<u64>, Refused> {
-    let mut found = vec![];
-    for entry in Dir::read_from(folder)? {
-        let entry = entry?;
-        let number = entry.file_name().to_str().ok().and_then(|name| name.strip_prefix("lock."));
-        found.extend(number.and_then(|number| number.parse::<u64>().ok()));
-    }
+    let mut found: Vec<u64> =
+        names(folder)?.iter().filter_map(|name| name.strip_prefix("lock.")?.parse().ok()).collect();
     found.sort_unstable();
     Ok(found)
+}
+
+/// Names of the shares in a folder.
+fn shares(folder: &OwnedFd) -> Result<Vec<String>, Refused> {
+    Ok(names(folder)?.into_iter().filter(|name| name.starts_with(SHARE)).collect())
+}
+
+fn names(folder: &OwnedFd) -> Result<Vec<String>, Refused> {
+    Dir::read_from(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Removes a file that may be gone.
+fn remove(folder: &OwnedFd, name: &str) {
+    let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
 }
 
 fn open(folder: &OwnedFd, name: &str, flags: OFlags) -> Result<File, Errno> {

@@ -11,8 +11,12 @@
 //!               journal/    finished units, one file per process that worked on it
 //!               state/      partial states, kept until the end
 //!               manifest.json   what must be the same for a run to go on
+//!               shared      if shares of a run write here
 //!               lock.N      who has it
 //! ```
+//!
+//! The shares of one run have the place together: each finishes units of its own and writes a journal of its own, and
+//! leaves; a run that has the place alone goes on with all that they have finished, and publishes.
 //!
 //! Each object is written under a temporary name, which ends in `.unfinished`, and renamed when its write, sync
 //! and close have succeeded. What units write, the order in which they do and what a manifest holds is no
@@ -23,6 +27,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -39,7 +44,7 @@ mod sync;
 pub mod testing;
 
 use disk::{Disk, Handle, Local};
-pub use journal::{Record, Stored, What};
+pub use journal::{Record, RecordPlace, Stored, What};
 pub use lock::Patience;
 use lock::{Held, Lock, Owner, Refused};
 pub use place::{Kind, check_free};
@@ -54,6 +59,8 @@ const OUTPUT: &str = "output";
 const STATE: &str = "state";
 /// Key of what must be the same for a run to go on.
 const MANIFEST: &str = "manifest.json";
+/// Key of what says that the place is that of shares.
+const SHARED: &str = "shared";
 /// The disk is told to begin with this many bytes of a growing object at once: for less it takes longer to
 /// tell than to wait.
 const HURRY_BYTES: u64 = 256 << 10;
@@ -108,6 +115,8 @@ pub struct Terms<'a> {
     pub manifest: Value,
     /// When a holder of the lock is taken for dead.
     pub patience: Patience,
+    /// Whether this is one of the shares of a run.
+    pub shared: bool,
 }
 
 impl<'a> Terms<'a> {
@@ -121,6 +130,7 @@ impl<'a> Terms<'a> {
             start: Start::Anew,
             manifest: Value::Null,
             patience: Patience::default(),
+            shared: false,
         }
     }
 }
@@ -159,6 +169,8 @@ pub struct Store {
     /// The output, if it is one file.
     file: Option<Open>,
     growing: Mutex<Growing>,
+    /// Whether other shares of the run write here too.
+    is_share: bool,
     is_over: bool,
 }
 
@@ -179,6 +191,32 @@ struct Site {
 }
 
 impl Site {
+    fn new(
+        name: PathBuf,
+        partial: PathBuf,
+        disk: Arc<dyn Disk>,
+        held: Option<&Held>,
+        durability: Durability,
+    ) -> Arc<Self> {
+        let lock = held.map(|held| held.lock().clone());
+        let (files, bytes) = Default::default();
+        Arc::new(Self { name, partial, disk, durability, lock, id: Owner::this().id(), files, bytes })
+    }
+
+    /// Makes the place ready for shares. The manifest, by which they know that it is, comes last.
+    fn prepare(&self, terms: &Terms) -> Result<()> {
+        self.clear()?;
+        let mut keys = vec![SHARED];
+        if let Kind::File = terms.kind {
+            keys.push(OUTPUT);
+        }
+        for key in keys {
+            let made = self.disk.create(key).and_then(|object| object.close());
+            made.map_err(|e| self.error(key, "cannot create", e))?;
+        }
+        self.write_manifest(&terms.manifest)
+    }
+
     fn error(&self, key: &str, action: &'static str, e: io::Error) -> Error {
         Error::io(&self.partial.join(key), action, e)
     }
@@ -286,9 +324,55 @@ impl Store {
         let name = place::real_name(terms.output)?;
         place::refuse_taken(&name, terms.overwrite, terms.kind)?;
         let partial = place::partial_name(&name);
-        let (local, held) = claim(&name, &partial, terms.patience)?;
+        if terms.shared {
+            return Self::join(name, partial, terms);
+        }
+        let (local, held) = claim(&name, &partial, false, terms.patience)?;
         local.put_back().map_err(|e| Error::io(&name, "cannot put the old output back", e))?;
         Self::start(name, partial, Arc::new(local), Some(held), terms)
+    }
+
+    /// Begins a share of a run, in the place that the first of them has prepared.
+    fn join(name: PathBuf, partial: PathBuf, terms: &Terms) -> Result<Begun> {
+        let begun = Instant::now();
+        loop {
+            let refused = match Self::join_once(&name, &partial, terms) {
+                Ok(Some(begun)) => return Ok(begun),
+                Ok(None) => continue,
+                Err(refused) => refused,
+            };
+            // Of those that find nothing, one prepares the place: it has it alone, but not for long.
+            if !matches!(refused, Error::Usage(_)) || begun.elapsed() > PREPARED_AFTER {
+                return Err(refused);
+            }
+            std::thread::sleep(Duration::from_millis(5 + u64::from(std::process::id() % 40)));
+        }
+    }
+
+    /// Joins the other shares, or prepares the place, where nobody else has it alone.
+    fn join_once(name: &Path, partial: &Path, terms: &Terms) -> Result<Option<Begun>> {
+        let claimed = |is_share| {
+            let (local, held) = claim(name, partial, is_share, terms.patience)?;
+            let (name, partial) = (name.to_owned(), partial.to_owned());
+            Ok((Site::new(name, partial, Arc::new(local), Some(&held), terms.durability), held))
+        };
+        let (site, held) = claimed(true)?;
+        if let Some(changes) = resume::compare(&site, &terms.manifest)? {
+            let length = site.disk.length(SHARED).map_err(|e| site.error(SHARED, "cannot read", e))?;
+            if changes.is_empty() && length.is_some() {
+                let found = resume::find(&site, terms.kind, true)?;
+                return Self::with(site, Some(held), found, terms).map(Some);
+            }
+            held.release(true);
+            return if changes.is_empty() { Err(place::not_shared(name)) } else { Ok(Some(Begun::Changed(changes))) };
+        }
+        held.release(true);
+        let (site, held) = claimed(false)?;
+        if resume::compare(&site, &terms.manifest)?.is_none() {
+            site.prepare(terms)?;
+        }
+        held.release(true);
+        Ok(None)
     }
 
     /// Begins an output on any disk, without a lock.
@@ -302,17 +386,7 @@ impl Store {
     }
 
     fn start(name: PathBuf, partial: PathBuf, disk: Arc<dyn Disk>, held: Option<Held>, terms: &Terms) -> Result<Begun> {
-        let this = Owner::this();
-        let site = Arc::new(Site {
-            name,
-            partial,
-            disk,
-            durability: terms.durability,
-            lock: held.as_ref().map(|held| held.lock().clone()),
-            id: format!("{}-{}", this.pid, this.start),
-            files: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-        });
+        let site = Site::new(name, partial, disk, held.as_ref(), terms.durability);
         let earlier = match terms.start {
             Start::Resume if !terms.manifest.is_null() => resume::compare(&site, &terms.manifest)?,
             _ => None,
@@ -324,7 +398,7 @@ impl Store {
                 }
                 return Ok(Begun::Changed(changes));
             }
-            Some(_) => resume::find(&site, terms.kind)?,
+            Some(_) => resume::find(&site, terms.kind, false)?,
             None => {
                 site.clear()?;
                 if !terms.manifest.is_null() {
@@ -333,9 +407,13 @@ impl Store {
                 Found::default()
             }
         };
+        Self::with(site, held, found, terms)
+    }
+
+    fn with(site: Arc<Site>, held: Option<Held>, found: Found, terms: &Terms) -> Result<Begun> {
         let file = match terms.kind {
             Kind::Folder(_) => None,
-            Kind::File if found.done.is_empty() => Some(site.disk.create(OUTPUT)),
+            Kind::File if found.done.is_empty() && !terms.shared => Some(site.disk.create(OUTPUT)),
             Kind::File => Some(site.disk.open(OUTPUT)),
         };
         let file = file.transpose().map_err(|e| site.error(OUTPUT, "cannot create", e))?.map(Arc::new);
@@ -343,7 +421,13 @@ impl Store {
         site.bytes.store(found.written.bytes, Ordering::Relaxed);
         let syncer = Arc::new(Syncer::new(site.clone()));
         let (overwrite, found, growing) = (terms.overwrite, Box::new(found), Mutex::default());
-        Ok(Begun::Ready(Self { site, syncer, held, overwrite, found, file, growing, is_over: false }))
+        let is_share = terms.shared;
+        Ok(Begun::Ready(Self { site, syncer, held, overwrite, found, file, growing, is_share, is_over: false }))
+    }
+
+    /// Whether shares of a run have written here, whose parts are yet to be put together.
+    pub fn is_shared(&self) -> bool {
+        self.is_share || self.site.disk.length(SHARED).is_ok_and(|length| length.is_some())
     }
 
     /// What it will be called.
@@ -361,14 +445,15 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub fn keep_only(&mut self, units: &BTreeSet<u64>) -> Result<()> {
-        if self.found.done.is_subset(units) {
+        // What others have finished is theirs.
+        if self.is_share || self.found.done.is_subset(units) {
             return Ok(());
         }
         let kept: BTreeSet<u64> = self.found.done.intersection(units).copied().collect();
         let forgotten = journal::forget(&*self.site.disk, self.site.durability, &kept);
         forgotten.map_err(|e| self.site.error("journal", "cannot write", e))?;
         let kind = if self.file.is_some() { Kind::File } else { Kind::Folder(|_| true) };
-        *self.found = resume::find(&self.site, kind)?;
+        *self.found = resume::find(&self.site, kind, false)?;
         self.site.files.store(self.found.written.files, Ordering::Relaxed);
         self.site.bytes.store(self.found.written.bytes, Ordering::Relaxed);
         Ok(())
@@ -384,15 +469,46 @@ impl Store {
     /// # Errors
     /// `Io`, and what `show` returns.
     pub fn records(&self, mut show: impl FnMut(Record) -> Result<()>) -> Result<()> {
+        self.placed_records(|_, record| show(record))
+    }
+
+    /// As [`Store::records`], with the place of each.
+    fn placed_records(&self, mut show: impl FnMut(RecordPlace, Record) -> Result<()>) -> Result<()> {
         let mut shown = Ok(());
-        let each = journal::each(&*self.site.disk, |record| {
+        let each = journal::each_placed(&*self.site.disk, |place, record| {
             if shown.is_ok() {
-                shown = show(record);
+                shown = show(place, record);
             }
             Ok(())
         });
         each.map_err(|e| self.site.error("journal", "cannot read", e))?;
         shown
+    }
+
+    /// Where the records of [`Store::done`] are, by unit.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn record_places(&self) -> Result<BTreeMap<u64, RecordPlace>> {
+        let mut places = BTreeMap::new();
+        if !self.done().is_empty() {
+            self.placed_records(|place, record| {
+                if self.done().contains(&record.unit) {
+                    places.entry(record.unit).or_insert(place);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(places)
+    }
+
+    /// The record at `place`.
+    ///
+    /// # Errors
+    /// `Io`, and `Format` if it cannot be believed any more.
+    pub fn record_at(&self, place: &RecordPlace) -> Result<Record> {
+        let record = journal::at(&*self.site.disk, place).map_err(|e| self.site.error("journal", "cannot read", e))?;
+        record.ok_or_else(|| Error::format("a record of the journal has changed: use --restart to begin anew"))
     }
 
     /// Writes one object of a folder; `key` is its path inside, parts joined by `/`.
@@ -445,9 +561,11 @@ impl Store {
     pub fn create(&self, key: &str) -> Result<Append> {
         check_key(key)?;
         let at = format!("{OUTPUT}/{key}");
-        let temporary = format!("{at}{UNFINISHED}");
+        // Where others may do the same unit, each has an object of its own.
+        let own = if self.is_share { format!(".{}", self.site.id) } else { String::new() };
+        let temporary = format!("{at}{own}{UNFINISHED}");
         let disk = &*self.site.disk;
-        let sum = self.found.growing.get(key).cloned().unwrap_or_default();
+        let sum = self.found.growing.get(key).filter(|_| !self.is_share).cloned().unwrap_or_default();
         let opened = match sum.end {
             0 => disk.create(&temporary),
             end => (|| {
@@ -469,6 +587,7 @@ impl Store {
             site: self.site.clone(),
             syncer: self.syncer.clone(),
             key: key.to_owned(),
+            temporary,
             object,
             end: AtomicU64::new(sum.end),
             n_hurried_bytes: AtomicU64::new(sum.end),
@@ -569,6 +688,19 @@ impl Store {
         })
     }
 
+    /// Ends a share: what it has recorded is durable, by policy, and stays for the run that publishes.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn leave(mut self) -> Result<()> {
+        let finished = self.syncer.finish();
+        self.is_over = true;
+        if let Some(held) = self.held.take() {
+            held.release(true);
+        }
+        finished
+    }
+
     /// Ends the run and removes what it built, recorded or not.
     ///
     /// # Errors
@@ -613,7 +745,7 @@ impl Drop for Store {
         }
         // Nobody is left to tell; what remains is found by the next run.
         let _ = self.syncer.finish();
-        if self.found.done.is_empty() && self.syncer.n_recorded() == 0 {
+        if !self.is_shared() && self.found.done.is_empty() && self.syncer.n_recorded() == 0 {
             let _ = self.remove();
         } else if let Some(held) = self.held.take() {
             held.release(true);
@@ -633,6 +765,7 @@ pub struct Append {
     site: Arc<Site>,
     syncer: Arc<Syncer>,
     key: String,
+    temporary: String,
     object: Open,
     /// Bytes given out.
     end: AtomicU64,
@@ -716,14 +849,17 @@ impl Append {
             return Err(Error::format(format!("'{}': byte {} of {n_bytes} was never written", self.key, sum.end)));
         }
         let key = format!("{OUTPUT}/{}", self.key);
-        self.syncer.submit(Job::Finish { object: self.object, temporary: format!("{key}{UNFINISHED}"), key })?;
+        self.syncer.submit(Job::Finish { object: self.object, temporary: self.temporary, key })?;
         self.site.count(1, n_bytes);
         Ok(Stored { key: self.key, what: What::Whole, offset: 0, n_bytes, crc: sum.crc })
     }
 }
 
-/// Takes the private place of `name` for this run.
-fn claim(name: &Path, partial: &Path, patience: Patience) -> Result<(Local, Held)> {
+/// After so long, who has the place alone does more than to prepare it for shares.
+const PREPARED_AFTER: Duration = Duration::from_secs(5);
+
+/// Takes the private place of `name` for this run, or for this share of one.
+fn claim(name: &Path, partial: &Path, is_share: bool, patience: Patience) -> Result<(Local, Held)> {
     for _ in 0..8 {
         match std::fs::create_dir(partial) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Err(place::no_parent(name)),
@@ -743,7 +879,7 @@ fn claim(name: &Path, partial: &Path, patience: Patience) -> Result<(Local, Held
             Err(e) => return Err(Error::io(partial, "cannot open", e)),
         };
         let folder = local.folder().try_clone().map_err(|e| Error::io(partial, "cannot open", e))?;
-        match Held::take(folder, patience) {
+        match Held::take(folder, is_share, patience) {
             // Else another process has removed it, or has put another in its place.
             Ok(held) if is_the_same(&local, partial) => return Ok((local, held)),
             Ok(held) => held.release(false),

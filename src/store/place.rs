@@ -78,6 +78,13 @@ pub(super) fn no_parent(name: &Path) -> Error {
     Error::usage(format!("{}: there is no folder {} to put it in: create it first", name.display(), parent.display()))
 }
 
+pub(super) fn not_shared(name: &Path) -> Error {
+    Error::usage(format!(
+        "{}: a run that was not shared out is unfinished: end it with the same command without a share",
+        name.display()
+    ))
+}
+
 pub(super) fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }

@@ -70,17 +70,17 @@ fn differ(key: &str, recorded: Option<&Value>, given: Option<&Value>, changes: &
     }
 }
 
-/// Finds what is done, and removes what is not.
-pub(super) fn find(site: &Site, kind: Kind) -> Result<Found> {
-    let (found, whole) = sift(site).map_err(|e| site.error("journal", "cannot read", e))?;
-    if let Kind::Folder(_) = kind {
+/// Finds what is done, and removes what is not, unless this is a share: what is not done may be in the hands of others.
+pub(super) fn find(site: &Site, kind: Kind, is_share: bool) -> Result<Found> {
+    let (found, whole) = sift(site, is_share).map_err(|e| site.error("journal", "cannot read", e))?;
+    if let (Kind::Folder(_), false) = (kind, is_share) {
         sweep(site, &found, &whole)?;
     }
     Ok(found)
 }
 
 /// What is done, and the hashes of the keys of all whole objects, in order.
-fn sift(site: &Site) -> io::Result<(Found, Vec<u64>)> {
+fn sift(site: &Site, is_share: bool) -> io::Result<(Found, Vec<u64>)> {
     let (mut refused, mut broken) = (BTreeSet::new(), BTreeSet::new());
     let mut is_first = true;
     // A unit that is not done takes those along that wrote the same objects, and they others.
@@ -128,7 +128,7 @@ fn sift(site: &Site) -> io::Result<(Found, Vec<u64>)> {
         }
         Ok(())
     })?;
-    if !refused.is_empty() {
+    if !refused.is_empty() && !is_share {
         journal::forget(&*site.disk, site.durability, done)?;
     }
     whole.sort_unstable();

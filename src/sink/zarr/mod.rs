@@ -435,6 +435,10 @@ impl Consumer for ZarrSink {
         Box::new(ZarrMerger { sink: self, merging })
     }
 
+    fn leave(&mut self) -> Result<()> {
+        super::leave(&mut self.store)
+    }
+
     fn publish(&mut self, products: &mut [Product]) -> Result<()> {
         super::publish(&mut self.store, products)
     }
