@@ -206,6 +206,12 @@ pub struct InspectArgs {
     /// Do not estimate the size of the output, which reads a few chunks
     #[arg(long)]
     pub no_sample: bool,
+    /// Read all pixels too, and find frames of one value and frames that are the same as an earlier one
+    #[arg(long, conflicts_with = "names_only")]
+    pub pixels: bool,
+    /// How far a step between time points of the names may be from the median step, in percent, before it is a fault
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0, value_parser = percent)]
+    pub time_tolerance: f64,
     /// Draw the array, its chunks and the positions that have files, as SVG
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub svg: Option<PathBuf>,
@@ -422,6 +428,14 @@ fn zarr_format(text: &str) -> Result<u8, String> {
         .ok()
         .filter(|n| matches!(n, 2 | 3))
         .ok_or_else(|| "expected 3, for OME-Zarr 0.5, or 2, for OME-Zarr 0.4".into())
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    text.trim_end_matches('%')
+        .parse()
+        .ok()
+        .filter(|n| *n >= 0.0)
+        .ok_or_else(|| "expected a percentage, such as 10".into())
 }
 
 fn percentiles(text: &str) -> Result<(f64, f64), String> {

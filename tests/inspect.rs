@@ -222,3 +222,58 @@ fn names_that_say_nothing_are_told_of() {
     assert_eq!(found["arrays"][0]["faults"][0]["kind"], "no-array");
     assert_eq!(found["arrays"][0]["kinds"][0]["files"], 3);
 }
+
+#[test]
+fn uneven_time_steps_and_odd_sizes_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = folder.path().join("raw");
+    fs::create_dir(&raw).unwrap();
+    let acquisition = Acquisition { c: 1, t: 6, ..Acquisition::default() };
+    for (t, ms) in [0, 1000, 2010, 3000, 5000, 6000].into_iter().enumerate() {
+        let mut bytes = acquisition.layout.write(&acquisition.pages(0, t));
+        // What a program left behind the last page.
+        bytes.resize(if t == 2 { bytes.len() * 5 } else { bytes.len() }, 0);
+        fs::write(raw.join(format!("a_t{t}_{ms:05}ms.tif")), bytes).unwrap();
+    }
+    let pattern = ["raw", "--pattern", "_t{t}_{t@ms}ms"];
+    let found = json(folder.path(), &pattern);
+    let faults = found["arrays"][0]["faults"].as_array().unwrap();
+    let text = |kind: &str| faults.iter().find(|f| f["kind"] == kind).map_or("", |f| f["text"].as_str().unwrap());
+    assert!(text("uneven").contains("1 of 5 time steps") && text("uneven").contains("t 3 to 4: 2 s"), "{found}");
+    assert!(text("size").contains("1 file") && text("size").contains("a_t2_"), "{found}");
+    let strict = [&["inspect", "--strict"], &pattern[..]].concat();
+    assert_eq!(failure(folder.path(), &strict).0, 3);
+    let tolerant = json(folder.path(), &[&pattern[..], &["--time-tolerance", "150"]].concat());
+    assert_eq!(tolerant["arrays"][0]["faults"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn empty_and_repeated_frames_are_found_in_the_pixels() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = folder.path().join("raw");
+    let acquisition = Acquisition::default();
+    acquisition.write(&raw);
+    let mut pages = acquisition.pages(1, 2);
+    pages[3] = pages[1].clone();
+    pages[4].fill(7);
+    fs::write(raw.join(Acquisition::name(1, 2)), acquisition.layout.write(&pages)).unwrap();
+    let found = json(folder.path(), &["raw", "--pattern", PATTERN, "--pixels"]);
+    let faults = found["arrays"][0]["faults"].as_array().unwrap();
+    assert_eq!(faults.len(), 2, "{found}");
+    assert_eq!(faults[0]["text"], "1 frame of one value\n  t=2 c=1 z=4");
+    assert_eq!(faults[1]["text"], "1 frame the same as an earlier one\n  t=2 c=1 z=3 is the same as t=2 c=1 z=1");
+    assert_eq!(json(folder.path(), &["raw", "--pattern", PATTERN])["n_faults"], 0);
+}
+
+#[test]
+fn no_command_is_proposed_that_replaces_what_is_there() {
+    let folder = raw();
+    let command = |input: &str| json(folder.path(), &[input])["arrays"][0]["command"].as_array().unwrap().clone();
+    let words = |input: &str| command(input).iter().map(|w| w.as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let first = words("raw");
+    assert!(first.join(" ").contains("{c@nm}nm_{t@ms}msec"), "{first:?}");
+    stackctl(folder.path()).args(&first[1..]).arg("-q").assert().success();
+    for input in ["raw", "raw.zarr"] {
+        assert_eq!(words(input).last().unwrap(), "raw-2.zarr");
+    }
+}

@@ -15,7 +15,7 @@ use crate::source::is_foldered_file;
 /// # Errors
 /// `Usage`, saying which flag and what would do.
 pub(super) fn stitch(args: &StitchArgs) -> Result<()> {
-    let by: Vec<&str> = args.by.iter().map(String::as_str).collect();
+    let by: Vec<&str> = args.by.iter().flat_map(|by| by.split(',')).map(str::trim).collect();
     let output = args.output.to_string_lossy();
     let how = |field: &str| format!("--by {field} writes one output for each of its values");
     places(&output, &by, how)?;

@@ -13,6 +13,7 @@ mod next;
 mod picture;
 pub(super) mod sample;
 mod text;
+mod watch;
 
 use findings::Report;
 

@@ -42,6 +42,14 @@ pub enum ObstacleKind {
     Odd,
     /// Pages of files that nobody chose or set aside.
     LostPages,
+    /// Time steps that are not even.
+    Uneven,
+    /// Files of odd sizes.
+    Size,
+    /// Frames of one value.
+    EmptyFrames,
+    /// Frames that are the same as an earlier one.
+    RepeatedFrames,
     /// There is no array.
     NoArray,
 }
@@ -213,7 +221,7 @@ fn with_way_out(kind: FaultKind, text: String) -> String {
 }
 
 /// A line, then examples.
-fn listed(head: String, n: usize, examples: impl Iterator<Item = String>) -> String {
+pub fn listed(head: String, n: usize, examples: impl Iterator<Item = String>) -> String {
     let mut text = head;
     for example in examples.take(SHOWN) {
         text.push_str(&format!("\n  {}", example.replace('\n', "\n  ")));

@@ -25,7 +25,7 @@ mod inputs;
 mod request;
 mod survey;
 
-pub use faults::{Obstacle, ObstacleKind};
+pub use faults::{Obstacle, ObstacleKind, listed};
 pub use inputs::fingerprint;
 pub use request::{Missing, Names, Request};
 pub use survey::{Naming, Origin, Survey, preset};

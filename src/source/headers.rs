@@ -36,6 +36,8 @@ pub struct Headers {
     pub member_of: Vec<Option<u32>>,
     /// Files that could not be opened, in order.
     pub broken: Vec<(u32, Error)>,
+    /// Bytes of every file; 0 of those that could not be opened.
+    pub bytes_of: Vec<u64>,
     /// Bytes of all files.
     pub file_bytes: u64,
     /// Bytes of the largest file.
@@ -234,12 +236,14 @@ impl Headers {
             Ok(info) => info,
             Err(error) => {
                 self.kind_of.push(None);
+                self.bytes_of.push(0);
                 self.member_of.push(None);
                 self.broken.push((file, error));
                 return;
             }
         };
         let member = info.member;
+        self.bytes_of.push(info.file_bytes);
         self.file_bytes += info.file_bytes;
         self.largest_file_bytes = self.largest_file_bytes.max(info.file_bytes);
         self.held_bytes = self.held_bytes.max(info.held_bytes);
@@ -314,6 +318,7 @@ impl Headers {
             kind_of,
             member_of: self.member_of.clone(),
             broken: Vec::new(),
+            bytes_of: self.bytes_of.clone(),
             file_bytes: self.file_bytes,
             largest_file_bytes: self.largest_file_bytes,
             held_bytes: self.held_bytes,

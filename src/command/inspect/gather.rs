@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::findings::*;
 use super::next::Next;
 use super::sample::sample;
+use super::watch;
 use crate::array::Array;
 use crate::axis::{Calibration, Provenance};
 use crate::block::size_bytes;
@@ -17,6 +18,7 @@ use crate::command::presets;
 use crate::command::resources::Resources;
 use crate::draw::presence::{MapAxis, Presence, State};
 use crate::error::Error;
+use crate::exec::budget::processors;
 use crate::grid::Grid;
 use crate::open::{Naming, Origin, Request, Survey};
 use crate::pattern::{Arrangement, FieldAxis, Role};
@@ -37,7 +39,7 @@ const MOST_EXCLUDED: usize = 6;
 pub(super) fn findings(args: &InspectArgs, request: &Request, survey: &Survey) -> Result<Findings> {
     let headers = &survey.headers;
     let fitting = (!request.names_only).then(|| survey.fitting(request));
-    let faults = survey.obstacles(fitting.as_ref());
+    let mut faults = survey.obstacles(fitting.as_ref());
     let (stack, odd) = match fitting {
         Some(Ok((stack, odd))) => (Some(Arc::new(stack)), odd),
         _ => (None, Vec::new()),
@@ -51,6 +53,12 @@ pub(super) fn findings(args: &InspectArgs, request: &Request, survey: &Survey) -
     let has_holes = n_holes > 0 || !survey.members_missing().is_empty();
     let is_faulty = !faults.is_empty() || has_holes;
     let presence = arrangement.filter(|_| is_faulty || args.svg.is_some()).and_then(|a| presence(a, survey, &odd));
+    let times = arrangement.into_iter().flat_map(|a| &a.axes);
+    faults.extend(times.filter_map(|axis| watch::uneven(axis, args.time_tolerance / 100.0)));
+    faults.extend(watch::sizes(survey));
+    if let Some(stack) = stack.as_ref().filter(|_| args.pixels) {
+        faults.extend(watch::frames(stack, args.threads.map_or_else(processors, usize::from))?);
+    }
     let duplicates = arrangement.map_or(Listed::new(0, std::iter::empty()), |a| {
         let found = a.duplicates.iter().map(|d| DuplicateFound {
             position: a.position(d.cell),

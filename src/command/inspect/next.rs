@@ -107,10 +107,14 @@ impl Next<'_> {
             _ => text(self.common_folder().file_name()),
         };
         let name = name.unwrap_or_else(|| "data".into());
-        match &self.args.by {
-            Some(field) => format!("{name}-zarr/{{{field}}}.zarr"),
-            None => format!("{name}.zarr"),
+        if let Some(by) = &self.args.by {
+            let fields: Vec<String> = by.split(',').map(|field| format!("{{{}}}", field.trim())).collect();
+            return format!("{name}-zarr/{}.zarr", fields.join("_"));
         }
+        // Neither an input nor anything else that stands there is replaced.
+        let numbered = (2..).map(|n| format!("{name}-{n}.zarr"));
+        let mut names = std::iter::once(format!("{name}.zarr")).chain(numbered);
+        names.find(|name| !Path::new(name).exists()).unwrap_or(name)
     }
 }
 

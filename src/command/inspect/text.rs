@@ -149,7 +149,8 @@ fn headline(found: &Findings, style: Style, out: &mut String) {
 }
 
 fn faults(found: &Findings, style: Style, out: &mut String) {
-    let mild = |fault: &Obstacle| matches!(fault.kind, ObstacleKind::Unmatched | ObstacleKind::Odd);
+    use ObstacleKind::{EmptyFrames, Odd, RepeatedFrames, Size, Uneven, Unmatched};
+    let mild = |fault: &Obstacle| matches!(fault.kind, Unmatched | Odd | Uneven | Size | EmptyFrames | RepeatedFrames);
     let mut sorted: Vec<&Obstacle> = found.faults.iter().collect();
     sorted.sort_by_key(|f| mild(f));
     for fault in sorted {
