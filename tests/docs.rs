@@ -210,3 +210,15 @@ fn exit_codes_are_those_documented() {
         assert!(codes.contains(&error.exit_code().to_string()), "{error:?}");
     }
 }
+
+/// What the README shows of `inspect` is what it prints, but for the figures of one machine at the end.
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let shown = readme.split("$ stackctl inspect fixtures/raw\n").nth(1).unwrap().split("```").next().unwrap();
+    let output =
+        run::stackctl(root()).args(["inspect", "fixtures/raw", "--no-sample"]).env("COLUMNS", "80").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let until_figures = |text: &str| text.split("  would write").next().unwrap().replace("raw-2.zarr", "raw.zarr");
+    assert_eq!(until_figures(shown), until_figures(&printed));
+}
