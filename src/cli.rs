@@ -78,6 +78,9 @@ pub struct InputArgs {
     /// Leave out names that match GLOB; may be given several times
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
+    /// Pass over what cannot be read: corrupt, cut off or unreadable files and pages are holes, by --missing, and told
+    #[arg(long)]
+    pub skip_bad: bool,
 }
 
 /// How names and pages become axes.
@@ -218,7 +221,7 @@ pub struct InspectArgs {
     /// Print what was found as JSON on standard output; docs/inspect-json.md describes it
     #[arg(long)]
     pub json: bool,
-    /// Exit with 3 if anything is missing, double, odd or unreadable
+    /// Exit with 3 if anything is missing, double, odd, unreadable or could be lost
     #[arg(long)]
     pub strict: bool,
     /// Memory that stitch would have, such as 512M or 2GiB [default: half of what the job may use]

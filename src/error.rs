@@ -89,6 +89,21 @@ impl Error {
         }
     }
 
+    /// Puts a way out, or what else there is to say, behind the message of a file's fault.
+    #[must_use]
+    pub fn and(self, more: impl std::fmt::Display) -> Self {
+        match self {
+            Self::Unsupported(text) => Self::Unsupported(format!("{text}{more}")),
+            fault @ (Self::Format(_) | Self::Io { .. }) => Self::Format(format!("{fault}{more}")),
+            other => other,
+        }
+    }
+
+    /// Whether it is a file's fault, not that of the request, the machine or the user.
+    pub fn is_of_file(&self) -> bool {
+        matches!(self, Self::Format(_) | Self::Unsupported(_) | Self::Io { .. })
+    }
+
     /// The exit code of the process: 1 failed, 2 usage or a plan that does not fit, 3 fault found,
     /// 75 stopped early.
     pub fn exit_code(&self) -> u8 {

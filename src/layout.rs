@@ -52,8 +52,8 @@ pub struct Layout {
 pub struct Lack {
     /// Index of the file.
     pub file: u32,
-    /// Where the first of them begins, in the array's axes.
-    pub origin: Vec<u64>,
+    /// Where they lie in the array.
+    pub region: Region,
     /// The axis along which they follow each other.
     pub axis: usize,
     /// How many they are.
@@ -307,16 +307,17 @@ impl Layout {
             let length = leading.get(last).map_or(1, |l| l.1);
             let runs = absent.runs.iter().flat_map(move |run| rows(run.clone(), length));
             runs.map(move |run| {
-                let mut origin = cell.origin.clone();
-                let mut rest = run.start;
+                let (mut region, mut rest, n_planes) = (cell.clone(), run.start, run.end - run.start);
                 for (axis, length) in leading.iter().rev() {
                     if let Some(axis) = axis {
-                        origin[*axis] += rest % length;
+                        region.origin[*axis] += rest % length;
+                        region.shape[*axis] = 1;
                     }
                     rest /= length.max(&1);
                 }
-                let axis = leading.get(last).and_then(|l| l.0).unwrap_or(0);
-                Lack { file, origin, axis, n_planes: run.end - run.start }
+                let along = leading.get(last).and_then(|l| l.0);
+                along.iter().for_each(|axis| region.shape[*axis] = n_planes);
+                Lack { file, region, axis: along.unwrap_or(0), n_planes }
             })
         })
     }
@@ -347,6 +348,15 @@ impl Layout {
         let others = (0..self.axes.len()).filter(|i| Some(*i) != last).chain(last);
         let words = others.filter(counted).map(|i| format!("{}={}", self.axes[i].name, at[i]));
         words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Where absent planes lie, in words: `t=1 z=0 to 3`.
+    pub fn run(&self, lack: &Lack) -> String {
+        let origin = &lack.region.origin;
+        match lack.n_planes {
+            1 => self.position(origin, None),
+            n => format!("{} to {}", self.position(origin, Some(lack.axis)), origin[lack.axis] + n - 1),
+        }
     }
 
     /// Box of the array that the cell at `position` covers.
@@ -796,7 +806,7 @@ mod tests {
         let (headers, paths) = headers(&[page]);
         let layout = Layout::of_set(&set, &[Some(0)], &headers, &paths, &LayoutOptions::default()).unwrap();
         assert_eq!((layout.n_holes(), layout.n_absent_planes(), layout.n_absent_elements()), (2, 1, 24));
-        let found: Vec<String> = layout.lacks().map(|l| layout.position(&l.origin, Some(l.axis))).collect();
+        let found: Vec<String> = layout.lacks().map(|l| layout.position(&l.region.origin, Some(l.axis))).collect();
         assert_eq!(found, ["t=1"]);
         assert_eq!(layout.empty_cells().collect::<Vec<_>>(), [[3, 0, 0, 0, 0]]);
     }
@@ -813,7 +823,7 @@ mod tests {
         let layout = lay(&[field("z", 3)], &files, &LayoutOptions::default()).unwrap();
         assert_eq!((layout.n_holes(), layout.n_absent_planes(), layout.n_absent_elements()), (5, 5, 100));
         let found: Vec<(u32, String, u64)> =
-            layout.lacks().map(|l| (l.file, layout.position(&l.origin, None), l.n_planes)).collect();
+            layout.lacks().map(|l| (l.file, layout.position(&l.region.origin, None), l.n_planes)).collect();
         let expected = [(1, "t=0 z=4", 1), (1, "t=1 z=2", 3), (2, "t=1 z=5", 1)];
         assert_eq!(found, expected.map(|(file, place, n)| (file, place.to_owned(), n)));
         // A gap among the names counts beside them.

@@ -3,22 +3,24 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::array::{Array, Reader, Scratch, check_read};
+use crate::array::{Array, Losses, Reader, Scratch, check_read};
 use crate::axis::Axis;
 use crate::block::{Coverage, Target};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::grid::Region;
 use crate::layout::{Layout, Part};
-use crate::source::OpenOptions;
 use crate::source::files::Files;
 use crate::source::headers::{Headers, name_of};
+use crate::source::{Info, OpenOptions};
 
 /// The array that the files of a layout make together.
 pub struct Stack {
     layout: Layout,
     files: Files,
     fill: Vec<u8>,
+    /// What becomes a hole because it cannot be read; if `None`, it ends the run.
+    losses: Option<Losses>,
 }
 
 impl Stack {
@@ -28,7 +30,18 @@ impl Stack {
     /// If `fill` does not have the size of an element.
     pub fn new(layout: Layout, headers: Headers, paths: Vec<PathBuf>, options: OpenOptions, fill: Vec<u8>) -> Self {
         assert_eq!(fill.len(), layout.dtype().size(), "the fill value is one element");
-        Self { layout, files: Files::new(paths, headers, options), fill }
+        Self { layout, files: Files::new(paths, headers, options), fill, losses: None }
+    }
+
+    /// The same, with holes where files turn out to be unreadable while they are read: these go to `losses`.
+    #[must_use]
+    pub fn salvaging(self, losses: Option<Losses>) -> Self {
+        Self { losses, ..self }
+    }
+
+    /// What could not be read so far, if such things become holes.
+    pub fn losses(&self) -> Option<&Losses> {
+        self.losses.as_ref()
     }
 
     /// Where the files lie.
@@ -128,6 +141,50 @@ impl StackReader {
     }
 }
 
+impl StackReader {
+    /// Reads `inside` of a file; where that cannot be done and may be passed over, the stored pieces that are at fault are
+    /// holes.
+    fn read_part(&mut self, file: u32, inside: &Region, into: &mut Target<'_>) -> Result<Coverage> {
+        let read = self.file(file).map(|reader| reader.read(inside, into));
+        let (error, is_open) = match read {
+            Ok(Ok(found)) => return Ok(found),
+            Ok(Err(error)) => (error, true),
+            Err(error) => (error, false),
+        };
+        let stack = Arc::clone(&self.stack);
+        let Some(losses) = stack.losses.as_ref().filter(|_| error.is_of_file()) else {
+            return Err(error.and("; --skip-bad with --missing fill or skip passes over what cannot be read"));
+        };
+        let mut coverage = Coverage::default();
+        let halves = stack.headers().info(file).filter(|_| is_open).and_then(|info| halves(info, inside));
+        let Some(halves) = halves else {
+            losses.add(error.to_string());
+            into.fill(&stack.fill);
+            coverage.lacks(inside.clone());
+            return Ok(coverage);
+        };
+        for half in halves {
+            let found = self.read_part(file, &half, &mut into.part(&half.relative_to(&inside.origin)))?;
+            coverage.take(&found, |absent| Some(absent.clone()));
+        }
+        Ok(coverage)
+    }
+}
+
+/// `region` cut in two between the stored pieces of a file; `None` if it lies in one.
+fn halves(info: &Info, region: &Region) -> Option<[Region; 2]> {
+    let cut = |axis: usize| {
+        let (from, to) = (region.origin[axis], region.end(axis));
+        let (before, after) = info.grain(axis, from + (to - from) / 2);
+        [before, after].into_iter().find(|at| (from + 1..to).contains(at)).map(|at| (axis, at))
+    };
+    let (axis, at) = (0..region.rank()).find_map(cut)?;
+    let (mut first, mut second) = (region.clone(), region.clone());
+    first.shape[axis] = at - region.origin[axis];
+    (second.origin[axis], second.shape[axis]) = (at, region.end(axis) - at);
+    Some([first, second])
+}
+
 impl Reader for StackReader {
     fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
         let stack = Arc::clone(&self.stack);
@@ -145,11 +202,11 @@ impl Reader for StackReader {
             let strides = file_axes.iter().map(|axis| axis.map_or(size, |axis| piece.strides[axis])).collect();
             let (start, shape, dtype) = (piece.start, inside.shape.clone(), piece.dtype);
             let mut into = Target { start, shape, strides, dtype, bytes: piece.bytes };
-            let found = self.file(part.file)?.read(&inside, &mut into)?;
+            let found = self.read_part(part.file, &inside, &mut into)?;
             if found.absent().is_empty() {
                 continue;
             }
-            let own = stack.files.get(part.file)?.fill().is_some();
+            let own = stack.files.get(part.file).is_ok_and(|file| file.fill().is_some());
             coverage.take(&found, |absent| {
                 if !own {
                     into.part(&absent.relative_to(&inside.origin)).fill(&stack.fill);

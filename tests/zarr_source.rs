@@ -50,6 +50,22 @@ fn arrays_of_others_read_as_zarr_python_reads_them() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+#[test]
+fn filters_of_numcodecs_are_undone() {
+    let folder = tempfile::tempdir().unwrap();
+    common::python("filters.py", &[folder.path()]);
+    let mut n = 0;
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "zarr") {
+            let (block, _) = read(&path).unwrap_or_else(|e| panic!("{e}"));
+            assert!(block.bytes() == fs::read(path.with_extension("raw")).unwrap(), "{}", path.display());
+            n += 1;
+        }
+    }
+    println!("{n} arrays equal");
+}
+
 /// Reads an array whose `zarr.json` is a plain one with the values at `changes` replaced.
 fn altered(folder: &std::path::Path, changes: &[(&str, Value)]) -> Result<Block> {
     let mut document = serde_json::json!({

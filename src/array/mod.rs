@@ -5,7 +5,8 @@
 //! memory, open files, and the readers of the arrays below.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::axis::Axis;
 use crate::block::{Block, Buffer, Coverage, Target};
@@ -15,7 +16,7 @@ use crate::grid::Region;
 
 mod view;
 
-pub use view::View;
+pub use view::{Selection, View};
 
 /// An n-dimensional array that is read region by region.
 pub trait Array: Send + Sync {
@@ -86,6 +87,27 @@ pub trait Reader: Send {
         let mut block = Block::reusing(buffer, region.clone(), dtype)?;
         block.coverage = self.read(region, &mut block.target())?;
         Ok(block)
+    }
+}
+
+/// What could not be read while an array was read, each once: readers add to it, outputs record it at the end.
+#[derive(Clone, Debug, Default)]
+pub struct Losses(Arc<Mutex<BTreeSet<String>>>);
+
+impl Losses {
+    /// Losses that are told one by one: of a disk that fails there is no end.
+    const MOST: usize = 4096;
+
+    /// Adds what was lost, and why.
+    pub fn add(&self, text: String) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = all.len() >= Self::MOST;
+        all.insert(if is_full { "further losses, which are not listed".to_owned() } else { text });
+    }
+
+    /// All of them, in order.
+    pub fn texts(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
 

@@ -80,17 +80,12 @@ fn parts(text: &str) -> impl Iterator<Item = Result<Choice<'_>>> {
     })
 }
 
-/// A part of an array.
-pub struct View {
-    inner: Arc<dyn Array>,
-    slices: Vec<Slice>,
-    axes: Vec<Axis>,
-    /// For every axis of the view, that of the array.
-    of: Vec<usize>,
-}
+/// What is chosen of every axis of an array.
+#[derive(Clone, Debug)]
+pub struct Selection(Vec<Slice>);
 
-impl View {
-    /// Refuses a text that [`View::new`] understands of no array.
+impl Selection {
+    /// Refuses a text that is understood of no array.
     ///
     /// # Errors
     /// `Usage`, naming the part that is wrong.
@@ -106,30 +101,54 @@ impl View {
         })
     }
 
-    /// The part of `inner` that `text` chooses: `c=1,t=::4,z=10:20`, `c=GFP`, `t@ms=1000:2000`.
+    /// What `text` chooses of an array of `axes`: `c=1,t=::4,z=10:20`, `c=GFP`, `t@ms=1000:2000`.
     ///
     /// # Errors
     /// `Usage` if the text is not understood, names an unknown axis, or chooses nothing.
-    pub fn new(inner: Arc<dyn Array>, text: &str) -> Result<Self> {
-        let mut slices: Vec<Slice> = inner.axes().iter().map(|a| Slice::all(a.length)).collect();
+    pub fn parse(axes: &[Axis], text: &str) -> Result<Self> {
+        let mut slices: Vec<Slice> = axes.iter().map(|a| Slice::all(a.length)).collect();
         let mut named = vec![false; slices.len()];
         for part in parts(text) {
             let Choice { text, axis: name, unit, choice } = part?;
             let fault = |why: String| Error::usage(format!("--select '{text}': {why}"));
-            let i = crate::axis::position(inner.axes(), name).ok_or_else(|| {
-                let known: Vec<&str> = inner.axes().iter().map(|a| a.name.as_str()).collect();
+            let i = crate::axis::position(axes, name).ok_or_else(|| {
+                let known: Vec<&str> = axes.iter().map(|a| a.name.as_str()).collect();
                 fault(format!("there is no axis '{name}': the array has {}", known.join(",")))
             })?;
             if std::mem::replace(&mut named[i], true) {
                 return Err(fault(format!("axis {name} is named twice")));
             }
-            let axis = &inner.axes()[i];
             slices[i] = match unit {
-                Some(unit) => by_coordinate(axis, unit, choice),
-                None => by_index(axis, choice),
+                Some(unit) => by_coordinate(&axes[i], unit, choice),
+                None => by_index(&axes[i], choice),
             }
             .map_err(fault)?;
         }
+        Ok(Self(slices))
+    }
+
+    /// Whether anything of `region` is chosen.
+    pub fn meets(&self, region: &Region) -> bool {
+        self.0.iter().enumerate().all(|(i, slice)| slice.within(region.origin[i], region.end(i)).1 > 0)
+    }
+}
+
+/// A part of an array.
+pub struct View {
+    inner: Arc<dyn Array>,
+    slices: Vec<Slice>,
+    axes: Vec<Axis>,
+    /// For every axis of the view, that of the array.
+    of: Vec<usize>,
+}
+
+impl View {
+    /// The part of `inner` that `text` chooses, as [`Selection::parse`] reads it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new(inner: Arc<dyn Array>, text: &str) -> Result<Self> {
+        let Selection(slices) = Selection::parse(inner.axes(), text)?;
         let of: Vec<usize> = (0..slices.len()).filter(|&i| slices[i].kept).collect();
         let axes = of.iter().map(|&i| chosen(&inner.axes()[i], &slices[i])).collect();
         Ok(Self { inner, slices, axes, of })

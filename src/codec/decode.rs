@@ -1,7 +1,9 @@
 //! Decoders of stored chunks, into memory of a known size: what a chunk holds beyond it is an error, never
 //! an allocation.
 
-use super::Contexts;
+use liblzma::stream::{Action, Status, Stream};
+
+use super::{Contexts, blosc};
 use crate::error::{Error, Result};
 
 /// The inverse of a codec; unlike an encoder it needs no settings.
@@ -17,6 +19,10 @@ pub enum Decoder {
     Gzip,
     /// One zlib stream.
     Zlib,
+    /// An LZ4 block behind its decoded size, as numcodecs writes it.
+    Lz4,
+    /// LZMA2 in the xz container, or LZMA alone.
+    Lzma,
 }
 
 impl Decoder {
@@ -27,6 +33,8 @@ impl Decoder {
             "zstd" => Self::Zstd,
             "gzip" => Self::Gzip,
             "zlib" => Self::Zlib,
+            "lz4" => Self::Lz4,
+            "lzma" => Self::Lzma,
             _ => return None,
         })
     }
@@ -39,6 +47,8 @@ impl Decoder {
             Self::Zstd => "zstd",
             Self::Gzip => "gzip",
             Self::Zlib => "zlib",
+            Self::Lz4 => "lz4",
+            Self::Lzma => "lzma",
         }
     }
 
@@ -62,6 +72,17 @@ impl Decoder {
                 inflate.gzip_decompress(stored, out).map_err(|e| damaged(self, &e.to_string()))
             }
             Self::Zlib => contexts.inflaters.zlib(stored, out).map_err(|e| damaged(self, &e.to_string())),
+            Self::Lz4 => {
+                let (size, block) = stored.split_first_chunk().ok_or_else(|| damaged(self, "its size is cut off"))?;
+                let (size, room) = (u32::from_le_bytes(*size) as usize, out.len());
+                let part = out.get_mut(..size).ok_or_else(|| too_much(self, size, room))?;
+                let n = blosc::lz4::decompress(block, part).filter(|n| *n == size);
+                n.ok_or_else(|| damaged(self, "the block does not have the size that it states"))
+            }
+            Self::Lzma => match lzma(stored, out).map_err(|why| damaged(self, &why))? {
+                n if n <= out.len() => Ok(n),
+                n => Err(too_much(self, n, out.len())),
+            },
         }
     }
 
@@ -73,6 +94,27 @@ impl Decoder {
         match self.decode(stored, out, contexts)? {
             n if n == out.len() => Ok(()),
             n => Err(Error::format(format!("{}: holds {n} bytes, not {}", self.name(), out.len()))),
+        }
+    }
+}
+
+/// Decodes LZMA to the start of `out`; the number of bytes, or why not. One more than there is room for stands for any that
+/// are more.
+pub(crate) fn lzma(stored: &[u8], out: &mut [u8]) -> Result<usize, String> {
+    /// Dictionaries above this are refused: the largest preset of xz needs 65 MiB.
+    const LIMIT_BYTES: u64 = 128 << 20;
+    let mut stream = Stream::new_auto_decoder(LIMIT_BYTES, 0).map_err(|e| e.to_string())?;
+    let mut spare = [0];
+    loop {
+        let (read, done) = (stream.total_in() as usize, stream.total_out() as usize);
+        let output = if done < out.len() { &mut out[done..] } else { &mut spare };
+        let status = stream.process(&stored[read..], output, Action::Finish).map_err(|e| match e {
+            liblzma::stream::Error::MemLimit => "its dictionary is larger than 128 MiB".to_owned(),
+            other => other.to_string(),
+        })?;
+        let n = stream.total_out() as usize;
+        if status == Status::StreamEnd || n > out.len() || (read, done) == (stream.total_in() as usize, n) {
+            return Ok(n);
         }
     }
 }

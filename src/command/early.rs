@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::array::View;
+use crate::array::Selection;
 use crate::cli::{InputArgs, NameArgs, ReduceArgs, StitchArgs, StorageArgs};
 use crate::consume::levels::Levels;
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ pub(super) fn stitch(args: &StitchArgs) -> Result<()> {
     let how = |field: &str| format!("--by {field} writes one output for each of its values");
     places(&output, &by, how)?;
     axes(&args.names)?;
-    args.select.as_deref().map_or(Ok(()), View::check)?;
+    args.select.as_deref().map_or(Ok(()), Selection::check)?;
     storage(&args.storage, sink::extension(&args.output) == "zarr")?;
     free(&args.output, &args.input, args.overwrite)
 }
@@ -31,7 +31,7 @@ pub(super) fn stitch(args: &StitchArgs) -> Result<()> {
 /// `Usage`, saying which flag and what would do.
 pub(super) fn reduce(args: &ReduceArgs) -> Result<()> {
     axes(&args.names)?;
-    args.elements.select.as_deref().map_or(Ok(()), View::check)?;
+    args.elements.select.as_deref().map_or(Ok(()), Selection::check)?;
     let Some(output) = args.output.as_deref().filter(|name| *name != "-") else { return Ok(()) };
     places(output, &["op"], |_| "only {op}, the operator, is filled in".to_owned())?;
     free(Path::new(output), &args.input, args.overwrite)

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::array::Array;
+use crate::axis::Axis;
 use crate::cli::StorageArgs;
 use crate::consume;
 use crate::consume::levels::{self, Levels};
@@ -12,6 +13,8 @@ use crate::sink::zarr::{
     DEFAULT_MAX_FILES, Format, ImageOptions, ZarrOptions, ZarrSink, default_chunks, default_shards, misfit,
 };
 use crate::sink::{Sharding, Spec};
+use crate::source::NoteKind;
+use crate::source::headers::Note;
 
 /// How the array will be stored, from flags and defaults. `unit` is the shape of what its files store as one piece.
 pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, unit: &[u64]) -> Result<ZarrOptions> {
@@ -79,6 +82,12 @@ pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, u
         }
     }
     Ok(options)
+}
+
+/// Why a Zarr of `axes` is written without OME-Zarr metadata, if it is.
+pub(super) fn no_image(axes: &[Axis]) -> Option<Note> {
+    let note = |why| Note::of_all(NoteKind::NoImage, format!("a Zarr has no OME-Zarr metadata then: {why}"));
+    misfit(axes).map(note)
 }
 
 /// Leaves out levels that nobody asked for and that `room` bytes do not suffice for, and says so.

@@ -27,10 +27,12 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     early::reduce(args)?;
     let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
     request.stored_order = true;
+    request.select.clone_from(&args.elements.select);
     let Some(opened) = resolve::open(&request, &args.run)?.pop() else { return Ok(()) };
     let provenance = resolve::provenance(&opened);
     let Opened { stack, notes, is_single, .. } = opened;
     let (n_files, paths) = (stack.paths().len() as u64, stack.paths().to_vec());
+    let losses = stack.losses().cloned().unwrap_or_default();
     let select = selection(args, &stack, is_single);
     let mut array: Arc<dyn Array> = Arc::new(stack);
     if !select.is_empty() {
@@ -98,9 +100,11 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
         "codec": args.codec.to_string(),
         "picture": format!("{:?}", args.picture),
     });
-    let job = resources::job(&args.run, &*array, &paths, &plan, settings);
+    let job = resources::job(&args.run, &*array, &paths, &plan, settings, &losses);
     let ran = resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
     progress.finish();
+    resolve::tell_losses(&losses);
+    figures.losses = losses.texts();
     if let Some(share) = args.run.share {
         let told = resources::shared(&args.run, share, &plan, &ran);
         return if args.run.json { super::print_json(&told) } else { Ok(()) };

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::progress::HeaderProgress;
 use super::{presets, tell, voice};
-use crate::array::Array;
+use crate::array::{Array, Losses};
 use crate::axis::Calibration;
 use crate::cli::{InputArgs, NameArgs, RunArgs};
 use crate::error::Error;
@@ -45,6 +45,7 @@ pub(super) fn request(
             series: names.series,
             level: names.level,
             pages: names.pages.clone(),
+            skip_bad: input.skip_bad,
             ..OpenOptions::default()
         },
         missing: names.missing,
@@ -155,6 +156,16 @@ fn tell_pattern(survey: &Survey) {
     tell(format_args!("pattern '{pattern}'"));
     if voice::is_verbose() {
         why.iter().for_each(|why| tell(format_args!("  {why}")));
+    }
+}
+
+/// Tells what could not be read while all else was.
+pub(super) fn tell_losses(losses: &Losses) {
+    const SHOWN: usize = 20;
+    let texts = losses.texts();
+    texts.iter().take(SHOWN).for_each(|text| tell(format_args!("lost: {text}")));
+    if let Some(more) = texts.len().checked_sub(SHOWN + 1) {
+        tell(format_args!("lost: and {} more", more + 1));
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::array::Array;
+use crate::array::{Array, Losses};
 use crate::cli::RunArgs;
 use crate::consume::{self, Consumer, Job};
 use crate::error::Error;
@@ -111,6 +111,7 @@ pub(super) fn job(
     inputs: &[PathBuf],
     plan: &Plan,
     settings: serde_json::Value,
+    losses: &Losses,
 ) -> Job {
     let manifest = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -120,7 +121,8 @@ pub(super) fn job(
         "plan": plan.digest(),
         "inputs": fingerprint(inputs),
     });
-    Job { manifest, start: if args.restart { Start::Anew } else { Start::Resume }, shared: false }
+    let start = if args.restart { Start::Anew } else { Start::Resume };
+    Job { manifest, start, shared: false, losses: losses.clone() }
 }
 
 /// Does all that `plan` says, or the share of it that was asked for.

@@ -136,6 +136,9 @@ pub(super) struct Figures {
     /// What was assumed in opening the input; stands beside the figures.
     #[serde(skip)]
     pub(super) notes: Vec<Note>,
+    /// What could not be read; stands beside the figures.
+    #[serde(skip)]
+    pub(super) losses: Vec<String>,
 }
 
 /// What takes each operator's results, which come in tiles of shape `tile` of the frame.

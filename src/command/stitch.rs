@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::planning::{fit_levels, storage};
+use super::planning::{fit_levels, no_image, storage};
 use super::progress::Progress;
 use super::resources::{self, Resources};
 use super::{early, print_json, resolve, space, stop, tell};
@@ -33,6 +33,7 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
     early::stitch(args)?;
     let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
     request.by.clone_from(&args.by);
+    request.select.clone_from(&args.select);
     // Every array is checked before the first one is written.
     let mut all: Vec<(PathBuf, Opened)> = Vec::new();
     for opened in resolve::open(&request, &args.run)? {
@@ -88,11 +89,12 @@ fn folder_of(output: &Path) -> Option<&Path> {
 fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> Result<Option<serde_json::Value>> {
     let start = Instant::now();
     let provenance = resolve::provenance(&opened);
-    let Opened { stack, notes, is_single, .. } = opened;
+    let Opened { stack, mut notes, is_single, .. } = opened;
     super::refuse_input(output, stack.paths())?;
     let (inputs, n_holes) = (stack.paths().to_vec(), stack.layout().n_holes());
     // Of a part nobody knows how much of it is absent.
     let n_absent = if args.select.is_none() { stack.layout().n_absent_elements() } else { 0 };
+    let losses = stack.losses().cloned().unwrap_or_default();
     let mut unit = stack.layout().unit().to_vec();
     let mut array: Arc<dyn Array> = Arc::new(stack);
     if let Some(select) = &args.select {
@@ -110,6 +112,10 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
     let budget = Resources::new(&args.run);
     if is_zarr && let Some(note) = fit_levels(&args.storage, &mut options, &*array, budget.room(&*array)) {
         tell(format_args!("note: {note}"));
+    }
+    if let Some(note) = no_image(array.axes()).filter(|_| is_zarr && !args.storage.plain) {
+        tell(format_args!("note: {note}"));
+        notes.push(note);
     }
     let foretold = if is_zarr { Some(ZarrSink::new(output, &spec, &options)?) } else { None };
     let shapes = foretold.as_ref().map_or_else(Vec::new, ZarrSink::level_shapes);
@@ -168,9 +174,10 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         "codec": options.codec.to_string(),
         "image": format!("{:?}", options.image),
     });
-    let job = resources::job(&args.run, &*array, &inputs, &plan, settings);
+    let job = resources::job(&args.run, &*array, &inputs, &plan, settings, &losses);
     let ran = resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
     progress.finish();
+    resolve::tell_losses(&losses);
     if let Some(share) = args.run.share {
         let told = resources::shared(&args.run, share, &plan, &ran);
         return Ok(args.run.json.then_some(told));
@@ -186,6 +193,7 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
     if args.run.json {
         let mut value = serde_json::to_value(&summary).map_err(Error::format)?;
         value["notes"] = serde_json::json!(notes);
+        value["losses"] = serde_json::json!(losses.texts());
         return Ok(Some(value));
     }
     if !args.run.quiet {

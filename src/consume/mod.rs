@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::array::{Array, Kept};
+use crate::array::{Array, Kept, Losses};
 use crate::block::{Block, Buffer, size_bytes};
 use crate::error::Result;
 use crate::plan::{Cost, Plan, Request, Task, Wants};
@@ -122,6 +122,8 @@ pub struct Job {
     pub start: Start,
     /// Whether it is one share of a run, beside others.
     pub shared: bool,
+    /// What of the array cannot be read, which is known when all of it is read.
+    pub losses: Losses,
 }
 
 /// What a consumer made of one task.

@@ -2,14 +2,15 @@
 
 use serde::Serialize;
 
-use super::request::Missing;
+use super::request::{Missing, Request};
 use super::survey::{Naming, Survey};
+use crate::array::Selection;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::pattern::FaultKind;
 use crate::report::count;
-use crate::source::Info;
 use crate::source::headers::{describe, name_of};
+use crate::source::{Info, NoteKind, OpenOptions, open};
 use crate::stack::Stack;
 
 /// Lines of examples under a fault.
@@ -80,7 +81,10 @@ impl Survey {
             let lines = self.unreadable().map(|(file, reason)| format!("{file}: {reason}"));
             add(ObstacleKind::Unreadable, listed(format!("{} cannot be read", count(n as u64, "file")), n, lines));
         }
-        self.headers.grave.iter().for_each(|note| add(ObstacleKind::LostPages, note.to_string()));
+        self.headers.notes.grave().for_each(|note| add(ObstacleKind::LostPages, note.to_string()));
+        if let Some(text) = self.emptied() {
+            add(ObstacleKind::Holes, text);
+        }
         if let Some((_, odd)) = stack.filter(|(_, odd)| !odd.is_empty()) {
             let head = if odd.len() == 1 { "1 file is".into() } else { format!("{} files are", odd.len()) };
             let lines = odd.iter().map(|&file| format!("{}: {}", self.path(file), self.oddness(file)));
@@ -154,12 +158,8 @@ impl Survey {
     pub fn absent_positions<'a>(&'a self, layout: &'a Layout) -> impl Iterator<Item = (u64, String)> + 'a {
         let lacks = layout.lacks().map(|lack| {
             let file = name_of(&self.paths[lack.file as usize]);
-            let (last, to, planes) = match lack.n_planes {
-                1 => (None, String::new(), "this plane"),
-                n => (Some(lack.axis), format!(" to {}", lack.origin[lack.axis] + n - 1), "these planes"),
-            };
-            let place = layout.position(&lack.origin, last);
-            (lack.n_planes, format!("{place}{to}: the file {file} lacks {planes}"))
+            let (place, planes) = (layout.run(&lack), if lack.n_planes == 1 { "this plane" } else { "these planes" });
+            (lack.n_planes, format!("{place}: the file {file} lacks {planes}"))
         });
         let is_set = matches!(self.naming, Naming::Set { .. }) && self.members_missing().is_empty();
         let cells = is_set.then(|| layout.empty_cells()).into_iter().flatten();
@@ -170,33 +170,73 @@ impl Survey {
         lacks.chain(cells)
     }
 
-    /// Refuses whatever would put a wrong pixel into the array, and positions without a file unless they may be
-    /// `missing`.
+    /// Strips or tiles that have a place in a file and no bytes: lost, not left out.
+    fn emptied(&self) -> Option<String> {
+        self.headers.notes.iter().find(|note| note.kind == NoteKind::PiecesEmptied).map(ToString::to_string)
+    }
+
+    /// Refuses whatever would put a wrong pixel into the array, and positions without a file unless they may be missing
+    /// or are looked at later, when it is known which ones are chosen.
     ///
     /// # Errors
     /// The first of: files that cannot be read, names that do not fit, holes that are not allowed.
-    pub(super) fn check(&mut self, missing: Missing) -> Result<()> {
-        self.headers.check(&self.paths)?;
+    pub(super) fn check(&mut self, request: &Request) -> Result<()> {
+        if request.source.skip_bad && !self.headers.kinds.is_empty() {
+            self.headers.check_pages()?;
+        } else {
+            let saved = self.n_savable();
+            let way = format!("\n  --skip-bad goes on with the {} that can be read", count(saved, "page"));
+            self.headers.check(&self.paths).map_err(|e| if saved > 0 { e.and(way) } else { e })?;
+        }
         if let Naming::Unknown(reason) = &self.naming {
             return Err(Error::Usage(reason.to_string()));
         }
-        if let Some(text) = self.absent_members().filter(|_| missing == Missing::Error) {
+        let allowed = request.missing != Missing::Error || request.select.is_some();
+        let members = self.absent_members().filter(|_| !allowed);
+        // Where in the array these lie is known when they are read.
+        let emptied = self.emptied().filter(|_| request.missing == Missing::Error);
+        if let Some(text) = members.or(emptied) {
             return Err(refused(FaultKind::Missing, text));
         }
         let Naming::Names { arrangement, names, .. } = &self.naming else { return Ok(()) };
-        let allowed = |kind| kind == FaultKind::Missing && missing != Missing::Error;
+        let allowed = |kind| kind == FaultKind::Missing && allowed;
         let faults = arrangement.faults(names).into_iter().filter(|fault| !allowed(fault.kind));
         let faults: Vec<String> = faults.map(|fault| with_way_out(fault.kind, fault.text)).collect();
         if faults.is_empty() { Ok(()) } else { Err(Error::Format(faults.join("\n"))) }
     }
 
-    /// Refuses planes that a description counts and no file holds.
+    /// Pages that `--skip-bad` would go on with, where some cannot be read.
+    fn n_savable(&self) -> u64 {
+        /// Broken files that are opened once more for this number.
+        const OPENED: usize = 64;
+        let options = OpenOptions { skip_bad: true, ..self.options.clone() };
+        let broken = self.headers.broken.iter().take(OPENED);
+        let saved = broken.filter_map(|(file, _)| open(self.paths.get(*file as usize)?, &options).ok());
+        let whole: u64 = self.headers.kinds.iter().map(|kind| kind.n_files * kind.info.n_planes()).sum();
+        whole + saved.map(|file| file.info().n_planes()).sum::<u64>()
+    }
+
+    /// Refuses planes that a description counts and no file holds; if a part is chosen, every position in it that no file
+    /// covers.
     ///
     /// # Errors
-    /// `Format`, listing them.
-    pub(super) fn check_covered(&self, layout: &Layout) -> Result<()> {
-        self.absent_planes(layout).map_or(Ok(()), |text| Err(refused(FaultKind::Missing, text)))
+    /// `Format`, listing them; `Usage` if there is no such part.
+    pub(super) fn check_covered(&self, layout: &Layout, select: Option<&str>) -> Result<()> {
+        let text = match select {
+            None => self.absent_planes(layout),
+            Some(text) => uncovered(layout, &Selection::parse(layout.axes(), text)?),
+        };
+        text.map_or(Ok(()), |text| Err(refused(FaultKind::Missing, text)))
     }
+}
+
+/// Positions of `layout` that are chosen and that no file covers.
+fn uncovered(layout: &Layout, choice: &Selection) -> Option<String> {
+    let cells = layout.empty_cells().map(|cell| layout.cell_region(&cell)).filter(|region| choice.meets(region));
+    let planes = layout.lacks().filter(|lack| choice.meets(&lack.region)).map(|lack| layout.run(&lack));
+    let lines: Vec<String> = cells.map(|region| layout.position(&region.origin, None)).chain(planes).collect();
+    let head = format!("{} of what --select chooses that no file covers", count(lines.len() as u64, "position"));
+    (!lines.is_empty()).then(|| listed(head, lines.len(), lines.into_iter()))
 }
 
 fn sort(kind: FaultKind) -> ObstacleKind {

@@ -16,6 +16,7 @@
 
 use survey::fill;
 
+use crate::array::Losses;
 use crate::error::{Error, Result};
 use crate::source::headers::Note;
 use crate::stack::Stack;
@@ -67,21 +68,23 @@ impl Survey {
     /// # Errors
     /// As [`Request::open`].
     pub fn open(mut self, request: &Request) -> Result<Opened> {
-        self.check(request.missing)?;
+        self.check(request)?;
         let cells = self.arrangement().map_or(&[(0, 0)][..], |a| &a.cells);
         let layout = self.layout(cells, &self.headers, request)?;
         if request.missing == Missing::Error {
-            self.check_covered(&layout)?;
+            self.check_covered(&layout, request.select.as_deref())?;
         }
         let fill = fill(request, &layout)?;
         let mut notes = self.notes(Some(&layout));
         notes.extend(self.disagreements(&layout));
+        let salvages = self.options.skip_bad && request.missing != Missing::Error;
+        let losses = salvages.then(Losses::default);
         Ok(Opened {
             notes,
             value: self.value.take(),
             pattern: self.pattern(),
             is_single: matches!(self.naming, Naming::Single),
-            stack: Stack::new(layout, self.headers, self.paths, self.options, fill),
+            stack: Stack::new(layout, self.headers, self.paths, self.options, fill).salvaging(losses),
         })
     }
 }

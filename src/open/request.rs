@@ -24,6 +24,9 @@ pub struct Request {
     pub source: OpenOptions,
     /// What to do about positions that no file covers.
     pub missing: Missing,
+    /// The part that will be read, as [`Selection`](crate::array::Selection) takes it: only there positions are refused that no
+    /// file covers. The array that is opened stays whole.
+    pub select: Option<String>,
     /// Value of elements that no file covers, as text; zero if `None`.
     pub fill: Option<String>,
     /// Threads that read headers; one for each processor if 0. One alone is the caller's.

@@ -10,7 +10,7 @@ use crate::pattern::{self, Arrangement, InferOptions, Inferred, Pattern, Preset}
 use crate::report::count;
 use crate::source::headers::{Headers, Kind, Note, name_of};
 use crate::source::indexes::Indexes;
-use crate::source::{Info, OpenOptions, Set, scan};
+use crate::source::{Info, NoteKind, OpenOptions, Set, scan};
 use crate::stack::Stack;
 use crate::unit;
 
@@ -172,9 +172,18 @@ impl Survey {
 
     fn read_headers(&mut self, request: &Request, progress: &mut dyn FnMut(usize, usize)) {
         let of = self.paths.len();
-        let indexes = Indexes::within(request.limit_bytes);
-        let read = |done| progress(done, of);
-        self.headers = Headers::read_with(&self.paths, &self.options, threads(request), indexes, read);
+        let mut read = |options: &OpenOptions| {
+            let indexes = Indexes::within(request.limit_bytes);
+            Headers::read_with(&self.paths, options, threads(request), indexes, |done| progress(done, of))
+        };
+        self.headers = read(&self.options);
+        // Files that break off lack what others like them have.
+        let (cut, whole): (Vec<&Kind>, _) = self.headers.kinds.iter().partition(|kind| kind.info.breaks_off());
+        let most = whole.into_iter().max_by_key(|kind| kind.n_files);
+        if let Some(most) = most.filter(|_| !cut.is_empty()) {
+            self.options.n_pages = Some(most.info.n_planes());
+            self.headers = read(&self.options);
+        }
     }
 
     /// The data set that every readable file says it belongs to.
@@ -227,6 +236,11 @@ impl Survey {
                 Err(reason) => Naming::Unknown(reason),
             },
         };
+        if let (Naming::Names { arrangement, .. }, true) = (&mut self.naming, self.options.skip_bad) {
+            // Files that cannot be read leave holes.
+            let headers = &self.headers;
+            arrangement.keep(|file| headers.broken.binary_search_by_key(&file, |b| b.0).is_err());
+        }
         Ok(self)
     }
 
@@ -311,15 +325,21 @@ impl Survey {
 
     /// What was set aside, assumed or left unused: by names, files, and the `layout` if there is one.
     pub fn notes(&self, layout: Option<&Layout>) -> Vec<Note> {
-        let about_all = |text: String| Note { text, n_files: 0, example: None };
-        let mut notes: Vec<Note> = Vec::new();
-        if let Some(arrangement) = self.arrangement() {
-            notes.extend(arrangement.notes.iter().cloned().map(about_all));
+        let of_all = |kind: NoteKind, texts: &[String]| -> Vec<Note> {
+            texts.iter().map(|text| Note::of_all(kind, text.clone())).collect()
+        };
+        let mut notes = self.arrangement().map_or(Vec::new(), |a| of_all(NoteKind::Names, &a.notes));
+        if self.options.skip_bad {
+            let left_out = self.unreadable().map(|(file, reason)| Note {
+                kind: NoteKind::FileLeftOut,
+                text: format!("left out, it cannot be read: {reason}"),
+                n_files: 1,
+                example: Some(file),
+            });
+            notes.extend(left_out);
         }
         notes.extend(self.headers.notes.iter().cloned());
-        if let Some(layout) = layout {
-            notes.extend(layout.notes().iter().cloned().map(about_all));
-        }
+        notes.extend(layout.map_or(Vec::new(), |layout| of_all(NoteKind::AxesLeftOut, layout.notes())));
         notes
     }
 
@@ -331,6 +351,7 @@ impl Survey {
             let says = d.calibration.as_ref().map_or("not given".into(), unit::words);
             let example = self.paths.get(d.file as usize).map(|p| name_of(p));
             Some(Note {
+                kind: NoteKind::StepsDiffer,
                 text: format!("axis {}: {taken} is taken, but files say {says}", d.axis),
                 n_files: d.n_files,
                 example,

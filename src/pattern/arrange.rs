@@ -95,6 +95,16 @@ pub fn arrange<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], options: &A
     Ok(Arrangement { axes, cells, holes, duplicates, conflicts, unmatched, fields, notes, pattern, sparse })
 }
 
+impl Arrangement {
+    /// Takes the names from the grid that `is_kept` gives `false` for: their cells are holes then.
+    pub fn keep(&mut self, is_kept: impl Fn(u32) -> bool) {
+        self.cells.retain(|(_, name)| is_kept(*name));
+        self.duplicates.iter_mut().for_each(|same| same.names.retain(|name| is_kept(*name)));
+        self.duplicates.retain(|same| same.names.len() > 1);
+        self.holes = Holes::between(self.cells.iter().map(|c| c.0), self.holes.total);
+    }
+}
+
 /// Names divided by the value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {

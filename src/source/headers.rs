@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::indexes::Indexes;
-use super::{AbsentPlanes, Info, OpenOptions, Set, open};
+use super::{AbsentPlanes, Info, NoteKind, OpenOptions, Set, open};
 use crate::axis::{Axis, Calibration};
 use crate::error::{Error, Result};
 
@@ -50,8 +50,6 @@ pub struct Headers {
     pub disagreements: Vec<Disagreement>,
     /// What the files set aside, assumed or left unused.
     pub notes: Notes,
-    /// Those of them by which pixels could be lost.
-    pub grave: Notes,
     /// What it takes to open files again without reading their headers.
     pub indexes: Indexes,
 }
@@ -59,6 +57,8 @@ pub struct Headers {
 /// Something that was set aside, assumed or left unused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Note {
+    /// What it is about.
+    pub kind: NoteKind,
     /// What.
     pub text: String,
     /// How many files it is about; 0 if it is about all of them, or their names.
@@ -70,6 +70,11 @@ pub struct Note {
 }
 
 impl Note {
+    /// A note about all files, or their names.
+    pub fn of_all(kind: NoteKind, text: String) -> Self {
+        Self { kind, text, n_files: 0, example: None }
+    }
+
     /// Adds `notes` to `all`, counting those with one text as one.
     pub fn merge(all: &mut Vec<Self>, notes: &[Self]) {
         for note in notes {
@@ -107,10 +112,12 @@ impl Notes {
     const OTHERS: &str = "further notes, which are not listed";
 
     /// Adds what `file` has to say.
-    pub fn add(&mut self, text: &str, file: &Path) {
+    pub fn add(&mut self, kind: NoteKind, text: &str, file: &Path) {
         let shape = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
         let mut at = self.list.iter().position(|note| note.text == text);
-        if at.is_none() && self.list.len() >= Self::MOST {
+        // The first grave one is told in any case.
+        let is_full = self.list.len() >= Self::MOST && !(kind.is_grave() && self.grave().next().is_none());
+        if at.is_none() && is_full {
             let shape = shape(text);
             at = self.shapes.iter().position(|s| *s == shape);
             at = at.or_else(|| self.list.iter().position(|note| note.text == Self::OTHERS));
@@ -119,9 +126,14 @@ impl Notes {
             note.n_files += 1;
             return;
         }
-        let text = if self.list.len() < Self::MOST { text } else { Self::OTHERS };
-        self.list.push(Note { text: text.to_owned(), n_files: 1, example: Some(name_of(file)) });
+        let text = if is_full { Self::OTHERS } else { text };
+        self.list.push(Note { kind, text: text.to_owned(), n_files: 1, example: Some(name_of(file)) });
         self.shapes.push(shape(text));
+    }
+
+    /// Those by which pixels could be lost.
+    pub fn grave(&self) -> impl Iterator<Item = &Note> {
+        self.list.iter().filter(|note| note.kind.is_grave())
     }
 
     /// Adds those of `other` whose text is new.
@@ -248,12 +260,7 @@ impl Headers {
         self.largest_file_bytes = self.largest_file_bytes.max(info.file_bytes);
         self.held_bytes = self.held_bytes.max(info.held_bytes);
         self.scratch_bytes = self.scratch_bytes.max(info.scratch_bytes);
-        for note in &info.notes {
-            self.notes.add(&note.text, path);
-            if note.kind.is_grave() {
-                self.grave.add(&note.text, path);
-            }
-        }
+        info.notes.iter().for_each(|note| self.notes.add(note.kind, &note.text, path));
         if let Some(first) = self.kinds.first().map(|k| k.info.axes.clone()) {
             for axis in &info.axes {
                 self.compare(file, &first, axis);
@@ -325,7 +332,6 @@ impl Headers {
             scratch_bytes: self.scratch_bytes,
             disagreements: self.disagreements.clone(),
             notes: self.notes.clone(),
-            grave: self.grave.clone(),
             indexes: self.indexes.clone(),
         }
     }
@@ -348,7 +354,7 @@ impl Headers {
     /// The first file's error, with the names of the others; `Usage` where pages are in no array that is read.
     pub fn check(&mut self, paths: &[PathBuf]) -> Result<()> {
         if self.broken.is_empty() {
-            return self.grave.iter().next().map_or(Ok(()), |note| Err(Error::usage(note)));
+            return self.check_pages();
         }
         let more: Vec<String> = self.broken[1..].iter().take(3).map(|(f, _)| name_of(&paths[*f as usize])).collect();
         let n_more = self.broken.len() - 1;
@@ -359,11 +365,15 @@ impl Headers {
         let files = if n_more == 1 { "file" } else { "files" };
         let and = if n_more > more.len() { ", .." } else { "" };
         let tail = format!("(and {n_more} more {files} that cannot be read: {}{and})", more.join(", "));
-        Err(match error {
-            Error::Format(text) => Error::Format(format!("{text}\n  {tail}")),
-            Error::Unsupported(text) => Error::Unsupported(format!("{text}\n  {tail}")),
-            other => other,
-        })
+        Err(error.and(format_args!("\n  {tail}")))
+    }
+
+    /// Refuses files of which pages could be lost.
+    ///
+    /// # Errors
+    /// `Usage` where pages are in no array that is read.
+    pub fn check_pages(&self) -> Result<()> {
+        self.notes.grave().next().map_or(Ok(()), |note| Err(Error::usage(note)))
     }
 }
 
@@ -385,11 +395,12 @@ mod tests {
 
     #[test]
     fn notes_are_told_once_with_their_files_however_many_differ() {
+        const KIND: NoteKind = NoteKind::PaletteKept;
         let mut notes = Notes::default();
         let name = |i: usize| PathBuf::from(format!("raw/f{i}.tif"));
-        (0..3).for_each(|i| notes.add("palette", &name(i)));
-        (0..100).for_each(|i| notes.add(&format!("{i} pages left out"), &name(i)));
-        ["a", "b"].iter().for_each(|text| notes.add(text, &name(7)));
+        (0..3).for_each(|i| notes.add(KIND, "palette", &name(i)));
+        (0..100).for_each(|i| notes.add(KIND, &format!("{i} pages left out"), &name(i)));
+        ["a", "b"].iter().for_each(|text| notes.add(KIND, text, &name(7)));
         let all: Vec<String> = notes.iter().map(ToString::to_string).collect();
         assert_eq!(all[..2], ["palette (3 files, such as f0.tif)", "0 pages left out (38 files, such as f0.tif)"]);
         assert_eq!(all[2], "1 pages left out (f1.tif)");
@@ -399,7 +410,7 @@ mod tests {
         );
         assert_eq!(notes.iter().map(|n| n.n_files).sum::<u64>(), 105);
         let mut more = Notes::default();
-        ["palette", "orientation"].iter().for_each(|text| more.add(text, &name(0)));
+        ["palette", "orientation"].iter().for_each(|text| more.add(KIND, text, &name(0)));
         notes.join(more);
         assert_eq!(notes.iter().map(|n| n.n_files).sum::<u64>(), 106);
     }

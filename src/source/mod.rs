@@ -98,6 +98,17 @@ impl AbsentPlanes {
 }
 
 impl Info {
+    /// Whether the file breaks off, so that there may have been more planes.
+    pub fn breaks_off(&self) -> bool {
+        self.notes.iter().any(|note| note.kind == NoteKind::BrokenOff)
+    }
+
+    /// Number of planes of y and x that the file holds.
+    pub fn n_planes(&self) -> u64 {
+        let all: u64 = self.axes.iter().take_while(|a| a.name != "y").map(|a| a.length).product();
+        all - self.absent.as_ref().map_or(0, |absent| absent.count().min(all))
+    }
+
     /// Lengths of all axes.
     pub fn shape(&self) -> Vec<u64> {
         crate::axis::shape(&self.axes)
@@ -159,6 +170,24 @@ pub enum NoteKind {
     NoData,
     /// A calibration of values is not applied.
     OffsetNotApplied,
+    /// The file breaks off: there may have been more pages.
+    BrokenOff,
+    /// Strips or tiles that have a place in the file and no bytes.
+    PiecesEmptied,
+    /// Chunks that are not stored.
+    ChunksAbsent,
+    /// Stored chunks that are none of the array's.
+    ChunksUnused,
+    /// A file that cannot be read, which is passed over as asked.
+    FileLeftOut,
+    /// What was assumed of names.
+    Names,
+    /// Axes that the user's order leaves out.
+    AxesLeftOut,
+    /// Files that say otherwise what a step is.
+    StepsDiffer,
+    /// The output is no OME-Zarr image.
+    NoImage,
 }
 
 impl NoteKind {
@@ -197,6 +226,8 @@ pub struct OpenOptions {
     pub level: Option<usize>,
     /// Read what can be read of a file that is not whole: pages that cannot be read are absent.
     pub skip_bad: bool,
+    /// With `skip_bad`, pages that a file should have whose chain of pages breaks off: those behind are absent.
+    pub n_pages: Option<u64>,
     /// Ignore descriptions: the array is (page, y, x), pages as they follow one another. Members of a
     /// [`Set`] are read so.
     pub as_pages: bool,

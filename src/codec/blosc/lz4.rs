@@ -26,7 +26,7 @@ pub(super) fn compress(data: &[u8], out: &mut [u8], effort: Effort) -> Option<us
 }
 
 /// Decompresses `stream` to the start of `out` and returns the number of bytes; none if it is damaged.
-pub(super) fn decompress(stream: &[u8], out: &mut [u8]) -> Option<usize> {
+pub(in crate::codec) fn decompress(stream: &[u8], out: &mut [u8]) -> Option<usize> {
     let (n, room) = (c_int::try_from(stream.len()).ok()?, c_int::try_from(out.len()).ok()?);
     // SAFETY: source and destination are live, do not overlap and are as long as stated; the call stays within
     // both whatever the source holds.

@@ -19,7 +19,7 @@ mod frame;
 mod fse;
 mod huffman;
 mod kernels;
-mod lz4;
+pub(super) mod lz4;
 mod plain;
 mod planes;
 mod shuffle;

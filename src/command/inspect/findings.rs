@@ -65,6 +65,8 @@ pub(super) struct KindFound {
     pub(super) dtype: String,
     pub(super) bytes: u64,
     pub(super) storage: String,
+    /// Shapes of the levels of a multiscale image, the full resolution first; none if there is one.
+    pub(super) levels: Vec<Vec<u64>>,
     /// The first of them.
     pub(super) like: String,
 }

@@ -13,7 +13,7 @@ use crate::array::Array;
 use crate::axis::{Calibration, Provenance};
 use crate::block::size_bytes;
 use crate::cli::{InspectArgs, RunArgs};
-use crate::command::planning::{fit_levels, storage};
+use crate::command::planning::{fit_levels, no_image, storage};
 use crate::command::presets;
 use crate::command::resources::Resources;
 use crate::draw::presence::{MapAxis, Presence, State};
@@ -25,7 +25,7 @@ use crate::pattern::{Arrangement, FieldAxis, Role};
 use crate::report::count;
 use crate::sink::Spec;
 use crate::sink::zarr::ZarrSink;
-use crate::source::headers::{Note, name_of};
+use crate::source::headers::name_of;
 use crate::stack::Stack;
 use crate::unit;
 
@@ -46,9 +46,7 @@ pub(super) fn findings(args: &InspectArgs, request: &Request, survey: &Survey) -
     };
     let arrangement = survey.arrangement();
     let mut notes = survey.notes(stack.as_ref().map(|s| s.layout()));
-    if let Some(text) = stack.as_ref().and_then(|s| crate::sink::zarr::misfit(s.axes())) {
-        notes.push(Note { text, n_files: 0, example: None });
-    }
+    notes.extend(stack.as_ref().and_then(|s| no_image(s.axes())));
     let n_holes = stack.as_ref().map_or(0, |s| s.layout().n_holes());
     let has_holes = n_holes > 0 || !survey.members_missing().is_empty();
     let is_faulty = !faults.is_empty() || has_holes;
@@ -125,6 +123,7 @@ fn kinds(survey: &Survey) -> Vec<KindFound> {
         dtype: k.info.dtype.to_string(),
         bytes: size_bytes(&k.info.shape(), k.info.dtype),
         storage: k.info.storage.clone(),
+        levels: k.info.levels.clone(),
         like: survey.path(k.first),
     });
     found.collect()
@@ -295,7 +294,8 @@ fn command(
         }
     }
     let mut strangers: Vec<u32> = unmatched.iter().chain(odd).copied().collect();
-    strangers.extend(survey.headers.broken.iter().map(|b| b.0).filter(|f| !unmatched.contains(f)));
+    let broken = survey.headers.broken.iter().map(|b| b.0).filter(|f| !unmatched.contains(f));
+    strangers.extend(broken.filter(|_| !args.input.skip_bad));
     strangers.sort_unstable();
     let exclude: Vec<String> = strangers
         .iter()

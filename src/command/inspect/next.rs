@@ -74,6 +74,7 @@ impl Next<'_> {
         for name in self.exclude {
             maybe("--exclude", Some(glob::Pattern::escape(name)));
         }
+        words.extend(args.input.skip_bad.then(|| "--skip-bad".to_owned()));
         words.extend(storage.plain.then(|| "--plain".to_owned()));
         words.extend(storage.coordinates.then(|| "--coordinates".to_owned()));
         words.extend(self.inputs());

@@ -14,6 +14,9 @@ use crate::report::{count, tuple};
 use crate::source::headers::Note;
 use crate::unit;
 
+/// Levels of multiscale images that are shown.
+const MOST_LEVELS: usize = 32;
+
 /// Colours, or none, and how wide lines are.
 #[derive(Clone, Copy)]
 pub(super) struct Style {
@@ -282,6 +285,11 @@ fn known(found: &Findings, style: Style, out: &mut String) {
     for (i, series) in found.series.iter().enumerate() {
         let chosen = if i == 0 { " (this one)" } else { "" };
         table.row([if i == 0 { "series" } else { "" }, &format!("{series}{chosen}")]);
+    }
+    let levels = found.kinds.iter().flat_map(|kind| kind.levels.iter().enumerate());
+    for (level, shape) in levels.take(MOST_LEVELS) {
+        let how = if level == 0 { "the full resolution".to_owned() } else { format!("--level {level}") };
+        table.row([if level == 0 { "levels" } else { "" }, &format!("{} {how}", tuple(shape))]);
     }
     // What the lines above say already.
     let told = |n: &&Note| time.iter().any(|c| n.n_files == 0 && n.text.starts_with(&format!("{}: step ", c.axis)));

@@ -84,6 +84,7 @@ pub(in crate::command) fn show(
         let list: Vec<Value> = outputs.iter().zip(&products).map(|(o, p)| as_json(o, p)).collect();
         print_json(&json!({
             "outputs": list, "input_files": n_files, "figures": figures, "notes": figures.notes,
+            "losses": figures.losses,
         }))?;
     } else {
         let mut text = String::new();

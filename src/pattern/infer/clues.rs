@@ -201,7 +201,10 @@ pub(super) fn readings(columns: &[Column<'_>], at: usize) -> (Vec<Reading>, Stri
     let tail = columns.get(at + 1).and_then(Column::letters).filter(|_| is_edge(columns.get(at + 2)));
     let is_plate = columns.iter().any(|c| c.sort == Sort::Well);
     let on_plate = head.filter(|_| is_plate).map(|h| clues(Plate, h)).filter(|found| !found.is_empty());
-    let from_head = on_plate.or_else(|| head.map(before)).unwrap_or_default();
+    let mut from_head = on_plate.or_else(|| head.map(before)).unwrap_or_default();
+    if is_well_of_row(columns, at, &texts) {
+        from_head.push(Reading::new("well", Possible));
+    }
     let from_tail = tail.map(after).unwrap_or_default();
     let agree = |r: &Reading| glued.is_none() || from_head.iter().any(|h| h.axis == r.axis);
     let called = head.or(tail).map_or(quoted, str::to_owned);
@@ -242,8 +245,8 @@ pub(super) fn doubt(columns: &[Column<'_>], at: usize, found: &mut [Reading]) {
             "t" if is_measure => !marked("t", true),
             // `100nm` is a bead.
             "c" if is_measure => !all(300.0, 1700.0),
-            // `C01` to `C12` may be wells of one row.
-            "c" => texts.len() > 5 && texts.iter().all(|t| t.len() == 2) && is_row(columns, at) || column.is_signed(),
+            // `C01` to `C12` may be wells of one row, and so may `C02` to `C05` beside another channel.
+            "c" => is_well_of_row(columns, at, &texts) && (texts.len() > 5 || marked("c", false)) || column.is_signed(),
             _ if is_measure => false,
             _ => column.is_signed() || column.is_decimal(),
         };
@@ -253,12 +256,13 @@ pub(super) fn doubt(columns: &[Column<'_>], at: usize, found: &mut [Reading]) {
     }
 }
 
-/// Whether the number and the capital before it are a word.
-fn is_row(columns: &[Column<'_>], at: usize) -> bool {
+/// Whether the numbers of two digits and the capital before them are words such as `C02`.
+fn is_well_of_row(columns: &[Column<'_>], at: usize, texts: &[&str]) -> bool {
     let edge = |column: Option<&Column<'_>>| column.is_none_or(|c| c.sort == Sort::Separator);
     let column = |k: usize| at.checked_sub(k).and_then(|i| columns.get(i));
-    let capital = column(1).and_then(Column::letters).is_some_and(|l| l.len() == 1 && l != l.to_lowercase());
-    capital && edge(column(2)) && edge(columns.get(at + 1))
+    let capital = column(1).and_then(Column::letters).is_some_and(|l| matches!(l.as_bytes(), [b'A'..=b'P']));
+    let counts = texts.iter().all(|t| t.len() == 2 && t.parse::<u8>().is_ok_and(|n| (1..=24).contains(&n)));
+    capital && counts && edge(column(2)) && edge(columns.get(at + 1))
 }
 
 /// Where digits such as `010000`, a channel and a plane without anything between, may be cut in two.

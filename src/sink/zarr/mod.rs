@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::{OutputOptions, Sharding, Spec};
+use crate::array::Losses;
 use crate::axis::{Axis, AxisKind};
 use crate::block::Block;
 use crate::codec::Codec;
@@ -139,6 +140,7 @@ pub struct ZarrSink {
     wants: Wants,
     statistics: Option<Statistics>,
     store: Option<Store>,
+    losses: Losses,
 }
 
 /// What such an output is to the store.
@@ -204,7 +206,7 @@ impl ZarrSink {
             && ngff::misfit(&spec.axes).is_none();
         let statistics = Some(()).filter(|()| has_window).and_then(|()| Statistics::new(&spec.axes, spec.dtype));
         let (path, spec) = (path.to_owned(), spec.clone());
-        Ok(Self { path, spec, options, array, levels, wants, statistics, store: None })
+        Ok(Self { path, spec, options, array, levels, wants, statistics, store: None, losses: Losses::default() })
     }
 
     /// Chunks or shards of the full resolution if none of them holds fill only.
@@ -259,6 +261,10 @@ impl ZarrSink {
             Value::Object(entries) => own.extend(entries.clone()),
             Value::Null => {}
             other => drop(own.insert("provenance".into(), other.clone())),
+        }
+        let losses = self.losses.texts();
+        if !losses.is_empty() {
+            own.insert("losses".into(), json!(losses));
         }
         own.insert("axes".into(), json!(self.spec.axes));
         if let Some(statistics) = self.statistics.as_ref().filter(|_| tally.is_some()) {
@@ -406,6 +412,7 @@ impl Consumer for ZarrSink {
 
     fn begin(&mut self, job: &Job) -> Result<()> {
         let ZarrOptions { overwrite, durability, .. } = self.options;
+        self.losses = job.losses.clone();
         self.store = Some(super::begin(&self.path, Kind::Folder(is_zarr), overwrite, durability, job)?);
         Ok(())
     }

@@ -462,11 +462,7 @@ impl Walk<'_> {
                     self.index.broken = Some(e.at(format!("page {page}")).to_string());
                     break;
                 }
-                Err(e) => {
-                    let pages = if page == 1 { "page" } else { "pages" };
-                    let way = format!("--skip-bad reads the {page} {pages} before it");
-                    return Err(Error::format(format!("{}; {way}", e.at(format!("page {page}")))));
-                }
+                Err(e) => return Err(Error::format(e.at(format!("page {page}")))),
             };
             self.count_bytes().map_err(|e| e.at(format!("page {page}")))?;
             at = found.next;

@@ -338,7 +338,7 @@ fn skip_bad(directory: &Directory, series: &mut Series) {
         series.pages = PageList::of(series.pages.planes().map(|page| page.filter(|page| !bad(page))).collect());
     }
     if let Some(why) = directory.broken() {
-        series.notes.push(Note::new(NoteKind::PlanesAbsent, format!("the file breaks off: {why}")));
+        series.notes.push(Note::new(NoteKind::BrokenOff, format!("the file breaks off: {why}")));
     }
 }
 
@@ -480,7 +480,7 @@ fn notes(directory: &Directory, series: &Series) -> Vec<Note> {
     }
     if directory.n_emptied() > 0 {
         let text = format!("{} strips or tiles have a place but no bytes", directory.n_emptied());
-        note(NoteKind::PlanesAbsent, text);
+        note(NoteKind::PiecesEmptied, text);
     }
     notes.extend(series.notes.iter().cloned());
     notes

@@ -16,8 +16,9 @@ use zarrs::array::{
     CodecTraits, RecommendedConcurrency,
 };
 use zarrs::metadata::Configuration;
-use zarrs::plugin::{ExtensionName, ZarrVersion};
+use zarrs::plugin::{ExtensionName, PluginCreateError, ZarrVersion};
 
+use super::filters::Filter;
 use crate::codec::Contexts;
 use crate::codec::decode::Decoder;
 
@@ -25,23 +26,49 @@ use crate::codec::decode::Decoder;
 pub(super) fn register() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let known = |name: &str| Decoder::named(name).is_some();
-        register_codec_v3(CodecRuntimePluginV3::new(known, |metadata| Ok(codec(metadata.name()))));
-        register_codec_v2(CodecRuntimePluginV2::new(known, |metadata| Ok(codec(metadata.id()))));
+        let known = |name: &str| Decoder::named(name).is_some() || Filter::is_known(name) || is_lossy(name);
+        register_codec_v3(CodecRuntimePluginV3::new(known, |metadata| {
+            codec(metadata.name(), &metadata.configuration().cloned().unwrap_or_default())
+        }));
+        register_codec_v2(CodecRuntimePluginV2::new(known, |metadata| codec(metadata.id(), metadata.configuration())));
     });
 }
 
-fn codec(name: &str) -> Codec {
-    Codec::BytesToBytes(Arc::new(Bounded(Decoder::named(name).unwrap_or(Decoder::None))))
+/// Whether it only made the elements easier to compress, so that nothing is to be undone.
+fn is_lossy(name: &str) -> bool {
+    name.trim_start_matches("numcodecs.") == "bitround"
 }
 
-/// A decoder that knows how much its input may hold.
+fn codec(name: &str, settings: &Configuration) -> Result<Codec, PluginCreateError> {
+    let step = match (Decoder::named(name), is_lossy(name)) {
+        (Some(decoder), _) => Step::Bytes(decoder),
+        (None, true) => Step::Bytes(Decoder::None),
+        (None, false) => {
+            let filter = Filter::new(name, settings);
+            let why = || PluginCreateError::from(format!("the settings of {name} are not understood"));
+            Step::Elements(filter.ok_or_else(why)?)
+        }
+    };
+    Ok(Codec::BytesToBytes(Arc::new(Bounded(step))))
+}
+
+/// What is undone.
 #[derive(Debug)]
-struct Bounded(Decoder);
+enum Step {
+    Bytes(Decoder),
+    Elements(Filter),
+}
+
+/// A step that knows how much its input may hold.
+#[derive(Debug)]
+struct Bounded(Step);
 
 impl ExtensionName for Bounded {
     fn name(&self, _version: ZarrVersion) -> Option<Cow<'static, str>> {
-        Some(Cow::Borrowed(self.0.name()))
+        Some(Cow::Borrowed(match &self.0 {
+            Step::Bytes(decoder) => decoder.name(),
+            Step::Elements(filter) => filter.name(),
+        }))
     }
 }
 
@@ -74,9 +101,17 @@ impl BytesToBytesCodecTraits for Bounded {
     }
 
     fn encoded_representation(&self, decoded: &BytesRepresentation) -> BytesRepresentation {
-        decoded.size().map_or(BytesRepresentation::UnboundedSize, |size| {
-            BytesRepresentation::BoundedSize(super::stored_bound(size))
-        })
+        match (&self.0, decoded) {
+            (Step::Elements(filter), BytesRepresentation::FixedSize(n)) => {
+                BytesRepresentation::FixedSize(filter.stored_bytes(*n))
+            }
+            (Step::Elements(filter), BytesRepresentation::BoundedSize(n)) => {
+                BytesRepresentation::BoundedSize(filter.stored_bytes(*n))
+            }
+            _ => decoded.size().map_or(BytesRepresentation::UnboundedSize, |size| {
+                BytesRepresentation::BoundedSize(super::stored_bound(size))
+            }),
+        }
     }
 
     fn encode<'a>(
@@ -94,13 +129,18 @@ impl BytesToBytesCodecTraits for Bounded {
         _options: &CodecOptions,
     ) -> Result<ArrayBytesRaw<'a>, CodecError> {
         let other = |e: &dyn std::fmt::Display| CodecError::Other(e.to_string());
+        let decoder = match &self.0 {
+            Step::Bytes(decoder) => decoder,
+            // What has come so far is no longer than the array states.
+            Step::Elements(filter) => return Ok(Cow::Owned(filter.decode(&encoded))),
+        };
         let most = decoded.size().and_then(|n| usize::try_from(n).ok());
         let most = most.ok_or_else(|| other(&"a chunk whose size nothing limits is not read"))?;
         let mut out = vec![0; most];
         let mut contexts = Contexts::default();
         let n = match decoded {
-            BytesRepresentation::FixedSize(_) => self.0.decode_exact(&encoded, &mut out, &mut contexts).map(|()| most),
-            _ => self.0.decode(&encoded, &mut out, &mut contexts),
+            BytesRepresentation::FixedSize(_) => decoder.decode_exact(&encoded, &mut out, &mut contexts).map(|()| most),
+            _ => decoder.decode(&encoded, &mut out, &mut contexts),
         };
         out.truncate(n.map_err(|e| other(&e))?);
         Ok(Cow::Owned(out))

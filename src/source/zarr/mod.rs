@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{FileArray, Format, Info, OpenOptions};
+use super::{FileArray, Format, Info, Note, NoteKind, OpenOptions};
 use crate::array::{Array, Reader, Scratch, check_read};
 use crate::axis::Axis;
 use crate::block::{Buffer, Coverage, Target, size_bytes};
@@ -19,10 +19,13 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
 
+mod census;
 mod chain;
 mod codecs;
+mod filters;
 mod group;
 
+use census::Census;
 use chain::Stored;
 
 /// The format's entry in the table.
@@ -125,7 +128,39 @@ impl ZarrSource {
             member: None,
             axes,
         };
-        Ok(Self { info, stored, chunks, chunk_bytes, open: Mutex::default(), most_open: most_open as usize })
+        let most_open = most_open as usize;
+        let mut source = Self { info, stored, chunks, chunk_bytes, open: Mutex::default(), most_open };
+        source.info.notes = source.census(&chosen.array)?;
+        Ok(source)
+    }
+
+    /// What of the array is not stored, and what is stored and no part of it.
+    fn census(&self, folder: &Path) -> Result<Vec<Note>> {
+        let sharding = self.stored.sharding.as_ref();
+        let objects = sharding.map_or_else(|| self.chunks.clone(), |s| Grid::new(self.stored.shape(), &s.shape));
+        let census = Census::take(&self.stored, folder, &objects)?;
+        let (mut n, mut of, mut what) =
+            (census.n_stored, objects.len(), if sharding.is_some() { "shards" } else { "chunks" });
+        // Of few shards the indices say which chunks they hold.
+        if let Some(sharding) = sharding.filter(|_| census.positions.len() as u64 == census.n_stored) {
+            (n, of, what) = (0, self.chunks.len(), "chunks");
+            for position in &census.positions {
+                let shard = self.shard(position, sharding)?;
+                let index = shard.iter().flat_map(|shard| &shard.index);
+                n += index.filter(|entry| **entry != (u64::MAX, u64::MAX)).count() as u64;
+            }
+        }
+        let mut notes = Vec::new();
+        let has_axes = !self.info.axes.is_empty();
+        if n < of && has_axes && census.is_whole {
+            let text = format!("{} of {of} {what} are not stored and hold the fill value", of - n);
+            notes.push(Note::new(NoteKind::ChunksAbsent, text));
+        }
+        if let (n @ 1.., example) = census.unused {
+            let text = format!("{n} stored chunks are none of the array's, such as {example}");
+            notes.push(Note::new(NoteKind::ChunksUnused, text));
+        }
+        Ok(notes)
     }
 
     /// Reads the stored form of the chunk at `position` into `stored`.

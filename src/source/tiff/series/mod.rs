@@ -578,14 +578,18 @@ fn by_shape(directory: &Directory, options: &OpenOptions, described: &[Series]) 
         }
     }
     let groups = pages.into_iter().zip(&groups).filter(|(pages, _)| !pages.is_empty());
-    groups.map(|(pages, &k)| plain(pages, n_pages, &kinds[k], options)).collect()
+    let n_lost = options.n_pages.filter(|_| directory.broken().is_some()).unwrap_or(0).saturating_sub(n_pages.into());
+    groups.map(|(pages, &k)| plain(pages, n_pages, n_lost, &kinds[k], options)).collect()
 }
 
-/// The series of `pages`, all of `kind`, in a file of `n_pages`.
-fn plain(pages: Vec<u32>, n_pages: u32, kind: &PageKind, options: &OpenOptions) -> Series {
-    let n = pages.len() as u64;
+/// The series of `pages`, all of `kind`, in a file of `n_pages`, behind which `n_lost` are absent.
+fn plain(pages: Vec<u32>, n_pages: u32, n_lost: u64, kind: &PageKind, options: &OpenOptions) -> Series {
+    let n = pages.len() as u64 + n_lost;
     let mut axes = kind.axes();
     let mut list = PageList::new(pages);
+    if n_lost > 0 {
+        list = PageList::List(list.planes().chain((0..n_lost).map(|_| None)).collect());
+    }
     if options.as_pages {
         // Page numbers count all pages of the file, so that a description can speak of them.
         axes.insert(0, Axis::new("page", u64::from(n_pages)));

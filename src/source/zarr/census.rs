@@ -1,0 +1,88 @@
+//! Which of an array's chunks are stored, by the names of its files: no chunk is opened.
+
+use std::fs;
+use std::path::Path;
+
+use super::chain::Stored;
+use crate::error::{Error, Result};
+use crate::grid::Grid;
+
+/// Files that are looked at: listing more of them would take minutes.
+const MOST_FILES: u64 = 1 << 20;
+/// Positions that are kept.
+const MOST_KEPT: usize = 256;
+
+/// What lies in the folder of an array.
+#[derive(Default)]
+pub(super) struct Census {
+    /// Objects, chunks or shards, that are stored.
+    pub(super) n_stored: u64,
+    /// Where the first of them are.
+    pub(super) positions: Vec<Vec<u64>>,
+    /// Files whose names are those of chunks that the array does not have: how many, and one of them.
+    pub(super) unused: (u64, String),
+    /// Whether all files were looked at.
+    pub(super) is_whole: bool,
+}
+
+impl Census {
+    /// Counts the objects of an array that is cut into those of `grid`.
+    ///
+    /// # Errors
+    /// `Format` if chunks are absent and files lie there that are named as those of another separator; `Io` if the folder
+    /// cannot be listed.
+    pub(super) fn take(stored: &Stored, folder: &Path, grid: &Grid) -> Result<Self> {
+        let (mut census, mut n_files, mut misnamed) = (Self { is_whole: true, ..Self::default() }, 0, None);
+        let mut open = vec![(folder.to_owned(), String::new())];
+        while let Some((path, inside)) = open.pop() {
+            for entry in fs::read_dir(&path).map_err(|e| Error::io(&path, "cannot list", e))? {
+                let entry = entry.map_err(|e| Error::io(&path, "cannot list", e))?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                // Metadata are hidden, or have no number for a name.
+                let is_part = name == "c" && inside.is_empty() || name.starts_with(|c: char| c.is_ascii_digit());
+                if !is_part && !name.starts_with("c.") {
+                    continue;
+                }
+                n_files += 1;
+                if n_files > MOST_FILES {
+                    return Ok(Self { is_whole: false, ..census });
+                }
+                let key = format!("{inside}{name}");
+                let kind = entry.file_type().map_err(|e| Error::io(&path, "cannot list", e))?;
+                if kind.is_dir() || kind.is_symlink() && entry.path().is_dir() {
+                    open.push((entry.path(), key + "/"));
+                } else if let Some(position) = position(&key, grid.counts().len()) {
+                    let is_inside = position.iter().zip(grid.counts()).all(|(p, n)| p < n);
+                    if is_inside && stored.file(&position) == folder.join(&key) {
+                        census.n_stored += 1;
+                        if census.positions.len() <= MOST_KEPT {
+                            census.positions.push(position);
+                        }
+                        continue;
+                    }
+                    if is_inside {
+                        misnamed.get_or_insert((key.clone(), stored.file(&position)));
+                    }
+                    census.unused.0 += 1;
+                    census.unused.1 = key;
+                }
+            }
+        }
+        match misnamed.filter(|_| census.n_stored < grid.len()) {
+            Some((key, named)) => {
+                let named = named.strip_prefix(folder).unwrap_or(&named).display().to_string();
+                Err(Error::format(format!(
+                    "holds chunks such as {key}, which by its metadata is called {named}: mend the separator of chunks there"
+                )))
+            }
+            None => Ok(census),
+        }
+    }
+}
+
+/// The numbers in `c/0/1/2`, `0.1.2` and the like, if they are as many as there are axes.
+fn position(key: &str, rank: usize) -> Option<Vec<u64>> {
+    let numbers = key.strip_prefix("c").map_or(key, |rest| rest.trim_start_matches(['/', '.']));
+    let numbers: Option<Vec<u64>> = numbers.split(['/', '.']).map(|n| n.parse().ok()).collect();
+    numbers.filter(|numbers| numbers.len() == rank)
+}

@@ -1,0 +1,263 @@
+//! What is absent, unreadable or passed over: every command tells of it, and nothing of it is a pixel.
+
+mod common;
+#[path = "common/run.rs"]
+mod run;
+#[path = "common/tiff.rs"]
+mod tiff;
+
+use std::fs;
+use std::path::Path;
+
+use run::{Acquisition, PATTERN, failure, message, read_zarr, stackctl};
+use serde_json::{Value, json};
+use tiff::Layout;
+
+/// What a run that must succeed prints as JSON, and what it says.
+fn told(folder: &Path, arguments: &[&str]) -> (Value, String) {
+    let output = stackctl(folder).args(arguments).arg("--json").output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", message(&output));
+    (serde_json::from_slice(&output.stdout).unwrap(), message(&output))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> usize {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
+}
+
+/// Where the entry of `tag` is in the directory of page number `page`.
+fn entry(bytes: &[u8], page: usize, tag: u16) -> usize {
+    let n_fields = |ifd: usize| usize::from(u16::from_le_bytes([bytes[ifd], bytes[ifd + 1]]));
+    let next = |ifd: usize| u32_at(bytes, ifd + 2 + 12 * n_fields(ifd));
+    let ifd = (0..page).fold(u32_at(bytes, 4), |ifd, _| next(ifd));
+    (0..n_fields(ifd)).map(|i| ifd + 2 + 12 * i).find(|&at| bytes[at..at + 2] == tag.to_le_bytes()).unwrap()
+}
+
+/// Six files of five deflated pages: one breaks off behind two pages, one has a strip of noise, and one is no TIFF.
+fn damaged(folder: &Path) -> Acquisition {
+    let layout = Layout { compression: 8, ..Acquisition::default().layout };
+    let acquisition = Acquisition { layout, ..Acquisition::default() };
+    acquisition.write(folder);
+    let name = |c, t| folder.join(Acquisition::name(c, t));
+    let mut cut = fs::read(name(0, 1)).unwrap();
+    let third = entry(&cut, 2, 256) - 2;
+    cut.truncate(third);
+    fs::write(name(0, 1), cut).unwrap();
+    let mut noisy = fs::read(name(1, 0)).unwrap();
+    let strip = u32_at(&noisy, u32_at(&noisy, entry(&noisy, 3, 273) + 8) + 4);
+    noisy[strip..strip + 40].fill(0xff);
+    fs::write(name(1, 0), noisy).unwrap();
+    fs::write(name(1, 2), "this is no image").unwrap();
+    acquisition
+}
+
+/// Whether an element is lost in what [`damaged`] writes: t c z y x.
+fn is_lost([t, c, z, y, _]: [usize; 5]) -> bool {
+    match (t, c) {
+        (1, 0) => z >= 2,
+        (0, 1) => z == 3 && (10..20).contains(&y),
+        (2, 1) => true,
+        _ => false,
+    }
+}
+
+fn positions(shape: [usize; 5]) -> impl Iterator<Item = [usize; 5]> {
+    let n: usize = shape.iter().product();
+    (0..n).map(move |mut i| {
+        let mut at = [0; 5];
+        for k in (0..5).rev() {
+            (at[k], i) = (i % shape[k], i / shape[k]);
+        }
+        at
+    })
+}
+
+#[test]
+fn without_skip_bad_a_refusal_says_what_it_would_save() {
+    let folder = tempfile::tempdir().unwrap();
+    damaged(&folder.path().join("raw"));
+    let stitch = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr"];
+    let (code, text) = failure(folder.path(), &stitch);
+    // Four whole files of five pages, and two pages of the one that breaks off.
+    assert!(code == 1 && text.contains("--skip-bad goes on with the 22 pages that can be read"), "{text}");
+    // What is lost is a hole: nobody has allowed any.
+    let (code, text) = failure(folder.path(), &[&stitch[..], &["--skip-bad"]].concat());
+    assert!(code == 1 && text.contains("1 of 6 positions has no file") && text.contains("--missing fill"), "{text}");
+    assert!(!folder.path().join("out.zarr").exists());
+    // Damage inside a strip shows when it is read.
+    let one = format!("raw/{}", Acquisition::name(1, 0));
+    let (code, text) = failure(folder.path(), &["reduce", &one, "--op", "sum"]);
+    assert!(code == 1 && text.contains("page 3, strip 1") && text.contains("--skip-bad"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_read_is_a_hole_that_is_told_and_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let acquisition = damaged(&folder.path().join("raw"));
+    let stitch = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr", "--skip-bad", "--missing", "fill"];
+    let (summary, said) = told(folder.path(), &[&stitch[..], &["--fill-value", "7"]].concat());
+    let (shape, bytes) = read_zarr(&folder.path().join("out.zarr/0"));
+    assert_eq!(shape, acquisition.shape().map(|n| n as u64));
+    let expected: Vec<u8> = positions(acquisition.shape())
+        .flat_map(|at| if is_lost(at) { 7 } else { acquisition.element(at) }.to_ne_bytes())
+        .collect();
+    assert!(bytes == expected);
+    let n_lost = positions(acquisition.shape()).filter(|at| is_lost(*at)).count();
+    assert_eq!(summary["elements_filled"], n_lost);
+    assert_eq!(summary["losses"].as_array().unwrap().len(), 1);
+    assert!(summary["losses"][0].as_str().unwrap().contains("page 3, strip 1"), "{summary}");
+    let kept: Value = serde_json::from_slice(&fs::read(folder.path().join("out.zarr/zarr.json")).unwrap()).unwrap();
+    let own = &kept["attributes"]["stackctl"];
+    assert_eq!(own["losses"], summary["losses"]);
+    for kind in ["file-left-out", "broken-off"] {
+        let is_told = |notes: &Value| notes.as_array().unwrap().iter().any(|note| note["kind"] == kind);
+        assert!(is_told(&summary["notes"]) && is_told(&own["notes"]), "{kind}: {summary}");
+    }
+    for line in ["note: left out, it cannot be read", "note: the file breaks off", "lost: "] {
+        assert_eq!(said.matches(line).count(), 1, "{line}: {said}");
+    }
+    // Reductions leave it out.
+    let reduce = ["reduce", "raw", "--pattern", PATTERN, "--op", "sum,count", "--skip-bad", "--missing", "skip"];
+    let (results, _) = told(folder.path(), &reduce);
+    let left: Vec<u64> = positions(acquisition.shape())
+        .filter(|at| !is_lost(*at))
+        .map(|at| u64::from(acquisition.element(at)))
+        .collect();
+    assert_eq!(results["outputs"][0]["value"], left.iter().sum::<u64>());
+    assert_eq!(results["outputs"][1]["value"], left.len());
+    assert_eq!(results["losses"], summary["losses"]);
+}
+
+#[test]
+fn inspect_proposes_to_pass_over_what_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    damaged(&folder.path().join("raw"));
+    let inspect = ["inspect", "raw", "--pattern", PATTERN, "--skip-bad", "--no-sample"];
+    let (found, _) = told(folder.path(), &inspect);
+    let array = &found["arrays"][0];
+    assert_eq!(array["unreadable"]["count"], 1);
+    assert_eq!(array["array"]["shape"], json!([3, 2, 5, 37, 50]));
+    // The file that is left out, and three planes behind the break.
+    assert_eq!(array["holes"]["count"], 4, "{array}");
+    let words: Vec<&str> = array["command"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(words.contains(&"--skip-bad") && words.contains(&"fill") && !words.contains(&"--exclude"), "{words:?}");
+    stackctl(folder.path()).args(&words[1..]).assert().success();
+}
+
+#[test]
+fn a_selection_beside_a_hole_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let acquisition = Acquisition::default();
+    acquisition.write(&folder.path().join("raw"));
+    fs::remove_file(folder.path().join("raw").join(Acquisition::name(1, 2))).unwrap();
+    let reduce = ["reduce", "raw", "--pattern", PATTERN, "--op", "sum"];
+    let sum = |is_chosen: &dyn Fn([usize; 5]) -> bool| -> u64 {
+        positions(acquisition.shape()).filter(|at| is_chosen(*at)).map(|at| u64::from(acquisition.element(at))).sum()
+    };
+    for (select, expected) in [("t=:2", sum(&|at| at[0] < 2)), ("c=0,z=::2", sum(&|at| at[1] == 0 && at[2] % 2 == 0))] {
+        let (results, _) = told(folder.path(), &[&reduce[..], &["--select", select]].concat());
+        assert_eq!(results["outputs"][0]["value"], expected, "{select}");
+        let output = format!("{select}.zarr");
+        let stitch = ["stitch", "raw", "--pattern", PATTERN, "--select", select, "-o", &output];
+        assert_eq!(told(folder.path(), &stitch).0["elements_filled"], 0);
+    }
+    for select in ["t=2", "t=::-1", "c=1,z=0"] {
+        let (code, text) = failure(folder.path(), &[&reduce[..], &["--select", select]].concat());
+        assert!(code == 1 && text.contains("1 position of what --select chooses that no file covers"), "{text}");
+        assert!(text.contains("t=2 c=1") && text.contains("--missing fill"), "{text}");
+    }
+    let (code, _) = failure(folder.path(), &[&reduce[..], &["--select", "q=2"]].concat());
+    assert_eq!(code, 2);
+}
+
+#[test]
+fn a_strip_with_a_place_and_no_bytes_is_a_hole() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout { rows_per_strip: Some(4), ..Layout::default() };
+    let mut bytes = layout.write(&[vec![5; 256], vec![7; 256]]);
+    let counts = u32_at(&bytes, entry(&bytes, 1, 279) + 8);
+    bytes[counts + 4..counts + 8].fill(0);
+    fs::write(folder.path().join("a.tif"), bytes).unwrap();
+    let (code, text) = failure(folder.path(), &["reduce", "a.tif", "--op", "mean"]);
+    assert!(code == 1 && text.contains("1 strips or tiles have a place but no bytes"), "{text}");
+    let (results, said) = told(folder.path(), &["reduce", "a.tif", "--op", "sum,count", "--missing", "skip"]);
+    assert_eq!(results["outputs"][0]["value"], 5 * 256 + 7 * 192);
+    assert_eq!(results["outputs"][1]["value"], 256 + 192);
+    assert!(said.contains("have a place but no bytes"), "{said}");
+    let inspect = stackctl(folder.path()).args(["inspect", "a.tif", "--strict"]).output().unwrap();
+    assert_eq!(inspect.status.code(), Some(3));
+}
+
+/// Writes a Zarr v2 array of shape (4, 6), chunks (2, 3), uint8, of which every element is one; chunks are called as
+/// `name` says.
+fn write_zarr(folder: &Path, separator: Option<&str>, name: fn(u64, u64) -> String) {
+    fs::create_dir_all(folder).unwrap();
+    let mut metadata = json!({
+        "zarr_format": 2, "shape": [4, 6], "chunks": [2, 3], "dtype": "|u1", "compressor": null, "fill_value": 9,
+        "order": "C", "filters": null,
+    });
+    if let Some(separator) = separator {
+        metadata["dimension_separator"] = separator.into();
+    }
+    fs::write(folder.join(".zarray"), metadata.to_string()).unwrap();
+    for (y, x) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let file = folder.join(name(y, x));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, [1; 6]).unwrap();
+    }
+}
+
+#[test]
+fn chunks_that_are_not_stored_are_told_by_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    write_zarr(&at("a.zarr"), None, |y, x| format!("{y}.{x}"));
+    assert!(!told(folder.path(), &["reduce", "a.zarr", "--op", "sum"]).1.contains("note"));
+    fs::remove_file(at("a.zarr/0.1")).unwrap();
+    fs::write(at("a.zarr/2.0"), [1; 6]).unwrap();
+    let (results, said) = told(folder.path(), &["reduce", "a.zarr", "--op", "sum"]);
+    assert_eq!(results["outputs"][0]["value"], 18 + 6 * 9);
+    assert!(said.contains("1 of 4 chunks are not stored and hold the fill value"), "{said}");
+    assert!(said.contains("1 stored chunks are none of the array's, such as 2.0"), "{said}");
+    let kinds: Vec<&Value> = results["notes"].as_array().unwrap().iter().map(|note| &note["kind"]).collect();
+    assert_eq!(kinds, ["chunks-absent", "chunks-unused"]);
+    // Of what is written in shards the index knows.
+    let layout = Layout { width: 64, height: 64, ..Layout::default() };
+    fs::write(at("b.tif"), layout.write(&[vec![1; 4096], vec![0; 4096], vec![1; 4096]])).unwrap();
+    let cut = ["--chunks", "1,1,1,64,64", "--shards", "1,1,4,64,64", "--contrast", "none"];
+    told(folder.path(), &[&["stitch", "b.tif", "-o", "b.zarr"][..], &cut].concat());
+    let (_, said) = told(folder.path(), &["reduce", "b.zarr", "--op", "sum"]);
+    assert!(said.contains("1 of 3 chunks are not stored"), "{said}");
+}
+
+#[test]
+fn chunks_that_lie_under_other_names_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    write_zarr(&folder.path().join("flat.zarr"), Some("/"), |y, x| format!("{y}.{x}"));
+    write_zarr(&folder.path().join("nested.zarr"), None, |y, x| format!("{y}/{x}"));
+    for name in ["flat.zarr", "nested.zarr"] {
+        let (code, text) = failure(folder.path(), &["reduce", name, "--op", "sum"]);
+        assert!(code == 1 && text.contains("mend the separator"), "{text}");
+    }
+    write_zarr(&folder.path().join("right.zarr"), Some("/"), |y, x| format!("{y}/{x}"));
+    assert_eq!(told(folder.path(), &["reduce", "right.zarr", "--op", "sum"]).0["outputs"][0]["value"], 24);
+}
+
+#[test]
+fn levels_are_listed_and_an_order_that_ome_zarr_lacks_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = |side: usize, value: u8| {
+        let layout = Layout { width: side, height: side, tile: Some((16, 16)), ..Layout::default() };
+        layout.write(&[vec![value; side * side], vec![value; side * side]])
+    };
+    let mut bytes = page(64, 1);
+    tiff::append(&mut bytes, &page(32, 2));
+    fs::write(folder.path().join("a.tif"), bytes).unwrap();
+    let (found, _) = told(folder.path(), &["inspect", "a.tif", "--no-sample"]);
+    assert_eq!(found["arrays"][0]["kinds"][0]["levels"], json!([[2, 64, 64], [2, 32, 32]]));
+    let text = stackctl(folder.path()).args(["inspect", "a.tif"]).output().unwrap().stdout;
+    assert!(String::from_utf8(text).unwrap().contains("(2, 32, 32) --level 1"));
+    let stitch = ["stitch", "a.tif", "--axes", "z,t,c,y,x", "-o", "out.zarr"];
+    let (summary, said) = told(folder.path(), &stitch);
+    assert!(said.contains("OME-Zarr") && summary["notes"][1]["kind"] == "no-image", "{said} {summary}");
+    assert!(!told(folder.path(), &[&stitch[..], &["--plain", "--overwrite"]].concat()).1.contains("OME-Zarr"));
+}
