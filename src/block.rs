@@ -111,6 +111,12 @@ impl Block {
         Ok(Self { region, dtype, buffer, coverage: Coverage::default() })
     }
 
+    /// A block of `region` whose elements `buffer` holds.
+    pub(crate) fn of(buffer: Buffer, region: Region, dtype: DType) -> Self {
+        debug_assert_eq!(buffer.bytes().len() as u64, size_bytes(&region.shape, dtype));
+        Self { region, dtype, buffer, coverage: Coverage::default() }
+    }
+
     /// Where it lies.
     pub fn region(&self) -> &Region {
         &self.region

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::array::calc::Cast;
 use crate::codec::Codec;
 use crate::consume::levels::{Levels, Method};
 use crate::dtype::DType;
@@ -54,6 +55,8 @@ pub enum Command {
     Stitch(StitchArgs),
     /// Reduce files or a Zarr array along axes: mean, max, median, histogram and more
     Reduce(Box<ReduceArgs>),
+    /// Compute with arrays: arithmetic, filters and reductions in one expression
+    Calc(Box<CalcArgs>),
     /// List the patterns of acquisition programs that --preset takes, each with a name it reads
     Patterns(PatternsArgs),
     /// Print completions for a shell
@@ -385,6 +388,64 @@ pub struct ReduceArgs {
     /// How the run goes.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// Arguments of `calc`.
+#[derive(Args, Clone, Debug)]
+pub struct CalcArgs {
+    /// What to compute, such as 'a - mean(a, t)', of the inputs by their names
+    #[arg(value_name = "EXPRESSION", allow_hyphen_values = true)]
+    pub expression: String,
+    /// The inputs: NAME=PATH for each, such as raw=raw/ dark=dark.tif; those without a name are together 'a'.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Where to write: a name ending in .zarr, .npy, .tif or .png; - writes .npy to standard output. Without it, numbers
+    /// are printed
+    #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath, allow_hyphen_values = true)]
+    pub output: Option<String>,
+    /// Replace an existing output, once the new one is complete
+    #[arg(long)]
+    pub overwrite: bool,
+    /// What becomes of the values.
+    #[command(flatten)]
+    pub values: ValueArgs,
+    /// How names become axes.
+    #[command(flatten)]
+    pub names: NameArgs,
+    /// How the array is stored.
+    #[command(flatten)]
+    pub storage: StorageArgs,
+    /// How the run goes.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What becomes of the values of an expression.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Values")]
+pub struct ValueArgs {
+    /// Element type of the result, such as uint16 or float32 [default: the one that holds every value]
+    #[arg(long, value_name = "DTYPE")]
+    pub dtype: Option<DType>,
+    /// What becomes of values that the type does not hold: error (any value that would change ends the run), round (to
+    /// the nearest whole number; outside the type ends the run), clip (to the nearest value of the type, counted)
+    #[arg(long, value_name = "HOW", default_value = "round", value_parser = cast)]
+    pub cast: Cast,
+    /// Multiply every value by this first
+    #[arg(long, value_name = "FACTOR", allow_hyphen_values = true)]
+    pub scale: Option<f64>,
+    /// Then add this
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub offset: Option<f64>,
+}
+
+fn cast(text: &str) -> Result<Cast, String> {
+    match text {
+        "error" => Ok(Cast::Error),
+        "clip" => Ok(Cast::Clip),
+        "round" => Ok(Cast::Round),
+        _ => Err("expected error, clip or round".into()),
+    }
 }
 
 /// How the values of a plane become a .png picture.

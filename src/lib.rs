@@ -47,6 +47,8 @@ pub mod draw;
 pub mod dtype;
 pub mod error;
 pub mod exec;
+#[cfg(not(fuzzing))]
+pub mod expression;
 pub mod grid;
 pub mod layout;
 pub mod open;

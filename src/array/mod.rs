@@ -14,9 +14,20 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::grid::Region;
 
+mod arranged;
+pub mod bins;
+pub mod calc;
+pub mod cumulative;
+pub mod extend;
+pub mod filter;
+mod held;
+mod joined;
 mod view;
 
-pub use view::{Selection, View};
+pub use arranged::Arranged;
+pub use held::Held;
+pub use joined::Joined;
+pub use view::{Selection, View, select};
 
 /// An n-dimensional array that is read region by region.
 pub trait Array: Send + Sync {
@@ -50,6 +61,11 @@ pub trait Array: Send + Sync {
     /// A reader for one worker, which uses `scratch` until it gives it back.
     fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader>;
 
+    /// How it is made of lines of another array, if it is.
+    fn derived(&self) -> Option<&dyn Derived> {
+        None
+    }
+
     /// Lengths of all axes.
     fn shape(&self) -> Vec<u64> {
         crate::axis::shape(self.axes())
@@ -59,6 +75,21 @@ pub trait Array: Send + Sync {
     fn fill_bytes(&self) -> Vec<u8> {
         self.fill().map_or_else(|| vec![0; self.dtype().size()], <[u8]>::to_vec)
     }
+}
+
+/// An array that is made of whole lines of another one, which somebody else may have read already.
+pub trait Derived {
+    /// The other array.
+    fn source(&self) -> &Arc<dyn Array>;
+
+    /// What of it goes into `region`.
+    fn input_of(&self, region: &Region) -> Region;
+
+    /// Makes `region` of `block`, which is what goes into it.
+    ///
+    /// # Errors
+    /// What an operator refuses.
+    fn make(&self, block: &Block, region: &Region, target: &mut Target<'_>) -> Result<()>;
 }
 
 /// One worker's way to read an array.
@@ -138,6 +169,20 @@ impl Kept {
         });
         self.0[index].downcast_mut().expect("the value at this index has type T")
     }
+}
+
+/// Memory that several arrays hold on to, those that are given twice counted once.
+fn held_together<'a>(arrays: impl Iterator<Item = &'a Arc<dyn Array>>) -> u64 {
+    let mut seen: Vec<*const ()> = Vec::new();
+    let mut held_bytes = 0u64;
+    for array in arrays {
+        let place = Arc::as_ptr(array).cast::<()>();
+        if !seen.contains(&place) {
+            seen.push(place);
+            held_bytes = held_bytes.saturating_add(array.held_bytes());
+        }
+    }
+    held_bytes
 }
 
 /// Refuses a read whose region or target does not fit `array`.

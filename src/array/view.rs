@@ -80,6 +80,60 @@ fn parts(text: &str) -> impl Iterator<Item = Result<Choice<'_>>> {
     })
 }
 
+/// The part of `inner` that `text` chooses as [`View::new`] says, and by lists of indices or labels: `t=[10,1,5]`.
+///
+/// # Errors
+/// As [`View::new`].
+pub fn select(inner: Arc<dyn Array>, text: &str) -> Result<Arc<dyn Array>> {
+    let (slices, lists) = divided(text);
+    let mut array = inner;
+    for (part, name, list) in lists {
+        let fault = |why: String| Error::usage(format!("--select '{part}': {why}"));
+        let items = list.strip_prefix('[').and_then(|l| l.strip_suffix(']'));
+        let items = items.ok_or_else(|| fault("expected a list such as [10,1,5]".into()))?;
+        let i = crate::axis::position(array.axes(), name).ok_or_else(|| fault(format!("there is no axis '{name}'")))?;
+        let index = |item: &str| match item.contains(':') {
+            true => Err(format!("'{item}' is no index")),
+            false => by_index(&array.axes()[i], item).map(|slice| slice.start),
+        };
+        let indices: Vec<u64> =
+            items.split(',').map(|item| index(item.trim())).collect::<Result<_, _>>().map_err(fault)?;
+        // Neighbours are read together.
+        let runs =
+            indices.chunk_by(|a, b| a + 1 == *b).map(|run| format!("{name}={}:{}", run[0], run[0] + run.len() as u64));
+        let parts: Vec<Arc<dyn Array>> = runs
+            .map(|run| Ok(Arc::new(View::new(Arc::clone(&array), &run)?) as Arc<dyn Array>))
+            .collect::<Result<_>>()?;
+        array = Arc::new(super::Joined::new(parts, name)?);
+    }
+    match slices.is_empty() {
+        true => Ok(array),
+        false => Ok(Arc::new(View::new(array, &slices.join(","))?)),
+    }
+}
+
+/// Slices of axes, and lists of indices: the part, the name of the axis, and the list.
+fn divided(text: &str) -> (Vec<&str>, Vec<(&str, &str, &str)>) {
+    let (mut slices, mut lists) = (Vec::new(), Vec::new());
+    for part in split_outside(text) {
+        match part.split_once('=') {
+            Some((name, list)) if list.trim().starts_with('[') => lists.push((part, name.trim(), list.trim())),
+            _ => slices.push(part),
+        }
+    }
+    (slices, lists)
+}
+
+/// Parts between commas that stand in no brackets.
+fn split_outside(text: &str) -> Vec<&str> {
+    let mut open = 0i32;
+    let parts = text.split(|c: char| {
+        open += i32::from(c == '[') - i32::from(c == ']');
+        c == ',' && open == 0
+    });
+    parts.map(str::trim).filter(|part| !part.is_empty()).collect()
+}
+
 /// What is chosen of every axis of an array.
 #[derive(Clone, Debug)]
 pub struct Selection(Vec<Slice>);
@@ -90,7 +144,7 @@ impl Selection {
     /// # Errors
     /// `Usage`, naming the part that is wrong.
     pub fn check(text: &str) -> Result<()> {
-        parts(text).try_for_each(|part| {
+        parts(&divided(text).0.join(",")).try_for_each(|part| {
             let part = part?;
             let fault = |why: String| Err(Error::usage(format!("--select '{}': {why}", part.text)));
             match part.unit {
@@ -108,7 +162,8 @@ impl Selection {
     pub fn parse(axes: &[Axis], text: &str) -> Result<Self> {
         let mut slices: Vec<Slice> = axes.iter().map(|a| Slice::all(a.length)).collect();
         let mut named = vec![false; slices.len()];
-        for part in parts(text) {
+        let (chosen, lists) = divided(text);
+        for part in parts(&chosen.join(",")) {
             let Choice { text, axis: name, unit, choice } = part?;
             let fault = |why: String| Error::usage(format!("--select '{text}': {why}"));
             let i = crate::axis::position(axes, name).ok_or_else(|| {
@@ -123,6 +178,15 @@ impl Selection {
                 None => by_index(&axes[i], choice),
             }
             .map_err(fault)?;
+        }
+        // Of a list, all from its least to its greatest index.
+        for (_, name, list) in lists {
+            let Some(i) = crate::axis::position(axes, name) else { continue };
+            let items = list.trim_matches(['[', ']']).split(',');
+            let indices = items.filter_map(|item| by_index(&axes[i], item.trim()).ok()).map(|slice| slice.start);
+            if let Some((least, most)) = indices.map(|k| (k, k)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) {
+                slices[i] = Slice { start: least, step: 1, length: most - least + 1, kept: true };
+            }
         }
         Ok(Self(slices))
     }
@@ -148,6 +212,9 @@ impl View {
     /// # Errors
     /// As there.
     pub fn new(inner: Arc<dyn Array>, text: &str) -> Result<Self> {
+        if let Some((part, ..)) = divided(text).1.first() {
+            return Err(Error::usage(format!("--select '{part}': a list is no part that lies evenly")));
+        }
         let Selection(slices) = Selection::parse(inner.axes(), text)?;
         let of: Vec<usize> = (0..slices.len()).filter(|&i| slices[i].kept).collect();
         let axes = of.iter().map(|&i| chosen(&inner.axes()[i], &slices[i])).collect();

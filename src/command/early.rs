@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::array::Selection;
-use crate::cli::{InputArgs, NameArgs, ReduceArgs, StitchArgs, StorageArgs};
+use crate::cli::{CalcArgs, InputArgs, NameArgs, ReduceArgs, StitchArgs, StorageArgs};
 use crate::consume::levels::Levels;
 use crate::error::{Error, Result};
 use crate::layout::ORDER;
@@ -34,6 +34,19 @@ pub(super) fn reduce(args: &ReduceArgs) -> Result<()> {
     args.elements.select.as_deref().map_or(Ok(()), Selection::check)?;
     let Some(output) = args.output.as_deref().filter(|name| *name != "-") else { return Ok(()) };
     places(output, &["op"], |_| "only {op}, the operator, is filled in".to_owned())?;
+    free(Path::new(output), &args.input, args.overwrite)
+}
+
+/// Refuses what `calc` could not do whatever the files hold.
+///
+/// # Errors
+/// `Usage`, saying which flag and what would do.
+pub(super) fn calc(args: &CalcArgs) -> Result<()> {
+    axes(&args.names)?;
+    crate::expression::syntax::parse(&args.expression)?;
+    let Some(output) = args.output.as_deref().filter(|name| *name != "-") else { return Ok(()) };
+    places(output, &[], |_| "calc writes one output".to_owned())?;
+    storage(&args.storage, sink::extension(Path::new(output)) == "zarr")?;
     free(Path::new(output), &args.input, args.overwrite)
 }
 

@@ -8,9 +8,9 @@ use anyhow::Result;
 use crate::cli::{Cli, Command};
 use crate::error::Error;
 
+mod calc;
 mod early;
 mod inspect;
-mod npy;
 mod planning;
 mod presets;
 mod progress;
@@ -35,6 +35,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Stitch(args) => stitch::run(&args),
         Command::Reduce(args) => reduce::run(&args),
+        Command::Calc(args) => calc::run(&args),
         Command::Patterns(args) => presets::run(&args),
         Command::Completions { shell } => completions(shell),
     }

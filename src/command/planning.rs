@@ -52,7 +52,7 @@ pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, u
         Sharding::None => None,
         Sharding::Auto if format == Format::V2 => None,
         Sharding::Auto => {
-            let shards = default_shards(axes, &chunks, array.dtype(), max_files);
+            let shards = lines_whole(array, &chunks, default_shards(axes, &chunks, array.dtype(), max_files));
             Some(levels::aligned(&shards, &chunks, &shape, &factors))
         }
         Sharding::Shape(lengths) => Some(as_shape("--shards", lengths)?),
@@ -82,6 +82,26 @@ pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, u
         }
     }
     Ok(options)
+}
+
+/// Shards that hold whole lines along axes whose lines are made as a whole, for tasks to hold them too; less along the
+/// others.
+fn lines_whole(array: &dyn Array, chunks: &[u64], mut shards: Vec<u64>) -> Vec<u64> {
+    let shape = array.shape();
+    let is_whole = |i: usize| array.coded() && shape[i] > 1 && array.grain(i, 1) == (0, shape[i]);
+    let longest = |i: usize| shape[i].div_ceil(chunks[i]) * chunks[i];
+    let short: Vec<usize> = (0..shape.len()).filter(|&i| is_whole(i) && shards[i] < longest(i)).collect();
+    for i in short {
+        let mut room = longest(i) / shards[i];
+        shards[i] = longest(i);
+        for k in (0..shape.len()).filter(|&k| !is_whole(k)) {
+            while room > 1 && shards[k] > chunks[k] {
+                shards[k] = (shards[k] / chunks[k]).div_ceil(2) * chunks[k];
+                room = room.div_ceil(2);
+            }
+        }
+    }
+    shards
 }
 
 /// Why a Zarr of `axes` is written without OME-Zarr metadata, if it is.

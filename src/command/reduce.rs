@@ -20,7 +20,6 @@ use crate::open::Opened;
 use crate::plan::Plan;
 use crate::reduce::{Grouping, Options, Predicate, Reducer, Reduction, Settings, Weights};
 use crate::report::{count, tuple};
-use crate::stack::Stack;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let start = Instant::now();
@@ -33,10 +32,10 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let Opened { stack, notes, is_single, .. } = opened;
     let (n_files, paths) = (stack.paths().len() as u64, stack.paths().to_vec());
     let losses = stack.losses().cloned().unwrap_or_default();
-    let select = selection(args, &stack, is_single);
+    let select = resolve::own_axes(&stack, is_single, &args.names, args.elements.select.as_slice());
     let mut array: Arc<dyn Array> = Arc::new(stack);
     if !select.is_empty() {
-        array = Arc::new(View::new(array, &select)?);
+        array = crate::array::select(array, &select)?;
     }
     if let Some(whole_groups) = trimmed(args, array.axes())? {
         array = Arc::new(View::new(array, &whole_groups)?);
@@ -166,22 +165,6 @@ fn trimmed(args: &ReduceArgs, axes: &[Axis]) -> Result<Option<String>> {
     Ok((kept > 0 && kept < *length).then(|| format!("{name}=:{kept}")))
 }
 
-/// What is chosen of the array. One file alone keeps its own axes: those of length 1 that were added to make
-/// the usual five go.
-fn selection(args: &ReduceArgs, stack: &Stack, is_single: bool) -> String {
-    let mut parts: Vec<String> = args.elements.select.iter().cloned().collect();
-    let asked = args.names.axes.iter().flatten();
-    let chosen = parts.iter().flat_map(|text| text.split(',')).filter_map(|part| part.split(['=', '@']).next());
-    let named: Vec<String> = asked.map(String::as_str).chain(chosen).map(|name| name.trim().to_owned()).collect();
-    let own: Vec<usize> = stack.layout().file_axes().iter().flatten().copied().collect();
-    for (i, axis) in stack.axes().iter().enumerate() {
-        if is_single && axis.length == 1 && !own.contains(&i) && !named.contains(&axis.name) {
-            parts.push(format!("{}=0", axis.name));
-        }
-    }
-    parts.join(",")
-}
-
 /// What the flags mean for an array of `axes`.
 fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings> {
     let elements = &args.elements;
@@ -194,7 +177,7 @@ fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings> {
     };
     let weights = match &elements.weights {
         // They belong to the first reduced axis.
-        Some(path) => Some(Weights { axis: 0, values: super::npy::vector(path)?.into() }),
+        Some(path) => Some(Weights { axis: 0, values: crate::source::npy::vector(path)?.into() }),
         None => None,
     };
     Ok(Settings {

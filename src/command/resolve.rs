@@ -15,6 +15,7 @@ use crate::pattern::{InferOptions, Pattern, TileOrder};
 use crate::source::OpenOptions;
 use crate::source::headers::{Note, name_of};
 use crate::source::scan::Inputs;
+use crate::stack::Stack;
 use crate::unit::{self, Quantity};
 
 /// What the flags ask to be opened.
@@ -145,6 +146,22 @@ pub(super) fn open(request: &Request, run: &RunArgs) -> Result<Vec<Opened>, Erro
     }
     notes.iter().for_each(|note| tell(format_args!("note: {note}")));
     opened.map(|()| all)
+}
+
+/// What is chosen of the array, beside what is `selected`. One file alone keeps its own axes: those of length 1 that were
+/// added to make the usual five go.
+pub(super) fn own_axes(stack: &Stack, is_single: bool, names: &NameArgs, selected: &[String]) -> String {
+    let mut parts: Vec<String> = selected.to_vec();
+    let asked = names.axes.iter().flatten();
+    let chosen = parts.iter().flat_map(|text| text.split(',')).filter_map(|part| part.split(['=', '@']).next());
+    let named: Vec<String> = asked.map(String::as_str).chain(chosen).map(|name| name.trim().to_owned()).collect();
+    let own: Vec<usize> = stack.layout().file_axes().iter().flatten().copied().collect();
+    for (i, axis) in stack.axes().iter().enumerate() {
+        if is_single && axis.length == 1 && !own.contains(&i) && !named.contains(&axis.name) {
+            parts.push(format!("{}=0", axis.name));
+        }
+    }
+    parts.join(",")
 }
 
 /// Tells the pattern, unless it was given; why it is this one, if reasons are asked for.

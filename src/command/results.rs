@@ -22,7 +22,7 @@ pub(super) mod text;
 /// Results of no more bytes are put together in memory before they are written.
 const SMALL_BYTES: u64 = 4 << 20;
 /// Most numbers that are printed when no output is named.
-const MOST_PRINTED: u64 = 1 << 17;
+pub(super) const MOST_PRINTED: u64 = 1 << 17;
 /// Results of fewer bytes may be any number of times larger than the input.
 const ANY_GROWTH_BYTES: u64 = 4 << 30;
 /// How many times larger than the input other results may be.
@@ -111,6 +111,13 @@ pub(super) fn write_bytes(args: &ReduceArgs, reducer: &Reducer) -> Result<WriteB
         };
         per_element.iter().map(one).fold(0, u64::saturating_add)
     }))
+}
+
+/// How results on the way are written.
+pub(super) fn fast(overwrite: bool) -> OutputOptions {
+    let image = sink::zarr::ImageOptions { plain: true, ..Default::default() };
+    let codec = "blosc:lz4,1,bitshuffle".parse().unwrap_or(crate::codec::Codec::DEFAULT);
+    OutputOptions { overwrite, durability: crate::store::Durability::None, codec, image, ..OutputOptions::default() }
 }
 
 /// Figures of a reduction.

@@ -11,9 +11,9 @@ use super::planning::{fit_levels, no_image, storage};
 use super::progress::Progress;
 use super::resources::{self, Resources};
 use super::{early, print_json, resolve, space, stop, tell};
-use crate::array::{Array, View};
+use crate::array::{Array, Losses, select};
 use crate::block::size_bytes;
-use crate::cli::{Missing, StitchArgs};
+use crate::cli::{Missing, RunArgs, StitchArgs, StorageArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::open::Opened;
@@ -89,7 +89,7 @@ fn folder_of(output: &Path) -> Option<&Path> {
 fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> Result<Option<serde_json::Value>> {
     let start = Instant::now();
     let provenance = resolve::provenance(&opened);
-    let Opened { stack, mut notes, is_single, .. } = opened;
+    let Opened { stack, notes, is_single, .. } = opened;
     super::refuse_input(output, stack.paths())?;
     let (inputs, n_holes) = (stack.paths().to_vec(), stack.layout().n_holes());
     // Of a part nobody knows how much of it is absent.
@@ -97,23 +97,77 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
     let losses = stack.losses().cloned().unwrap_or_default();
     let mut unit = stack.layout().unit().to_vec();
     let mut array: Arc<dyn Array> = Arc::new(stack);
-    if let Some(select) = &args.select {
-        array = Arc::new(View::new(array, select)?);
+    if let Some(text) = &args.select {
+        array = select(array, text)?;
         unit = Vec::new();
     }
-    let spec = Spec { axes: array.axes().to_vec(), dtype: array.dtype(), fill: array.fill_bytes(), provenance };
-    let mut options =
-        ZarrOptions { durability: args.run.durability, ..storage(&args.storage, args.overwrite, &*array, &unit)? };
+    let mut attributes = serde_json::Map::new();
     if let ([input], true) = (inputs.as_slice(), is_single) {
         let which = OpenOptions { series: args.names.series, level: args.names.level, ..OpenOptions::default() };
-        options.image.attributes = zarr::kept_attributes(input, &which)?;
+        attributes = zarr::kept_attributes(input, &which)?;
     }
+    let settings = serde_json::json!({
+        "select": args.select,
+        "missing": format!("{:?}", args.names.missing),
+    });
+    let (storage, run, overwrite) = (&args.storage, &args.run, args.overwrite);
+    let writing = Writing {
+        storage,
+        run,
+        overwrite,
+        output,
+        inputs,
+        n_holes,
+        n_absent,
+        notes,
+        losses,
+        unit,
+        provenance,
+        attributes,
+        settings,
+        start,
+    };
+    write(&writing, array, stop)
+}
+
+/// How an array is written, and what is to be told of it.
+pub(super) struct Writing<'a> {
+    pub(super) storage: &'a StorageArgs,
+    pub(super) run: &'a RunArgs,
+    pub(super) overwrite: bool,
+    pub(super) output: &'a Path,
+    /// Files that are read.
+    pub(super) inputs: Vec<PathBuf>,
+    /// Positions without a file.
+    pub(super) n_holes: u64,
+    /// Elements that nothing covers, as far as it is known.
+    pub(super) n_absent: u64,
+    pub(super) notes: Vec<Note>,
+    /// What could not be read.
+    pub(super) losses: Losses,
+    /// Shape of what the files store as one piece; empty if nothing is known of it.
+    pub(super) unit: Vec<u64>,
+    pub(super) provenance: serde_json::Value,
+    /// Attributes of the input that its copy keeps.
+    pub(super) attributes: serde_json::Map<String, serde_json::Value>,
+    /// What a run that goes on must have in common with this one, beside how the array is stored.
+    pub(super) settings: serde_json::Value,
+    pub(super) start: Instant,
+}
+
+/// Writes `array`; what is to be printed as JSON, if that was asked for.
+pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool) -> Result<Option<serde_json::Value>> {
+    let Writing { storage: flags, run, output, .. } = *how;
+    let (provenance, mut notes) = (how.provenance.clone(), how.notes.clone());
+    let spec = Spec { axes: array.axes().to_vec(), dtype: array.dtype(), fill: array.fill_bytes(), provenance };
+    let mut options = ZarrOptions { durability: run.durability, ..storage(flags, how.overwrite, &*array, &how.unit)? };
+    options.image.attributes.clone_from(&how.attributes);
     let is_zarr = sink::extension(output) == "zarr";
-    let budget = Resources::new(&args.run);
-    if is_zarr && let Some(note) = fit_levels(&args.storage, &mut options, &*array, budget.room(&*array)) {
+    let budget = Resources::new(run);
+    if is_zarr && let Some(note) = fit_levels(flags, &mut options, &*array, budget.room(&*array)) {
         tell(format_args!("note: {note}"));
     }
-    if let Some(note) = no_image(array.axes()).filter(|_| is_zarr && !args.storage.plain) {
+    if let Some(note) = no_image(array.axes()).filter(|_| is_zarr && !flags.plain) {
         tell(format_args!("note: {note}"));
         notes.push(note);
     }
@@ -121,8 +175,8 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
     let shapes = foretold.as_ref().map_or_else(Vec::new, ZarrSink::level_shapes);
     let most_bytes = space::most_bytes(&array, &shapes);
     let likely_bytes =
-        || if is_zarr { space::likely_bytes(&array, n_absent, &options, most_bytes) } else { most_bytes };
-    space::check(output, most_bytes, likely_bytes, args.run.strict)?;
+        || if is_zarr { space::likely_bytes(&array, how.n_absent, &options, most_bytes) } else { most_bytes };
+    space::check(output, most_bytes, likely_bytes, run.strict)?;
     let n_output_files = foretold.as_ref().map_or(1, ZarrSink::n_files);
     let mut consumers = [sink::create(output, &spec, &OutputOptions::from(&options))?];
     let plan = budget.plan(&*array, &[&*consumers[0]])?;
@@ -136,7 +190,7 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         chunks: is_zarr.then(|| options.chunks.clone()),
         shards: options.shards.clone().filter(|_| is_zarr),
         levels: shapes,
-        input_files: inputs.len() as u64,
+        input_files: how.inputs.len() as u64,
         bytes_in,
         bytes_out: 0,
         output_files: n_output_files,
@@ -150,53 +204,52 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
         predicted_peak_bytes: Resources::predicted_bytes(&*array, &[&*consumers[0]], &terms),
         measured_peak_bytes: 0,
     };
-    if args.run.dry_run {
-        return show_plan(args.run.json, &*array, &notes, n_holes, &plan, &budget, &summary);
+    if run.dry_run {
+        return show_plan(run.json, &*array, &notes, how.n_holes, &plan, &budget, &summary);
     }
-    if !args.run.quiet {
+    if !run.quiet {
         tell(format_args!(
             "reading {}, writing {}, {}, memory limit {} ({})",
             count(summary.input_files, "file"),
-            if is_zarr { format!("Zarr v{}", args.storage.zarr_format) } else { output.display().to_string() },
+            if is_zarr { format!("Zarr v{}", flags.zarr_format) } else { output.display().to_string() },
             count(terms.workers() as u64, "thread"),
             Bytes(budget.limit.bytes),
             budget.limit.from
         ));
     }
-    let mut progress = Progress::new(bytes_in, args.run.quiet);
+    let mut progress = Progress::new(bytes_in, run.quiet);
     let settings = serde_json::json!({
-        "select": args.select,
+        "asked": how.settings,
         "fill": array.fill_bytes(),
-        "missing": format!("{:?}", args.names.missing),
-        "zarr_format": args.storage.zarr_format,
+        "zarr_format": flags.zarr_format,
         "chunks": options.chunks,
         "shards": options.shards,
         "codec": options.codec.to_string(),
         "image": format!("{:?}", options.image),
     });
-    let job = resources::job(&args.run, &*array, &inputs, &plan, settings, &losses);
-    let ran = resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
+    let job = resources::job(run, &*array, &how.inputs, &plan, settings, &how.losses);
+    let ran = resources::run(run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
     progress.finish();
-    resolve::tell_losses(&losses);
-    if let Some(share) = args.run.share {
-        let told = resources::shared(&args.run, share, &plan, &ran);
-        return Ok(args.run.json.then_some(told));
+    resolve::tell_losses(&how.losses);
+    if let Some(share) = run.share {
+        let told = resources::shared(run, share, &plan, &ran);
+        return Ok(run.json.then_some(told));
     }
     let written = ran.products.iter().flatten().next();
     summary.elements_filled = ran.n_absent;
     summary.bytes_out = written.map_or(0, |w| w.bytes);
     summary.output_files = written.map_or(0, |w| w.files);
     summary.ratio = bytes_in as f64 / summary.bytes_out.max(1) as f64;
-    summary.wall_s = start.elapsed().as_secs_f64();
+    summary.wall_s = how.start.elapsed().as_secs_f64();
     summary.rate_bytes_per_s = bytes_in as f64 / summary.wall_s.max(1e-9);
     summary.measured_peak_bytes = peak_bytes();
-    if args.run.json {
+    if run.json {
         let mut value = serde_json::to_value(&summary).map_err(Error::format)?;
         value["notes"] = serde_json::json!(notes);
-        value["losses"] = serde_json::json!(losses.texts());
+        value["losses"] = serde_json::json!(how.losses.texts());
         return Ok(Some(value));
     }
-    if !args.run.quiet {
+    if !run.quiet {
         tell(summary.text());
     }
     Ok(None)

@@ -48,7 +48,8 @@ impl Assemble {
 
 impl Consumer for Assemble {
     fn wants(&self) -> Wants {
-        Wants { unit: vec![1; self.grid.shape().len()], object: self.grid.cell().to_vec(), across: false, folds: None }
+        let (unit, object) = (vec![1; self.grid.shape().len()], self.grid.cell().to_vec());
+        Wants { unit, object, across: false, in_order: false, folds: None }
     }
 
     fn cost(&self, task: &[u64], _piece: &[u64]) -> Cost {

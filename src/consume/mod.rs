@@ -244,6 +244,7 @@ fn together(a: Wants, b: Wants) -> Wants {
         unit: multiple(&a.unit, &b.unit),
         object: multiple(&a.object, &b.object),
         across: a.across && b.across,
+        in_order: a.in_order || b.in_order,
         // Folding beside what is stored goes by what is stored.
         folds: a.folds.filter(|f| Some(f) == b.folds.as_ref()),
     }

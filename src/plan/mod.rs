@@ -91,6 +91,8 @@ pub struct Wants {
     pub object: Vec<u64>,
     /// Whether a task may cover several whole objects.
     pub across: bool,
+    /// Whether tasks must follow one another as elements do.
+    pub in_order: bool,
     /// Set if it folds axes and cares for nothing else.
     pub folds: Option<Folds>,
 }
@@ -182,7 +184,7 @@ impl Plan {
         };
         // With room for two tasks, and with room for one.
         let mut found: [Option<(Vec<u64>, f64)>; 2] = [None, None];
-        for task_box in boxes(request.shape, unit, object, *across) {
+        for task_box in orders(request).iter().flat_map(|order| boxes(request.shape, unit, object, *across, order)) {
             let needed = (request.cost)(&task_box, &task_box).alone();
             if needed > request.limit_bytes {
                 continue;
@@ -360,16 +362,27 @@ impl Plan {
     }
 }
 
-/// Boxes worth considering: one unit grown along the fastest axes first, by doubling, to the whole object,
+/// Orders in which boxes are grown: the fastest axes first, or before them those along which stored pieces are as long
+/// as the array.
+fn orders(request: &Request<'_>) -> Vec<Vec<usize>> {
+    let fastest: Vec<usize> = (0..request.shape.len()).rev().collect();
+    let is_whole =
+        |i: &usize| request.coded && request.shape[*i] > 1 && (request.grain)(*i, 1) == (0, request.shape[*i]);
+    let (whole, others): (Vec<usize>, Vec<usize>) = fastest.iter().copied().partition(is_whole);
+    let first = [whole, others].concat();
+    if first == fastest || request.wants.in_order { vec![fastest] } else { vec![fastest, first] }
+}
+
+/// Boxes worth considering: one unit grown along axes in `order`, by doubling, to the whole object,
 /// then over whole objects to the whole array.
-fn boxes(shape: &[u64], unit: &[u64], object: &[u64], across: bool) -> Vec<Vec<u64>> {
+fn boxes(shape: &[u64], unit: &[u64], object: &[u64], across: bool, order: &[usize]) -> Vec<Vec<u64>> {
     let mut found = Vec::new();
     let clip = |b: &[u64], to: &[u64]| -> Vec<u64> { b.iter().zip(to).map(|(b, t)| *b.min(t)).collect() };
     // Inside an object: multiples of the unit.
     let mut grow = |from: Vec<u64>, step: &[u64], to: &[u64]| {
         let mut current = from;
         found.push(current.clone());
-        for axis in (0..current.len()).rev() {
+        for &axis in order {
             let mut n = current[axis] / step[axis].max(1);
             while current[axis] < to[axis] {
                 n = (n * 2).max(1);
@@ -431,7 +444,7 @@ mod tests {
     fn plan(shape: &[u64], unit: &[u64], object: &[u64], strip: &[u64], coded: bool, limit: u64) -> Result<Plan, u64> {
         Plan::new(&Request {
             shape,
-            wants: &Wants { unit: unit.to_vec(), object: object.to_vec(), across: true, folds: None },
+            wants: &Wants { unit: unit.to_vec(), object: object.to_vec(), across: true, in_order: false, folds: None },
             grain: &by(strip.to_vec()),
             coded,
             cost: &|b, _| Cost { work_bytes: n_elements(b) * 2, kept_bytes: n_elements(b) },

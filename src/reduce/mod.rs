@@ -17,7 +17,7 @@ mod histogram;
 mod hold;
 mod logic;
 mod moments;
-mod network;
+pub(crate) mod network;
 mod number;
 mod operator;
 mod order;

@@ -10,20 +10,20 @@ use crate::reduce::number::Real;
 use crate::reduce::panel::Panel;
 
 /// Columns that are sorted together: with [`MOST`] rows of 8 bytes they fill a second-level cache.
-pub(super) const WIDTH: usize = 128;
+pub(crate) const WIDTH: usize = 128;
 
 /// Longest column that is sorted by a network; longer ones are cheaper to sort one by one.
 pub(super) const MOST: usize = 512;
 
 /// Exchanges that put the elements of the wanted ranks in their places.
-pub(super) struct Network {
+pub(crate) struct Network {
     n: usize,
     exchanges: Vec<(u16, u16)>,
 }
 
 impl Network {
     /// For columns of `n` elements, of which those of `ranks` are wanted.
-    pub(super) fn new(n: usize, ranks: &[usize]) -> Self {
+    pub(crate) fn new(n: usize, ranks: &[usize]) -> Self {
         let mut exchanges = Vec::new();
         let mut p = n.next_power_of_two() / 2;
         let top = p;
@@ -65,7 +65,12 @@ impl Network {
         let n = WIDTH.min(panel.n_columns - column);
         debug_assert_eq!(panel.n_rows, self.n);
         load::<T>(panel, column, &mut keys[..self.n * WIDTH], &mut nans[..n]);
-        exchange::<T>(&self.exchanges, &mut keys[..self.n * WIDTH]);
+        self.exchange(&mut keys[..self.n * WIDTH]);
+    }
+
+    /// Puts the wanted ranks of `WIDTH` columns of `keys`, which lie row by row, in their places.
+    pub(crate) fn exchange<K: Copy + Ord>(&self, keys: &mut [K]) {
+        exchange(&self.exchanges, keys);
     }
 }
 
@@ -82,7 +87,7 @@ fn load<T: Real>(panel: &Panel<'_>, column: usize, keys: &mut [T::Key], nans: &m
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn exchange<T: Real>(exchanges: &[(u16, u16)], keys: &mut [T::Key]) {
+fn exchange<K: Copy + Ord>(exchanges: &[(u16, u16)], keys: &mut [K]) {
     for &(a, b) in exchanges {
         let (low, high) = keys.split_at_mut(usize::from(b) * WIDTH);
         let low = &mut low[usize::from(a) * WIDTH..][..WIDTH];

@@ -152,7 +152,7 @@ impl Consumer for Reduction {
         let ones = vec![1; reducer.reduced().len()];
         let state_bytes = reducer.state_bytes(whole);
         let folds = Folds { axes: reducer.reduced().to_vec(), groups, whole, state_bytes };
-        Wants { unit: ones.clone(), object: ones, across: true, folds: Some(folds) }
+        Wants { unit: ones.clone(), object: ones, across: true, in_order: false, folds: Some(folds) }
     }
 
     fn cost(&self, task: &[u64], piece: &[u64]) -> Cost {

@@ -122,12 +122,13 @@ fn stream_error(e: std::io::Error) -> Error {
 
 impl Consumer for FlatSink {
     fn wants(&self) -> Wants {
-        // Whole rows; the boxes that a plan makes of them follow one another without a gap.
+        // Whole rows; the boxes that a plan makes of them in order follow one another without a gap.
         let mut unit = vec![1; self.shape.len()];
         if let (Some(last), Some(length)) = (unit.last_mut(), self.shape.last()) {
             *last = (*length).max(1);
         }
-        Wants { object: unit.clone(), unit, across: true, folds: None }
+        let in_order = matches!(self.to, Destination::Stream { .. });
+        Wants { object: unit.clone(), unit, across: true, in_order, folds: None }
     }
 
     fn cost(&self, task: &[u64], _piece: &[u64]) -> Cost {

@@ -198,7 +198,7 @@ fn window(values: &mut Vec<f64>, options: PngOptions) -> Window {
 
 impl Consumer for PngSink {
     fn wants(&self) -> Wants {
-        Wants { unit: self.shape.clone(), object: self.shape.clone(), across: false, folds: None }
+        Wants { unit: self.shape.clone(), object: self.shape.clone(), across: false, in_order: false, folds: None }
     }
 
     fn cost(&self, _task: &[u64], _piece: &[u64]) -> Cost {

@@ -19,6 +19,7 @@ pub mod files;
 mod foreign;
 pub mod headers;
 pub mod indexes;
+pub mod npy;
 pub mod scan;
 pub mod tiff;
 pub mod zarr;

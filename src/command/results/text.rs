@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::{print, print_json, tell};
 use super::{Figures, Target};
+use crate::axis::Axis;
 use crate::block::Block;
 use crate::cli::{Missing, ReduceArgs};
 use crate::consume::Product;
@@ -130,11 +131,33 @@ fn as_json(output: &Quantity, product: &Product) -> Value {
         value["window"] = json!([low, high]);
     }
     if let Some(block) = &product.values {
-        let flat: Vec<Value> =
-            block.bytes().chunks_exact(output.dtype.size()).map(|b| element_json(output.dtype, b)).collect();
-        value["value"] = nested(&flat, &output.shape());
+        value["value"] = numbers_json(&output.shape(), block);
     }
     value
+}
+
+/// The elements of a block as lists of lists, as deep as `shape` says.
+pub(in crate::command) fn numbers_json(shape: &[u64], block: &Block) -> Value {
+    let elements = block.bytes().chunks_exact(block.dtype().size());
+    let flat: Vec<Value> = elements.map(|b| element_json(block.dtype(), b)).collect();
+    nested(&flat, shape)
+}
+
+/// The elements of a block with their places along `axes`, a line each.
+pub(in crate::command) fn numbers(axes: &[Axis], block: &Block) -> String {
+    let texts = block.bytes().chunks_exact(block.dtype().size()).map(|b| element_text(block.dtype(), b));
+    let lines = crate::grid::positions(&crate::axis::shape(axes)).zip(texts);
+    lines.map(|(position, value)| format!("{}{value}\n", place(axes, &position))).collect()
+}
+
+/// What the indices along `axes` are called, each with a tabulator behind it.
+fn place(axes: &[Axis], position: &[u64]) -> String {
+    let name = |(axis, at): (&Axis, &u64)| {
+        let label = axis.labels.as_ref().and_then(|l| l.get(*at as usize).cloned());
+        let coordinate = || axis.coordinates.as_ref().and_then(|c| c.get(*at as usize)).map(f64::to_string);
+        format!("{}\t", label.or_else(coordinate).unwrap_or_else(|| at.to_string()))
+    };
+    axes.iter().zip(position).map(name).collect()
 }
 
 /// A flat list as lists of lists.
@@ -161,13 +184,7 @@ fn as_text(output: &Quantity, block: &Block, named: bool) -> String {
             continue;
         }
         text += &prefix;
-        for (axis, at) in output.axes.iter().zip(&position) {
-            let at = *at as usize;
-            let label = axis.labels.as_ref().and_then(|l| l.get(at).cloned());
-            let coordinate = || axis.coordinates.as_ref().and_then(|c| c.get(at)).map(f64::to_string);
-            text += &label.or_else(coordinate).unwrap_or_else(|| at.to_string());
-            text.push('\t');
-        }
+        text += &place(&output.axes, &position);
         text += &value;
         text.push('\n');
     }

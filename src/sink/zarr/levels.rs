@@ -61,7 +61,8 @@ pub(super) fn levels(spec: &Spec, options: &ZarrOptions) -> Result<Vec<Level>> {
 /// Cut that suits the full resolution and all `levels`.
 pub(super) fn wants(shape: &[u64], array: &ArrayWriter, levels: &[Level], is_sharded: bool) -> Wants {
     let (chunk, object) = (array.chunk_shape(), array.object_shape());
-    let mut wants = Wants { unit: chunk.to_vec(), object: object.to_vec(), across: !is_sharded, folds: None };
+    let mut wants =
+        Wants { unit: chunk.to_vec(), object: object.to_vec(), across: !is_sharded, in_order: false, folds: None };
     for i in 0..shape.len() {
         // An axis that is not cut begins where windows do.
         if chunk[i] < shape[i] {

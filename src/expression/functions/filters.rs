@@ -1,0 +1,431 @@
+//! Filters as functions: sizes along axes in elements, or in units of the voxel size.
+
+use super::*;
+use crate::array::filter::{DEFAULT, Extremum, Filter, Filtered, Rank, Reach, Separable, Weights};
+use crate::axis::AxisKind;
+use crate::expression::reductions;
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function { name: "uniform", about: "mean of a box: uniform(a, y=3, x=3)", make: uniform },
+    Function { name: "total", about: "sum of a box, exact for whole numbers: total(a, 3)", make: total },
+    Function {
+        name: "gaussian",
+        about: "weights of a Gaussian: gaussian(a, z=1um, y=2, x=2, truncate=4)",
+        make: gaussian,
+    },
+    Function { name: "median", about: "median of a box: median(a, 3); of an axis: median(a, t)", make: median },
+    Function { name: "percentile", about: "percentile of a box: percentile(a, 20, y=5, x=5)", make: percentile },
+    Function { name: "rank", about: "element of a rank in a box, from 0: rank(a, -2, 3)", make: rank },
+    Function {
+        name: "minimum",
+        about: "least element of a box: minimum(a, 3)",
+        make: |b, c| extremum(b, c, false, false),
+    },
+    Function {
+        name: "maximum",
+        about: "greatest element of a box: maximum(a, 3)",
+        make: |b, c| extremum(b, c, true, false),
+    },
+    Function { name: "erosion", about: "as minimum", make: |b, c| extremum(b, c, false, false) },
+    Function { name: "dilation", about: "as maximum, of the mirrored box", make: |b, c| extremum(b, c, true, true) },
+    Function {
+        name: "opening",
+        about: "erosion, then dilation: opening(a, y=15, x=15)",
+        make: |b, c| open_close(b, c, false),
+    },
+    Function { name: "closing", about: "dilation, then erosion", make: |b, c| open_close(b, c, true) },
+    Function { name: "tophat", about: "what opening takes away: tophat(a, y=15, x=15)", make: white_tophat },
+    Function { name: "white_tophat", about: "as tophat", make: white_tophat },
+    Function { name: "black_tophat", about: "what closing adds", make: black_tophat },
+    Function { name: "laplace", about: "second differences: laplace(a), laplace(a, y, x)", make: laplace },
+    Function { name: "log", about: "Laplacian of a Gaussian: log(a, 2); without a size the logarithm", make: log },
+    Function { name: "dog", about: "difference of Gaussians: dog(a, 1, 2)", make: dog },
+    Function {
+        name: "sobel",
+        about: "smoothed differences along an axis: sobel(a, x)",
+        make: |b, c| edge(b, c, [1.0, 2.0, 1.0]),
+    },
+    Function { name: "prewitt", about: "as sobel, with even weights", make: |b, c| edge(b, c, [1.0, 1.0, 1.0]) },
+    Function {
+        name: "gradient_magnitude",
+        about: "length of a Gaussian's gradient: gradient_magnitude(a, 2)",
+        make: gradient,
+    },
+    Function {
+        name: "unsharp",
+        about: "a and so much of what a Gaussian takes away: unsharp(a, 2, amount=1)",
+        make: unsharp,
+    },
+    Function { name: "variance", about: "variance of a box: variance(a, y=5, x=5)", make: variance },
+    Function { name: "convolve", about: "sum with the weights of a .npy: convolve(a, kernel.npy)", make: convolve },
+];
+
+/// Names of arguments that all filters know.
+const COMMON: [&str; 2] = ["mode", "value"];
+
+/// A number along each axis: given by name, or the one of argument `i` along all axes of space; `None` where there is
+/// none.
+fn sizes(builder: &Builder<'_>, call: &Call<'_>, axes: &[Axis], i: usize, known: &[&str]) -> Result<Vec<Option<f64>>> {
+    let mut sizes = vec![None; axes.len()];
+    if let Some(number) = call.number(builder, i)? {
+        let is_space = |axis: &&Axis| axis.kind == AxisKind::Space && axis.length > 1;
+        if !axes.iter().any(|axis| is_space(&axis)) {
+            return Err(builder.fault(&call.span, "the array has no axis of space: say along which, as in t=3"));
+        }
+        sizes = axes.iter().map(|axis| is_space(&axis).then_some(number)).collect();
+    }
+    let known = [known, &COMMON].concat();
+    for (i, text, span) in call.by_axis(builder, axes, &known)? {
+        let size = elements(builder, &axes[i], text, &span)?;
+        if !(0.0..=1e6).contains(&size) {
+            return Err(builder.fault(&span, "a size is a number from 0 on"));
+        }
+        sizes[i] = Some(size);
+    }
+    if sizes.iter().all(Option::is_none) {
+        return Err(builder.fault(&call.span, format!("{} needs a size: {}(a, 3) or y=3, x=3", call.name, call.name)));
+    }
+    Ok(sizes)
+}
+
+/// The box of so many elements around each, as SciPy places it: the larger half before.
+fn boxed(sizes: &[Option<f64>]) -> Reach {
+    let reach = |size: &Option<f64>| {
+        let n = size.map_or(1, |s| s.round().max(1.0) as u64);
+        (n / 2, n - 1 - n / 2)
+    };
+    sizes.iter().map(reach).collect()
+}
+
+fn mirrored(reach: Reach) -> Reach {
+    reach.into_iter().map(|(before, after)| (after, before)).collect()
+}
+
+/// `array` through a filter.
+fn through(
+    builder: &mut Builder<'_>,
+    call: &Call<'_>,
+    array: Arc<dyn Array>,
+    filter: impl Filter + 'static,
+) -> Result<Arc<dyn Array>> {
+    let edges = call.edges(builder, array.dtype(), DEFAULT)?;
+    let filtered: Arc<dyn Array> =
+        Arc::new(Filtered::new(array, Box::new(filter), edges).map_err(|e| builder.pointed(e, &call.span))?);
+    builder.tell(call.text.clone(), &filtered);
+    Ok(filtered)
+}
+
+/// A filter whose results are floats.
+fn linear(builder: &mut Builder<'_>, call: &Call<'_>, value: &Value, weights: Vec<Vec<f64>>) -> Result<Value> {
+    let array = builder.array(value, &call.span)?;
+    let before: Vec<usize> = weights.iter().map(|w| w.len() / 2).collect();
+    let filtered = through(builder, call, array, Separable::new(weights, &before))?;
+    builder.leaf(filtered, value.loose.clone(), &call.span)
+}
+
+fn uniform(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let reach = boxed(&sizes(builder, call, array.axes(), 1, &[])?);
+    let even = |&(before, after): &(u64, u64)| match before + after + 1 {
+        1 => Vec::new(),
+        n => vec![1.0 / n as f64; n as usize],
+    };
+    linear(builder, call, &value, reach.iter().map(even).collect())
+}
+
+fn total(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let reach = boxed(&sizes(builder, call, array.axes(), 1, &[])?);
+    summed(builder, call, &value, &reach)
+}
+
+/// Sums of boxes: whole numbers of whole numbers.
+fn summed(builder: &mut Builder<'_>, call: &Call<'_>, value: &Value, reach: &Reach) -> Result<Value> {
+    let n: u64 = reach.iter().map(|(before, after)| before + after + 1).product();
+    let values = match value.node.values {
+        Values::Bool => Values::Whole { low: 0, high: n.into() },
+        Values::Whole { low, high } => {
+            Values::Whole { low: (low * i128::from(n)).min(0), high: (high * i128::from(n)).max(0) }
+        }
+        float => float,
+    };
+    if matches!(values, Values::Whole { high, .. } if high > i64::MAX.into()) {
+        return Err(builder.fault(&call.span, "has sums that no integer type holds: use float64(..)"));
+    }
+    let mut array = builder.array(value, &call.span)?;
+    let dtype = if matches!(values, Values::Whole { .. }) { DType::Int64 } else { DType::Float64 };
+    // One axis after the other.
+    for (i, &along) in reach.iter().enumerate().filter(|(_, r)| **r != (0, 0)) {
+        let mut own = vec![(0, 0); reach.len()];
+        own[i] = along;
+        array = through(builder, call, array, Weights::new(own, &vec![1.0; (along.0 + along.1 + 1) as usize], dtype))?;
+    }
+    let values = if dtype == DType::Float64 { Values::Double } else { values };
+    Ok(builder.leaf_of(array, value.loose.clone(), values))
+}
+
+fn variance(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let reach = boxed(&sizes(builder, call, array.axes(), 1, &[])?);
+    let n: u64 = reach.iter().map(|(before, after)| before + after + 1).product();
+    let apply = |builder: &mut Builder<'_>, operation, a: &Value, b: &Value| {
+        builder.apply(operation, vec![a.clone(), b.clone()], &call.span)
+    };
+    let square = apply(builder, Operation::Multiply, &value, &value)?;
+    let (sums, squares) = (summed(builder, call, &value, &reach)?, summed(builder, call, &square, &reach)?);
+    let n = crate::expression::build::number(n as f64, Some(n.into()));
+    // (n sum(x^2) - sum(x)^2) / n^2, exact for whole numbers but for the division.
+    let all = apply(builder, Operation::Multiply, &squares, &n)?;
+    let mean = apply(builder, Operation::Multiply, &sums, &sums)?;
+    let difference = apply(builder, Operation::Subtract, &all, &mean)?;
+    let n_squared = apply(builder, Operation::Multiply, &n, &n)?;
+    apply(builder, Operation::Divide, &difference, &n_squared)
+}
+
+/// Weights of a Gaussian of deviation `sigma`, or of its derivative, cut at `truncate` deviations.
+///
+/// Source: `scipy.ndimage`, whose weights these are.
+fn bell(sigma: f64, truncate: f64, order: u32) -> Vec<f64> {
+    if sigma <= 0.0 {
+        return Vec::new();
+    }
+    let radius = (truncate * sigma + 0.5) as i64;
+    let at = |x: i64| (-0.5 * (x * x) as f64 / (sigma * sigma)).exp();
+    let sum: f64 = (-radius..=radius).map(at).sum();
+    let variance = sigma * sigma;
+    let slope = |x: f64| match order {
+        0 => 1.0,
+        1 => x / variance,
+        _ => x * x / (variance * variance) - 1.0 / variance,
+    };
+    (-radius..=radius).map(|x| at(x) / sum * slope(x as f64)).collect()
+}
+
+/// Deviations along each axis, and where Gaussians are cut.
+fn bells(builder: &Builder<'_>, call: &Call<'_>, axes: &[Axis], i: usize, known: &[&str]) -> Result<(Vec<f64>, f64)> {
+    let known = [known, &["truncate"]].concat();
+    let sigmas = sizes(builder, call, axes, i, &known)?.into_iter().map(|s| s.unwrap_or(0.0)).collect();
+    let truncate = call.get("truncate").unwrap_or("4").parse();
+    let truncate = truncate.map_err(|_| builder.fault(&call.span, "truncate= is a number of deviations, such as 4"))?;
+    Ok((sigmas, truncate))
+}
+
+fn gaussian(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let (sigmas, truncate) = bells(builder, call, array.axes(), 1, &["order"])?;
+    let order = match call.get("order").unwrap_or("0") {
+        "0" => 0,
+        "1" => 1,
+        "2" => 2,
+        _ => return Err(builder.fault(&call.span, "order= is 0, 1 or 2")),
+    };
+    linear(builder, call, &value, sigmas.iter().map(|&s| bell(s, truncate, order)).collect())
+}
+
+/// What is made along each axis that has a deviation, that one derived `order` times, put together.
+fn derived(
+    builder: &mut Builder<'_>,
+    call: &Call<'_>,
+    value: &Value,
+    (sigmas, truncate): (&[f64], f64),
+    order: u32,
+) -> Result<Vec<Value>> {
+    let along: Vec<usize> = (0..sigmas.len()).filter(|&i| sigmas[i] > 0.0).collect();
+    let one = |i: usize| {
+        let weights = |(k, &s): (usize, &f64)| bell(s, truncate, if k == i { order } else { 0 });
+        linear(builder, call, value, sigmas.iter().enumerate().map(weights).collect())
+    };
+    along.into_iter().map(one).collect()
+}
+
+fn sum_of(builder: &mut Builder<'_>, call: &Call<'_>, parts: Vec<Value>) -> Result<Value> {
+    let mut parts = parts.into_iter();
+    let first = parts.next().ok_or_else(|| builder.fault(&call.span, "a size above 0 is needed"))?;
+    parts.try_fold(first, |a, b| builder.apply(Operation::Add, vec![a, b], &call.span))
+}
+
+fn log(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    if call.placed.len() == 1 && call.has_none() {
+        let value = builder.value(call.placed[0])?;
+        return builder.apply(Operation::Logarithm, vec![value], &call.span);
+    }
+    let (value, array) = call.first(builder)?;
+    let (sigmas, truncate) = bells(builder, call, array.axes(), 1, &[])?;
+    let parts = derived(builder, call, &value, (&sigmas, truncate), 2)?;
+    sum_of(builder, call, parts)
+}
+
+fn gradient(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let (sigmas, truncate) = bells(builder, call, array.axes(), 1, &[])?;
+    let parts = derived(builder, call, &value, (&sigmas, truncate), 1)?;
+    let square = |part: Value| builder.apply(Operation::Multiply, vec![part.clone(), part], &call.span);
+    let squares = parts.into_iter().map(square).collect::<Result<_>>()?;
+    let sum = sum_of(builder, call, squares)?;
+    builder.apply(Operation::SquareRoot, vec![sum], &call.span)
+}
+
+fn dog(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let mut both = Vec::new();
+    for i in [1, 2] {
+        let (sigmas, truncate) = bells(builder, call, array.axes(), i, &[])?;
+        both.push(linear(builder, call, &value, sigmas.iter().map(|&s| bell(s, truncate, 0)).collect())?);
+    }
+    builder.apply(Operation::Subtract, both, &call.span)
+}
+
+fn unsharp(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let (sigmas, truncate) = bells(builder, call, array.axes(), 1, &["amount"])?;
+    let amount: f64 =
+        call.get("amount").unwrap_or("1").parse().map_err(|_| builder.fault(&call.span, "amount= is a number"))?;
+    let smooth = linear(builder, call, &value, sigmas.iter().map(|&s| bell(s, truncate, 0)).collect())?;
+    let detail = builder.apply(Operation::Subtract, vec![value.clone(), smooth], &call.span)?;
+    let more =
+        builder.apply(Operation::Multiply, vec![detail, crate::expression::build::number(amount, None)], &call.span)?;
+    builder.apply(Operation::Add, vec![value, more], &call.span)
+}
+
+/// Numbers of the axes that are named, or of those of space.
+fn axes_of(builder: &Builder<'_>, call: &Call<'_>, axes: &[Axis]) -> Result<Vec<usize>> {
+    let named = (1..call.placed.len()).filter_map(|i| call.word(i)).map(|name| builder.axis(axes, name, &call.span));
+    let named = named.collect::<Result<Vec<_>>>()?;
+    let space = || (0..axes.len()).filter(|&i| axes[i].kind == AxisKind::Space && axes[i].length > 1).collect();
+    Ok(if named.is_empty() { space() } else { named })
+}
+
+fn laplace(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    call.named(builder, &COMMON)?;
+    let n = array.axes().len();
+    let mut parts = Vec::new();
+    for axis in axes_of(builder, call, array.axes())? {
+        let weights = (0..n).map(|i| if i == axis { vec![1.0, -2.0, 1.0] } else { Vec::new() }).collect();
+        parts.push(linear(builder, call, &value, weights)?);
+    }
+    sum_of(builder, call, parts)
+}
+
+fn edge(builder: &mut Builder<'_>, call: &Call<'_>, smoothing: [f64; 3]) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    call.named(builder, &COMMON)?;
+    let axes = array.axes();
+    let axis = match call.word(1) {
+        Some(name) => builder.axis(axes, name, &call.span)?,
+        None => axes.len().saturating_sub(1),
+    };
+    let weights = |i: usize| match axes[i].kind {
+        _ if i == axis => vec![-1.0, 0.0, 1.0],
+        AxisKind::Space if axes[i].length > 1 => smoothing.to_vec(),
+        _ => Vec::new(),
+    };
+    linear(builder, call, &value, (0..axes.len()).map(weights).collect())
+}
+
+fn median(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    // Names of axes are what `reduce` folds; sizes are a box.
+    if call.word(1).is_some() || call.placed.len() == 1 && call.has_none() || call.get("axis").is_some() {
+        return reductions::reduce(builder, call);
+    }
+    ranked(builder, call, 1, |n| Some(n / 2))
+}
+
+fn percentile(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let asked = call.number(builder, 1)?.filter(|p| (0.0..=100.0).contains(p));
+    let asked = asked.ok_or_else(|| {
+        builder.fault(&call.span, "a percentile from 0 to 100 is needed: percentile(a, 20, y=5, x=5)")
+    })?;
+    ranked(builder, call, 2, |n| Some(if asked == 100.0 { n - 1 } else { (n as f64 * asked / 100.0) as usize }))
+}
+
+fn rank(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let asked = call.number(builder, 1)?.filter(|r| r.fract() == 0.0);
+    let asked = asked.ok_or_else(|| builder.fault(&call.span, "a rank is needed, from 0 or from -1 backwards"))? as i64;
+    ranked(builder, call, 2, |n| {
+        let rank = if asked < 0 { asked + n as i64 } else { asked };
+        usize::try_from(rank).ok().filter(|&rank| rank < n)
+    })
+}
+
+/// The element whose rank `choose` gives for the number of elements of a box.
+fn ranked(
+    builder: &mut Builder<'_>,
+    call: &Call<'_>,
+    i: usize,
+    choose: impl Fn(usize) -> Option<usize>,
+) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let reach = boxed(&sizes(builder, call, array.axes(), i, &[])?);
+    let n: u64 = reach.iter().map(|(before, after)| before + after + 1).product();
+    if n > 1 << 24 {
+        return Err(builder.fault(&call.span, format!("a box of {n} elements is too large")));
+    }
+    let rank = choose(n as usize)
+        .ok_or_else(|| builder.fault(&call.span, format!("a box of {n} elements has no such rank")))?;
+    let filtered = through(builder, call, array, Rank::new(reach, rank))?;
+    Ok(builder.leaf_of(filtered, value.loose, value.node.values))
+}
+
+fn extremum(builder: &mut Builder<'_>, call: &Call<'_>, is_greatest: bool, is_mirrored: bool) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let reach = boxed(&sizes(builder, call, array.axes(), 1, &[])?);
+    let reach = if is_mirrored { mirrored(reach) } else { reach };
+    let filtered = through(builder, call, array, Extremum::new(reach, is_greatest))?;
+    Ok(builder.leaf_of(filtered, value.loose, value.node.values))
+}
+
+fn open_close(builder: &mut Builder<'_>, call: &Call<'_>, is_closing: bool) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let reach = boxed(&sizes(builder, call, array.axes(), 1, &[])?);
+    let boxes = if is_closing { [mirrored(reach.clone()), reach] } else { [reach.clone(), mirrored(reach)] };
+    let mut array = array;
+    for (i, reach) in boxes.into_iter().enumerate() {
+        array = through(builder, call, array, Extremum::new(reach, (i == 0) == is_closing))?;
+    }
+    Ok(builder.leaf_of(array, value.loose, value.node.values))
+}
+
+fn white_tophat(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let opened = open_close(builder, call, false)?;
+    let value = builder.value(call.placed[0])?;
+    builder.apply(Operation::Excess, vec![value, opened], &call.span)
+}
+
+fn black_tophat(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let closed = open_close(builder, call, true)?;
+    let value = builder.value(call.placed[0])?;
+    builder.apply(Operation::Excess, vec![closed, value], &call.span)
+}
+
+fn convolve(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    call.named(builder, &["mode", "value", "kernel"])?;
+    let name = call.word(1).or(call.get("kernel"));
+    let name = name.ok_or_else(|| builder.fault(&call.span, "a kernel is needed: convolve(a, kernel.npy)"))?;
+    let (shape, mut weights) = crate::source::npy::numbers(std::path::Path::new(name))?;
+    let n = array.axes().len();
+    if shape.len() > n || shape.contains(&0) || shape.iter().product::<u64>() > 1 << 20 {
+        return Err(builder.fault(&call.span, format!("the kernel has shape {shape:?}, the array {n} axes")));
+    }
+    // Convolution goes over the kernel backwards; it lies along the last axes.
+    weights.reverse();
+    let own = shape.iter().map(|&n| (n - 1 - n / 2, n / 2));
+    let reach: Reach = std::iter::repeat_n((0, 0), n - shape.len()).chain(own).collect();
+    let sum: f64 = weights.iter().map(|w| w.abs()).sum();
+    let values = match value.node.values.as_whole() {
+        Some((low, high)) if weights.iter().all(|w| w.fract() == 0.0) && sum < 1e9 => {
+            let most = low.abs().max(high.abs()) * sum as i128;
+            Values::Whole { low: if low < 0 || weights.iter().any(|w| *w < 0.0) { -most } else { 0 }, high: most }
+        }
+        _ => value.node.values.with_fractions(),
+    };
+    let dtype = match values {
+        Values::Whole { high, .. } if high <= i64::MAX.into() => DType::Int64,
+        Values::Single => DType::Float32,
+        _ => DType::Float64,
+    };
+    let values = if dtype == DType::Float64 { Values::Double } else { values };
+    let filtered = through(builder, call, array, Weights::new(reach, &weights, dtype))?;
+    Ok(builder.leaf_of(filtered, value.loose, values))
+}

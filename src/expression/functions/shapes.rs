@@ -1,0 +1,213 @@
+//! Functions that choose, move, join and turn elements.
+
+use super::*;
+use crate::array::bins::{Bins, Statistic};
+use crate::array::calc::Loose;
+use crate::array::cumulative::Cumulative;
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function { name: "shift", about: "elements moved along axes: shift(a, t=1)", make: shift },
+    Function { name: "diff", about: "differences of neighbours: diff(a, t)", make: diff },
+    Function { name: "cumsum", about: "sums from the first element on: cumsum(a, t)", make: cumsum },
+    Function { name: "stack", about: "arrays along a new axis: stack(a, b, axis=c)", make: stack },
+    Function { name: "concat", about: "arrays one behind the other: concat(a, b, axis=t)", make: concat },
+    Function { name: "flip", about: "elements in reverse: flip(a, x)", make: flip },
+    Function { name: "transpose", about: "axes in another order: transpose(a, x, y)", make: transpose },
+    Function { name: "crop", about: "a part, as in brackets: crop(a, y=10:20)", make: crop },
+    Function { name: "pad", about: "elements before and behind: pad(a, y=2, x=1:3, mode=constant)", make: pad },
+    Function { name: "bin", about: "one element for several: bin(a, y=2, x=2, mean)", make: bin },
+    Function { name: "clip", about: "values from a least to a greatest: clip(a, 0, 255)", make: clip },
+    Function { name: "whole", about: "an integer type, checked as --dtype: whole(a, uint8)", make: whole },
+];
+
+fn whole_number(builder: &Builder<'_>, text: &str, span: &Range<usize>) -> Result<i64> {
+    text.trim().parse().map_err(|_| builder.fault(span, format!("'{text}' is no whole number")))
+}
+
+fn shift(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let mut room = vec![(0, 0); array.axes().len()];
+    let mut loose = value.loose;
+    for (i, text, span) in call.by_axis(builder, array.axes(), &["mode", "value"])? {
+        let by = whole_number(builder, text, &span)?;
+        room[i] = (by, -by);
+        loose.insert(array.axes()[i].name.clone());
+    }
+    let edges = call.edges(builder, array.dtype(), Mode::Constant)?;
+    let axes = array.axes().to_vec();
+    // What is moved keeps its places.
+    let padded: Arc<dyn Array> =
+        Arc::new(Padded::new(array, &room, edges).map_err(|e| builder.pointed(e, &call.span))?);
+    let moved = Arranged::renamed(padded, axes);
+    builder.leaf(Arc::new(moved), loose, &call.span)
+}
+
+fn named_axis(builder: &Builder<'_>, call: &Call<'_>, axes: &[Axis]) -> Result<usize> {
+    match (call.word(1), call.get("axis")) {
+        (Some(name), _) | (None, Some(name)) => builder.axis(axes, name, &call.span),
+        _ => Err(builder.fault(&call.span, format!("{} needs an axis", call.name))),
+    }
+}
+
+fn diff(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let name = array.axes()[named_axis(builder, call, array.axes())?].name.clone();
+    let later = builder.selected(value.clone(), &format!("{name}=1:"), &call.span)?;
+    let earlier = builder.selected(value, &format!("{name}=:-1"), &call.span)?;
+    builder.apply(Operation::Subtract, vec![later, earlier], &call.span)
+}
+
+fn cumsum(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let axis = named_axis(builder, call, array.axes())?;
+    let values = match value.node.values {
+        Values::Single | Values::Double => Values::Double,
+        Values::Bool => Values::Whole { low: 0, high: array.axes()[axis].length.into() },
+        Values::Whole { low, high } => {
+            let n = i128::from(array.axes()[axis].length);
+            Values::Whole { low: (low * n).min(low), high: (high * n).max(high) }
+        }
+    };
+    let sum =
+        Cumulative::new(array, axis, if matches!(values, Values::Double) { DType::Float64 } else { DType::Int64 });
+    if values.dtype().is_none() {
+        return Err(builder.fault(&call.span, "has sums that no integer type holds: use float64(..)"));
+    }
+    Ok(builder.leaf_of(Arc::new(sum), value.loose, values))
+}
+
+/// The arrays of all arguments by place, of one type that holds all their values.
+fn alike(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<(Vec<Arc<dyn Array>>, Loose)> {
+    let values = call.placed.iter().map(|e| builder.value(e)).collect::<Result<Vec<_>>>()?;
+    let all = values.iter().map(|v| v.node.values).reduce(Values::holding).and_then(Values::dtype);
+    let dtype = all.ok_or_else(|| builder.fault(&call.span, "no type holds the values of all of them"))?;
+    let loose = values.iter().flat_map(|v| v.loose.iter().cloned()).collect();
+    let arrays = values.iter().map(|value| builder.array_as(value, Some(dtype), &call.span)).collect::<Result<_>>()?;
+    Ok((arrays, loose))
+}
+
+fn stack(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let name = call.named(builder, &["axis"])?.remove(0);
+    let name = if name.is_empty() { "c".to_owned() } else { name };
+    let (arrays, loose) = alike(builder, call)?;
+    let lifted = arrays.into_iter().map(|array| Ok(Arc::new(Arranged::lifted(array, &name)?) as Arc<dyn Array>));
+    let lifted = lifted.collect::<Result<Vec<_>>>().map_err(|e| builder.pointed(e, &call.span))?;
+    let joined = Joined::new(lifted, &name).map_err(|e| builder.pointed(e, &call.span))?;
+    builder.leaf(Arc::new(joined), loose, &call.span)
+}
+
+fn concat(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let name = call.named(builder, &["axis"])?.remove(0);
+    if name.is_empty() {
+        return Err(builder.fault(&call.span, "say along which axis: axis=t"));
+    }
+    let (arrays, mut loose) = alike(builder, call)?;
+    loose.insert(name.clone());
+    let joined = Joined::new(arrays, &name).map_err(|e| builder.pointed(e, &call.span))?;
+    builder.leaf(Arc::new(joined), loose, &call.span)
+}
+
+fn flip(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, _) = call.first(builder)?;
+    let names: Vec<&str> = (1..call.placed.len()).filter_map(|i| call.word(i)).collect();
+    if names.is_empty() {
+        return Err(builder.fault(&call.span, "say along which axes: flip(a, x)"));
+    }
+    let choice = names.iter().map(|name| format!("{name}=::-1")).collect::<Vec<_>>().join(",");
+    builder.selected(value, &choice, &call.span)
+}
+
+fn transpose(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let names: Vec<&str> = (1..call.placed.len()).filter_map(|i| call.word(i)).collect();
+    let mut axes = Vec::new();
+    for name in &names {
+        axes.push(array.axes()[builder.axis(array.axes(), name, &call.span)?].clone());
+    }
+    if names.is_empty() {
+        axes = array.axes().iter().rev().cloned().collect();
+    }
+    if axes.len() != array.axes().len() {
+        return Err(builder.fault(&call.span, format!("name all {} axes, or none to reverse them", array.axes().len())));
+    }
+    let arranged = Arranged::new(array, axes).map_err(|e| builder.pointed(e, &call.span))?;
+    builder.leaf(Arc::new(arranged), value.loose, &call.span)
+}
+
+fn crop(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let parts = call.by_axis(builder, array.axes(), &[])?;
+    let choice: Vec<String> = parts.iter().map(|(i, text, _)| format!("{}={text}", array.axes()[*i].name)).collect();
+    // A part keeps its places, so that parts of one array meet where they were.
+    let loose = value.loose.clone();
+    builder.selected(value, &choice.join(","), &call.span).map(|cropped| Value { loose, ..cropped })
+}
+
+fn pad(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let mut room = vec![(0, 0); array.axes().len()];
+    for (i, text, span) in call.by_axis(builder, array.axes(), &["mode", "value"])? {
+        let (before, after) = text.split_once(':').unwrap_or((text, text));
+        room[i] = (whole_number(builder, before, &span)?, whole_number(builder, after, &span)?);
+        if room[i].0 < 0 || room[i].1 < 0 {
+            return Err(builder.fault(&span, "takes nothing away: use crop"));
+        }
+    }
+    let edges = call.edges(builder, array.dtype(), Mode::Constant)?;
+    let padded = Padded::new(array, &room, edges).map_err(|e| builder.pointed(e, &call.span))?;
+    builder.leaf(Arc::new(padded), value.loose, &call.span)
+}
+
+fn bin(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let mut factors = vec![1u64; array.axes().len()];
+    for (i, text, span) in call.by_axis(builder, array.axes(), &[])? {
+        factors[i] = match text.trim().parse() {
+            Ok(n) if n > 0 && n <= array.axes()[i].length => n,
+            _ => {
+                return Err(builder.fault(
+                    &span,
+                    format!("'{text}' elements cannot be one along an axis of {}", array.axes()[i].length),
+                ));
+            }
+        };
+    }
+    let statistic = match call.word(1).unwrap_or("mean") {
+        "mean" => Statistic::Mean,
+        "sum" => Statistic::Sum,
+        "min" => Statistic::Min,
+        "max" => Statistic::Max,
+        other => return Err(builder.fault(&call.span, format!("'{other}' is no way to bin: mean, sum, min or max"))),
+    };
+    let n: i128 = factors.iter().map(|&f| i128::from(f)).product();
+    let values = match (statistic, value.node.values) {
+        (Statistic::Min | Statistic::Max, values) => values,
+        (Statistic::Mean, values) => values.with_fractions(),
+        (Statistic::Sum, Values::Whole { low, high }) => {
+            Values::Whole { low: (low * n).min(low), high: (high * n).max(high) }
+        }
+        (Statistic::Sum, Values::Bool) => Values::Whole { low: 0, high: n },
+        (Statistic::Sum, values) => values,
+    };
+    let dtype = values.dtype().ok_or_else(|| builder.fault(&call.span, "has sums that no integer type holds"))?;
+    let binned: Arc<dyn Array> = Arc::new(Bins::new(array, factors, statistic, dtype));
+    builder.tell(call.text.clone(), &binned);
+    Ok(builder.leaf_of(binned, value.loose, values))
+}
+
+fn clip(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    call.expects(builder, 3, &[])?;
+    let mut values = call.placed.iter().map(|e| builder.value(e)).collect::<Result<Vec<_>>>()?.into_iter();
+    let (Some(value), Some(low), Some(high)) = (values.next(), values.next(), values.next()) else {
+        return Err(builder.fault(&call.span, "clip takes an array, the least and the greatest value"));
+    };
+    let above = builder.apply(Operation::Maximum, vec![value, low], &call.span)?;
+    builder.apply(Operation::Minimum, vec![above, high], &call.span)
+}
+
+fn whole(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, _) = call.first(builder)?;
+    let dtype: DType = call.word(1).unwrap_or_default().parse().map_err(|e| builder.pointed(e, &call.span))?;
+    let array = builder.array_as(&value, Some(dtype), &call.span)?;
+    builder.leaf(array, value.loose, &call.span)
+}

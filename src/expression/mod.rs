@@ -1,0 +1,15 @@
+//! Expressions: from text such as `a - mean(a, t)` to one lazy array made of others.
+//!
+//! [`syntax`] reads the text; [`build`](build()) turns its tree into arrays that read each other, region by region, and
+//! says which reductions must be computed first. Functions are listed in one table; operators of
+//! [`reduce`](crate::reduce) are functions as well. Nothing is read here.
+
+mod build;
+mod folded;
+mod functions;
+mod reductions;
+pub mod syntax;
+
+pub use build::{Built, Known, Output, build};
+pub use functions::{abouts, names};
+pub use reductions::{Wanted, together};

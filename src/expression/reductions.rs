@@ -1,0 +1,170 @@
+//! Operators of `reduce` as functions: which must be computed before the array can be read, and which are made of
+//! what a task reads anyway.
+
+use std::sync::Arc;
+
+use super::build::{Builder, Value};
+use super::folded::Folded;
+use super::functions::Call;
+use super::syntax::Kind;
+use crate::array::calc::Values;
+use crate::array::{Array, Held};
+use crate::axis::Axis;
+use crate::block::size_bytes;
+use crate::error::{Error, Result};
+use crate::reduce::{OPERATORS, Options, Predicate, Reducer, Settings};
+
+/// A reduction that must be computed.
+pub struct Wanted {
+    /// The reduction as it would be typed.
+    pub text: String,
+    /// What is reduced, as it would be typed.
+    pub of: String,
+    /// What is reduced.
+    pub array: Arc<dyn Array>,
+    /// How: one operator, axes kept with length one.
+    pub settings: Settings,
+    /// Axes of the result.
+    pub axes: Vec<Axis>,
+}
+
+/// Groups of those that are computed in one pass: of the same array along the same axes.
+pub fn together(wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
+    let mut groups: Vec<Vec<Wanted>> = Vec::new();
+    for one in wanted {
+        let alike = |group: &&mut Vec<Wanted>| {
+            let first = &group[0];
+            let told = |w: &Wanted| {
+                format!("{} {:?} {:?} {:?}", w.of, w.settings.axes, w.settings.predicate, w.settings.options)
+            };
+            told(first) == told(&one)
+        };
+        match groups.iter_mut().find(alike) {
+            Some(group) => group.push(one),
+            None => groups.push(vec![one]),
+        }
+    }
+    groups
+}
+
+/// Bytes of results that are computed beforehand even if a task could make them: the smaller part of a second read.
+const SMALL_BYTES: u64 = 64 << 10;
+
+/// Whether a call is one of an operator of `reduce`: what stands behind the array are numbers and names of axes.
+pub(super) fn is_reduction(builder: &Builder<'_>, call: &Call<'_>) -> Result<bool> {
+    let known = OPERATORS.iter().any(|o| o.name == call.name);
+    let plain = |kind: &Kind| match kind {
+        Kind::Name(name) => !builder.is_input(name),
+        Kind::Integer(_) | Kind::Float(_) | Kind::Unary(..) => !matches!(call.name, "min" | "max"),
+        _ => false,
+    };
+    Ok(known && call.placed.iter().skip(1).all(|e| plain(&e.kind)))
+}
+
+/// The array that an operator of `reduce` gives: axes that it folds are kept, with length one.
+pub(super) fn reduce(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let [of, rest @ ..] = &call.placed[..] else {
+        return Err(builder.fault(&call.span, format!("{} needs an array", call.name)));
+    };
+    let n_before = builder.n_wanted();
+    let value = builder.value(of)?;
+    let depends = builder.n_wanted() > n_before;
+    let array = builder.array(&value, &of.span)?;
+    let (mut axes, mut numbers) = (Vec::new(), Vec::new());
+    for argument in rest {
+        match &argument.kind {
+            Kind::Name(name) => axes.push(builder.axis(array.axes(), name, &argument.span)?),
+            _ => numbers.push(builder.text[argument.span.clone()].trim().to_owned()),
+        }
+    }
+    let named: Vec<String> = call.named(builder, &["axis", "ddof", "skipna", "where"])?;
+    let mut predicate = Predicate::default();
+    if let Some(condition) = &named[3..].first().filter(|c| !c.is_empty()) {
+        predicate = condition.parse().map_err(|e: Error| builder.pointed(e, &call.span))?;
+    }
+    for name in named[0].split([',', ' ']).filter(|n| !n.is_empty()) {
+        axes.push(builder.axis(array.axes(), name.trim_matches(['[', ']']), &call.span)?);
+    }
+    axes.sort_unstable();
+    axes.dedup();
+    if axes.is_empty() {
+        axes = (0..array.axes().len()).collect();
+    }
+    let ddof = match named[1].as_str() {
+        "" => 0,
+        text => text.parse().map_err(|_| builder.fault(&call.span, format!("ddof={text} is no number")))?,
+    };
+    let operators =
+        if numbers.is_empty() { call.name.to_owned() } else { format!("{}={}", call.name, numbers.join(":")) };
+    let settings = Settings {
+        operators,
+        axes,
+        options: Options { ddof, weights: None },
+        predicate: predicate.skipping_nan(matches!(named[2].as_str(), "true" | "1" | "yes")),
+        keep_axes: true,
+        ..Settings::default()
+    };
+    let reducer = Reducer::new(array.axes(), array.dtype(), &settings).map_err(|e| builder.pointed(e, &call.span))?;
+    let output = reducer.outputs()[0].clone();
+    let values = values_of(call.name, value.node.values, &reducer, &array);
+    let text = call.text.clone();
+    let result: Arc<dyn Array> = match builder.known(&text) {
+        Some(known) => known,
+        None if fits(builder, &array, &reducer) => Arc::new(Folded::new(array, reducer)),
+        None => {
+            let result = Arc::new(Held::awaited(output.axes.clone(), output.dtype, false));
+            // What depends on others comes after them.
+            if !depends {
+                builder.want(Wanted { text: text.clone(), of: of.to_string(), array, settings, axes: output.axes });
+            }
+            result
+        }
+    };
+    builder.tell(text, &result);
+    let values = values.filter(|v| v.dtype().is_some()).or(Values::of(output.dtype));
+    let values = values.ok_or_else(|| builder.fault(&call.span, format!("{} is {}", call.name, output.dtype)))?;
+    Ok(builder.leaf_of(result, value.loose, values))
+}
+
+/// Whether the result is made of what a task reads: its whole lines along the reduced axes take a part of a task's
+/// memory.
+fn fits(builder: &Builder<'_>, array: &Arc<dyn Array>, reducer: &Reducer) -> bool {
+    let output = &reducer.outputs()[0];
+    if size_bytes(&output.shape(), output.dtype) <= SMALL_BYTES || reducer.n_passes() > 1 {
+        return false;
+    }
+    let line = |(i, axis): (usize, &Axis)| {
+        let whole = if reducer.reduced()[i] { axis.length } else { array.grain(i, 1).1.clamp(1, axis.length.max(1)) };
+        // Rows are read as long as they are.
+        if i + 1 == array.axes().len() { whole.max(axis.length.min(512)) } else { whole }
+    };
+    let shape: Vec<u64> = array.axes().iter().enumerate().map(line).collect();
+    size_bytes(&shape, array.dtype()).saturating_mul(4) <= builder.room() / 2
+}
+
+/// What is known of the results of an operator beyond their type.
+fn values_of(name: &str, values: Values, reducer: &Reducer, array: &Arc<dyn Array>) -> Option<Values> {
+    let n: i128 =
+        (0..array.axes().len()).filter(|&i| reducer.reduced()[i]).map(|i| i128::from(array.axes()[i].length)).product();
+    let (low, high) = match values {
+        Values::Whole { low, high } => (low, high),
+        Values::Bool => (0, 1),
+        _ => return None,
+    };
+    match name {
+        "sum" => Some(Values::Whole { low: low.checked_mul(n)?.min(0), high: high.checked_mul(n)?.max(0) }),
+        "count" | "argmin" | "argmax" => Some(Values::Whole { low: 0, high: n }),
+        "min" | "max" | "mode" if values != Values::Bool => Some(values),
+        "range" => Some(Values::Whole { low: 0, high: high - low }),
+        _ => None,
+    }
+}
+
+impl Builder<'_> {
+    /// Number of the axis called `name`.
+    pub(super) fn axis(&self, axes: &[Axis], name: &str, span: &std::ops::Range<usize>) -> Result<usize> {
+        let known = || axes.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ");
+        let position = crate::axis::position(axes, name);
+        position.ok_or_else(|| self.fault(span, format!("there is no axis {name}: the array has {}", known())))
+    }
+}

@@ -1,0 +1,256 @@
+"""Compares `stackctl calc` with NumPy. Arguments: the program, a folder to work in."""
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import tifffile
+import zarr
+
+EXE, WORK = sys.argv[1], Path(sys.argv[2])
+RNG = np.random.default_rng(7)
+n_checked = 0
+
+
+def run(*arguments, code=0):
+    done = subprocess.run([EXE, "calc", *map(str, arguments)], capture_output=True, cwd=WORK)
+    assert done.returncode == code, (arguments, done.returncode, done.stderr.decode())
+    return done
+
+
+def stored(name, array, dims, chunks=None, **kwargs):
+    z = zarr.create_array(
+        WORK / f"{name}.zarr", shape=array.shape, dtype=array.dtype, chunks=chunks or array.shape,
+        dimension_names=list(dims), **kwargs,
+    )
+    z[...] = array
+    return f"{name}={name}.zarr"
+
+
+def calc(expression, *inputs, flags=()):
+    run(expression, *inputs, "-o", "out.npy", "--overwrite", "-q", *flags)
+    return np.load(WORK / "out.npy")
+
+
+def equal(expression, inputs, expected, dtype=None, rtol=0, flags=()):
+    global n_checked
+    got = calc(expression, *inputs, flags=flags)
+    assert got.shape == expected.shape, (expression, got.shape, expected.shape)
+    assert dtype is None or got.dtype == dtype, (expression, got.dtype, dtype)
+    if rtol:
+        np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol, err_msg=expression)
+    else:
+        np.testing.assert_array_equal(got, expected, err_msg=expression)
+    n_checked += 1
+
+
+def operations():
+    """Every operation on integers of every pair of types is exact, in a type that holds it; floats are NumPy's."""
+    for one, other in itertools.product(["uint8", "int8", "uint16", "int16", "uint32", "int32"], repeat=2):
+        info = [np.iinfo(d) for d in (one, other)]
+        a, b = (RNG.integers(i.min, i.max, (3, 5), dtype=i.dtype, endpoint=True) for i in info)
+        a[0, :2], b[0, :2] = info[0].min, info[1].max
+        b[0, 2], a[1, 0] = 0, info[0].max
+        inputs = [stored(f"a{one}{other}", a, "yx"), stored(f"b{one}{other}", b, "yx")]
+        inputs = ["a=" + inputs[0].split("=")[1], "b=" + inputs[1].split("=")[1]]
+        x, y = a.astype(object), b.astype(object)
+        for operator in "+-*":
+            wide = eval(f"x {operator} y").astype(np.float64 if operator == "*" and "32" in one + other else object)
+            if operator == "*" and one == other == "uint32" or abs(wide).max() < 2**63:
+                equal(f"a {operator} b", inputs, eval(f"x {operator} y"))
+        with np.errstate(all="ignore"):
+            zero = b == 0
+            p, q = a.astype("i8"), np.where(zero, 1, b).astype("i8")
+            equal("a // b", inputs, np.where(zero, 0, p // q))
+            equal("a % b", inputs, np.where(zero, 0, p % q))
+            for operator in ["<", "<=", ">", ">=", "==", "!="]:
+                equal(f"a {operator} b", inputs, eval(f"p {operator} b.astype('i8')"), bool)
+            equal("min(a, b)", inputs, np.minimum(p, b))
+            equal("max(a, b, 3)", inputs, np.maximum(np.maximum(p, b), 3))
+            ratio = "f4" if "32" not in one + other else "f8"
+            equal("a / b", inputs, a.astype(ratio) / b.astype(ratio), ratio)
+            equal("hypot(a, b)", inputs, np.hypot(a.astype("f8"), b), ratio, rtol=1e-6)
+        equal("where(a > b, a, b)", inputs, np.maximum(p, b))
+        equal("abs(a - b)", inputs, abs(p - b))
+        equal("-a", inputs, -p)
+        equal("sign(a)", inputs, np.sign(p))
+        equal("(a & b) | (a ^ b)", inputs, p | b.astype("i8"))
+        if one == other:
+            equal("~a", inputs, ~a, one)
+            equal("a ** 2", inputs, x**2)
+    f = RNG.normal(0, 9, (4, 6)).astype("f4")
+    f[0, :4] = [np.nan, np.inf, -np.inf, 0]
+    i = RNG.integers(0, 5, (4, 6), dtype="u2")
+    inputs = [stored("f", f, "yx"), stored("i", i, "yx")]
+    with np.errstate(all="ignore"):
+        for name in ["abs", "sqrt", "exp", "log", "log2", "log10", "floor", "ceil", "sign"]:
+            equal(f"{name}(f)", inputs, getattr(np, name)(f), "f4", rtol=3e-7)
+        equal("round(f)", inputs, np.rint(f), "f4")
+        equal("isnan(f)", inputs, np.isnan(f), bool)
+        equal("f + i", inputs, f + i, "f4")
+        equal("f * 1.5 - 3", inputs, f * np.float32(1.5) - np.float32(3), "f4")
+        equal("f // 2", inputs, f // np.float32(2), "f4")
+        equal("f % 3", inputs, f % np.float32(3), "f4", rtol=1e-6)
+        equal("f ** 2", inputs, f * f, "f4")
+        equal("f ** i", inputs, f.astype("f4") ** i.astype("f4"), "f4", rtol=1e-6)
+        equal("i / 0", inputs, i.astype("f4") / np.float32(0), "f4")
+        equal("min(f, i)", inputs, np.minimum(f, i.astype("f4")), "f4")
+        equal("clip(f, -1, 2.5)", inputs, np.clip(f, -1, np.float32(2.5)), "f4")
+        equal("float64(f) / 3", inputs, f.astype("f8") / 3, "f8")
+        equal("i * 0.5", inputs, i * np.float32(0.5), "f4")
+        equal("(f > 0) & ~(i == 2)", inputs, (f > 0) & ~(i == 2), bool)
+    done = run("100 - 103", stored("n", i, "yx"), code=2)
+    assert b"is a number" in done.stderr
+
+
+def whole():
+    """Pitfall: uint16 differences wrap elsewhere."""
+    a = np.array([[100, 65535]], "u2")
+    equal("p - q", [stored("p", a, "yx"), stored("q", np.array([[103, 0]], "u2"), "yx")], np.array([[-3, 65535]]), "i4")
+    u = np.array([[2**64 - 1]], "u8")
+    done = run("u + u", stored("u", u, "yx"), code=2)
+    assert b"no integer type" in done.stderr and b"character 1" in done.stderr, done.stderr
+    equal("float64(u) + u", ["u=u.zarr"], u.astype("f8") * 2, "f8")
+
+
+def broadcasting():
+    a = RNG.integers(0, 60000, (3, 2, 4, 5, 6), dtype="u2")
+    flat = RNG.integers(1, 60000, (5, 6), dtype="u2")
+    z = RNG.integers(1, 60000, (4,), dtype="u2")
+    turned = RNG.integers(1, 60000, (6, 5), dtype="u2")
+    inputs = [
+        stored("a", a, "tczyx", (1, 1, 2, 3, 4)), stored("flat", flat, "yx"), stored("depth", z, "z"),
+        stored("turned", turned, "xy"),
+    ]
+    wide = a.astype("i8")
+    equal("a - flat", inputs, wide - flat, "i4")
+    equal("flat - a", inputs, flat - wide, "i4")
+    equal("a * depth", inputs, wide * z[:, None, None])
+    equal("a - turned", inputs, wide - turned.T)
+    equal("turned - a", inputs, turned.T - wide)
+    equal("depth + flat", inputs, z[:, None, None].astype("i8") + flat)
+    equal("(a - flat) / (flat + depth)", inputs,
+          (wide - flat).astype("f4") / (flat.astype("f4") + z[:, None, None]), "f4")
+    equal("a[c=0] - a[c=1]", inputs, wide[:, 0] - wide[:, 1], "i4")
+    equal("a[t=[2,0]] - a[t=1]", inputs, wide[[2, 0]] - wide[1], "i4")
+    equal("a[t=[2,0,1,2],x=::-2]", inputs, a[[2, 0, 1, 2], ..., ::-2], "u2")
+    equal("a[t=0:2] - a[t=1:3]", inputs, wide[:2] - wide[1:], "i4")
+    done = run("a - flat[y=0:3]", *inputs, code=2)
+    assert b"lengths 5 and 3 along axis y" in done.stderr, done.stderr
+    done = run("a - q", *inputs, code=2)
+    assert b"character 5: there is no input q" in done.stderr, done.stderr
+
+
+def shapes():
+    a = RNG.integers(-300, 300, (4, 5, 6), dtype="i2")
+    inputs = [stored("s", a, "tyx", (2, 2, 3))]
+    wide = a.astype("i8")
+
+    def shifted(by, fill=0):
+        return np.pad(a, [(max(b, 0), max(-b, 0)) for b in by], constant_values=fill)[
+            tuple(slice(max(-b, 0), max(-b, 0) + n) for b, n in zip(by, a.shape))
+        ]
+
+    equal("shift(s, t=1, x=-2)", inputs, shifted((1, 0, -2)), "i2")
+    equal("shift(s, y=9, value=7)", inputs, np.full_like(a, 7), "i2")
+    equal("shift(s, x=2, mode=wrap)", inputs, np.roll(a, 2, 2), "i2")
+    equal("diff(s, t)", inputs, np.diff(wide, axis=0))
+    equal("cumsum(s, y)", inputs, np.cumsum(wide, axis=1))
+    equal("stack(s, s + 1, axis=c)", inputs, np.stack([wide, wide + 1]))
+    equal("concat(s, -s, axis=t)", inputs, np.concatenate([wide, -wide]))
+    equal("flip(s, x, t)", inputs, a[::-1, :, ::-1], "i2")
+    equal("transpose(s, x, t, y)", inputs, a.transpose(2, 0, 1), "i2")
+    equal("transpose(s)", inputs, a.T, "i2")
+    equal("crop(s, y=1:4, t=0)", inputs, a[0, 1:4], "i2")
+    for mode, theirs in [("constant", "constant"), ("reflect", "symmetric"), ("mirror", "reflect"), ("nearest", "edge"),
+                         ("wrap", "wrap")]:
+        equal(f"pad(s, y=3:1, x=2, mode={mode})", inputs, np.pad(a, [(0, 0), (3, 1), (2, 2)], mode=theirs), "i2")
+        equal(f"pad(s, x=17, mode={mode})", inputs, np.pad(a, [(0, 0), (0, 0), (17, 17)], mode=theirs), "i2")
+    grouped = wide[:, :4].reshape(4, 2, 2, 2, 3)
+    equal("bin(s[y=:4], y=2, x=3, mean)", inputs, grouped.mean((2, 4)), "f4", rtol=1e-6)
+    equal("bin(s[y=:4], y=2, x=3, sum)", inputs, grouped.sum((2, 4)))
+    equal("bin(s[y=:4], y=2, x=3, max)", inputs, grouped.max((2, 4)), "i2")
+    equal("bin(s, y=4, min)", inputs, np.stack([a[:, :4].min(1), a[:, 4:].min(1)], 1), "i2")
+    equal("bin(s, y=4)", inputs, np.stack([wide[:, :4].mean(1), wide[:, 4:].mean(1)], 1), rtol=1e-6)
+
+
+def reductions():
+    a = RNG.integers(0, 65536, (8, 2, 3, 20, 30), dtype="u2")
+    inputs = [stored("r", a, "tczyx", (1, 1, 2, 8, 16))]
+    wide = a.astype("f8")
+    for memory in ["64M", "40M"]:
+        flags = ["--memory", memory]
+        equal("r - mean(r, t)", inputs, wide - wide.mean(0), "f8", flags=flags)
+        equal("r - mean(r, z, y, x)", inputs, wide - wide.mean((2, 3, 4), keepdims=True), rtol=1e-12, flags=flags)
+        equal("r - median(r, t)", inputs, wide - np.median(wide, 0), flags=flags)
+        equal("r > 2 * std(r, z,y,x)", inputs, wide > 2 * wide.std((2, 3, 4), keepdims=True), flags=flags)
+        equal("(r - min(r)) / (max(r) - min(r))", inputs, (a - a.min()).astype("f4") / (int(a.max()) - int(a.min())), "f4",
+              flags=flags)
+        equal("r - quantile(r, 0.1, t)", inputs, wide - np.quantile(wide, 0.1, axis=0), rtol=1e-12, flags=flags)
+        equal("(r - mean(r, t)) / std(r, t, ddof=1)", inputs, (wide - wide.mean(0)) / wide.std(0, ddof=1), rtol=1e-9,
+              flags=flags)
+        equal("r - sum(r, x)", inputs, a.astype("i8") - a.astype("i8").sum(-1, keepdims=True), flags=flags)
+        equal("mean(r - mean(r, t), x)", inputs, (wide - wide.mean(0)).mean(-1, keepdims=True), rtol=1e-6, flags=flags)
+        equal("max(r - median(r, t), t)", inputs, (wide - np.median(wide, 0)).max(0, keepdims=True), flags=flags)
+    run("r - mean(r, t)", *inputs, "-o", "anomaly.zarr", "-q", "--chunks", "1,1,2,8,16")
+    np.testing.assert_array_equal(zarr.open_array(WORK / "anomaly.zarr/0")[...], wide - wide.mean(0))
+    done = run("sum(r > 30000, z,y,x)", *inputs)
+    rows = [line.split("\t") for line in done.stdout.decode().split("\n")[:-1]]
+    np.testing.assert_array_equal([int(r[-1]) for r in rows], (a > 30000).sum((2, 3, 4)).ravel())
+    value = json.loads(run("max(r)", *inputs, "--json").stdout)["value"]
+    assert value == a.max()
+    piped = run("r[t=0] + 1", *inputs, "-o", "-").stdout
+    np.testing.assert_array_equal(np.lib.format.read_array(__import__("io").BytesIO(piped)), a[0].astype("i8") + 1)
+    piped = run("r - mean(r, t)", *inputs, "-o", "-").stdout
+    np.testing.assert_array_equal(np.lib.format.read_array(__import__("io").BytesIO(piped)), wide - wide.mean(0))
+
+
+def casts():
+    x = np.array([[-1.5, 0.5, 1.5, 2.5, 70000, np.nan, 3]], "f4")
+    inputs = [stored("v", x, "yx")]
+    done = run("v", *inputs, "-o", "y.npy", "--dtype", "uint16", code=1)
+    assert b"x=0: -1.5" in done.stderr and b"--cast clip" in done.stderr, done.stderr
+    done = run("v", *inputs, "-o", "y.npy", "--dtype", "uint16", "--cast", "clip", "-q")
+    np.testing.assert_array_equal(np.load(WORK / "y.npy"), [[0, 0, 2, 2, 65535, 0, 3]])
+    assert b"3 elements" in done.stderr, done.stderr
+    done = run("v[x=1:4]", *inputs, "-o", "z.npy", "--dtype", "uint16", "--cast", "error", code=1)
+    assert b"has a fraction" in done.stderr, done.stderr
+    equal("v[x=1:4]", inputs, np.array([[5, 15, 25]], "u2"), "u2", flags=["--dtype", "uint16", "--scale", "10"])
+    equal("v[x=1:4]", inputs, np.array([[6, 16, 26]], "u2"), "u2",
+          flags=["--dtype", "uint16", "--scale", "10", "--offset", "1"])
+    done = run("v / (v - v)", *inputs)
+    assert b"infinite" in done.stderr and b"NaN" in done.stderr, done.stderr
+    i = np.array([[7, 8]], "u2")
+    done = run("i // (i - 7)", stored("i0", i, "yx").replace("i0=", "i="))
+    assert b"divided as whole numbers by zero" in done.stderr, done.stderr
+
+
+def inputs_and_errors():
+    (WORK / "pile").mkdir()
+    a = RNG.integers(0, 4096, (3, 4, 10, 12), dtype="u2")
+    for t in range(3):
+        tifffile.imwrite(WORK / f"pile/im_t{t}.tif", a[t])
+    dark = RNG.integers(0, 100, (10, 12), dtype="u2")
+    tifffile.imwrite(WORK / "dark.tif", dark)
+    got = calc("raw - dark", "raw=pile/", "dark=dark.tif")
+    np.testing.assert_array_equal(got.reshape(a.shape), a.astype("i8") - dark)
+    got = calc("clip(a - median(a, t), 0, 65535)", "pile/", flags=["--dtype", "uint16"])
+    np.testing.assert_array_equal(got.reshape(a.shape), np.clip(a - np.median(a, 0), 0, 65535))
+    for expression, said in [
+        ("a - mean(a, q)", b"there is no axis q"), ("a +", b"character 4"), ("a - gauss(a)", b"there is no function gauss"),
+        ("mean(a, t", b"',' or ')'"), ("a[q=1]", b"there is no axis 'q'"), ("a & 1.5", b"truth values"),
+    ]:
+        done = run(expression, "pile/", code=2)
+        assert said in done.stderr and b"^" in done.stderr, (expression, done.stderr)
+    done = run("a - mean(a, t)", "pile/", "--dry-run", "-o", "dry.zarr")
+    assert b"mean(a, t)" in done.stdout, done.stdout
+    assert not (WORK / "dry.zarr").exists()
+
+
+for check in [operations, whole, broadcasting, shapes, reductions, casts, inputs_and_errors]:
+    check()
+assert not [p.name for p in WORK.iterdir() if "reduced" in p.name]
+print(n_checked, "results are NumPy's")

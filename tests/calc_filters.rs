@@ -1,0 +1,11 @@
+//! Filters of `calc` against SciPy, through the whole program.
+
+use std::path::Path;
+
+mod common;
+
+#[test]
+fn filters_are_scipys() {
+    let work = tempfile::tempdir().unwrap();
+    common::python("calc_filters.py", &[Path::new(env!("CARGO_BIN_EXE_stackctl")), work.path()]);
+}
