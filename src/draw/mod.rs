@@ -1,5 +1,6 @@
 //! Pictures and tables as text: aligned columns, the presence map, and the block diagram. Pure.
 
+pub mod canvas;
 pub mod diagram;
 pub mod presence;
 pub mod table;
