@@ -53,6 +53,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Write the files as one Zarr array
     Stitch(StitchArgs),
+    /// Add levels to an OME-Zarr image that has one, in place
+    Pyramid(PyramidArgs),
     /// Reduce files or a Zarr array along axes: mean, max, median, histogram and more
     Reduce(Box<ReduceArgs>),
     /// Compute with arrays: arithmetic, filters and reductions in one expression
@@ -253,12 +255,17 @@ pub struct StitchArgs {
     /// Which files.
     #[command(flatten)]
     pub input: InputArgs,
-    /// Where to write: a name ending in .zarr, .npy or .tif; with --by FIELD it holds {FIELD}, such as 'out/{p}.zarr'
+    /// Where to write: a name ending in .zarr (a folder), .ozx or .zarr.zip (a Zarr in one file), .npy, .tif or .png;
+    /// with --by FIELD it holds {FIELD}, such as 'out/{p}.zarr'; IMAGE.zarr/labels/NAME adds labels to an image
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub output: PathBuf,
-    /// Write one array for each value of FIELD: positions, wells, plates
+    /// Write one array for each value of FIELD, or of several joined by commas: positions, wells, plates
     #[arg(long, value_name = "FIELD")]
     pub by: Option<String>,
+    /// With --by: write all arrays into one Zarr, a plate if divided by well (or row,column) and field, else a series as
+    /// bioformats2raw lays it out
+    #[arg(long, requires = "by")]
+    pub collection: bool,
     /// Write a part: slices of axes by NumPy's rules, such as 'c=1,t=::4,z=10:20'; labels (c=GFP) and
     /// coordinates (t@s=10:20) too
     #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
@@ -272,6 +279,9 @@ pub struct StitchArgs {
     /// How the array is stored.
     #[command(flatten)]
     pub storage: StorageArgs,
+    /// What is made of the same reading.
+    #[command(flatten)]
+    pub beside: BesideArgs,
     /// How the run goes.
     #[command(flatten)]
     pub run: RunArgs,
@@ -316,6 +326,50 @@ const LEVELS: Known<Levels> = Known { some: || vec!["auto", "none", "4"], read: 
 const METHOD: Known<Method> =
     Known { some: || vec!["mean", "nearest", "max", "min", "median", "mode"], read: str::parse };
 const CONTRAST: Known<Contrast> = Known { some: || vec!["auto", "data", "dtype", "none"], read: str::parse };
+
+/// Arguments of `pyramid`.
+#[derive(Args, Clone, Debug)]
+pub struct PyramidArgs {
+    /// Folder of the image; its metadata name the new levels when all of them are there
+    #[arg(value_name = "IMAGE.zarr", value_hint = ValueHint::DirPath)]
+    pub image: PathBuf,
+    /// Number of resolutions, the full one included: a number, or auto, which halves until y and x have at most 512
+    /// elements
+    #[arg(long, value_name = "N", value_parser = LEVELS, hide_possible_values = true, default_value = "auto")]
+    pub levels: Levels,
+    /// How each level is made of the one before: mean (halves to even), nearest, max, min, median, mode (labels)
+    /// [default: mode for an image under labels/, else mean]
+    #[arg(long, value_name = "HOW", value_parser = METHOD, hide_possible_values = true)]
+    pub downsample: Option<Method>,
+    /// Codec of the new chunks: blosc, smaller, blosc:lz4,5,shuffle, zstd:3, gzip:6, none
+    #[arg(long, value_name = "CODEC", value_parser = CODEC, hide_possible_values = true,
+        default_value = "blosc:zstd,3,bitshuffle")]
+    pub codec: Codec,
+    /// How the run goes.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What is made beside an output of the same reading.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "From the same reading")]
+pub struct BesideArgs {
+    /// Project along AXES, by the maximum or by operators of reduce: z, t=mean, 'z=max,std'; may be given several times
+    #[arg(long, value_name = "AXES[=OPS]")]
+    pub mip: Vec<String>,
+    /// What projections are called: {name} stands for the output's name, {op} for the operator, {axis} for the axes;
+    /// ends in .zarr, .tif or .npy [default: '{name}_{op}_{axis}', beside the output and of its format]
+    #[arg(long, value_name = "NAME", requires = "mip")]
+    pub mip_output: Option<String>,
+    /// Write what every plane and channel is like to FILE.json or FILE.csv: least, largest, mean, deviation, histogram,
+    /// zero and saturated fraction, sharpness, checksum
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub stats: Option<PathBuf>,
+    /// Draw a contact sheet of the image: slices along xy, xz and yz and the maximum along z for each channel, and all
+    /// channels in colour; FILE ends in .png
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub preview: Option<PathBuf>,
+}
 
 /// Examples for `reduce`, each of which a test runs.
 const REDUCE_EXAMPLES: &str = "\
@@ -607,8 +661,9 @@ pub struct StorageArgs {
     #[arg(long, value_name = "N", value_parser = LEVELS, hide_possible_values = true)]
     pub levels: Option<Levels>,
     /// How each level is made of the one before: mean (halves to even), nearest, max, min, median, mode (labels)
-    #[arg(long, value_name = "HOW", value_parser = METHOD, hide_possible_values = true, default_value = "mean")]
-    pub downsample: Method,
+    /// [default: mode where the input is a label image or the names say labels or masks, else mean]
+    #[arg(long, value_name = "HOW", value_parser = METHOD, hide_possible_values = true)]
+    pub downsample: Option<Method>,
     /// Values that viewers are told to show, for each channel: data (percentiles 0.1 and 99.9 of all elements, or of a
     /// sample of those wider than 16 bits), dtype (the whole range), none (nothing is said of channels), or auto (as an
     /// OME-Zarr input says, else data)

@@ -32,6 +32,9 @@ pub struct Summary {
     pub bytes_out: u64,
     /// Files of the output.
     pub output_files: u64,
+    /// What was made beside it of the same reading, and its bytes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<(String, u64)>,
     /// Elements that no file covers.
     pub elements_filled: u64,
     /// Bytes of pixels divided by bytes of the output.
@@ -76,6 +79,9 @@ impl Summary {
             Bytes(self.measured_peak_bytes),
             Bytes(self.predicted_peak_bytes),
         );
+        for (path, bytes) in &self.beside {
+            text += &format!("\n  {path} ({})", Bytes(*bytes));
+        }
         text + &remarks(self.elements_filled, "hold the fill value", self.read_amplification)
     }
 }

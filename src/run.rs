@@ -36,7 +36,7 @@ pub fn run(
     terms: &Terms<'_>,
     mut progress: impl FnMut(u64) + Send,
 ) -> Result<Ran> {
-    let done = begin(consumers, job)?;
+    let done = begin(plan, consumers, job)?;
     // What one of them has not finished, none has.
     consumers.iter_mut().try_for_each(|c| c.keep_only(&done))?;
     let begun: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
@@ -77,7 +77,7 @@ pub fn run_share(
     if share.rank >= share.n {
         return Err(Error::usage(format!("there is no share {} of {}: they are counted from 0", share.rank, share.n)));
     }
-    let done = begin(consumers, &Job { shared: true, ..job.clone() })?;
+    let done = begin(plan, consumers, &Job { shared: true, ..job.clone() })?;
     if consumers.iter().any(|c| c.store().is_none()) {
         return Err(Error::usage("what goes down a pipe or is printed cannot be shared out: write it to a file"));
     }
@@ -91,9 +91,17 @@ pub fn run_share(
 }
 
 /// Starts what `consumers` write. Gives the units that all of them have finished before.
-fn begin(consumers: &mut [Box<dyn Consumer>], job: &Job) -> Result<BTreeSet<u64>> {
+fn begin(plan: &Plan, consumers: &mut [Box<dyn Consumer>], job: &Job) -> Result<BTreeSet<u64>> {
+    consumers.iter_mut().for_each(|c| c.follow(plan));
     consumers.iter_mut().try_for_each(|c| c.begin(job))?;
-    Ok(consumers.iter().map(|c| c.done()).reduce(|a, b| &a & &b).unwrap_or_default())
+    let mut done = consumers.iter().map(|c| c.done()).reduce(|a, b| &a & &b).unwrap_or_default();
+    loop {
+        let before = done.len();
+        done = consumers.iter().fold(done, |done, consumer| consumer.complete(done));
+        if done.len() == before {
+            return Ok(done);
+        }
+    }
 }
 
 /// What is to be done, and what has been.

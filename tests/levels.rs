@@ -243,3 +243,85 @@ fn parts_lie_where_they_lay() {
     let again = attributes(&folder.path().join("again.zarr"))["ome"]["multiscales"][0]["datasets"].clone();
     assert_eq!(again, ome["multiscales"][0]["datasets"]);
 }
+
+/// `pyramid` adds what `stitch --levels` would have written, in place, and goes on where it was killed.
+#[test]
+fn levels_are_added_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout { width: 300, height: 260, bits: 16, ..Layout::default() };
+    Acquisition { c: 2, t: 2, z: 6, layout }.write(&folder.path().join("raw"));
+    let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let arguments = ["raw", "--pattern", PATTERN, "-q", "--voxel-size", "z=0.3um,y=0.1um,x=0.1um"];
+    let cut = ["--chunks", "1,1,4,64,64", "--codec", "zstd:5"];
+    for (format, shards, group) in [("3", "1,1,8,128,128", "zarr.json"), ("2", "none", ".zattrs")] {
+        let way = [&arguments[..], &cut, &["--zarr-format", format, "--shards", shards]].concat();
+        stitch(folder.path(), &[&way[..], &["-o", "whole.zarr", "--levels", "4"]].concat());
+        stitch(folder.path(), &[&way[..], &["-o", "out.zarr", "--levels", "none"]].concat());
+        let pyramid = ["pyramid", "out.zarr", "--levels", "4", "--codec", "zstd:5", "-q"];
+        let before = read(&folder.path().join("out.zarr").join(group));
+        for _ in 0..2 {
+            let mut run = std::process::Command::new(assert_cmd::cargo::cargo_bin("stackctl"))
+                .args(pyramid)
+                .current_dir(folder.path())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(150));
+            if run.try_wait().unwrap().is_none() {
+                run.kill().unwrap();
+                run.wait().unwrap();
+                // Until all is there nothing says that anything is.
+                assert_eq!(read(&folder.path().join("out.zarr").join(group)), before);
+            }
+        }
+        let again = stackctl(folder.path()).args(pyramid).output().unwrap();
+        assert!(again.status.success() || message(&again).contains("has 4 levels already"), "{}", message(&again));
+        let (whole, out) = (tree(&folder.path().join("whole.zarr")), tree(&folder.path().join("out.zarr")));
+        assert_eq!(whole.keys().collect::<Vec<_>>(), out.keys().collect::<Vec<_>>());
+        let is_own = |path: &Path| [group, ".zmetadata"].iter().any(|name| path == Path::new(name));
+        assert!(whole.iter().all(|(path, bytes)| out[path] == *bytes || is_own(path)), "format {format}");
+        let claim = |name: &str| {
+            let document = read(&folder.path().join(name).join(group));
+            let ome = document["attributes"].get("ome").cloned().unwrap_or(document.clone());
+            (ome["multiscales"][0]["datasets"].clone(), document["consolidated_metadata"].clone())
+        };
+        assert_eq!(claim("whole.zarr"), claim("out.zarr"));
+        let (code, said) = failure(folder.path(), &["pyramid", "out.zarr"]);
+        assert!(code == 2 && said.contains("has 4 levels already"), "{said}");
+        fs::remove_dir_all(folder.path().join("whole.zarr")).unwrap();
+        fs::remove_dir_all(folder.path().join("out.zarr")).unwrap();
+    }
+    let (code, said) = failure(folder.path(), &["pyramid", "raw"]);
+    assert!(code == 2 && said.contains("no OME-Zarr image"), "{said}");
+}
+
+/// Labels are never averaged unless somebody says so.
+#[test]
+fn labels_are_halved_by_their_mode() {
+    let folder = tempfile::tempdir().unwrap();
+    let acquisition = Acquisition::default();
+    acquisition.write(&folder.path().join("raw"));
+    for name in names(&folder.path().join("raw")) {
+        let from = folder.path().join("raw").join(&name);
+        fs::rename(&from, from.with_file_name(name.replace("ex6-2", "masks"))).unwrap();
+    }
+    let arguments = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr", "--levels", "2"];
+    let kind = |more: &[&str]| {
+        let output = stackctl(folder.path()).args(arguments).args(more).arg("--overwrite").output().unwrap();
+        assert!(output.status.success(), "{}", message(&output));
+        let multiscale = &attributes(&folder.path().join("out.zarr"))["ome"]["multiscales"][0];
+        (multiscale["type"].clone(), message(&output).contains("the names say labels"))
+    };
+    assert_eq!(kind(&[]), (json!("mode"), true));
+    assert_eq!(kind(&["--downsample", "mean"]), (json!("mean"), false));
+    // What says that it is a label image is kept, and heeded.
+    let group = folder.path().join("out.zarr/zarr.json");
+    let mut document: Value = serde_json::from_slice(&fs::read(&group).unwrap()).unwrap();
+    document["attributes"]["ome"]["image-label"] = json!({"colors": [{"label-value": 1, "rgba": [1, 2, 3, 4]}]});
+    fs::write(&group, document.to_string()).unwrap();
+    let output = stackctl(folder.path()).args(["stitch", "out.zarr", "-o", "copy.zarr", "--levels", "2"]).output();
+    let output = output.unwrap();
+    assert!(output.status.success() && message(&output).contains("the input is a label image"), "{}", message(&output));
+    let ome = attributes(&folder.path().join("copy.zarr"))["ome"].clone();
+    assert_eq!(ome["image-label"]["colors"][0]["rgba"], json!([1, 2, 3, 4]));
+    assert_eq!((&ome["multiscales"][0]["type"], &ome["omero"]), (&json!("mode"), &Value::Null));
+}

@@ -15,7 +15,7 @@ use crate::array::calc::Tally;
 use crate::array::{Arranged, Array, Held};
 use crate::axis::Axis;
 use crate::block::size_bytes;
-use crate::cli::{CalcArgs, InputArgs, Missing, NameArgs, RunArgs};
+use crate::cli::{BesideArgs, CalcArgs, InputArgs, Missing, NameArgs, RunArgs};
 use crate::consume::{self, Assemble, Consumer, Job};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -81,6 +81,9 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
         run: &args.run,
         overwrite: args.overwrite,
         output: Path::new(output),
+        shown: Path::new(output),
+        name: None,
+        beside: &BesideArgs::default(),
         inputs: files,
         n_holes,
         n_absent: 0,

@@ -21,7 +21,13 @@ pub(super) fn stitch(args: &StitchArgs) -> Result<()> {
     places(&output, &by, how)?;
     axes(&args.names)?;
     args.select.as_deref().map_or(Ok(()), Selection::check)?;
-    storage(&args.storage, sink::extension(&args.output) == "zarr")?;
+    storage(&args.storage, sink::is_zarr(&args.output))?;
+    if args.collection && args.run.share.is_some() {
+        return Err(Error::usage("a collection is not shared out: share the images of --by alone"));
+    }
+    if sink::zarr::is_label(&args.output) && args.output.parent().is_some_and(|labels| !labels.exists()) {
+        return Ok(());
+    }
     free(&args.output, &args.input, args.overwrite)
 }
 

@@ -8,12 +8,15 @@ use anyhow::Result;
 use crate::cli::{Cli, Command};
 use crate::error::Error;
 
+mod beside;
 mod calc;
+mod collection;
 mod early;
 mod inspect;
 mod planning;
 mod presets;
 mod progress;
+mod pyramid;
 mod reduce;
 mod resolve;
 mod resources;
@@ -34,6 +37,7 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Inspect(args) => inspect::run(&args),
         Command::Stitch(args) => stitch::run(&args),
+        Command::Pyramid(args) => pyramid::run(&args),
         Command::Reduce(args) => reduce::run(&args),
         Command::Calc(args) => calc::run(&args),
         Command::Patterns(args) => presets::run(&args),

@@ -17,7 +17,13 @@ use crate::source::NoteKind;
 use crate::source::headers::Note;
 
 /// How the array will be stored, from flags and defaults. `unit` is the shape of what its files store as one piece.
-pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, unit: &[u64]) -> Result<ZarrOptions> {
+pub(super) fn storage(
+    flags: &StorageArgs,
+    overwrite: bool,
+    is_archived: bool,
+    array: &dyn Array,
+    unit: &[u64],
+) -> Result<ZarrOptions> {
     let (axes, shape) = (array.axes(), array.shape());
     let names: Vec<&str> = axes.iter().map(|a| a.name.as_str()).collect();
     let as_shape = |flag: &str, lengths: &[u64]| {
@@ -50,7 +56,7 @@ pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, u
     let max_files = flags.max_files.unwrap_or(DEFAULT_MAX_FILES).saturating_sub(4 + 2 * n_arrays) / n_arrays;
     let shards = match &flags.shards {
         Sharding::None => None,
-        Sharding::Auto if format == Format::V2 => None,
+        Sharding::Auto if format == Format::V2 || is_archived => None,
         Sharding::Auto => {
             let shards = lines_whole(array, &chunks, default_shards(axes, &chunks, array.dtype(), max_files));
             Some(levels::aligned(&shards, &chunks, &shape, &factors))
@@ -60,12 +66,13 @@ pub(super) fn storage(flags: &StorageArgs, overwrite: bool, array: &dyn Array, u
     let codec = flags.codec.clone();
     let image = ImageOptions {
         levels,
-        method: flags.downsample,
+        method: flags.downsample.unwrap_or_default(),
         contrast: flags.contrast,
         colours: flags.channel_colors.clone(),
         plain: flags.plain,
         coordinates: flags.coordinates,
-        attributes: serde_json::Map::new(),
+        is_archived,
+        ..ImageOptions::default()
     };
     let options = ZarrOptions { format, chunks, shards, codec, overwrite, durability: Default::default(), image };
     if let Some(max_files) = flags.max_files {

@@ -1,5 +1,6 @@
 //! `reduce`: operators along axes of files or of a Zarr array.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use crate::open::Opened;
 use crate::plan::Plan;
 use crate::reduce::{Grouping, Options, Predicate, Reducer, Reduction, Settings, Weights};
 use crate::report::{count, tuple};
+use crate::sink;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let start = Instant::now();
@@ -189,11 +191,17 @@ fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings> {
         keep_axes: elements.keepdims,
         grouping,
         dtype: elements.dtype,
+        narrow: args.output.as_deref().is_some_and(|name| for_imagej(Path::new(name))),
     })
 }
 
+/// Whether ImageJ is to open `output`, which opens no elements of 64 bits.
+pub(super) fn for_imagej(output: &Path) -> bool {
+    matches!(sink::extension(output).as_str(), "tif" | "tiff" | "btf")
+}
+
 /// Numbers of the axes that `names` give by name or number; `all`, or none, are all.
-fn reduced_axes(names: &[String], axes: &[Axis]) -> Result<Vec<usize>, Error> {
+pub(super) fn reduced_axes(names: &[String], axes: &[Axis]) -> Result<Vec<usize>, Error> {
     if names.is_empty() || matches!(names, [all] if all == "all" && crate::axis::position(axes, "all").is_none()) {
         return Ok((0..axes.len()).collect());
     }

@@ -7,19 +7,24 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use super::beside::{Beside, Main};
+use super::collection::Building;
 use super::planning::{fit_levels, no_image, storage};
 use super::progress::Progress;
 use super::resources::{self, Resources};
 use super::{early, print_json, resolve, space, stop, tell};
 use crate::array::{Array, Losses, select};
 use crate::block::size_bytes;
-use crate::cli::{Missing, RunArgs, StitchArgs, StorageArgs};
+use crate::cli::{BesideArgs, Missing, RunArgs, StitchArgs, StorageArgs};
+use crate::consume::Consumer;
+use crate::consume::levels::{Levels, Method};
+use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::open::Opened;
 use crate::plan::Plan;
 use crate::report::{Summary, count, tuple};
-use crate::sink::zarr::{ZarrOptions, ZarrSink};
+use crate::sink::zarr::{Format, ZarrOptions, ZarrSink, misfit};
 use crate::sink::{self, OutputOptions, Spec};
 use crate::source::headers::Note;
 use crate::source::{OpenOptions, zarr};
@@ -35,26 +40,39 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
     request.by.clone_from(&args.by);
     request.select.clone_from(&args.select);
     // Every array is checked before the first one is written.
-    let mut all: Vec<(PathBuf, Opened)> = Vec::new();
-    for opened in resolve::open(&request, &args.run)? {
-        let output = match (&args.by, &opened.value) {
-            (Some(field), Some(label)) => output_for(&args.output, field, label)?,
-            _ => args.output.clone(),
-        };
-        if all.iter().any(|(known, _)| *known == output) {
+    let opened = resolve::open(&request, &args.run)?;
+    let collection = if args.collection { Some(building(args, &opened)?) } else { None };
+    let mut all: Vec<Single> = Vec::new();
+    for (i, opened) in opened.into_iter().enumerate() {
+        let single = Single::new(args, collection.as_ref().map(|c| c.place(i)), opened)?;
+        if all.iter().any(|known| known.output == single.output) {
             let field = args.by.as_deref().unwrap_or_default();
-            let text = format!("two values of '{field}' would be written to {}", output.display());
+            let text = format!("two values of '{field}' would be written to {}", single.output.display());
             return Err(Error::Usage(text).into());
         }
-        all.push((output, opened));
+        all.push(single);
     }
     let stop = stop::early(Instant::now(), args.run.deadline)?;
     let mut told = Vec::new();
-    for (output, opened) in all {
-        if let Some(folder) = folder_of(&output).filter(|_| args.by.is_some() && !args.run.dry_run) {
+    if let Some(collection) = collection.as_ref().filter(|_| !args.run.dry_run) {
+        collection.begin(args.run.restart)?;
+    }
+    for single in all {
+        if let Some(folder) = folder_of(&single.output).filter(|_| args.by.is_some() && !args.run.dry_run) {
             std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "cannot make the folder", e))?;
         }
-        told.extend(one(args, &output, opened, &stop)?);
+        if collection.is_some() && single.output.exists() {
+            tell(format_args!("{}: an earlier run has written it", single.shown.display()));
+            continue;
+        }
+        told.extend(one(args, single, &stop)?);
+    }
+    if let Some(collection) = collection.filter(|_| !args.run.dry_run) {
+        let words = collection.words();
+        collection.finish(format_of(&args.storage))?;
+        if !args.run.quiet {
+            tell(format_args!("{}: {words}", args.output.display()));
+        }
     }
     match told.as_slice() {
         [only] if args.by.is_none() => print_json(only),
@@ -63,21 +81,87 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
     }
 }
 
-/// Where the array goes whose `field` is `label`.
-fn output_for(template: &Path, field: &str, label: &str) -> Result<PathBuf, Error> {
-    let text = template.to_string_lossy();
-    let place = format!("{{{field}}}");
-    if !text.contains(&place) {
-        return Err(Error::Usage(format!(
-            "{text}: --by {field} writes many outputs: put {place} into the name, such as 'out/{place}.zarr'"
-        )));
+/// The one Zarr that all arrays go into.
+fn building<'a>(args: &'a StitchArgs, opened: &[Opened]) -> Result<Building<'a>, Error> {
+    let n_fields = args.by.iter().flat_map(|by| by.split(',')).count();
+    let value = |opened: &Opened| {
+        let values: Vec<String> = opened.value.iter().flat_map(|v| v.split(',')).map(str::to_owned).collect();
+        Some(values).filter(|v| v.len() == n_fields)
+    };
+    let values: Option<Vec<Vec<String>>> = opened.iter().map(value).collect();
+    let values = values.ok_or_else(|| Error::usage("a value of --by holds a comma, which tells fields apart"))?;
+    let inputs: Vec<PathBuf> = opened.iter().flat_map(|o| o.stack.paths().to_vec()).collect();
+    super::refuse_input(&args.output, &inputs)?;
+    Building::new(args, &values, &inputs)
+}
+
+fn format_of(flags: &StorageArgs) -> Format {
+    if flags.zarr_format == 2 { Format::V2 } else { Format::V3 }
+}
+
+/// One array that is to be written.
+struct Single {
+    output: PathBuf,
+    /// Where it will stand when all is done.
+    shown: PathBuf,
+    beside: BesideArgs,
+    opened: Opened,
+}
+
+impl Single {
+    /// The array that `opened` is, which is built in one place and stands in another if it is part of a collection.
+    fn new(args: &StitchArgs, place: Option<(PathBuf, PathBuf)>, opened: Opened) -> Result<Self, Error> {
+        let by = args.by.as_deref().zip(opened.value.as_deref());
+        let named = |template: &Path| by.map_or(Ok(template.to_owned()), |(by, value)| place_for(template, by, value));
+        let optional = |path: &Option<PathBuf>| path.as_deref().map(named).transpose();
+        let mip_output = args.beside.mip_output.as_deref().map(|template| match by {
+            // Its name may hold that of the output instead.
+            Some((by, value)) if place.is_some() || template.contains(&format!("{{{by}}}")) => {
+                place_for(Path::new(template), by, value).map(|path| path.to_string_lossy().into_owned())
+            }
+            _ => Ok(template.to_owned()),
+        });
+        if place.is_some() && !args.beside.mip.is_empty() && args.beside.mip_output.is_none() {
+            let by = args.by.as_deref().unwrap_or_default();
+            return Err(Error::usage(format!(
+                "--mip with --collection: say with --mip-output where, such as 'mips/{{{by}}}_{{op}}_{{axis}}.zarr'"
+            )));
+        }
+        let beside = BesideArgs {
+            stats: optional(&args.beside.stats)?,
+            preview: optional(&args.beside.preview)?,
+            mip_output: mip_output.transpose()?,
+            ..args.beside.clone()
+        };
+        let (output, shown) = match place {
+            Some(place) => place,
+            None => {
+                let output = named(&args.output)?;
+                sink::check_name(&output)?;
+                (output.clone(), output)
+            }
+        };
+        Ok(Self { output, shown, beside, opened })
     }
-    // A value is one part of a path, never a way out of the folder.
-    let label = label.replace(['/', '\\'], "_");
-    let label = if label.trim_matches('.').is_empty() { "_".to_owned() } else { label };
-    let output = PathBuf::from(text.replace(&place, &label));
-    sink::check_name(&output)?;
-    Ok(output)
+}
+
+/// The name that `template` becomes for the `values` of the fields `by`, both joined by commas.
+fn place_for(template: &Path, by: &str, values: &str) -> Result<PathBuf, Error> {
+    let mut text = template.to_string_lossy().into_owned();
+    for (field, label) in by.split(',').map(str::trim).zip(values.split(',')) {
+        let place = format!("{{{field}}}");
+        if !text.contains(&place) {
+            return Err(Error::Usage(format!(
+                "{text}: --by {by} writes many outputs: put {place} into the name, such as 'out/{place}.zarr', or use \
+                 --collection"
+            )));
+        }
+        // A value is one part of a path, never a way out of the folder.
+        let label = label.replace(['/', '\\'], "_");
+        let label = if label.trim_matches('.').is_empty() { "_".to_owned() } else { label };
+        text = text.replace(&place, &label);
+    }
+    Ok(PathBuf::from(text))
 }
 
 /// The folder that `output` is to lie in, if it is not the current one.
@@ -86,11 +170,12 @@ fn folder_of(output: &Path) -> Option<&Path> {
 }
 
 /// Writes one array; what is to be printed as JSON, if that was asked for.
-fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> Result<Option<serde_json::Value>> {
+fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<serde_json::Value>> {
     let start = Instant::now();
+    let Single { output, shown, beside, opened } = single;
     let provenance = resolve::provenance(&opened);
-    let Opened { stack, notes, is_single, .. } = opened;
-    super::refuse_input(output, stack.paths())?;
+    let Opened { stack, notes, is_single, value, .. } = opened;
+    super::refuse_input(&output, stack.paths())?;
     let (inputs, n_holes) = (stack.paths().to_vec(), stack.layout().n_holes());
     // Of a part nobody knows how much of it is absent.
     let n_absent = if args.select.is_none() { stack.layout().n_absent_elements() } else { 0 };
@@ -105,17 +190,28 @@ fn one(args: &StitchArgs, output: &Path, opened: Opened, stop: &AtomicBool) -> R
     if let ([input], true) = (inputs.as_slice(), is_single) {
         let which = OpenOptions { series: args.names.series, level: args.names.level, ..OpenOptions::default() };
         attributes = zarr::kept_attributes(input, &which)?;
+        // Where the image lies that the labels are of is not known of a copy.
+        if let Some(label) = attributes.get_mut("image-label").and_then(|l| l.as_object_mut()) {
+            label.remove("source");
+        }
+    }
+    if let Some(why) = misfit(array.axes()).filter(|_| args.collection) {
+        return Err(Error::usage(format!("{}: a collection holds images, but {why}", shown.display())).into());
     }
     let settings = serde_json::json!({
         "select": args.select,
         "missing": format!("{:?}", args.names.missing),
+        "beside": format!("{:?}", args.beside),
     });
     let (storage, run, overwrite) = (&args.storage, &args.run, args.overwrite);
     let writing = Writing {
         storage,
         run,
         overwrite,
-        output,
+        output: &output,
+        shown: &shown,
+        name: value.filter(|_| args.collection).map(|value| value.replace(',', " ")),
+        beside: &beside,
         inputs,
         n_holes,
         n_absent,
@@ -136,6 +232,11 @@ pub(super) struct Writing<'a> {
     pub(super) run: &'a RunArgs,
     pub(super) overwrite: bool,
     pub(super) output: &'a Path,
+    /// Where it will stand when all is done.
+    pub(super) shown: &'a Path,
+    /// What the image is called, if not as its folder.
+    pub(super) name: Option<String>,
+    pub(super) beside: &'a BesideArgs,
     /// Files that are read.
     pub(super) inputs: Vec<PathBuf>,
     /// Positions without a file.
@@ -160,9 +261,22 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
     let Writing { storage: flags, run, output, .. } = *how;
     let (provenance, mut notes) = (how.provenance.clone(), how.notes.clone());
     let spec = Spec { axes: array.axes().to_vec(), dtype: array.dtype(), fill: array.fill_bytes(), provenance };
-    let mut options = ZarrOptions { durability: run.durability, ..storage(flags, how.overwrite, &*array, &how.unit)? };
+    let is_archived = sink::zarr::is_archive(output);
+    let options = storage(flags, how.overwrite, is_archived, &*array, &how.unit)?;
+    let mut options = ZarrOptions { durability: run.durability, ..options };
     options.image.attributes.clone_from(&how.attributes);
-    let is_zarr = sink::extension(output) == "zarr";
+    options.image.name.clone_from(&how.name);
+    let is_zarr = sink::is_zarr(output);
+    let is_label = sink::zarr::is_label(output);
+    if is_label {
+        options.image.attributes.insert("image-label".into(), serde_json::json!({"source": {"image": "../../"}}));
+        if !run.dry_run {
+            sink::zarr::begin_label(output, options.format)?;
+        }
+    }
+    if let Some(note) = choose_mode(flags, &mut options, &how.inputs, array.dtype()).filter(|_| is_zarr) {
+        tell(format_args!("note: {note}"));
+    }
     let budget = Resources::new(run);
     if is_zarr && let Some(note) = fit_levels(flags, &mut options, &*array, budget.room(&*array)) {
         tell(format_args!("note: {note}"));
@@ -178,12 +292,19 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         || if is_zarr { space::likely_bytes(&array, how.n_absent, &options, most_bytes) } else { most_bytes };
     space::check(output, most_bytes, likely_bytes, run.strict)?;
     let n_output_files = foretold.as_ref().map_or(1, ZarrSink::n_files);
-    let mut consumers = [sink::create(output, &spec, &OutputOptions::from(&options))?];
-    let plan = budget.plan(&*array, &[&*consumers[0]])?;
-    let terms = budget.terms(&plan, &*array, &[&*consumers[0]], stop);
+    let mut consumers = vec![sink::create(output, &spec, &OutputOptions::from(&options))?];
+    let main = Main { path: output, spec: &spec, options: &options, wants: consumers[0].wants() };
+    let beside = Beside::new(how.beside, &main, &*array)?;
+    beside.paths.iter().try_for_each(|path| super::refuse_input(path, &how.inputs))?;
+    beside.notes.iter().for_each(|note| tell(format_args!("note: {note}")));
+    check_files(flags, n_output_files, beside.n_files)?;
+    consumers.extend(beside.consumers);
+    let shared: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
+    let plan = budget.plan(&*array, &shared)?;
+    let terms = budget.terms(&plan, &*array, &shared, stop);
     let bytes_in = size_bytes(&array.shape(), array.dtype());
     let mut summary = Summary {
-        output: output.display().to_string(),
+        output: how.shown.display().to_string(),
         axes: array.axes().iter().map(|a| a.name.clone()).collect(),
         shape: array.shape(),
         dtype: array.dtype().to_string(),
@@ -201,7 +322,8 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         read_amplification: plan.amplification(),
         threads: terms.workers(),
         memory_limit_bytes: budget.limit.bytes,
-        predicted_peak_bytes: Resources::predicted_bytes(&*array, &[&*consumers[0]], &terms),
+        beside: beside.paths.iter().map(|path| (path.display().to_string(), 0)).collect(),
+        predicted_peak_bytes: Resources::predicted_bytes(&*array, &shared, &terms),
         measured_peak_bytes: 0,
     };
     if run.dry_run {
@@ -235,7 +357,11 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         let told = resources::shared(run, share, &plan, &ran);
         return Ok(run.json.then_some(told));
     }
+    if is_label {
+        sink::zarr::list_label(output, options.format)?;
+    }
     let written = ran.products.iter().flatten().next();
+    summary.beside.iter_mut().zip(ran.products.iter().flatten().skip(1)).for_each(|(told, made)| told.1 = made.bytes);
     summary.elements_filled = ran.n_absent;
     summary.bytes_out = written.map_or(0, |w| w.bytes);
     summary.output_files = written.map_or(0, |w| w.files);
@@ -255,6 +381,40 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
     Ok(None)
 }
 
+/// Halves labels by their mode unless another way is asked for, and says why they are taken for labels.
+fn choose_mode(flags: &StorageArgs, options: &mut ZarrOptions, inputs: &[PathBuf], dtype: DType) -> Option<String> {
+    if flags.downsample.is_some() || !dtype.is_integer() || options.image.levels == Levels::None {
+        return None;
+    }
+    let why = if options.image.is_label() {
+        "the input is a label image"
+    } else if inputs.iter().all(|input| says_labels(input)) {
+        "the names say labels or masks"
+    } else {
+        return None;
+    };
+    options.image.method = Method::Mode;
+    Some(format!("{why}: levels by mode; --downsample mean takes means"))
+}
+
+/// Whether the name of a file says that it holds labels of objects.
+fn says_labels(path: &Path) -> bool {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    let mut words = name.split(|c: char| !c.is_alphabetic());
+    words.any(|word| matches!(word, "label" | "labels" | "mask" | "masks" | "seg" | "segmentation" | "labelmap"))
+}
+
+/// Refuses more files than there may be, those `beside` the output included.
+fn check_files(flags: &StorageArgs, n_files: u64, n_beside: u64) -> Result<(), Error> {
+    match flags.max_files {
+        Some(most) if n_beside > 0 && n_files.saturating_add(n_beside) > most => Err(Error::usage(format!(
+            "the output would have {n_files} files and what is made beside it {n_beside}; --max-files allows {most}: \
+             use larger --shards or --chunks"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn show_plan(
     json: bool,
     array: &dyn Array,
@@ -271,6 +431,7 @@ fn show_plan(
             "shards": summary.shards,
             "levels": summary.levels,
             "files": summary.output_files,
+            "beside": summary.beside,
             "tasks": plan.len(),
             "task_shape": plan.task_box(),
             "threads": summary.threads,
@@ -300,6 +461,7 @@ fn show_plan(
         lines.push(format!("  levels       {}, from the same reading", shapes.join(" ")));
     }
     lines.push(format!("  files        at most {}", summary.output_files));
+    lines.extend(summary.beside.iter().map(|(path, _)| format!("  beside       {path}, from the same reading")));
     lines.push(format!("  tasks        {} of up to {}", plan.len(), tuple(plan.task_box())));
     lines.push(format!(
         "  memory       {} with {}, limit {} ({})",

@@ -16,10 +16,13 @@ use crate::store::{Start, Store, Stored};
 
 mod assemble;
 pub mod levels;
+mod place;
+pub mod planes;
 mod remembered;
 pub mod statistics;
 
 pub use assemble::{Assemble, band_shape};
+pub use place::Place;
 pub(crate) use remembered::{Keeper, Remembered};
 
 /// Something that wants the blocks of an array.
@@ -35,18 +38,31 @@ pub trait Consumer: Send + Sync {
         0
     }
 
+    /// Hears how the array is cut, before it begins.
+    fn follow(&mut self, _plan: &Plan) {}
+
+    /// Where it writes, if it writes by itself.
+    fn place(&self) -> Option<&Place> {
+        None
+    }
+
+    /// The same, to begin and to end there.
+    fn place_mut(&mut self) -> Option<&mut Place> {
+        None
+    }
+
     /// Starts what it writes, or goes on with it; before this, nothing outside the process is touched.
     ///
     /// # Errors
     /// `Usage` if something stands under the output's name, or an earlier run was another job; `Io` if the place
     /// cannot be written.
-    fn begin(&mut self, _job: &Job) -> Result<()> {
-        Ok(())
+    fn begin(&mut self, job: &Job) -> Result<()> {
+        self.place_mut().map_or(Ok(()), |place| place.begin(job))
     }
 
     /// Where it writes and remembers, once it has begun.
     fn store(&self) -> Option<&Store> {
-        None
+        self.place().and_then(Place::store)
     }
 
     /// Units that an earlier run has finished: none where nothing is remembered.
@@ -54,12 +70,17 @@ pub trait Consumer: Send + Sync {
         self.store().map_or_else(BTreeSet::new, |store| store.done().clone())
     }
 
+    /// Those of the `done` units that need not be shown again: all, unless what it makes of one takes others too.
+    fn complete(&self, done: BTreeSet<u64>) -> BTreeSet<u64> {
+        done
+    }
+
     /// Forgets what an earlier run has finished but for `units`, which those beside it have finished too.
     ///
     /// # Errors
     /// `Io`.
-    fn keep_only(&mut self, _units: &BTreeSet<u64>) -> Result<()> {
-        Ok(())
+    fn keep_only(&mut self, units: &BTreeSet<u64>) -> Result<()> {
+        self.place_mut().and_then(Place::store_mut).map_or(Ok(()), |store| store.keep_only(units))
     }
 
     /// What takes the blocks of `task`; on any worker.
@@ -85,7 +106,7 @@ pub trait Consumer: Send + Sync {
     /// # Errors
     /// `Io`.
     fn leave(&mut self) -> Result<()> {
-        Ok(())
+        self.place_mut().map_or(Ok(()), Place::leave)
     }
 
     /// Makes what its merger completed durable, gives it its name, and says so in its `products`. Comes when every
@@ -93,8 +114,8 @@ pub trait Consumer: Send + Sync {
     ///
     /// # Errors
     /// `Io` if the output cannot be written; `Usage` if something has appeared under the name.
-    fn publish(&mut self, _products: &mut [Product]) -> Result<()> {
-        Ok(())
+    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
+        self.place_mut().map_or(Ok(()), |place| place.publish(products))
     }
 }
 

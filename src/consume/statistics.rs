@@ -325,7 +325,7 @@ fn rank(q: f64, last: u64) -> u64 {
 }
 
 /// Seven bits a byte, the lowest first; the highest bit says that more follow.
-fn put(state: &mut Vec<u8>, mut n: u64) {
+pub(super) fn put(state: &mut Vec<u8>, mut n: u64) {
     while n > 0x7f {
         state.push(n as u8 | 0x80);
         n >>= 7;
@@ -333,7 +333,7 @@ fn put(state: &mut Vec<u8>, mut n: u64) {
     state.push(n as u8);
 }
 
-fn take(state: &mut &[u8]) -> Option<u64> {
+pub(super) fn take(state: &mut &[u8]) -> Option<u64> {
     let mut n = 0u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = state.split_first()?;
@@ -346,7 +346,7 @@ fn take(state: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn real(state: &mut &[u8]) -> Option<f64> {
+pub(super) fn real(state: &mut &[u8]) -> Option<f64> {
     let (bytes, rest) = state.split_first_chunk::<8>()?;
     *state = rest;
     Some(f64::from_le_bytes(*bytes))

@@ -37,35 +37,48 @@ impl Request {
         Ok(vec![survey])
     }
 
-    /// One array after the other: files divided by the value of a field.
-    fn divided(&self, paths: &[PathBuf], field: &str, progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<Survey>> {
+    /// One array after the other: files divided by the values of fields.
+    fn divided(&self, paths: &[PathBuf], fields: &str, progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<Survey>> {
         let mut reading = NameRule::new(&self.names);
         let texts = texts(paths);
         if reading.pattern.is_none() {
             reading.take(pattern::infer(&texts, &reading.infer)?)?;
         }
         let Some(pattern) = &reading.pattern else { return Ok(Vec::new()) };
-        let split = pattern::split(pattern, &texts, field)?;
-        if let Some(first) = split.unmatched.first() {
-            let n = count(split.unmatched.len() as u64, "name");
-            let first = &texts[*first as usize];
-            let what = format!("{n} cannot be divided by '{field}', since '{pattern}' does not match, such as {first}");
-            return Err(Error::Format(format!("{what}\n  leave them out with --exclude")));
+        let mut groups = vec![(String::new(), (0..texts.len() as u32).collect::<Vec<u32>>())];
+        for field in fields.split(',').map(str::trim) {
+            let mut finer = Vec::new();
+            for (value, files) in groups {
+                let own: Vec<&str> = files.iter().map(|i| texts[*i as usize].as_str()).collect();
+                let split = pattern::split(pattern, &own, field)?;
+                if let Some(first) = split.unmatched.first() {
+                    let n = count(split.unmatched.len() as u64, "name");
+                    let first = own[*first as usize];
+                    let what = format!(
+                        "{n} cannot be divided by '{field}', since '{pattern}' does not match, such as {first}"
+                    );
+                    return Err(Error::Format(format!("{what}\n  leave them out with --exclude")));
+                }
+                let joined = |label: String| if value.is_empty() { label } else { format!("{value},{label}") };
+                let absolute = |own: Vec<u32>| own.into_iter().map(|i| files[i as usize]).collect();
+                finer.extend(split.groups.into_iter().map(|(label, own)| (joined(label), absolute(own))));
+            }
+            groups = finer;
+            reading.infer.arrange.drop.push(field.to_owned());
         }
-        reading.infer.arrange.drop.push(field.to_owned());
         let survey = |(label, files): (String, Vec<u32>)| {
             let paths = files.iter().map(|i| paths[*i as usize].clone()).collect();
             let survey = Survey::new(paths, self, progress).by_names(&reading)?;
             Ok(Survey { value: Some(label), ..survey })
         };
-        split.groups.into_iter().map(survey).collect()
+        groups.into_iter().map(survey).collect()
     }
 }
 
 /// What names and headers say of one array.
 #[derive(Debug)]
 pub struct Survey {
-    /// The value of [`Request::by`].
+    /// The values of the fields of [`Request::by`], joined by commas.
     pub value: Option<String>,
     /// The files.
     pub paths: Vec<PathBuf>,

@@ -97,6 +97,14 @@ pub struct Wants {
     pub folds: Option<Folds>,
 }
 
+impl Wants {
+    /// Of a consumer that takes any boxes of an array of so many axes.
+    pub fn any(n_axes: usize) -> Self {
+        let ones = vec![1; n_axes];
+        Self { unit: ones.clone(), object: ones, across: true, in_order: false, folds: None }
+    }
+}
+
 /// What a reduction says of the axes that it folds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Folds {
@@ -317,6 +325,11 @@ impl Plan {
     /// Number of units.
     pub fn n_units(&self) -> u64 {
         self.objects.len().div_ceil(self.per_unit)
+    }
+
+    /// Objects that are remembered together.
+    pub fn per_unit(&self) -> u64 {
+        self.per_unit
     }
 
     /// Shape of a full task.

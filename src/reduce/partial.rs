@@ -316,7 +316,9 @@ impl Reducer {
         let values: Vec<Values> = partial.cells.iter_mut().enumerate().map(finish).collect::<Result<_>>()?;
         let mut block = Block::new(region.clone(), dtype)?;
         for (c, values) in values.into_iter().enumerate() {
-            let put = |bytes: &mut [u8]| store(values, dtype, self.asked.is_some(), bytes).map_err(|r| placed(r, c));
+            let put = |bytes: &mut [u8]| {
+                store(values, dtype, self.asked.is_some() || self.narrow, bytes).map_err(|r| placed(r, c))
+            };
             if n_cells == 1 {
                 put(block.bytes_mut())?;
                 continue;

@@ -70,6 +70,8 @@ pub struct Settings {
     pub grouping: Option<Grouping>,
     /// Type of the results; that of each operator if `None`.
     pub dtype: Option<DType>,
+    /// Whether results of 64 bits become float32 unless a type is asked for.
+    pub narrow: bool,
 }
 
 /// What one operator gives.
@@ -112,6 +114,7 @@ pub struct Reducer {
     /// The axis with its grouping.
     pub(super) grouping: Option<(usize, Grouping)>,
     pub(super) asked: Option<DType>,
+    pub(super) narrow: bool,
     /// What states are told apart by.
     pub(super) digest: u32,
 }
@@ -170,11 +173,13 @@ impl Reducer {
             keep_axes: settings.keep_axes,
             grouping,
             asked: settings.dtype,
+            narrow: settings.narrow,
             digest: 0,
         };
         reducer.outputs = reducer.operators.iter().map(|o| reducer.output(o)).collect::<Result<_>>()?;
         let Self { shape, reduced, operators, predicate, grouping, asked, .. } = &reducer;
-        let told = (shape, dtype, reduced, operators, predicate, settings.skip_absent, grouping, asked);
+        let told =
+            (shape, dtype, reduced, operators, predicate, settings.skip_absent, grouping, asked, settings.narrow);
         reducer.digest = crc32c::crc32c(format!("{told:?}").as_bytes());
         Ok(reducer)
     }
@@ -185,7 +190,8 @@ impl Reducer {
             return Err(Error::usage(format!("{label} is not defined for complex numbers: sum, mean and count are")));
         }
         let natural = operator.dtype(&input)?;
-        let dtype = self.asked.unwrap_or(natural);
+        let is_wide = natural.size() == 8 && !natural.is_complex();
+        let dtype = self.asked.unwrap_or(if self.narrow && is_wide { DType::Float32 } else { natural });
         if natural.is_complex() && !dtype.is_complex() {
             return Err(Error::usage(format!("a complex {label} cannot be {dtype}")));
         }
@@ -273,6 +279,11 @@ impl Reducer {
             (false, _) => self.shape[i],
         };
         (0..self.shape.len()).map(length).collect()
+    }
+
+    /// The first reduced axis along which boxes of `object` do not hold all.
+    pub(super) fn first_cut(&self, object: &[u64]) -> Option<usize> {
+        (0..self.shape.len()).find(|&i| self.reduced[i] && object[i] < self.shape[i])
     }
 
     /// The elements that go into `tile`, a box of the [`Reducer::frame`].

@@ -17,9 +17,9 @@ use crate::reduce::saved::senseless;
 use crate::store::Store;
 
 /// Memory that the state of a group takes per operator, whatever its outputs.
-const GROUP_BYTES: u64 = 1 << 10;
+pub(super) const GROUP_BYTES: u64 = 1 << 10;
 /// Masks and tables of panels, bounded by their size.
-const PANEL_BYTES: u64 = 1 << 20;
+pub(super) const PANEL_BYTES: u64 = 1 << 20;
 /// Tiles that a reduction in several passes may have open, where tiles are shared out.
 const OPEN_TILES: u64 = 16;
 

@@ -4,19 +4,18 @@
 //! To a file, blocks are written where they belong, in any order and by any thread. To a stream they go as
 //! they are merged, which is from the first element to the last.
 
-use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::{OutputOptions, Spec};
 use crate::block::{Block, size_bytes, walk};
-use crate::consume::{Consumer, Desk, Job, Merger, Part, Product, Taker};
+use crate::consume::{Consumer, Desk, Job, Merger, Part, Place, Product, Taker};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{n_elements, row_major_strides};
 use crate::plan::{Cost, Task, Wants};
-use crate::store::{Durability, Kind, Store, Stored, check_free};
+use crate::store::{Kind, Store, Stored, check_free};
 
 /// Where elements go in a file.
 pub(crate) struct Placement {
@@ -46,7 +45,7 @@ pub(super) struct FlatSink {
 }
 
 enum Destination {
-    File { path: PathBuf, head: Head, overwrite: bool, durability: Durability, store: Option<Store> },
+    File { place: Place, head: Head },
     Stream { head: Vec<u8>, stream: Mutex<Box<dyn Write + Send>> },
 }
 
@@ -68,7 +67,7 @@ impl FlatSink {
         }
         let OutputOptions { overwrite, durability, .. } = *options;
         check_free(path, overwrite, Kind::File)?;
-        let to = Destination::File { path: path.to_owned(), head, overwrite, durability, store: None };
+        let to = Destination::File { place: Place::new(path, Kind::File, overwrite, durability), head };
         Ok(Self { shape: spec.shape(), dtype: spec.dtype, placement, to })
     }
 
@@ -145,8 +144,9 @@ impl Consumer for FlatSink {
 
     fn begin(&mut self, job: &Job) -> Result<()> {
         match &mut self.to {
-            Destination::File { path, head, overwrite, durability, store } => {
-                head(store.insert(super::begin(path, Kind::File, *overwrite, *durability, job)?))
+            Destination::File { place, head } => {
+                place.begin(job)?;
+                head(place.open()?)
             }
             Destination::Stream { head, stream } => {
                 stream.get_mut().unwrap_or_else(PoisonError::into_inner).write_all(head).map_err(stream_error)
@@ -154,17 +154,17 @@ impl Consumer for FlatSink {
         }
     }
 
-    fn store(&self) -> Option<&Store> {
+    fn place(&self) -> Option<&Place> {
         match &self.to {
-            Destination::File { store, .. } => store.as_ref(),
+            Destination::File { place, .. } => Some(place),
             Destination::Stream { .. } => None,
         }
     }
 
-    fn keep_only(&mut self, units: &BTreeSet<u64>) -> Result<()> {
+    fn place_mut(&mut self) -> Option<&mut Place> {
         match &mut self.to {
-            Destination::File { store: Some(store), .. } => store.keep_only(units),
-            _ => Ok(()),
+            Destination::File { place, .. } => Some(place),
+            Destination::Stream { .. } => None,
         }
     }
 
@@ -174,20 +174,6 @@ impl Consumer for FlatSink {
 
     fn merger(&self) -> Box<dyn Merger + '_> {
         Box::new(FlatMerger { sink: self, n_written: 0, stored: Vec::new() })
-    }
-
-    fn leave(&mut self) -> Result<()> {
-        match &mut self.to {
-            Destination::File { store, .. } => super::leave(store),
-            Destination::Stream { .. } => Ok(()),
-        }
-    }
-
-    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
-        match &mut self.to {
-            Destination::File { store, .. } => super::publish(store, products),
-            Destination::Stream { .. } => Ok(()),
-        }
     }
 }
 
@@ -202,15 +188,14 @@ struct Rows<'a> {
 impl Taker for Rows<'_> {
     fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
         match &self.sink.to {
-            Destination::File { store: Some(store), .. } => {
-                let last = self.sink.put(store, block)?;
+            Destination::File { place, .. } => {
+                let last = self.sink.put(place.open()?, block)?;
                 let end = |stored: &Option<Stored>| stored.as_ref().map_or(0, |s| s.offset + s.n_bytes);
                 if end(&last) > end(&self.last) {
                     self.last = last;
                 }
                 Ok(())
             }
-            Destination::File { path, .. } => Err(Error::usage(format!("{}: was never begun", path.display()))),
             Destination::Stream { .. } => {
                 self.bytes.extend_from_slice(block.bytes());
                 Ok(())
@@ -245,12 +230,12 @@ impl Merger for FlatMerger<'_> {
                 }
                 stream.lock().unwrap_or_else(PoisonError::into_inner).write_all(&bytes).map_err(stream_error)?;
             }
-            (Part::Stored(stored), Destination::File { store: Some(store), .. }) => {
+            (Part::Stored(stored), Destination::File { place, .. }) => {
                 self.stored.extend(stored);
                 if task.ends_unit {
                     // The file is as long as this at the least.
                     let last = self.stored.drain(..).max_by_key(|s| s.offset + s.n_bytes);
-                    store.record(task.unit, last.as_slice(), &[])?;
+                    place.open()?.record(task.unit, last.as_slice(), &[])?;
                 }
             }
             _ => return Err(Error::format("a part of another consumer")),
@@ -269,7 +254,7 @@ impl Merger for FlatMerger<'_> {
             return Err(Error::format(format!("{} elements were written, not {expected}", self.n_written)));
         }
         let product = match &self.sink.to {
-            Destination::File { path, .. } => Product::at(path),
+            Destination::File { place, .. } => Product::at(place.path()),
             Destination::Stream { stream, .. } => {
                 match stream.lock().unwrap_or_else(PoisonError::into_inner).flush() {
                     Err(e) if e.kind() != ErrorKind::Unsupported => return Err(stream_error(e)),

@@ -11,14 +11,16 @@ use std::str::FromStr;
 
 use crate::axis::Axis;
 use crate::codec::Codec;
-use crate::consume::{Consumer, Job, Product};
+use crate::consume::{Consumer, Place};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::store::{self, Begun, Change, Durability, Kind, Store, Terms};
+use crate::store::{self, Durability, Kind};
 
+pub mod figures;
 mod flat;
 mod npy;
 pub mod png;
+pub mod preview;
 mod tiff;
 pub mod zarr;
 
@@ -142,7 +144,7 @@ type Create = fn(&Path, &Spec, &OutputOptions) -> Result<Box<dyn Consumer>>;
 
 /// Every output format by its extensions, lower case without dot.
 const FORMATS: &[(&[&str], Create)] = &[
-    (&["zarr"], zarr::create),
+    (&["zarr", "ozx", "zip"], zarr::create),
     (&["npy"], npy::create),
     (&["tif", "tiff", "btf"], tiff::create),
     (&["png"], png::create),
@@ -188,58 +190,32 @@ fn format_of(path: &Path) -> Result<Create> {
     )))
 }
 
-/// The ending of a name, in lower case; `data.zarr/` is `data.zarr`.
+/// The ending of a name, in lower case; `data.zarr/` is `data.zarr`, and what lies inside a Zarr is one too.
 pub fn extension(path: &Path) -> String {
     let name: PathBuf = path.components().collect();
-    name.extension().unwrap_or_default().to_string_lossy().to_lowercase()
-}
-
-/// Starts the output that will be called `path`, or goes on with it.
-fn begin(path: &Path, kind: Kind, overwrite: bool, durability: Durability, job: &Job) -> Result<Store> {
-    let (manifest, start, shared) = (job.manifest.clone(), job.start, job.shared);
-    match Store::begin(&Terms { overwrite, durability, manifest, start, shared, ..Terms::new(path, kind) })? {
-        Begun::Ready(store) => Ok(store),
-        Begun::Changed(changes) => Err(Error::usage(format!(
-            "{}: an earlier run is unfinished that was another job:\n{}\n  give the same command as then, or begin anew \
-             with --restart",
-            path.display(),
-            told(&changes)
-        ))),
+    let ending = |path: &Path| path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let is_inside = |path: &Path| path.ancestors().skip(1).any(|above| ending(above) == "zarr");
+    match ending(&name) {
+        none if none.is_empty() && is_inside(&name) => "zarr".into(),
+        own => own,
     }
 }
 
-/// A line for each of the first few differences.
-fn told(changes: &[Change]) -> String {
-    const SHOWN: usize = 5;
-    let value = |value: &Option<serde_json::Value>| match value {
-        None => "nothing".to_owned(),
-        Some(serde_json::Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    };
-    let line = |change: &Change| {
-        let key = change.key.trim_start_matches('/').replace("~1", "/").replace("~0", "~");
-        format!("  {key}: was {}, is {}", value(&change.recorded), value(&change.given))
-    };
-    let mut lines: Vec<String> = changes.iter().take(SHOWN).map(line).collect();
-    if changes.len() > SHOWN {
-        lines.push(format!("  and {} more differences", changes.len() - SHOWN));
-    }
-    lines.join("\n")
+/// Whether the output that is called `path` is a Zarr, in a folder or in an archive.
+pub fn is_zarr(path: &Path) -> bool {
+    matches!(extension(path).as_str(), "zarr" | "ozx" | "zip")
 }
 
-/// Leaves the output in `store` to the other shares of the run.
-fn leave(store: &mut Option<Store>) -> Result<()> {
-    store.take().map_or(Ok(()), Store::leave)
-}
-
-/// Gives the output in `store` its name, and says in its product what it takes.
-fn publish(store: &mut Option<Store>, products: &mut [Product]) -> Result<()> {
-    let Some(store) = store.take() else { return Ok(()) };
-    let written = store.publish()?;
-    if let [product, ..] = products {
-        (product.files, product.bytes) = (written.files, written.bytes);
-    }
-    Ok(())
+/// `tally` with what earlier runs have recorded at `place`, each unit once.
+fn remembered<T>(place: &Place, mut tally: T, mut add: impl FnMut(&mut T, &[u8]) -> Result<()>) -> Result<T> {
+    let Some(store) = place.store().filter(|store| !store.done().is_empty()) else { return Ok(tally) };
+    // A record may be shown twice.
+    let mut seen = std::collections::BTreeSet::new();
+    store.records(|record| match store.done().contains(&record.unit) && seen.insert(record.unit) {
+        true => add(&mut tally, &record.state),
+        false => Ok(()),
+    })?;
+    Ok(tally)
 }
 
 /// A stream of `.npy`, such as standard output.

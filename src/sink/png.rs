@@ -3,19 +3,18 @@
 //! Values are spread over the picture's range between two percentiles, which needs all of them at once: the
 //! plane is held in memory.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use image::{ExtendedColorType, ImageEncoder};
 
 use super::{OutputOptions, Spec};
 use crate::block::Block;
-use crate::consume::{Assemble, Consumer, Desk, Job, Merger, Part, Product, Taker};
+use crate::consume::{Assemble, Consumer, Desk, Merger, Part, Place, Product, Taker};
 use crate::dtype::{Complex, DType};
 use crate::error::{Error, Result};
 use crate::grid::n_elements;
 use crate::plan::{Cost, Task, Wants};
-use crate::store::{Kind, Store, check_free};
+use crate::store::{Kind, check_free};
 use crate::with_dtype;
 
 /// How values become grey levels.
@@ -44,15 +43,13 @@ struct Window {
 
 /// A picture, which takes the whole plane as one block.
 struct PngSink {
-    path: PathBuf,
-    output: OutputOptions,
+    place: Place,
     options: PngOptions,
     dtype: DType,
     shape: Vec<u64>,
     width: u32,
     height: u32,
     is_colour: bool,
-    store: Option<Store>,
 }
 
 /// The picture that will be called `path`.
@@ -102,8 +99,8 @@ impl PngSink {
         }
         let (height, width) = (size(height)?, size(width)?);
         check_free(path, output.overwrite, Kind::File)?;
-        let (path, output) = (path.to_owned(), output.clone());
-        Ok(Self { path, output, options, dtype: spec.dtype, width, height, is_colour, shape, store: None })
+        let place = Place::new(path, Kind::File, output.overwrite, output.durability);
+        Ok(Self { place, options, dtype: spec.dtype, width, height, is_colour, shape })
     }
 
     /// Writes the picture of `plane`, and says which values became black and white.
@@ -136,13 +133,9 @@ impl PngSink {
         let mut encoded = Vec::new();
         image::codecs::png::PngEncoder::new(&mut encoded)
             .write_image(&picture, self.width, self.height, colour)
-            .map_err(|e| Error::unsupported(format!("{}: {e}", self.path.display())))?;
-        self.open_store()?.put_at(0, &encoded)?;
+            .map_err(|e| Error::unsupported(format!("{}: {e}", self.place.path().display())))?;
+        self.place.open()?.put_at(0, &encoded)?;
         Ok(window)
-    }
-
-    fn open_store(&self) -> Result<&Store> {
-        self.store.as_ref().ok_or_else(|| Error::usage(format!("{}: was never begun", self.path.display())))
     }
 }
 
@@ -212,18 +205,12 @@ impl Consumer for PngSink {
         n.saturating_mul(8).saturating_add(picture.saturating_mul(3)).saturating_add(1 << 20)
     }
 
-    fn begin(&mut self, job: &Job) -> Result<()> {
-        let OutputOptions { overwrite, durability, .. } = self.output;
-        self.store = Some(super::begin(&self.path, Kind::File, overwrite, durability, job)?);
-        Ok(())
+    fn place(&self) -> Option<&Place> {
+        Some(&self.place)
     }
 
-    fn store(&self) -> Option<&Store> {
-        self.store.as_ref()
-    }
-
-    fn keep_only(&mut self, units: &BTreeSet<u64>) -> Result<()> {
-        self.store.as_mut().map_or(Ok(()), |store| store.keep_only(units))
+    fn place_mut(&mut self) -> Option<&mut Place> {
+        Some(&mut self.place)
     }
 
     fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
@@ -232,14 +219,6 @@ impl Consumer for PngSink {
 
     fn merger(&self) -> Box<dyn Merger + '_> {
         Box::new(PngMerger { sink: self, window: None })
-    }
-
-    fn leave(&mut self) -> Result<()> {
-        super::leave(&mut self.store)
-    }
-
-    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
-        super::publish(&mut self.store, products)
     }
 }
 
@@ -282,9 +261,9 @@ impl Merger for PngMerger<'_> {
 
     fn finish(self: Box<Self>) -> Result<Vec<Product>> {
         if self.window.is_none() {
-            return Err(Error::format(format!("{}: the plane never came", self.sink.path.display())));
+            return Err(Error::format(format!("{}: the plane never came", self.sink.place.path().display())));
         }
-        Ok(vec![Product { window: self.window, ..Product::at(&self.sink.path) }])
+        Ok(vec![Product { window: self.window, ..Product::at(self.sink.place.path()) }])
     }
 }
 

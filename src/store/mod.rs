@@ -47,7 +47,7 @@ use disk::{Disk, Handle, Local};
 pub use journal::{Record, RecordPlace, Stored, What};
 pub use lock::Patience;
 use lock::{Held, Lock, Owner, Refused};
-pub use place::{Kind, check_free};
+pub use place::{Kind, adopt, check_free, forget, put_in_place, replace};
 use place::{UNFINISHED, check_key};
 pub use resume::Change;
 use resume::Found;

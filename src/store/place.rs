@@ -31,6 +31,81 @@ pub fn check_free(output: &Path, overwrite: bool, kind: Kind) -> Result<()> {
     refuse_taken(&name, overwrite, kind)
 }
 
+/// Moves what the folder `from` inside `folder` holds into `folder` itself, entries called `last` at the end and in their
+/// order, and removes it; files take the place of older ones. Goes on where an earlier call was stopped. Gives whether
+/// there was anything.
+///
+/// # Errors
+/// `Io`.
+pub fn adopt(folder: &Path, from: &str, last: &[&str]) -> Result<bool> {
+    let place = folder.join(from);
+    let entries = match fs::read_dir(&place) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+        entries => entries.and_then(Iterator::collect::<io::Result<Vec<_>>>),
+    };
+    let failed = |e| Error::io(&place, "cannot move what was added to its place", e);
+    let mut names: Vec<OsString> = entries.map_err(failed)?.into_iter().map(|entry| entry.file_name()).collect();
+    names.sort_by_key(|name| last.iter().position(|l| name == *l).map_or(0, |i| i + 1));
+    for name in names {
+        let is_last = last.iter().any(|l| name == *l);
+        if is_last {
+            // What it names is there for good before it is.
+            sync(folder).map_err(failed)?;
+        }
+        fs::rename(place.join(&name), folder.join(&name)).map_err(failed)?;
+    }
+    fs::remove_dir(&place).and_then(|()| sync(folder)).map_err(failed)?;
+    Ok(true)
+}
+
+/// Writes a file, or replaces it at one blow.
+///
+/// # Errors
+/// `Io`.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(UNFINISHED);
+    let temporary = PathBuf::from(temporary);
+    let written = (|| {
+        let mut file = fs::File::create(&temporary)?;
+        io::Write::write_all(&mut file, bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    written.map_err(|e| Error::io(path, "cannot write", e))
+}
+
+/// Removes the private place of an output that has its name.
+///
+/// # Errors
+/// `Io`.
+pub fn forget(output: &Path) -> Result<()> {
+    let partial = partial_name(output);
+    remove_all(&partial).map_err(|e| Error::io(&partial, "cannot remove", e))
+}
+
+/// Gives the folder `built` the name `output`; with `overwrite` what stands there goes first.
+///
+/// # Errors
+/// `Io`.
+pub fn put_in_place(built: &Path, output: &Path, overwrite: bool) -> Result<()> {
+    let failed = |e| Error::io(output, "cannot give the output its name", e);
+    let mut old = built.as_os_str().to_owned();
+    old.push(".old");
+    let old = PathBuf::from(old);
+    if overwrite && exists(output) {
+        remove_all(&old).map_err(failed)?;
+        fs::rename(output, &old).map_err(failed)?;
+    }
+    sync(built).and_then(|()| fs::rename(built, output)).map_err(failed)?;
+    let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sync(parent).and_then(|()| remove_all(&old)).map_err(failed)
+}
+
+fn sync(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
 /// Refuses a name under which something stands that must stay.
 pub(super) fn refuse_taken(name: &Path, overwrite: bool, kind: Kind) -> Result<()> {
     let Ok(found) = fs::symlink_metadata(name) else { return Ok(()) };

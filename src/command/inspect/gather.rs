@@ -218,7 +218,7 @@ fn spacing(axis: &FieldAxis) -> Option<(Calibration, f64)> {
 fn foretold(args: &InspectArgs, stack: &Arc<Stack>) -> Result<StorageFound> {
     let run = RunArgs { memory: args.memory, threads: args.threads, ..RunArgs::default() };
     let budget = Resources::new(&run);
-    let mut options = storage(&args.storage, false, &**stack, stack.layout().unit())?;
+    let mut options = storage(&args.storage, false, false, &**stack, stack.layout().unit())?;
     fit_levels(&args.storage, &mut options, &**stack, budget.room(&**stack));
     let spec = Spec {
         axes: stack.axes().to_vec(),

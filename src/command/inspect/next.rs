@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{InspectArgs, Missing};
 use crate::codec::Codec;
-use crate::consume::levels::Method;
 use crate::sink::Sharding;
 use crate::sink::zarr::Contrast;
 
@@ -59,7 +58,7 @@ impl Next<'_> {
         maybe("--codec", (storage.codec != Codec::DEFAULT).then(|| storage.codec.to_string()));
         maybe("--max-files", storage.max_files.map(|n| n.to_string()));
         maybe("--levels", storage.levels.map(|levels| levels.to_string()));
-        maybe("--downsample", (storage.downsample != Method::Mean).then(|| storage.downsample.name().into()));
+        maybe("--downsample", storage.downsample.map(|method| method.name().into()));
         maybe("--contrast", (storage.contrast != Contrast::Kept).then(|| storage.contrast.name().into()));
         maybe("--channel-colors", (!storage.channel_colors.is_empty()).then(|| storage.channel_colors.join(",")));
         maybe("--memory", args.memory.map(|b| size(b.0)));

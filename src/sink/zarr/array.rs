@@ -1,5 +1,8 @@
 //! One Zarr array under construction: chunks to files, or chunks to shards.
 
+use std::sync::{Mutex, PoisonError};
+
+use super::archive::Archive;
 use super::chunk::{gather, holds_only};
 use super::{Format, ZarrOptions, metadata};
 use crate::block::{Block, size_bytes};
@@ -31,6 +34,8 @@ pub(crate) struct ArrayWriter {
     may_omit: bool,
     chunks: Grid,
     shards: Option<Grid>,
+    /// Whether chunks are entries of an archive.
+    is_archived: bool,
     codec: Codec,
 }
 
@@ -49,6 +54,7 @@ pub(crate) struct Encoder<'a> {
 pub(crate) struct Shards<'a> {
     array: &'a ArrayWriter,
     store: &'a Store,
+    archive: Option<&'a Mutex<Archive>>,
     open: Option<OpenShard>,
     /// Files of the unit in hand.
     stored: Vec<Stored>,
@@ -77,6 +83,11 @@ impl ArrayWriter {
             None => None,
             Some(_) if options.format == Format::V2 => {
                 return Err(Error::usage("Zarr v2 has no shards: use --shards none or --zarr-format 3"));
+            }
+            Some(_) if options.image.is_archived => {
+                return Err(Error::usage(
+                    "an archive holds chunks themselves: use --shards none, or an output that ends in .zarr",
+                ));
             }
             Some(shards) => Some(grid("shard", &shape, shards)?),
         };
@@ -109,6 +120,7 @@ impl ArrayWriter {
             fill: (spec.fill.clone(), little),
             chunks,
             shards,
+            is_archived: options.image.is_archived,
             codec: options.codec.clone(),
         })
     }
@@ -137,8 +149,13 @@ impl ArrayWriter {
     /// Memory of `n_chunks` that have been encoded, until they are stored.
     pub(crate) fn kept_bytes(&self, n_chunks: u64) -> u64 {
         let bound = self.codec.bound(size_bytes(self.chunks.cell(), self.dtype));
-        let kept = if self.shards.is_some() { n_chunks } else { 1 };
+        let kept = if self.gathers() { n_chunks } else { 1 };
         bound.saturating_add(ENTRY_BYTES).saturating_mul(kept)
+    }
+
+    /// Whether chunks wait to be merged, and are not files by themselves.
+    fn gathers(&self) -> bool {
+        self.shards.is_some() || self.is_archived
     }
 
     /// Memory that stays in use from task to task.
@@ -154,8 +171,8 @@ impl ArrayWriter {
     }
 
     /// What takes the parts of all tasks, in plan order.
-    pub(crate) fn shards<'a>(&'a self, store: &'a Store) -> Shards<'a> {
-        Shards { array: self, store, open: None, stored: Vec::new(), n_chunks: 0 }
+    pub(super) fn shards<'a>(&'a self, store: &'a Store, archive: Option<&'a Mutex<Archive>>) -> Shards<'a> {
+        Shards { array: self, store, archive, open: None, stored: Vec::new(), n_chunks: 0 }
     }
 
     /// Number of chunks that share an element with `region`.
@@ -171,9 +188,9 @@ impl ArrayWriter {
         OpenShard { position: position.to_vec(), file: None, index, n_awaited: n_elements(&here) }
     }
 
-    /// Number of the chunk at `position` among those of its shard, row-major.
+    /// Number of the chunk at `position` among those of its shard, or of all where there is none, row-major.
     fn number_in_shard(&self, position: &[u64]) -> u64 {
-        let Some(shards) = &self.shards else { return 0 };
+        let Some(shards) = &self.shards else { return self.chunks.ravel(position) };
         let per_shard = chunks_in(shards.cell(), self.chunks.cell());
         position.iter().zip(&per_shard).fold(0, |n, (p, count)| n * count + p % count)
     }
@@ -199,7 +216,7 @@ impl Taker for Encoder<'_> {
             if array.may_omit && holds_only(&bytes, &array.fill.1) {
                 continue;
             }
-            if array.shards.is_some() {
+            if array.gathers() {
                 let before = self.bytes.len();
                 if before == 0 {
                     let bound = array.codec.bound(bytes.len() as u64).saturating_mul(array.n_chunks_in(region));
@@ -219,7 +236,7 @@ impl Taker for Encoder<'_> {
     }
 
     fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
-        if self.array.shards.is_none() {
+        if !self.array.gathers() {
             return Ok(Some(Part::Stored(std::mem::take(&mut self.stored))));
         }
         let (pieces, bytes) = (std::mem::take(&mut self.pieces), std::mem::take(&mut self.bytes));
@@ -254,7 +271,7 @@ impl Shards<'_> {
 
     /// Adds chunks to the shard that `task` lies in.
     fn add(&mut self, task: &Task, pieces: Vec<(u64, u64)>, bytes: &[u8]) -> Result<()> {
-        let Some(shards) = &self.array.shards else { return Ok(()) };
+        let Some(shards) = &self.array.shards else { return self.archive(pieces, bytes) };
         let n_chunks = self.array.n_chunks_in(&task.region);
         let position: Vec<u64> = task.region.origin.iter().zip(shards.cell()).map(|(o, s)| o / s).collect();
         let mut open = match self.open.take() {
@@ -280,6 +297,18 @@ impl Shards<'_> {
         match open.n_awaited {
             0 => self.stored.extend(open.end()?),
             _ => self.open = Some(open),
+        }
+        Ok(())
+    }
+
+    /// Adds chunks to the archive.
+    fn archive(&self, pieces: Vec<(u64, u64)>, mut bytes: &[u8]) -> Result<()> {
+        let Some(archive) = self.archive else { return Ok(()) };
+        let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
+        for (number, n_bytes) in pieces {
+            let (chunk, rest) = bytes.split_at(n_bytes as usize);
+            archive.put(self.store, &self.array.key(&self.array.chunks.unravel(number)), chunk)?;
+            bytes = rest;
         }
         Ok(())
     }

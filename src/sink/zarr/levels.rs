@@ -7,7 +7,9 @@
 //! units end with whole objects of every level.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
+use super::archive::Archive;
 use super::array::{ArrayWriter, Shards};
 use super::{ZarrOptions, ngff};
 use crate::block::{Block, size_bytes};
@@ -184,9 +186,16 @@ pub(super) struct LevelMerger<'a> {
 }
 
 impl<'a> LevelMerger<'a> {
-    pub(super) fn new(level: &'a Level, store: &'a Store) -> Self {
+    pub(super) fn new(level: &'a Level, store: &'a Store, archive: Option<&'a Mutex<Archive>>) -> Self {
         let chunks = Grid::new(&crate::axis::shape(&level.spec.axes), level.array.chunk_shape());
-        Self { level, store, shards: level.array.shards(store), chunks, open: BTreeMap::new(), desk: Desk::default() }
+        Self {
+            level,
+            store,
+            shards: level.array.shards(store, archive),
+            chunks,
+            open: BTreeMap::new(),
+            desk: Desk::default(),
+        }
     }
 
     /// Takes what a worker made of `task`.

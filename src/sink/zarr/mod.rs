@@ -4,8 +4,8 @@
 //! Written here rather than by a library, so that the bytes do not depend on the number of threads, memory
 //! is bounded by what is in flight, and nothing stands under the output's name before it is whole.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
 
@@ -16,14 +16,18 @@ use crate::block::Block;
 use crate::codec::Codec;
 use crate::consume::levels::{Levels, Method, halve};
 use crate::consume::statistics::{PERCENTILES, Statistics, Tally};
-use crate::consume::{Consumer, Desk, Job, Merger, Part, Product, Taker};
+use crate::consume::{Consumer, Desk, Job, Merger, Part, Place, Product, Taker};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::n_elements;
 use crate::plan::{Cost, Task, Wants};
 use crate::store::{Durability, Kind, Store, Stored, check_free};
 
+mod additions;
+mod archive;
 mod array;
 mod chunk;
+mod collection;
 mod coordinates;
 mod defaults;
 mod display;
@@ -31,7 +35,10 @@ mod levels;
 mod metadata;
 mod ngff;
 
+pub use additions::Image;
+use archive::Archive;
 use array::{ArrayWriter, Encoder, Shards};
+pub use collection::{Collection, begin_label, is_label, list_label};
 use coordinates::{Coordinates, coordinates};
 pub use defaults::{DEFAULT_MAX_FILES, default_chunks, default_shards};
 
@@ -94,8 +101,19 @@ pub struct ImageOptions {
     pub plain: bool,
     /// Whether coordinates are written as arrays.
     pub coordinates: bool,
+    /// Whether all of it is one zip archive.
+    pub is_archived: bool,
+    /// What the image is called; as its folder if `None`.
+    pub name: Option<String>,
     /// Attributes of the image that this is a copy of, those of OME-NGFF without their version.
     pub attributes: Map<String, Value>,
+}
+
+impl ImageOptions {
+    /// Whether elements are labels of objects rather than brightness.
+    pub fn is_label(&self) -> bool {
+        self.attributes.contains_key("image-label")
+    }
 }
 
 /// How the array is cut, encoded and put down.
@@ -117,9 +135,27 @@ pub struct ZarrOptions {
     pub image: ImageOptions,
 }
 
-/// Why an array of `axes` is not written as an OME-Zarr image, if its axes do not allow it.
+/// Why an array of `axes` is not written as an OME-Zarr image, and the way out, if its axes do not allow it.
 pub fn misfit(axes: &[Axis]) -> Option<String> {
-    ngff::misfit(axes)
+    let why = ngff::misfit(axes)?;
+    let extra = ngff::extra(axes).join(",");
+    Some(if extra.is_empty() { why } else { format!("{why}: --by {extra} writes an image for each value") })
+}
+
+/// A name for every channel of `axis`: its own, its wavelength, or its number.
+pub fn channel_labels(axis: &Axis) -> Vec<String> {
+    display::labels(axis)
+}
+
+/// Name and colour, as six hexadecimal digits, of every channel of an image of `axes`.
+pub fn shown(axes: &[Axis], dtype: DType, image: &ImageOptions) -> Vec<(String, String)> {
+    let colours = image.colours.iter().filter_map(|c| display::colour(c).ok()).collect();
+    let image = ImageOptions { contrast: Contrast::Kept, colours, ..image.clone() };
+    let omero = display::omero(axes, dtype, &image, &[]);
+    let text = |channel: &Value, key: &str| channel[key].as_str().unwrap_or_default().to_owned();
+    let channels = omero.as_ref().and_then(|o| o["channels"].as_array()).cloned().unwrap_or_default();
+    let all: Vec<_> = channels.iter().map(|c| (text(c, "label"), text(c, "color"))).collect();
+    if all.is_empty() { vec![("grey".into(), "FFFFFF".into())] } else { all }
 }
 
 /// Path of the full-resolution array inside the group.
@@ -127,19 +163,22 @@ const LEVEL: &str = "0";
 /// What the statistics of a unit are recorded behind: nothing else that is recorded begins so.
 const MARK: &[u8; 8] = b"channels";
 /// Attributes that are written anew.
-const OWN: [&str; 5] = ["ome", "multiscales", "omero", "stackctl", "_ARRAY_DIMENSIONS"];
+const OWN: [&str; 6] = ["ome", "multiscales", "omero", "image-label", "stackctl", "_ARRAY_DIMENSIONS"];
 
 /// A Zarr group, which takes boxes of whole chunks (clipped to the array). With shards, a task lies in one of them,
 /// and the tasks of a shard follow one another.
 pub struct ZarrSink {
-    path: PathBuf,
+    place: Place,
     spec: Spec,
     options: ZarrOptions,
     array: ArrayWriter,
     levels: Vec<levels::Level>,
     wants: Wants,
     statistics: Option<Statistics>,
-    store: Option<Store>,
+    /// The image that levels are added to, whose full resolution stands.
+    image: Option<Image>,
+    /// All that is written, if it is one archive.
+    archive: Option<Mutex<Archive>>,
     losses: Losses,
 }
 
@@ -151,13 +190,14 @@ pub(super) const KIND: Kind = Kind::Folder(is_zarr);
 /// # Errors
 /// As [`ZarrSink::new`], and if something stands under the name that may not be replaced.
 pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
-    let sink = ZarrSink::new(path, spec, &resolved(spec, options)?)?;
-    check_free(path, options.overwrite, KIND)?;
+    let options = resolved(spec, options, is_archive(path))?;
+    let sink = ZarrSink::new(path, spec, &options)?;
+    check_free(path, options.overwrite, if options.image.is_archived { Kind::File } else { KIND })?;
     Ok(Box::new(sink))
 }
 
 /// What the options of an output mean for this format.
-fn resolved(spec: &Spec, options: &OutputOptions) -> Result<ZarrOptions> {
+fn resolved(spec: &Spec, options: &OutputOptions, is_archived: bool) -> Result<ZarrOptions> {
     let chunks = match &options.chunks {
         Some(chunks) if chunks.len() == spec.axes.len() && !chunks.contains(&0) => chunks.clone(),
         Some(chunks) => {
@@ -169,7 +209,7 @@ fn resolved(spec: &Spec, options: &OutputOptions) -> Result<ZarrOptions> {
         None => default_chunks(&spec.axes, spec.dtype, &[]),
     };
     let shards = match &options.shards {
-        Sharding::Auto if options.format == Format::V2 => None,
+        Sharding::Auto if options.format == Format::V2 || is_archived => None,
         Sharding::Auto => Some(default_shards(&spec.axes, &chunks, spec.dtype, DEFAULT_MAX_FILES)),
         Sharding::None => None,
         Sharding::Shape(shape) => Some(shape.clone()),
@@ -181,8 +221,13 @@ fn resolved(spec: &Spec, options: &OutputOptions) -> Result<ZarrOptions> {
         codec: options.codec.clone(),
         overwrite: options.overwrite,
         durability: options.durability,
-        image: options.image.clone(),
+        image: ImageOptions { is_archived, ..options.image.clone() },
     })
+}
+
+/// Whether a Zarr that is called `path` is one archive.
+pub fn is_archive(path: &Path) -> bool {
+    matches!(super::extension(path).as_str(), "ozx" | "zip")
 }
 
 impl ZarrSink {
@@ -195,18 +240,43 @@ impl ZarrSink {
         if image.plain && image.coordinates {
             return Err(Error::usage("--coordinates lie beside the array in a group: leave --plain out"));
         }
+        if image.is_archived && options.format == Format::V2 && super::extension(path) == "ozx" {
+            return Err(Error::usage(format!("{}: .ozx holds OME-Zarr 0.5: use .zip for 0.4", path.display())));
+        }
         let array = ArrayWriter::new(if image.plain { "" } else { LEVEL }, spec, options)?;
         let mut options = options.clone();
         options.image.colours = colours(spec, image)?;
         let levels = levels::levels(spec, &options)?;
         let wants = levels::wants(&spec.shape(), &array, &levels, options.shards.is_some());
         let has_window = !image.plain
+            && !image.is_label()
             && matches!(image.contrast, Contrast::Kept | Contrast::Data)
             && spec.axes.iter().any(|a| a.kind == AxisKind::Channel)
             && ngff::misfit(&spec.axes).is_none();
         let statistics = Some(()).filter(|()| has_window).and_then(|()| Statistics::new(&spec.axes, spec.dtype));
-        let (path, spec) = (path.to_owned(), spec.clone());
-        Ok(Self { path, spec, options, array, levels, wants, statistics, store: None, losses: Losses::default() })
+        let kind = if options.image.is_archived { Kind::File } else { Kind::Folder(is_zarr) };
+        let place = Place::new(path, kind, options.overwrite, options.durability);
+        let archive = options.image.is_archived.then(Mutex::default);
+        Ok(Self {
+            place,
+            spec: spec.clone(),
+            options,
+            array,
+            levels,
+            wants,
+            statistics,
+            image: None,
+            archive,
+            losses: Losses::default(),
+        })
+    }
+
+    /// Levels that are added to `image`, whose array `spec` is.
+    ///
+    /// # Errors
+    /// As [`ZarrSink::new`].
+    pub fn adding(image: &Image, spec: &Spec, options: &ZarrOptions) -> Result<Self> {
+        Ok(Self { image: Some(image.clone()), ..Self::new(&image.place(), spec, options)? })
     }
 
     /// Chunks or shards of the full resolution if none of them holds fill only.
@@ -221,12 +291,21 @@ impl ZarrSink {
 
     /// Files of the output if none of its chunks or shards holds fill only, metadata included.
     pub fn n_files(&self) -> u64 {
-        let n_objects = self.levels.iter().fold(self.array.n_objects(), |n, l| n.saturating_add(l.array.n_objects()));
+        if self.archive.is_some() { 1 } else { self.n_entries() }
+    }
+
+    fn n_entries(&self) -> u64 {
+        let full = if self.image.is_some() { 0 } else { self.array.n_objects() };
+        let n_objects = self.levels.iter().fold(full, |n, l| n.saturating_add(l.array.n_objects()));
         n_objects.saturating_add(self.n_metadata_files())
     }
 
     /// Files of metadata, and of coordinates.
     pub fn n_metadata_files(&self) -> u64 {
+        if self.image.is_some() {
+            let each = if self.options.format == Format::V2 { 2 } else { 1 };
+            return each * (1 + self.levels.len() as u64);
+        }
         let (group, array) = match (self.options.format, self.options.image.plain) {
             (Format::V3, true) => (0, 1),
             (Format::V3, false) => (1, 1),
@@ -240,10 +319,6 @@ impl ZarrSink {
     /// Why the output will not be an OME-Zarr image, if its axes do not allow it.
     pub fn misfit(&self) -> Option<String> {
         ngff::misfit(&self.spec.axes)
-    }
-
-    fn open_store(&self) -> Result<&Store> {
-        self.store.as_ref().ok_or_else(|| Error::usage(format!("{}: was never begun", self.path.display())))
     }
 
     fn coordinates(&self) -> Vec<Coordinates> {
@@ -280,9 +355,12 @@ impl ZarrSink {
 
     /// What OME-NGFF says of the group.
     fn claim(&self, tally: Option<Tally>) -> Map<String, Value> {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let name = name.trim_end_matches(".zarr").trim_end_matches(".ome");
-        let (axes, image) = (&self.spec.axes, &self.options.image);
+        let image = &self.options.image;
+        let name = self.place.path().file_name().unwrap_or_default().to_string_lossy();
+        let bare = |name: &str, end: &str| name.strip_suffix(end).unwrap_or(name).to_owned();
+        let name = [".ozx", ".zip", ".zarr", ".ome"].iter().fold(name.into_owned(), |name, end| bare(&name, end));
+        let name = image.name.clone().unwrap_or(name);
+        let axes = &self.spec.axes;
         let paths: Vec<String> = (0..=self.levels.len()).map(|i| i.to_string()).collect();
         let whole = vec![1; axes.len()];
         let factors = std::iter::once(&whole).chain(self.levels.iter().map(|l| &l.factor));
@@ -290,11 +368,20 @@ impl ZarrSink {
             paths.iter().zip(factors).map(|(path, factor)| ngff::Dataset { path, factor }).collect();
         let version = (self.options.format == Format::V2).then_some("0.4");
         let mut claim = Map::new();
-        let multiscale = ngff::multiscale(axes, &datasets, image.method, version, name);
+        let multiscale = ngff::multiscale(axes, &datasets, image.method, version, &name);
         claim.insert("multiscales".into(), json!([multiscale]));
         let windows = tally.map(Tally::windows).unwrap_or_default();
-        if let Some(omero) = display::omero(axes, self.spec.dtype, image, &windows) {
+        let omero = display::omero(axes, self.spec.dtype, image, &windows);
+        if let Some(omero) = omero.filter(|_| !image.is_label()) {
             claim.insert("omero".into(), omero);
+        }
+        if let Some(Value::Object(label)) = image.attributes.get("image-label") {
+            let mut label = label.clone();
+            match version {
+                Some(version) => drop(label.insert("version".into(), json!(version))),
+                None => drop(label.remove("version")),
+            }
+            claim.insert("image-label".into(), Value::Object(label));
         }
         if self.options.format == Format::V2 {
             return claim;
@@ -303,8 +390,44 @@ impl ZarrSink {
         Map::from_iter([("ome".to_owned(), Value::Object(claim))])
     }
 
+    /// Writes the metadata of levels that are added, and of the group they are added to.
+    fn describe_added(&self, image: &Image) -> Result<()> {
+        let mut arrays = Vec::new();
+        for (i, level) in self.levels.iter().enumerate() {
+            self.describe_array(&(i + 1).to_string(), &level.spec, &level.options, &json!({}), &mut arrays);
+        }
+        for (path, file, document) in &arrays {
+            self.put(&format!("{path}/{file}"), document)?;
+        }
+        let group = image.documents(&self.levels, &self.options, &arrays)?;
+        group.iter().try_for_each(|(file, document)| self.put(file, document))
+    }
+
+    /// Adds the documents of an array at `path`.
+    fn describe_array(
+        &self,
+        path: &str,
+        spec: &Spec,
+        options: &ZarrOptions,
+        own: &Value,
+        documents: &mut Vec<(String, &str, Value)>,
+    ) {
+        let mut own = own.clone();
+        match self.options.format {
+            Format::V3 => documents.push((path.into(), "zarr.json", metadata::array_v3(spec, options, &own))),
+            Format::V2 => {
+                own["_ARRAY_DIMENSIONS"] = json!(metadata::names(&spec.axes));
+                documents.push((path.into(), ".zarray", metadata::array_v2(spec, options)));
+                documents.push((path.into(), ".zattrs", own));
+            }
+        }
+    }
+
     /// Writes coordinates, and the metadata of arrays and group.
     fn describe(&self, tally: Option<Tally>) -> Result<()> {
+        if let Some(image) = &self.image {
+            return self.describe_added(image);
+        }
         let attributes = self.attributes(tally);
         let plain = self.options.image.plain;
         let (own, group) = if plain { (json!(attributes), json!({})) } else { (json!({}), json!(attributes)) };
@@ -313,19 +436,11 @@ impl ZarrSink {
         let full = (LEVEL.to_owned(), &self.spec, &self.options);
         let below = self.levels.iter().enumerate().map(|(i, l)| ((i + 1).to_string(), &l.spec, &l.options));
         for (path, spec, options) in std::iter::once(full).chain(below) {
-            let mut own = own.clone();
-            match self.options.format {
-                Format::V3 => documents.push((path, "zarr.json", metadata::array_v3(spec, options, &own))),
-                Format::V2 => {
-                    own["_ARRAY_DIMENSIONS"] = json!(metadata::names(&spec.axes));
-                    documents.push((path.clone(), ".zarray", metadata::array_v2(spec, options)));
-                    documents.push((path, ".zattrs", own));
-                }
-            }
+            self.describe_array(&path, spec, options, &own, &mut documents);
         }
         for coordinates in self.coordinates() {
             let (key, bytes) = coordinates.chunk;
-            self.open_store()?.put(&key, &bytes)?;
+            self.store_object(&key, &bytes)?;
             let name = coordinates.name;
             documents.extend(coordinates.documents.into_iter().map(|(file, d)| (name.clone(), file, d)));
         }
@@ -359,22 +474,36 @@ impl ZarrSink {
 
     fn put(&self, key: &str, document: &Value) -> Result<()> {
         let text = serde_json::to_vec_pretty(document).map_err(|e| Error::format(format!("{key}: {e}")))?;
-        self.open_store()?.put(key, &text).map(|_| ())
+        self.store_object(key, &text)
     }
 
-    /// What earlier runs have seen.
-    fn remembered(&self, store: &Store) -> Result<Option<Tally>> {
-        let Some(statistics) = &self.statistics else { return Ok(None) };
-        let mut tally = statistics.tally();
-        if !store.done().is_empty() {
-            // A record may be shown twice.
-            let mut seen = BTreeSet::new();
-            store.records(|record| match record.state.strip_prefix(MARK) {
-                Some(state) if store.done().contains(&record.unit) && seen.insert(record.unit) => tally.add(state),
-                _ => Ok(()),
-            })?;
+    fn store_object(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        match &self.archive {
+            Some(archive) => archive.lock().unwrap_or_else(PoisonError::into_inner).put(self.place.open()?, key, bytes),
+            None => self.place.open()?.put(key, bytes).map(|_| ()),
         }
-        Ok(Some(tally))
+    }
+
+    /// What earlier runs have seen; an archive takes in what they have written.
+    fn remembered(&self) -> Result<Option<Tally>> {
+        let tally = self.statistics.as_ref().map(Statistics::tally);
+        let mut archive = self.archive.as_ref().map(|archive| {
+            let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
+            *archive = Archive::default();
+            archive
+        });
+        super::remembered(&self.place, tally, |tally, mut state| {
+            if let Some(archive) = &mut archive
+                && let Some((n_bytes, rest)) = state.split_first_chunk::<8>()
+            {
+                let n_bytes = (u64::from_le_bytes(*n_bytes) as usize).min(rest.len());
+                let (entries, rest) = rest.split_at(n_bytes);
+                archive.add(entries)?;
+                state = rest;
+            }
+            let seen = tally.as_mut().zip(state.strip_prefix(MARK));
+            seen.map_or(Ok(()), |(tally, state)| tally.add(state))
+        })
     }
 }
 
@@ -407,47 +536,50 @@ impl Consumer for ZarrSink {
     fn held_bytes(&self) -> u64 {
         let levels = self.levels.iter().map(|l| l.held_bytes(&self.wants.unit, &self.wants.object));
         let statistics = self.statistics.iter().map(Statistics::held_bytes);
-        levels.chain(statistics).fold(self.array.held_bytes(), u64::saturating_add)
+        let archive = self.archive.iter().map(|_| Archive::held_bytes(self.n_entries()));
+        levels.chain(statistics).chain(archive).fold(self.array.held_bytes(), u64::saturating_add)
     }
 
     fn begin(&mut self, job: &Job) -> Result<()> {
-        let ZarrOptions { overwrite, durability, .. } = self.options;
         self.losses = job.losses.clone();
-        self.store = Some(super::begin(&self.path, Kind::Folder(is_zarr), overwrite, durability, job)?);
-        Ok(())
+        self.place.begin(job)
     }
 
-    fn store(&self) -> Option<&Store> {
-        self.store.as_ref()
+    fn place(&self) -> Option<&Place> {
+        Some(&self.place)
     }
 
-    fn keep_only(&mut self, units: &BTreeSet<u64>) -> Result<()> {
-        self.store.as_mut().map_or(Ok(()), |store| store.keep_only(units))
+    fn place_mut(&mut self) -> Option<&mut Place> {
+        Some(&mut self.place)
     }
 
     fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
-        let store = self.open_store()?;
+        let store = self.place.open()?;
         Ok(Box::new(ZarrTaker { sink: self, store, full: self.array.encoder(store), levels: None, state: Vec::new() }))
     }
 
     fn merger(&self) -> Box<dyn Merger + '_> {
-        let merging = self.store.as_ref().map(|store| Merging {
+        let merging = self.place.store().map(|store| Merging {
             store,
-            full: self.array.shards(store),
-            levels: self.levels.iter().map(|level| levels::LevelMerger::new(level, store)).collect(),
-            tally: self.remembered(store),
+            full: self.array.shards(store, self.archive.as_ref()),
+            levels: (self.levels.iter())
+                .map(|level| levels::LevelMerger::new(level, store, self.archive.as_ref()))
+                .collect(),
+            tally: self.remembered(),
+            archive: self.archive.as_ref(),
             stored: Vec::new(),
             state: MARK.to_vec(),
         });
         Box::new(ZarrMerger { sink: self, merging })
     }
 
-    fn leave(&mut self) -> Result<()> {
-        super::leave(&mut self.store)
-    }
-
-    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
-        super::publish(&mut self.store, products)
+    fn keeper(&self) -> Result<Box<dyn Merger + '_>> {
+        match self.archive {
+            Some(_) => {
+                Err(Error::unsupported("an archive is written from its beginning to its end: use .zarr to share"))
+            }
+            None => Ok(self.merger()),
+        }
     }
 }
 
@@ -463,7 +595,9 @@ struct ZarrTaker<'a> {
 
 impl Taker for ZarrTaker<'_> {
     fn take(&mut self, block: &Block, desk: &mut Desk) -> Result<()> {
-        self.full.take(block, desk)?;
+        if self.sink.image.is_none() {
+            self.full.take(block, desk)?;
+        }
         if let Some(statistics) = &self.sink.statistics {
             statistics.look(block, &mut desk.kept, &mut self.state);
         }
@@ -505,6 +639,7 @@ struct Merging<'a> {
     full: Shards<'a>,
     levels: Vec<levels::LevelMerger<'a>>,
     tally: Result<Option<Tally>>,
+    archive: Option<&'a Mutex<Archive>>,
     /// Files and statistics of the unit in hand.
     stored: Vec<Stored>,
     state: Vec<u8>,
@@ -527,7 +662,15 @@ impl Merging<'_> {
             self.state.extend(state);
         }
         if task.ends_unit {
-            self.store.record(task.unit, &std::mem::take(&mut self.stored), &self.state)?;
+            let mut state = Vec::new();
+            if let Some(archive) = self.archive {
+                let (stored, entries) = archive.lock().unwrap_or_else(PoisonError::into_inner).take();
+                self.stored.extend(stored);
+                state.extend((entries.len() as u64).to_le_bytes());
+                state.extend(entries);
+            }
+            state.extend(&self.state);
+            self.store.record(task.unit, &std::mem::take(&mut self.stored), &state)?;
             self.state.truncate(MARK.len());
         }
         Ok(())
@@ -555,11 +698,20 @@ impl Merger for ZarrMerger<'_> {
             tally = merging.tally?;
         }
         self.sink.describe(tally)?;
-        Ok(vec![Product::at(&self.sink.path)])
+        if let Some(archive) = &self.sink.archive {
+            let archive = std::mem::take(&mut *archive.lock().unwrap_or_else(PoisonError::into_inner));
+            archive.finish(self.sink.place.open()?, self.sink.options.format)?;
+        }
+        Ok(vec![Product::at(self.sink.place.path())])
     }
 }
 
+/// The ending of a path, if there is one.
+fn extension_of(path: Option<&Path>) -> String {
+    path.map_or_else(String::new, super::extension)
+}
+
 /// Whether `folder` is a Zarr array or group.
-fn is_zarr(folder: &Path) -> bool {
+pub fn is_zarr(folder: &Path) -> bool {
     ["zarr.json", ".zgroup", ".zarray"].iter().any(|name| folder.join(name).is_file())
 }

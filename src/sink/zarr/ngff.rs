@@ -30,6 +30,14 @@ pub(crate) fn misfit(axes: &[Axis]) -> Option<String> {
     }
 }
 
+/// Axes beyond those that an NGFF image can have: of another kind than time, channels and space, all but one where there
+/// are no channels.
+pub(crate) fn extra(axes: &[Axis]) -> Vec<&str> {
+    let has_channels = axes.iter().any(|a| a.kind == AxisKind::Channel);
+    let others = axes.iter().filter(|a| a.kind == AxisKind::Other).map(|a| a.name.as_str());
+    others.skip(usize::from(!has_channels)).collect()
+}
+
 /// Which of `axes` are of space, in order.
 pub(crate) fn space(axes: &[Axis]) -> Vec<usize> {
     (0..axes.len()).filter(|&i| axes[i].kind == AxisKind::Space).collect()

@@ -32,12 +32,14 @@ pub(super) struct Image {
     level: usize,
     omero: Option<Value>,
     own: Option<Value>,
+    /// What `image-label` says, if it is an image of labels.
+    label: Option<Value>,
     /// What else stands in the group's attributes.
     others: Map<String, Value>,
 }
 
 /// Attributes that are of the group's own members, and say nothing of a copy of its image.
-const MEMBERS: [&str; 7] = ["ome", "multiscales", "omero", "stackctl", "labels", "plate", "well"];
+const MEMBERS: [&str; 8] = ["ome", "multiscales", "omero", "stackctl", "labels", "plate", "well", "image-label"];
 
 /// Whether `folder` is a Zarr array or group.
 pub(super) fn is_zarr(folder: &Path) -> bool {
@@ -167,6 +169,7 @@ fn image_of(folder: &Path) -> Result<Option<Image>> {
         level: 0,
         omero: scope.get("omero").cloned(),
         own: attributes.get("stackctl").cloned(),
+        label: scope.get("image-label").cloned(),
         others: attributes
             .iter()
             .filter(|(key, _)| !MEMBERS.contains(&key.as_str()))
@@ -250,10 +253,11 @@ pub(super) fn axes(shape: &[u64], names: Option<&[Option<String>]>, image: Optio
 }
 
 impl Image {
-    /// What a copy of the image keeps: `omero`, and attributes that are not of OME-NGFF.
+    /// What a copy of the image keeps: `omero`, `image-label`, and attributes that are not of OME-NGFF.
     pub(super) fn kept(&self) -> Map<String, Value> {
         let omero = self.omero.iter().map(|omero| ("omero".to_owned(), omero.clone()));
-        self.others.clone().into_iter().chain(omero).collect()
+        let label = self.label.iter().map(|label| ("image-label".to_owned(), label.clone()));
+        self.others.clone().into_iter().chain(omero).chain(label).collect()
     }
 
     /// Name and kind of each of `rank` axes: objects since NGFF 0.4, names in 0.3, five known ones before.

@@ -1,0 +1,274 @@
+//! What the planes of an array are like, as JSON or CSV.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::zarr::channel_labels;
+use super::{OutputOptions, Spec};
+use crate::axis::{Axis, AxisKind};
+use crate::block::Block;
+use crate::consume::planes::{Figures, PlaneTally, Planes};
+use crate::consume::{Consumer, Desk, Merger, Part, Place, Product, Taker};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::grid::positions;
+use crate::plan::{Cost, Task, Wants};
+use crate::store::{Kind, check_free};
+
+/// Bytes of text that are gathered before they are written.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Statistics of planes on their way into a file.
+struct FigureSink {
+    place: Place,
+    axes: Vec<Axis>,
+    dtype: DType,
+    planes: Planes,
+    is_csv: bool,
+}
+
+/// The file that will be called `path`, which ends in `.json` or `.csv`.
+///
+/// # Errors
+/// `Usage` if it ends in something else, the array has no planes of ordered values, or something stands under the
+/// name.
+pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
+    let no = |why: String| Error::usage(format!("--stats {}: {why}", path.display()));
+    let is_csv = match super::extension(path).as_str() {
+        "json" => false,
+        "csv" => true,
+        _ => return Err(no("a name that ends in .json or .csv".into())),
+    };
+    let planes = Planes::new(&spec.shape(), spec.dtype)
+        .ok_or_else(|| no(format!("an array of shape {:?} {} has no planes of numbers", spec.shape(), spec.dtype)))?;
+    check_free(path, options.overwrite, Kind::File)?;
+    let place = Place::new(path, Kind::File, options.overwrite, options.durability);
+    Ok(Box::new(FigureSink { place, axes: spec.axes.clone(), dtype: spec.dtype, planes, is_csv }))
+}
+
+impl Consumer for FigureSink {
+    fn wants(&self) -> Wants {
+        Wants::any(self.axes.len())
+    }
+
+    fn cost(&self, task: &[u64], _piece: &[u64]) -> Cost {
+        self.planes.cost(task)
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.planes.held_bytes().saturating_add(2 * BATCH_BYTES as u64)
+    }
+
+    fn place(&self) -> Option<&Place> {
+        Some(&self.place)
+    }
+
+    fn place_mut(&mut self) -> Option<&mut Place> {
+        Some(&mut self.place)
+    }
+
+    fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
+        Ok(Box::new(Looker { planes: &self.planes, state: Vec::new() }))
+    }
+
+    fn merger(&self) -> Box<dyn Merger + '_> {
+        Box::new(FigureMerger {
+            sink: self,
+            tally: super::remembered(&self.place, self.planes.tally(), PlaneTally::add),
+            state: Vec::new(),
+        })
+    }
+}
+
+/// Looks at the blocks of one task.
+struct Looker<'a> {
+    planes: &'a Planes,
+    state: Vec<u8>,
+}
+
+impl Taker for Looker<'_> {
+    fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
+        self.planes.look(block, &mut self.state);
+        Ok(())
+    }
+
+    fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
+        Ok(Some(Part::State(std::mem::take(&mut self.state))))
+    }
+}
+
+struct FigureMerger<'a> {
+    sink: &'a FigureSink,
+    tally: Result<PlaneTally>,
+    /// Of the unit in hand.
+    state: Vec<u8>,
+}
+
+impl Merger for FigureMerger<'_> {
+    fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
+        let Part::State(state) = part else { return Err(Error::format("a part of another consumer")) };
+        self.tally.as_mut().map_err(Error::format)?.add(&state)?;
+        self.state.extend(state);
+        if task.ends_unit {
+            self.sink.place.open()?.record(task.unit, &[], &std::mem::take(&mut self.state))?;
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, _task: &Task) -> Result<()> {
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Product>> {
+        let all = self.tally?.finish()?;
+        let report = Report::new(self.sink, &all);
+        let (mut text, mut at) = (String::new(), 0);
+        for line in if self.sink.is_csv { report.csv() } else { report.json() } {
+            text += &line;
+            if text.len() >= BATCH_BYTES {
+                self.sink.place.open()?.put_at(at, text.as_bytes())?;
+                at += text.len() as u64;
+                text.clear();
+            }
+        }
+        self.sink.place.open()?.put_at(at, text.as_bytes())?;
+        Ok(vec![Product::at(self.sink.place.path())])
+    }
+}
+
+/// The figures of all planes, to be written.
+struct Report<'a> {
+    sink: &'a FigureSink,
+    all: &'a [Figures],
+    /// The outer axis of channels.
+    axis: Option<usize>,
+    channels: Vec<Channel>,
+}
+
+/// Name, figures, and largest value, if the detector counts no further, of a channel.
+type Channel = (String, Figures, Option<f64>);
+
+impl<'a> Report<'a> {
+    fn new(sink: &'a FigureSink, all: &'a [Figures]) -> Self {
+        let outer = sink.planes.outer();
+        let axis = sink.axes[..outer.len()].iter().position(|a| a.kind == AxisKind::Channel);
+        let labels = axis.map_or_else(|| vec!["all".to_owned()], |i| channel_labels(&sink.axes[i]));
+        let one = |(i, label): (usize, String)| {
+            let own = positions(outer).zip(all).filter(|(at, _)| axis.is_none_or(|a| at[a] == i as u64));
+            let figures = Figures::of_all(own.map(|(_, figures)| figures), sink.dtype);
+            let full = figures.full(sink.dtype);
+            (label, figures, full)
+        };
+        let channels = labels.into_iter().enumerate().map(one).collect();
+        Self { sink, all, axis, channels }
+    }
+
+    /// Figures as a JSON object; what is not known is null.
+    fn object(&self, figures: &Figures, full: Option<f64>, n_elements: u64) -> Map<String, Value> {
+        let dtype = self.sink.dtype;
+        let (mean, std) = figures.moments(dtype);
+        let known = |value: f64| Some(value).filter(|_| figures.n > 0);
+        let share = |n: u64| known(n as f64 / figures.n as f64);
+        let bins: Vec<Value> = figures.histogram(dtype).iter().map(|(from, to, n)| json!([from, to, n])).collect();
+        let mut object = Map::new();
+        let mut set = |key: &str, value: Value| _ = object.insert(key.into(), value);
+        set("n", json!(figures.n));
+        set("absent", json!(n_elements - figures.n - figures.n_odd));
+        set("not_finite", json!(figures.n_odd));
+        set("min", json!(known(figures.min)));
+        set("max", json!(known(figures.max)));
+        set("mean", json!(known(mean)));
+        set("std", json!(known(std)));
+        set("zero", json!(share(figures.n_zero())));
+        set("saturated", json!(share(figures.n_saturated(full))));
+        set("sharpness", json!(figures.sharpness(dtype)));
+        set("histogram", json!(bins));
+        object
+    }
+
+    /// Position, channel's largest value, and figures of every plane.
+    fn planes(&self) -> impl Iterator<Item = (Vec<u64>, Map<String, Value>)> + '_ {
+        let shape = crate::axis::shape(&self.sink.axes);
+        let n_plane = crate::grid::n_elements(&shape[shape.len() - 2..]);
+        positions(self.sink.planes.outer()).zip(self.all).map(move |(at, figures)| {
+            let channel = self.axis.map_or(0, |i| at[i] as usize);
+            let mut object = self.object(figures, self.channels[channel].2, n_plane);
+            object.insert("crc32c".into(), json!(format!("{:08x}", figures.crc)));
+            (at, object)
+        })
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.sink.axes.iter().map(|a| a.name.as_str()).collect()
+    }
+
+    fn n_of_channel(&self) -> u64 {
+        crate::grid::n_elements(&crate::axis::shape(&self.sink.axes)) / self.channels.len().max(1) as u64
+    }
+
+    fn json(&'a self) -> Box<dyn Iterator<Item = String> + 'a> {
+        let (names, n_outer) = (self.names(), self.sink.planes.outer().len());
+        let channel = |(label, figures, full): &Channel| {
+            let mut object = Map::from_iter([("channel".to_owned(), json!(label))]);
+            object.extend(self.object(figures, *full, self.n_of_channel()));
+            Value::Object(object)
+        };
+        let head = json!({
+            "program": concat!("stackctl ", env!("CARGO_PKG_VERSION")),
+            "axes": names, "shape": crate::axis::shape(&self.sink.axes), "dtype": self.sink.dtype,
+            "plane": names[n_outer..],
+            "histogram": {"of": format!("1 in {} rows", self.sink.planes.stride()),
+                          "bins": "from, to, number of values at least the one and below the other"},
+            "sharpness": "mean squared difference of neighbours along the last axis over the squared mean",
+            "channels": self.channels.iter().map(channel).collect::<Vec<_>>(),
+        })
+        .to_string();
+        let first = format!("{},\n\"planes\": [", head.trim_end_matches('}'));
+        let line = move |(i, (at, object)): (usize, (Vec<u64>, Map<String, Value>))| {
+            let place: Map<String, Value> = names.iter().zip(&at).map(|(n, a)| ((*n).to_owned(), json!(a))).collect();
+            let plane: Map<String, Value> =
+                std::iter::once(("at".to_owned(), Value::Object(place))).chain(object).collect();
+            format!("{}\n{}", if i == 0 { "" } else { "," }, Value::Object(plane))
+        };
+        let lines = self.planes().enumerate().map(line);
+        Box::new(std::iter::once(first).chain(lines).chain(std::iter::once("\n]}\n".to_owned())))
+    }
+
+    /// A line for each plane, and one for each channel, whose other places are `all`.
+    fn csv(&'a self) -> Box<dyn Iterator<Item = String> + 'a> {
+        let n_outer = self.sink.planes.outer().len();
+        let row = |place: Vec<String>, object: &Map<String, Value>| {
+            let cells = object.iter().filter(|(key, _)| *key != "crc32c").map(|(_, value)| cell(value));
+            let crc = object.get("crc32c").map_or_else(String::new, cell);
+            place.into_iter().chain(cells).chain([crc]).collect::<Vec<_>>().join(",") + "\n"
+        };
+        let first = self.object(&Figures::default(), None, 0);
+        let head: Vec<&str> =
+            self.names()[..n_outer].iter().copied().chain(first.keys().map(String::as_str)).chain(["crc32c"]).collect();
+        let planes = self.planes().map(move |(at, object)| row(at.iter().map(u64::to_string).collect(), &object));
+        let whole = self.channels.iter().enumerate().map(move |(i, (_, figures, full))| {
+            let place = (0..n_outer).map(|a| if Some(a) == self.axis { i.to_string() } else { "all".into() }).collect();
+            row(place, &self.object(figures, *full, self.n_of_channel()))
+        });
+        Box::new(std::iter::once(head.join(",") + "\n").chain(planes).chain(whole))
+    }
+}
+
+/// A value as text of a table: nothing for null, bins as `from:to:number` one behind the other.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(bins) => {
+            let mut text = String::new();
+            for bin in bins.iter().filter_map(Value::as_array) {
+                let bin: Vec<String> = bin.iter().map(Value::to_string).collect();
+                let _ = write!(text, "{}{}", if text.is_empty() { "" } else { ";" }, bin.join(":"));
+            }
+            text
+        }
+        other => other.to_string(),
+    }
+}

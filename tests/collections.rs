@@ -1,0 +1,167 @@
+//! Many images in one Zarr, labels beside an image, and Zarrs in one file, as schemas and other readers see them.
+
+mod common;
+#[path = "common/run.rs"]
+mod run;
+#[path = "common/tiff.rs"]
+mod tiff;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use run::{Acquisition, PATTERN, failure, message, names, stackctl, tree};
+use tiff::{Layout, Numbers};
+
+fn stitch(folder: &Path, arguments: &[&str]) -> String {
+    let output = stackctl(folder).arg("stitch").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", message(&output));
+    message(&output)
+}
+
+/// Fields of wells, each a few planes whose elements say where they are from.
+fn plate(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    let layout = Layout { width: 40, height: 30, bits: 16, ..Layout::default() };
+    for (w, well) in ["A01", "B03", "B12"].iter().enumerate() {
+        // The last well has one field.
+        for field in 1..=if w == 2 { 1 } else { 2 } {
+            for c in 0..2 {
+                let value = (100 * w + 10 * field + c) as u16;
+                let page = value.to_ne_bytes().repeat(40 * 30);
+                fs::write(folder.join(format!("p_{well}_f{field}_c{c}.tif")), layout.write(&[page])).unwrap();
+            }
+        }
+    }
+}
+
+const WELLS: [&str; 4] = ["raw", "--pattern", "_{well:well}_f{field}_c{c}.", "-q"];
+
+#[test]
+fn plates_series_and_labels_are_what_the_schemas_say() {
+    let folder = tempfile::tempdir().unwrap();
+    plate(&folder.path().join("raw"));
+    let layout = Layout { width: 64, height: 48, bits: 16, ..Layout::default() };
+    Acquisition { c: 1, t: 1, z: 4, layout }.write(&folder.path().join("masks"));
+    for format in ["3", "2"] {
+        let name = |what: &str| format!("{what}{format}.zarr");
+        let zarr = ["--zarr-format", format];
+        let by = |output: &str, by: &str| {
+            stitch(folder.path(), &[&WELLS[..], &zarr, &["-o", output, "--by", by, "--collection"]].concat());
+        };
+        by(&name("plate"), "well,field");
+        // Of one well.
+        let series = ["raw/p_B03*", "-q", "--pattern", "_B03_f{field}_c{c}.", "-o", &name("series")];
+        stitch(folder.path(), &[&series[..], &zarr, &["--by", "field", "--collection"]].concat());
+        let image = name("image");
+        let input = ["masks", "--pattern", PATTERN, "-q"];
+        stitch(folder.path(), &[&input[..], &zarr, &["-o", &image]].concat());
+        for label in ["cells", "nuclei"] {
+            let output = format!("{image}/labels/{label}");
+            stitch(folder.path(), &[&input[..], &zarr, &["-o", &output, "--levels", "2"]].concat());
+        }
+        let other = if format == "3" { "2" } else { "3" };
+        let output = format!("{image}/labels/more");
+        let refused = ["stitch", "masks", "--pattern", PATTERN, "-o", &output, "--zarr-format", other];
+        let (code, said) = failure(folder.path(), &refused);
+        assert!(code == 2 && said.contains(&format!("use --zarr-format {format}")), "{said}");
+    }
+    let schemas = common::corpus().map(|c| c.join("zarr"));
+    let arguments: Vec<&Path> = [Path::new("groups"), folder.path()].into_iter().chain(schemas.as_deref()).collect();
+    common::python("groups.py", &arguments);
+    for (more, words) in [
+        (&["-o", "a.zarr", "--by", "field,c", "--collection", "--mip", "z"][..], "--mip-output"),
+        (&["-o", "a.tif", "--by", "well", "--collection"], "ends in .zarr"),
+        (&["-o", "a.zarr", "--by", "well,field"], "or use --collection"),
+        (&["-o", "a.zarr", "--by", "well,field,c", "--collection"], "a well holds fields alone"),
+        (
+            &["-o", "a.zarr", "--by", "c", "--collection", "--missing", "fill"],
+            "--by well,field writes an image for each value",
+        ),
+        (&["-o", "none.zarr/labels/a", "--missing", "fill"], "there is no image"),
+    ] {
+        let (code, said) = failure(folder.path(), &[&["stitch"], &WELLS[..], more].concat());
+        assert!(code == 2 && said.contains(words), "{more:?}: {said}");
+    }
+}
+
+/// A collection is whole or absent; finished images are not written again.
+#[test]
+fn killed_collections_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    plate(&folder.path().join("raw"));
+    let arguments = [&WELLS[..], &["-o", "out.zarr", "--by", "well,field", "--collection"]].concat();
+    stitch(folder.path(), &arguments);
+    let whole = tree(&folder.path().join("out.zarr"));
+    let mut random = Numbers(3);
+    for _ in 0..4 {
+        fs::remove_dir_all(folder.path().join("out.zarr")).unwrap();
+        for _ in 0..3 {
+            let mut run = std::process::Command::new(assert_cmd::cargo::cargo_bin("stackctl"))
+                .arg("stitch")
+                .args(&arguments)
+                .current_dir(folder.path())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_millis(20 + random.below(200)));
+            let _ = run.kill();
+            run.wait().unwrap();
+            if folder.path().join("out.zarr").exists() {
+                break;
+            }
+        }
+        if !folder.path().join("out.zarr").exists() {
+            stitch(folder.path(), &arguments);
+        }
+        assert!(tree(&folder.path().join("out.zarr")) == whole);
+        assert_eq!(names(folder.path()), ["out.zarr", "raw"]);
+    }
+    // Another one in its place, whole or not at all.
+    let again = [&arguments[..], &["--overwrite", "--codec", "none"]].concat();
+    stitch(folder.path(), &again);
+    assert_eq!(names(folder.path()), ["out.zarr", "raw"]);
+}
+
+/// Archives hold the chunks that folders hold; threads, memory and kills change nothing.
+#[test]
+fn archives_are_zarrs_in_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout { width: 256, height: 200, bits: 16, ..Layout::default() };
+    Acquisition { z: 10, layout, ..Acquisition::default() }.write(&folder.path().join("raw"));
+    let input = ["raw", "--pattern", PATTERN, "-q", "--levels", "3", "--chunks", "1,1,4,64,64", "--codec", "zstd:9"];
+    for (output, format) in [("a.ozx", "3"), ("b.zarr.zip", "3"), ("c.zip", "2")] {
+        let arguments = [&input[..], &["-o", output, "--zarr-format", format, "--coordinates"]].concat();
+        stitch(folder.path(), &arguments);
+        let whole = fs::read(folder.path().join(output)).unwrap();
+        let mut random = Numbers(5);
+        for _ in 0..2 {
+            fs::remove_file(folder.path().join(output)).unwrap();
+            for _ in 0..3 {
+                let mut run = std::process::Command::new(assert_cmd::cargo::cargo_bin("stackctl"))
+                    .arg("stitch")
+                    .args(&arguments)
+                    .current_dir(folder.path())
+                    .spawn()
+                    .unwrap();
+                std::thread::sleep(Duration::from_millis(50 + random.below(700)));
+                let _ = run.kill();
+                run.wait().unwrap();
+                if folder.path().join(output).exists() {
+                    break;
+                }
+            }
+            if !folder.path().join(output).exists() {
+                stitch(folder.path(), &arguments);
+            }
+            assert!(fs::read(folder.path().join(output)).unwrap() == whole, "{output}");
+        }
+    }
+    let folders = [&input[..], &["-o", "a.zarr", "--shards", "none", "--coordinates"]].concat();
+    stitch(folder.path(), &folders);
+    common::python("groups.py", &[Path::new("archives"), folder.path()]);
+    let (code, said) = failure(folder.path(), &["stitch", "raw", "-o", "d.ozx", "--zarr-format", "2"]);
+    assert!(code == 2 && said.contains(".ozx holds OME-Zarr 0.5"), "{said}");
+    let shards = ["stitch", "raw", "-o", "d.ozx", "--shards", "1,1,8,256,256", "--chunks", "1,1,4,64,64"];
+    let (code, said) = failure(folder.path(), &[&shards[..], &["--pattern", PATTERN]].concat());
+    assert!(code == 2 && said.contains("an archive holds chunks themselves"), "{said}");
+}
