@@ -75,6 +75,16 @@ impl Error {
         Self::Io { path: path.to_owned(), action, source }
     }
 
+    /// What became of a file that `flag` names: one that is not there is a mistake of the command.
+    pub fn named(flag: &str, path: &Path, action: &'static str, source: std::io::Error) -> Self {
+        match source.kind() {
+            std::io::ErrorKind::NotFound => {
+                Self::usage(format!("{flag} {}: there is no such file or folder", path.display()))
+            }
+            _ => Self::io(path, action, source),
+        }
+    }
+
     /// Puts `place` (a file, a page) in front of the message, keeping whose turn it is.
     #[must_use]
     pub fn at(self, place: impl std::fmt::Display) -> Self {

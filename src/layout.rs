@@ -91,7 +91,7 @@ impl Layout {
         paths: &[PathBuf],
         options: &LayoutOptions,
     ) -> Result<Self> {
-        let main = headers.main_kind().ok_or_else(|| Error::usage("no input files"))?;
+        let main = headers.main_kind().ok_or_else(|| Error::format("none of the files can be read"))?;
         check_dtypes(headers, paths)?;
         let info = &main.info;
         for field in fields.iter().filter(|f| !f.join && !options.pages) {
@@ -147,7 +147,7 @@ impl Layout {
         paths: &[PathBuf],
         options: &LayoutOptions,
     ) -> Result<Self> {
-        let main = headers.main_kind().ok_or_else(|| Error::usage("no input files"))?;
+        let main = headers.main_kind().ok_or_else(|| Error::format("none of the files can be read"))?;
         check_dtypes(headers, paths)?;
         let info = &main.info;
         // Members are read page by page: their first axis counts pages and is no axis of the array.

@@ -35,9 +35,12 @@ fn misread(error: &clap::Error) -> ExitCode {
 
 /// Which flag got which value, and what would do, if that is the mistake.
 fn wrong_value(error: &clap::Error) -> Option<String> {
-    use clap::error::ContextKind::{InvalidArg, InvalidValue};
+    use clap::error::ContextKind::{InvalidArg, InvalidValue, ValidValue};
     let context = |kind| error.get(kind).map(ToString::to_string);
-    let why = std::error::Error::source(error)?.to_string();
+    let why = match std::error::Error::source(error) {
+        Some(why) => why.to_string(),
+        None => format!("expected one of {}", context(ValidValue)?),
+    };
     let (flag, value) = (context(InvalidArg)?, context(InvalidValue)?);
     let flag = flag.split(' ').next()?;
     let is_told = why.contains(&format!("'{value}'"));

@@ -47,6 +47,8 @@ const EARLY: &[Row] = &[
     (&["--pattern", "_ch{c_*"], 2, &["column 4", "never closed"]),
     (&["--preset", "latice"], 2, &["--preset 'latice'", "lattice", "stackctl patterns"]),
     (&["--missing", "skip"], 2, &["--missing skip", "use fill"]),
+    (&["--missing", "maybe"], 2, &["--missing 'maybe'", "error, fill, skip"]),
+    (&["--voxel-size", "z=1um,z=2um"], 2, &["--voxel-size", "z is named twice"]),
     (&["--mising", "fill"], 2, &["--mising", "--missing"]),
 ];
 
@@ -81,7 +83,10 @@ const LATE: &[Row] = &[
     (&["inspect", "nothing"], 2, &["nothing: no image files", ".tif"]),
     (&["inspect", "nowhere"], 2, &["nowhere: no such file"]),
     (&["inspect", "raw/*.png"], 2, &["raw/*.png", "matches no file"]),
-    (&["inspect", "--files-from", "nofile"], 2, &["--files-from nofile", "no such file", "standard input"]),
+    (&["inspect", "--files-from", "nofile"], 2, &["--files-from nofile", "no such file"]),
+    (&["inspect", "raw", "--config", "nofile"], 2, &["--config nofile", "no such file"]),
+    (&["inspect", "raw", "--log", "nowhere/log"], 2, &["--log nowhere/log", "no such file"]),
+    (&["inspect", "nothing/notes.txt"], 1, &["no array"]),
     (&["inspect", "s3://bucket/a.zarr"], 2, &["s3://bucket/a.zarr", "file systems", "rclone"]),
     (&["inspect", "https://example.org/a.zarr"], 2, &["https", "file systems", "rclone"]),
     (&["stitch", "zeiss/a.czi", "-o", "a.zarr"], 1, &["a.czi", "Zeiss CZI", "bioformats2raw"]),

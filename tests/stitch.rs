@@ -319,7 +319,7 @@ fn a_run_says_how_it_read_the_names() {
         .args(["stitch", "raw", "-o", "uneven.zarr", "--pattern", "_t{t}_{t@ms}msec"])
         .output()
         .unwrap();
-    assert!(message(&run).contains("not evenly spaced (mean step 100 millisecond"), "{}", message(&run));
+    assert!(message(&run).contains("not evenly spaced (mean step 100 ms"), "{}", message(&run));
     let text = fs::read(folder.path().join("uneven.zarr/zarr.json")).unwrap();
     let group: serde_json::Value = serde_json::from_slice(&text).unwrap();
     let scale = &group["attributes"]["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"];

@@ -39,7 +39,9 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     }
     if let Some(path) = &args.svg {
         match picture::svg(&report.arrays) {
-            Some(svg) => std::fs::write(path, svg).map_err(|e| Error::io(path, "cannot write the picture", e))?,
+            Some(svg) => {
+                std::fs::write(path, svg).map_err(|e| Error::named("--svg", path, "cannot write the picture", e))?
+            }
             None => tell(format_args!("stackctl: {}: not written, there is no array to draw", path.display())),
         }
     }

@@ -40,7 +40,7 @@ pub(super) fn own(config: Option<&Path>) -> Result<Vec<Preset>, Error> {
             None => return Ok(Vec::new()),
         },
     };
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, "cannot read presets", e))?;
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::named("--config", &path, "cannot read presets", e))?;
     pattern::user_presets(&text).map_err(|e| e.at(path.display()))
 }
 

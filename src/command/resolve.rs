@@ -83,6 +83,9 @@ fn calibrations(voxel_size: &[String], time_step: Option<&str>) -> Result<Vec<(S
             Error::usage(format!("--voxel-size '{item}' does not say which axis: write z=0.5um,y=104nm,x=104nm"))
         })?;
         let axis = axis.trim();
+        if found.iter().any(|(known, _)| known == axis) {
+            return Err(Error::usage(format!("--voxel-size {}: {axis} is named twice", voxel_size.join(","))));
+        }
         let wanted = match axis {
             "z" | "y" | "x" => Some(Quantity::Length),
             "t" => Some(Quantity::Time),
@@ -220,6 +223,7 @@ mod tests {
     fn sizes_name_their_axis() {
         let found = calibrations(&["z=1um".into(), "x = 2nm".into()], Some("3s")).unwrap();
         assert_eq!(found.iter().map(|f| f.0.as_str()).collect::<Vec<_>>(), ["z", "x", "t"]);
+        assert!(calibrations(&["z=1um".into(), "z=2um".into()], None).is_err());
         assert!(calibrations(&["1um".into()], None).unwrap_err().to_string().contains("which axis"));
         assert!(calibrations(&[], Some("1m")).unwrap_err().to_string().contains("'1m' is no time"));
         for wrong in ["z=5s", "x=1deg", "t=1um"] {

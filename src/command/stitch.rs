@@ -12,7 +12,7 @@ use super::collection::Building;
 use super::planning::{fit_levels, no_image, storage};
 use super::progress::Progress;
 use super::resources::{self, Resources};
-use super::{early, print_json, resolve, space, stop, tell};
+use super::{early, print_json, resolve, space, stop, tell, voice};
 use crate::array::{Array, Losses, select};
 use crate::block::size_bytes;
 use crate::cli::{BesideArgs, Missing, RunArgs, StitchArgs, StorageArgs};
@@ -475,6 +475,6 @@ fn show_plan(
         lines.push(format!("  {} will hold the fill value", count(n_holes, "position")));
     }
     lines.push("nothing was written (--dry-run)\n".into());
-    super::print(lines.join("\n").as_bytes())?;
+    super::print(voice::for_stdout(&lines.join("\n")).as_bytes())?;
     Ok(None)
 }

@@ -64,6 +64,11 @@ pub(super) fn width() -> usize {
     columns(std::io::stdout()).or_else(told).unwrap_or(100).max(LEAST_WIDTH)
 }
 
+/// `text` broken to fit the terminal that standard output is, if it is one.
+pub(super) fn for_stdout(text: &str) -> String {
+    columns(std::io::stdout()).map_or_else(|| text.to_owned(), |width| fitted(text, width.max(LEAST_WIDTH)) + "\n")
+}
+
 /// Columns of the terminal that `stream` is, if it is one.
 fn columns(stream: impl rustix::fd::AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(stream).ok()?;
@@ -78,7 +83,7 @@ pub(super) fn has_log() -> bool {
 impl Log {
     fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.map_err(|e| Error::io(path, "cannot open the log", e))?;
+        let file = file.map_err(|e| Error::named("--log", path, "cannot open the log", e))?;
         Ok(Self { file: Mutex::new(file), start: Instant::now() })
     }
 

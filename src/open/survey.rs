@@ -42,7 +42,7 @@ impl Request {
         let mut reading = NameRule::new(&self.names);
         let texts = texts(paths);
         if reading.pattern.is_none() {
-            reading.take(pattern::infer(&texts, &reading.infer)?)?;
+            reading.take(pattern::infer(&texts, &reading.infer)?, &texts)?;
         }
         let Some(pattern) = &reading.pattern else { return Ok(Vec::new()) };
         let mut groups = vec![(String::new(), (0..texts.len() as u32).collect::<Vec<u32>>())];
@@ -147,14 +147,14 @@ impl NameRule {
     }
 
     /// Reads all names by a pattern found in them.
-    fn take(&mut self, found: Inferred) -> Result<()> {
+    fn take(&mut self, found: Inferred, names: &[String]) -> Result<()> {
         if let Some(name) = &found.preset {
             let preset = preset(name, &self.infer.presets);
             let layout = preset.map_or(Ok(None), Preset::layout)?;
             self.infer.arrange.layout.extend(layout);
         }
         self.from = found.preset.map_or(Origin::Inferred, Origin::Preset);
-        self.pattern = Some(found.pattern);
+        self.pattern = Some(found.pattern.concise(names));
         self.why = found.why;
         Ok(())
     }

@@ -6,7 +6,9 @@ use super::Field;
 use super::parts::{Conflict, FieldAxis, FieldReport, Role, Tied};
 use super::tiles::TileOrder;
 use super::value::Kind;
+use crate::axis::{Calibration, Provenance};
 use crate::error::{Error, Result};
+use crate::unit;
 
 /// What an arrangement may assume.
 #[derive(Clone, Debug)]
@@ -340,17 +342,17 @@ fn describe_spacing(axis: &mut FieldAxis, tolerance: f64, notes: &mut Vec<String
     let mean = (last - first) / steps;
     let deviation = values.iter().enumerate().map(|(i, v)| (v - (first + mean * i as f64)).abs()).fold(0.0, f64::max);
     axis.mean_step = Some(mean);
-    let unit = axis.unit.clone().unwrap_or_default();
-    let (name, step, off) = (&axis.name, rounded(mean), rounded(deviation));
+    let words = |step| unit::words(&Calibration { step, unit: axis.unit.clone(), from: Provenance::Name });
+    let (name, step, off) = (&axis.name, words(mean), words(deviation));
     let counts = name != "c";
     if deviation <= tolerance * mean.abs() {
         axis.step = Some(mean);
         if deviation > 1e-9 * mean.abs() && counts {
-            notes.push(format!("{name}: step {step} {unit}, largest deviation {off}"));
+            notes.push(format!("{name}: step {step}, largest deviation {off}"));
         }
     } else if counts {
         notes.push(format!(
-            "{name}: coordinates are not evenly spaced (mean step {step} {unit}, off by up to {off}); they are kept exactly"
+            "{name}: coordinates are not evenly spaced (mean step {step}, off by up to {off}); they are kept exactly"
         ));
     }
     match axis.inserted.len() {
@@ -358,12 +360,6 @@ fn describe_spacing(axis: &mut FieldAxis, tolerance: f64, notes: &mut Vec<String
         1 => notes.push(format!("{name}: the coordinate of 1 position without files is interpolated")),
         n => notes.push(format!("{name}: the coordinates of {n} positions without files are interpolated")),
     }
-}
-
-/// A number for people: six decimals at most.
-fn rounded(number: f64) -> String {
-    let text = format!("{number:.6}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Whether equal positions along `a` always come with equal positions along `b`.

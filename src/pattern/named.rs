@@ -18,7 +18,7 @@ pub(super) fn parse(text: &str) -> Result<Pattern> {
     let regex = regex::RegexBuilder::new(&searched)
         .size_limit(SIZE_LIMIT)
         .build()
-        .map_err(|e| Error::usage(format!("--regex: {e}")))?;
+        .map_err(|e| Error::usage(format!("--regex: {}", mistake(&e))))?;
     let groups: Vec<usize> =
         regex.capture_names().enumerate().filter(|(_, name)| name.is_some()).map(|(i, _)| i).collect();
     let fields: Vec<Field> = regex.capture_names().flatten().map(field).collect();
@@ -28,6 +28,14 @@ pub(super) fn parse(text: &str) -> Result<Pattern> {
     }
     let slots = (0..fields.len()).map(|i| Slot { field: i, kind: fields[i].kind.clone(), repeats: false }).collect();
     Ok(Pattern { text: text.to_owned(), engine: Engine::Named(regex, groups), fields, slots, in_path })
+}
+
+/// What is wrong with an expression: the reason first, then the place.
+fn mistake(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let Some((place, reason)) = text.rsplit_once("\nerror: ") else { return text };
+    let lines = place.lines().skip(1).map(|line| format!("\n{}", line.strip_prefix("  ").unwrap_or(line)));
+    format!("{reason}{}", lines.collect::<String>())
 }
 
 /// The field of a group's name: `t`, `c.camera`, `t_ms`, `_ignored`. What it holds is decided by the values.

@@ -178,13 +178,7 @@ fn read_list(list: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     if list == Path::new("-") {
         std::io::stdin().lock().read_to_end(&mut bytes).map_err(|e| Error::io(list, "cannot read names from", e))?;
     } else {
-        bytes = fs::read(list).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::usage(format!(
-                "--files-from {}: no such file: name a list, or - for standard input",
-                list.display()
-            )),
-            _ => Error::io(list, "cannot read names from", e),
-        })?;
+        bytes = fs::read(list).map_err(|e| Error::named("--files-from", list, "cannot read names from", e))?;
     }
     if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
         return Err(Error::usage("the list of names is encoded in UTF-16: save it as UTF-8").at(list.display()));
