@@ -3,14 +3,16 @@
 //! > Each Task's Block is read once, shown to every consumer, and their Parts are merged in plan order.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::array::{Array, Reader, Scratch};
 use crate::block::Buffer;
 use crate::consume::{Consumer, Desk, Job, Merger, Part, Product, Taker};
 use crate::error::{Error, Result};
+use crate::exec::ahead::Ahead;
 use crate::exec::{self, Terms};
+use crate::grid::Region;
 use crate::plan::{Plan, Share, Task};
 
 /// What a run came to.
@@ -122,9 +124,11 @@ impl Work<'_> {
         mut progress: impl FnMut(u64) + Send,
     ) -> Result<u64> {
         let is_done = |unit: u64| self.done.contains(&unit);
-        let ahead = Mutex::new(self.plan.share(self.share, &is_done).skip(terms.workers()));
-        let pass = Pass { array: self.array, plan: self.plan, consumers: self.consumers, ahead };
         let size = self.array.dtype().size() as u64;
+        let bytes = move |region: &Region| region.n_elements().saturating_mul(size);
+        let pieces = self.plan.share(self.share, &is_done).flat_map(|task| self.plan.pieces(&task));
+        let ahead = Ahead::new(pieces.map(|piece| (bytes(&piece), piece)), terms.limit_bytes);
+        let pass = Pass { array: self.array, plan: self.plan, consumers: self.consumers };
         let mut n_absent = 0;
         // Tasks of units that are done take their place in the order.
         let mut skipped = self.plan.tasks().filter(|task| is_done(task.unit)).peekable();
@@ -134,30 +138,28 @@ impl Work<'_> {
             }
             Ok(())
         };
-        exec::run(
-            self.plan.share(self.share, &is_done),
-            terms,
-            || pass.worker(),
-            |task, worker| pass.take(task, worker),
-            |task, (parts, absent)| {
-                skip(mergers, task.index)?;
-                n_absent += absent;
-                progress(task.region.n_elements().saturating_mul(size));
-                mergers.iter_mut().zip(parts).try_for_each(|(merger, part)| merger.merge(task, part))
-            },
-        )?;
+        let take = |task: &Task, worker: &mut Worker| {
+            ahead.begin(self.plan.pieces(task).map(|piece| bytes(&piece)).sum());
+            pass.take(task, worker)
+        };
+        let merge = |task: &Task, (parts, absent): (Vec<Part>, u64)| {
+            skip(mergers, task.index)?;
+            n_absent += absent;
+            progress(bytes(&task.region));
+            mergers.iter_mut().zip(parts).try_for_each(|(merger, part)| merger.merge(task, part))
+        };
+        let run = || exec::run(self.plan.share(self.share, &is_done), terms, || pass.worker(), take, merge);
+        ahead.beside(|| pass.asker(), run)?;
         skip(mergers, u64::MAX)?;
         Ok(n_absent)
     }
 }
 
 /// One pass over the array.
-struct Pass<'a, I> {
+struct Pass<'a> {
     array: &'a Arc<dyn Array>,
     plan: &'a Plan,
     consumers: &'a [&'a dyn Consumer],
-    /// Tasks that will be begun soon.
-    ahead: Mutex<I>,
 }
 
 /// What one worker keeps from task to task.
@@ -167,7 +169,13 @@ struct Worker {
     buffer: Buffer,
 }
 
-impl<I: Iterator<Item = Task>> Pass<'_, I> {
+impl Pass<'_> {
+    /// What asks for a piece that will be read soon.
+    fn asker(&self) -> impl FnMut(Region) {
+        let mut reader = Arc::clone(self.array).reader(Scratch::default());
+        move |piece| reader.prefetch(&piece)
+    }
+
     fn worker(&self) -> Worker {
         let reader = Arc::clone(self.array).reader(Scratch::default());
         Worker { reader, desk: Desk::default(), buffer: Buffer::default() }
@@ -176,10 +184,6 @@ impl<I: Iterator<Item = Task>> Pass<'_, I> {
     /// Reads the blocks of `task`, each once, and shows them to every consumer. Gives their parts, and the number of
     /// elements that nothing covers.
     fn take(&self, task: &Task, worker: &mut Worker) -> Result<(Vec<Part>, u64)> {
-        let next = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).next();
-        if let Some(first) = next.and_then(|task| self.plan.pieces(&task).next()) {
-            worker.reader.prefetch(&first);
-        }
         let mut takers: Vec<Box<dyn Taker + '_>> =
             self.consumers.iter().map(|c| c.taker(task)).collect::<Result<_>>()?;
         let mut parts: Vec<Option<Part>> = takers.iter().map(|_| None).collect();
@@ -187,11 +191,7 @@ impl<I: Iterator<Item = Task>> Pass<'_, I> {
         // Most consumers need one look; some operators need more.
         while parts.contains(&None) {
             let mut absent = 0;
-            let mut pieces = self.plan.pieces(task).peekable();
-            while let Some(piece) = pieces.next() {
-                if let Some(next) = pieces.peek() {
-                    worker.reader.prefetch(next);
-                }
+            for piece in self.plan.pieces(task) {
                 let block = worker.reader.block(&piece, self.array.dtype(), std::mem::take(&mut worker.buffer))?;
                 absent += block.coverage.n_absent();
                 for (taker, _) in takers.iter_mut().zip(&parts).filter(|(_, part)| part.is_none()) {

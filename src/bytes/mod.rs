@@ -1,4 +1,6 @@
-//! Where bytes come from: files now, and how many of them may be open at once.
+//! Where bytes come from: files now, how many of them may be open at once, and what of them will be read soon.
+
+use std::fs::File;
 
 /// Descriptors that are left for everything but inputs: outputs, standard streams, libraries.
 const OTHER_DESCRIPTORS: u64 = 40;
@@ -21,4 +23,21 @@ pub fn most_open() -> usize {
     }
     #[cfg(not(unix))]
     256
+}
+
+/// Bytes of one piece of advice: many systems leave out what is more than they read ahead by themselves.
+#[cfg(unix)]
+const ADVICE_BYTES: u64 = 128 << 10;
+
+/// Tells the system that `n_bytes` at `at` of `file` will be read soon. Promises nothing.
+pub fn advise(file: &File, at: u64, n_bytes: u64) {
+    #[cfg(unix)]
+    for done in (0..n_bytes).step_by(ADVICE_BYTES as usize) {
+        use rustix::fs::{Advice, fadvise};
+        let length = std::num::NonZeroU64::new(ADVICE_BYTES.min(n_bytes - done));
+        // Advice that the system does not take is no loss.
+        let _ = fadvise(file, at + done, length, Advice::WillNeed);
+    }
+    #[cfg(not(unix))]
+    let _ = (file, at, n_bytes);
 }

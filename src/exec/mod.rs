@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::{Error, Result};
 use crate::plan::{Cost, Task};
 
+pub mod ahead;
 pub mod budget;
 mod serial;
 mod threads;

@@ -171,9 +171,9 @@ fn texts(paths: &[PathBuf]) -> Vec<String> {
 
 impl Survey {
     fn new(paths: Vec<PathBuf>, request: &Request, progress: &mut dyn FnMut(usize, usize)) -> Self {
-        let threads = threads(request);
+        let readers = readers(request, paths.len());
         // All readers together half of what there is.
-        let limit_bytes = request.limit_bytes.map(|bytes| bytes / 2 / threads as u64);
+        let limit_bytes = request.limit_bytes.map(|bytes| bytes / 2 / readers as u64);
         let options = OpenOptions { limit_bytes, ..request.source.clone() };
         let mut survey =
             Self { value: None, paths, n_left_out: 0, headers: Headers::default(), naming: Naming::Single, options };
@@ -187,7 +187,7 @@ impl Survey {
         let of = self.paths.len();
         let mut read = |options: &OpenOptions| {
             let indexes = Indexes::within(request.limit_bytes);
-            Headers::read_with(&self.paths, options, threads(request), indexes, |done| progress(done, of))
+            Headers::read_with(&self.paths, options, readers(request, of), indexes, |done| progress(done, of))
         };
         self.headers = read(&self.options);
         // Files that break off lack what others like them have.
@@ -374,12 +374,16 @@ impl Survey {
     }
 }
 
-/// Threads that read headers.
-fn threads(request: &Request) -> usize {
-    match request.threads {
+/// Threads that read headers of files, unless one is to do all: they wait for storage more than they compute.
+const READERS: usize = 16;
+
+/// Threads that read headers of `n_files` files.
+fn readers(request: &Request, n_files: usize) -> usize {
+    let threads = match request.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
-    }
+    };
+    if threads == 1 { 1 } else { threads.max(READERS).min(n_files).max(1) }
 }
 
 /// The fill value: one element's bytes.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::tag::{Field, is_uint, type_size, uint};
 use crate::error::{Error, Result};
@@ -16,14 +17,22 @@ struct Window {
     len: usize,
     /// Bytes to read next time.
     ahead: usize,
+    /// From the last read's place to this one's, and the end of what was asked for ahead by such steps.
+    step: u64,
+    asked_to: u64,
 }
 
 /// Fewest and most bytes that one read of headers asks for.
 const AHEAD: std::ops::RangeInclusive<usize> = 1 << 10..=1 << 16;
+/// A read that takes longer is worth asking for ahead.
+const SLOW: Duration = Duration::from_micros(500);
+/// Reads that are asked for ahead where they go on by equal steps.
+const STEPS: u64 = 32;
 
 impl Window {
     fn new() -> Self {
-        Self { bytes: Vec::new(), start: 0, len: 0, ahead: *AHEAD.start() }
+        // The first read is of as much as any.
+        Self { bytes: Vec::new(), start: 0, len: 0, ahead: 4 * AHEAD.end(), step: 0, asked_to: 0 }
     }
 
     fn get(&self, at: u64, len: usize) -> Option<&[u8]> {
@@ -43,9 +52,24 @@ impl Window {
             self.bytes.resize(want, 0);
         }
         self.len = 0;
+        let begun = Instant::now();
         input.read_at(&mut self.bytes[..want], at)?;
-        (self.start, self.len) = (at, want);
+        let step = at.wrapping_sub(self.start);
+        if step == self.step && begun.elapsed() > SLOW {
+            self.ask(input, at);
+        }
+        (self.start, self.len, self.step) = (at, want, step);
         Ok(())
+    }
+
+    /// Asks for what will be read if reads go on from `at` as they did: directories that lie between pixels come one
+    /// by one, each known from the one before it, but mostly at equal distances.
+    fn ask(&mut self, input: &Input, at: u64) {
+        let ahead = (1..=STEPS).map_while(|i| at.checked_add(self.step.checked_mul(i)?).filter(|at| *at < input.size));
+        for at in ahead.filter(|at| *at > self.asked_to).collect::<Vec<_>>() {
+            crate::bytes::advise(&input.file, at, self.ahead as u64);
+            self.asked_to = at;
+        }
     }
 }
 

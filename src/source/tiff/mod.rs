@@ -273,7 +273,6 @@ impl Reader for TiffReader {
     }
 
     fn prefetch(&mut self, region: &Region) {
-        use rustix::fs::{Advice, fadvise};
         let tiff = &*self.tiff;
         let whole = Region::whole(&tiff.index.info.shape());
         if region.rank() != whole.rank() || !whole.contains(region) || region.is_empty() {
@@ -283,16 +282,11 @@ impl Reader for TiffReader {
         let n_leading = region.rank() - tiff.index.inner.len();
         let file = &tiff.directory.input.file;
         let mut pending = (0u64, 0u64);
-        let advise = |(at, len): (u64, u64)| {
-            if len > 0 {
-                // Advice that the system does not take is no loss.
-                let _ = fadvise(file, at, std::num::NonZeroU64::new(len), Advice::WillNeed);
-            }
-        };
+        let advise = |(at, len): (u64, u64)| crate::bytes::advise(file, at, len);
         for position in positions(&region.shape[..n_leading]) {
             let Some((page, offset)) = tiff.plane(tiff.plane_index(region, &position)) else { continue };
             read::for_each_range(&tiff.directory, page, offset, origin, shape, |at, len| {
-                // One call for what lies near together, whatever the gaps.
+                // What lies near together comes in one piece.
                 let end = pending.0 + pending.1;
                 if pending.1 > 0 && at >= end && at - end < 1 << 16 {
                     pending.1 = at + len - pending.0;

@@ -1,0 +1,131 @@
+//! Asks storage for what will be needed soon, in order, by threads that do nothing else: a worker never waits until a
+//! request is taken, and as many are under way as storage takes.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Threads that ask: opening a file may take as long as reading from it.
+const ASKING: usize = 4;
+/// Bytes that are asked for ahead: enough to keep a network of 1 GB/s busy whose answers take 60 ms.
+const MOST_BYTES: u64 = 64 << 20;
+const LEAST_BYTES: u64 = 4 << 20;
+
+/// What will be needed, each with its bytes, and how far the workers have come.
+pub struct Ahead<I> {
+    state: Mutex<State<I>>,
+    moved: Condvar,
+    window_bytes: u64,
+}
+
+struct State<I> {
+    items: I,
+    asked_bytes: u64,
+    begun_bytes: u64,
+    ended: bool,
+}
+
+impl<T: Send, I: Iterator<Item = (u64, T)> + Send> Ahead<I> {
+    /// Asks for `items` while `limit_bytes` may be used by those who need them.
+    pub fn new(items: I, limit_bytes: u64) -> Self {
+        let state = Mutex::new(State { items, asked_bytes: 0, begun_bytes: 0, ended: false });
+        Self { state, moved: Condvar::new(), window_bytes: (limit_bytes / 4).clamp(LEAST_BYTES, MOST_BYTES) }
+    }
+
+    /// Says that a worker has begun with items of so many bytes.
+    pub fn begin(&self, n_bytes: u64) {
+        self.lock().begun_bytes += n_bytes;
+        self.moved.notify_all();
+    }
+
+    /// Does `work` while threads ask for what it will need, each by an `ask` of its own.
+    pub fn beside<R, A: FnMut(T)>(&self, ask: impl Fn() -> A + Sync, work: impl FnOnce() -> R) -> R {
+        std::thread::scope(|scope| {
+            let _end = End(self);
+            for _ in 0..ASKING {
+                let asking = std::thread::Builder::new().name("ahead".into()).stack_size(256 << 10);
+                // Where the system gives no thread, workers read what nobody has asked for.
+                let _ = asking.spawn_scoped(scope, || {
+                    let mut ask = ask();
+                    while let Some(item) = self.next() {
+                        ask(item);
+                    }
+                });
+            }
+            work()
+        })
+    }
+
+    /// The next item that no worker has begun with, once there is room for it.
+    fn next(&self) -> Option<T> {
+        let mut state = self.lock();
+        while !state.ended {
+            if state.asked_bytes >= state.begun_bytes.saturating_add(self.window_bytes) {
+                state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let (n_bytes, item) = state.items.next()?;
+            state.asked_bytes += n_bytes;
+            if state.asked_bytes > state.begun_bytes {
+                return Some(item);
+            }
+        }
+        None
+    }
+}
+
+impl<I> Ahead<I> {
+    fn lock(&self) -> MutexGuard<'_, State<I>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the asking, however the work ends.
+struct End<'a, I>(&'a Ahead<I>);
+
+impl<I> Drop for End<'_, I> {
+    fn drop(&mut self) {
+        self.0.lock().ended = true;
+        self.0.moved.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_soon_is_asked_for_and_no_more() {
+        let ahead = Ahead::new((0..100u64).map(|i| (1 << 20, i)), 40 << 20);
+        let asked = Mutex::new(Vec::new());
+        let most = |n: usize| {
+            for _ in 0..2000 {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                if asked.lock().unwrap().len() >= n {
+                    break;
+                }
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            asked.lock().unwrap().len()
+        };
+        ahead.beside(
+            || |i| asked.lock().unwrap().push(i),
+            || {
+                assert_eq!(most(10), 10);
+                ahead.begin(5 << 20);
+                assert_eq!(most(15), 15);
+                // Workers that are faster need nobody to ask for them.
+                ahead.begin(85 << 20);
+                assert!(most(20) <= 25, "{:?}", asked.lock().unwrap());
+            },
+        );
+        let mut asked = asked.into_inner().unwrap();
+        asked.sort_unstable();
+        assert_eq!(asked[..15], (0..15).collect::<Vec<_>>()[..]);
+    }
+
+    #[test]
+    fn a_panic_in_the_work_ends_the_asking() {
+        let ahead = Ahead::new((0..100u64).map(|i| (64 << 20, i)), 0);
+        let work = || ahead.beside(|| |_| (), || panic!("this panic is part of the test"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
+    }
+}
