@@ -179,6 +179,9 @@ pub struct RunArgs {
     /// either)
     #[arg(long, value_name = "WHAT", default_value = "data", value_parser = durability)]
     pub durability: Durability,
+    /// Tell where the time went: of each stage seconds on processors, seconds of waiting, and bytes
+    #[arg(long)]
+    pub profile: bool,
     /// Print the plan (array, chunks, files, memory) and stop before any pixel is read
     #[arg(long)]
     pub dry_run: bool,

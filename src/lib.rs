@@ -54,6 +54,7 @@ pub mod layout;
 pub mod open;
 pub mod pattern;
 pub mod plan;
+pub mod profile;
 #[cfg(not(fuzzing))]
 pub mod reduce;
 pub mod report;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::exec::budget::Bytes;
+use crate::profile::Profile;
 
 /// Figures of a finished run.
 #[derive(Clone, Debug, Serialize)]
@@ -53,6 +54,9 @@ pub struct Summary {
     pub predicted_peak_bytes: u64,
     /// Peak resident memory that the system measured.
     pub measured_peak_bytes: u64,
+    /// Where the time went, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
 }
 
 impl Summary {

@@ -355,6 +355,34 @@ fn threads_bind_the_reading_of_headers() {
     }
 }
 
+/// What `--profile` tells of stages is what they must have handled.
+#[test]
+fn a_profile_tells_of_every_stage() {
+    let folder = raw(&Pile::new(2, 6, 8, Layout { compression: 8, level: 1, ..plain(128, 128) }));
+    let bytes = 2 * 6 * 8 * 128 * 128 * 2;
+    let told = summary(folder.path(), &[&STITCH[..], &["--profile", "--chunks", "1,1,4,64,128"]].concat());
+    let stages = told["profile"]["stages"].as_array().unwrap();
+    let figure = |stage: &str, what: &str| {
+        let found = stages.iter().find(|s| s["stage"] == stage);
+        found.unwrap_or_else(|| panic!("no {stage}: {told}"))[what].as_f64().unwrap()
+    };
+    for stage in ["decode", "gather", "encode"] {
+        assert_eq!(figure(stage, "bytes"), f64::from(bytes), "{stage}: {told}");
+    }
+    assert!(figure("read", "bytes") > 0.5 * f64::from(bytes) && figure("sync", "calls") > 0.0, "{told}");
+    assert!(figure("write", "bytes") >= told["bytes_out"].as_f64().unwrap() / 2.0, "{told}");
+    let [all, of_stages] = [
+        told["profile"]["user_s"].as_f64().unwrap() + told["profile"]["system_s"].as_f64().unwrap(),
+        stages.iter().map(|s| s["cpu_s"].as_f64().unwrap()).sum(),
+    ];
+    // The system counts in hundredths of a second.
+    assert!(of_stages > 0.0 && of_stages <= all + 0.05, "{of_stages} s of stages, {all} s in all");
+    let text = ran(folder.path(), &[&MEAN[..], &["--profile"]].concat()).2;
+    assert!(["read", "decode", "fold", "other", "the system"].iter().all(|word| text.contains(word)), "{text}");
+    let quiet = summary(folder.path(), &[&MEAN[..], &["--overwrite"]].concat());
+    assert!(find(&quiet, &["profile"]).is_none(), "{quiet}");
+}
+
 // Signals and streams.
 
 /// Starts a slow run and sends `signal` in its middle; gives code and messages.

@@ -114,6 +114,7 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     figures.wall_s = start.elapsed().as_secs_f64();
     figures.rate_bytes_per_s = bytes_in as f64 / figures.wall_s.max(1e-9);
     figures.measured_peak_bytes = peak_bytes();
+    figures.profile = resources::profiled(&args.run);
     let products = ran.products.into_iter().flatten().collect();
     results::text::show(args, &reducer, &targets, products, &figures, n_files)
 }

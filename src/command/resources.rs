@@ -15,6 +15,7 @@ use crate::exec::Terms;
 use crate::exec::budget::{Bytes, Limit, processors, resident_bytes, tame_allocator};
 use crate::open::fingerprint;
 use crate::plan::{Plan, Share};
+use crate::profile::{self, Profile};
 use crate::report::tuple;
 use crate::run::{self, Ran};
 use crate::store::Start;
@@ -35,6 +36,9 @@ impl Resources {
         let threads = args.threads.map_or_else(processors, usize::from);
         let limit = Limit::resolve(args.memory);
         tame_allocator(limit.bytes);
+        if args.profile {
+            profile::begin();
+        }
         Self { limit, threads }
     }
 
@@ -146,6 +150,15 @@ pub(super) fn run(
         Error::Stopped(text) => Error::Stopped(format!("{text} of {}; {}", plan.len(), super::going_on())),
         other => other,
     })
+}
+
+/// Where the time went, if that was asked for; tells it, unless it is printed with the result.
+pub(super) fn profiled(args: &RunArgs) -> Option<Profile> {
+    let profile = profile::taken()?;
+    if !args.json {
+        super::tell(&profile);
+    }
+    Some(profile)
 }
 
 /// Tells that a share has ended, and what is left to do. Gives what is to be printed as JSON.

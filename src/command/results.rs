@@ -140,6 +140,9 @@ pub(super) struct Figures {
     pub(super) memory_limit_bytes: u64,
     pub(super) predicted_peak_bytes: u64,
     pub(super) measured_peak_bytes: u64,
+    /// Where the time went, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) profile: Option<crate::profile::Profile>,
     /// What was assumed in opening the input; stands beside the figures.
     #[serde(skip)]
     pub(super) notes: Vec<Note>,

@@ -325,6 +325,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         beside: beside.paths.iter().map(|path| (path.display().to_string(), 0)).collect(),
         predicted_peak_bytes: Resources::predicted_bytes(&*array, &shared, &terms),
         measured_peak_bytes: 0,
+        profile: None,
     };
     if run.dry_run {
         return show_plan(run.json, &*array, &notes, how.n_holes, &plan, &budget, &summary);
@@ -369,6 +370,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
     summary.wall_s = how.start.elapsed().as_secs_f64();
     summary.rate_bytes_per_s = bytes_in as f64 / summary.wall_s.max(1e-9);
     summary.measured_peak_bytes = peak_bytes();
+    summary.profile = resources::profiled(run);
     if run.json {
         let mut value = serde_json::to_value(&summary).map_err(Error::format)?;
         value["notes"] = serde_json::json!(notes);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Error, Result, Task, Terms, stopped_after};
+use crate::profile::{self, Stage};
 
 struct State<I, T> {
     tasks: I,
@@ -79,7 +80,8 @@ impl<I: Iterator<Item = Task>, T> Shared<'_, I, T> {
                 state.n_admitted += 1;
                 return Some((state.n_admitted - 1, task));
             }
-            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let wait = || self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = profile::stage(Stage::Wait, 0, wait);
         }
     }
 }

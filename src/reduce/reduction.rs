@@ -11,6 +11,7 @@ use crate::consume::{Consumer, Desk, Job, Keeper, Merger, Part, Product, Remembe
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
 use crate::plan::{Cost, Folds, Groups, Plan, Task, Wants};
+use crate::profile::{self, Stage};
 use crate::reduce::partial::{Outcome, Partial};
 use crate::reduce::reducer::{Grouping, Quantity, Reducer};
 use crate::reduce::saved::senseless;
@@ -255,7 +256,8 @@ struct Folder<'a> {
 impl Taker for Folder<'_> {
     fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
         let Some(partial) = &mut self.partial else { return Ok(()) };
-        self.of.reducer.fold(partial, block, block.coverage.absent())
+        let fold = || self.of.reducer.fold(partial, block, block.coverage.absent());
+        profile::stage(Stage::Fold, block.bytes().len() as u64, fold)
     }
 
     fn end(&mut self, desk: &mut Desk) -> Result<Option<Part>> {

@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::profile::{self, Stage};
 
 pub mod disk;
 mod journal;
@@ -548,7 +549,8 @@ impl Store {
         let at = format!("{root}/{key}");
         let temporary = format!("{at}.{}{UNFINISHED}", self.site.id);
         let object = self.site.disk.create(&temporary).map_err(|e| self.failed(&at, "cannot create", e))?;
-        object.write_at(0, bytes).map_err(|e| self.failed(&at, "cannot write", e))?;
+        let written = profile::stage(Stage::Write, bytes.len() as u64, || object.write_at(0, bytes));
+        written.map_err(|e| self.failed(&at, "cannot write", e))?;
         self.syncer.submit(Job::Finish { object: Arc::new(object), temporary, key: at })?;
         let (n_bytes, crc) = (bytes.len() as u64, crc32c::crc32c(bytes));
         Ok(Stored { key: key.to_owned(), what, offset: 0, n_bytes, crc })
@@ -605,7 +607,8 @@ impl Store {
     pub fn put_at(&self, offset: u64, bytes: &[u8]) -> Result<Stored> {
         let file = self.file.as_ref().expect("only an output that is one file is written at offsets");
         self.site.check_held()?;
-        file.write_at(offset, bytes).map_err(|e| self.failed(OUTPUT, "cannot write", e))?;
+        let written = profile::stage(Stage::Write, bytes.len() as u64, || file.write_at(offset, bytes));
+        written.map_err(|e| self.failed(OUTPUT, "cannot write", e))?;
         let n_bytes = bytes.len() as u64;
         self.site.files.store(1, Ordering::Relaxed);
         self.site.bytes.fetch_max(offset + n_bytes, Ordering::Relaxed);
@@ -810,7 +813,8 @@ impl Append {
     /// `Io`.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<Stored> {
         self.site.check_held()?;
-        self.object.write_at(offset, bytes).map_err(|e| {
+        let written = profile::stage(Stage::Write, bytes.len() as u64, || self.object.write_at(offset, bytes));
+        written.map_err(|e| {
             let e = self.site.error(&format!("{OUTPUT}/{}", self.key), "cannot write", e);
             self.syncer.fail(&e);
             e

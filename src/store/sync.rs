@@ -12,6 +12,7 @@ use super::disk::Handle;
 use super::journal::Journal;
 use super::{Durability, Site};
 use crate::error::{Error, Result};
+use crate::profile::{self, Stage};
 
 /// Helpers at most: enough for file systems whose answers take long.
 const MAX_HELPERS: usize = 4;
@@ -88,7 +89,8 @@ impl Syncer {
             return Ok(());
         }
         while !alone && state.unfinished.len() >= shared.max_waiting && state.failed.is_none() {
-            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let wait = || shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = profile::stage(Stage::Wait, 0, wait);
         }
         state.check()?;
         let number = state.n_jobs;
@@ -238,7 +240,7 @@ impl Shared {
         let site = &*self.site;
         let sync = |object: &Open| match site.durability {
             Durability::None => Ok(()),
-            Durability::Data | Durability::Full => object.sync(),
+            Durability::Data | Durability::Full => profile::stage(Stage::Sync, 0, || object.sync()),
         };
         match job {
             Job::Hurry(object, offset, n_bytes) => object.hurry(offset, n_bytes),

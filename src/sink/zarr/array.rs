@@ -12,6 +12,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
 use crate::plan::Task;
+use crate::profile::{self, Stage};
 use crate::sink::Spec;
 use crate::store::{Append, Store, Stored};
 
@@ -212,7 +213,10 @@ impl Taker for Encoder<'_> {
         let Desk { chunk, encoded, kept } = desk;
         let contexts = kept.get::<Contexts>();
         for position in array.chunks.overlapping(region) {
-            let bytes = gather(block, &array.chunks.region(&position), cell, &array.fill.0, chunk);
+            let n_bytes = size_bytes(cell, array.dtype);
+            let inside = array.chunks.region(&position);
+            let fill = &array.fill.0;
+            let bytes = profile::stage(Stage::Gather, n_bytes, || gather(block, &inside, cell, fill, &mut *chunk));
             if array.may_omit && holds_only(&bytes, &array.fill.1) {
                 continue;
             }
@@ -222,13 +226,14 @@ impl Taker for Encoder<'_> {
                     let bound = array.codec.bound(bytes.len() as u64).saturating_mul(array.n_chunks_in(region));
                     self.bytes.reserve(usize::try_from(bound).unwrap_or(0));
                 }
-                array.codec.encode(&bytes, size, &mut self.bytes, contexts)?;
+                let encode = || array.codec.encode(&bytes, size, &mut self.bytes, contexts);
+                profile::stage(Stage::Encode, n_bytes, encode)?;
                 self.pieces.push((array.number_in_shard(&position), (self.bytes.len() - before) as u64));
             } else if array.codec == Codec::None {
                 self.stored.push(self.store.put(&array.key(&position), &bytes)?);
             } else {
                 encoded.clear();
-                array.codec.encode(&bytes, size, encoded, contexts)?;
+                profile::stage(Stage::Encode, n_bytes, || array.codec.encode(&bytes, size, encoded, contexts))?;
                 self.stored.push(self.store.put(&array.key(&position), encoded)?);
             }
         }

@@ -6,6 +6,7 @@ use std::io::IoSliceMut;
 use super::headers::Input;
 use super::samples;
 use crate::error::Result;
+use crate::profile::{self, Stage};
 
 /// Bytes that one call brings at most: they are still in cache when their order is changed.
 const MOST_BYTES: u64 = 1 << 20;
@@ -191,7 +192,8 @@ fn scatter(runs: &[Run], room: &mut Vec<u8>, input: &Input, target: &mut [u8]) -
         (rest, rest_at) = (after, run.to + run.len as usize);
         end = run.at + run.len;
     }
-    let n = rustix::io::preadv(&input.file, &mut pieces, at).unwrap_or(0) as u64;
+    let read = || rustix::io::preadv(&input.file, &mut pieces, at);
+    let n = profile::stage(Stage::Read, end - at, read).unwrap_or(0) as u64;
     // A call may bring less than asked, or nothing; the rest comes run by run, with errors of its own.
     for run in runs.iter().filter(|run| run.at + run.len > at + n) {
         let have = (at + n).saturating_sub(run.at);

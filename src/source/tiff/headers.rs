@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::tag::{Field, is_uint, type_size, uint};
 use crate::error::{Error, Result};
+use crate::profile::{self, Stage};
 
 /// A part of a file in memory that grows while reads come from near one another.
 struct Window {
@@ -92,7 +93,8 @@ impl Input {
     }
 
     pub(super) fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
-        self.file.read_exact_at(bytes, at).map_err(|e| {
+        let read = profile::stage(Stage::Read, bytes.len() as u64, || self.file.read_exact_at(bytes, at));
+        read.map_err(|e| {
             if e.kind() == std::io::ErrorKind::UnexpectedEof {
                 let end = at.saturating_add(bytes.len() as u64);
                 Error::format(format!("ends before byte {end}: it had {} bytes when it was opened", self.size))

@@ -14,6 +14,7 @@ use crate::array::Scratch;
 use crate::block::Target;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::profile::{self, Stage};
 
 /// Lengths or positions along sample plane, depth, y, x, sample.
 pub(super) type Five = [u64; 5];
@@ -296,7 +297,8 @@ fn unpack_bytes(
     }
     let rows = u32::try_from(c.shape[1] * c.shape[2]).map_err(|_| Error::format("has too many rows"))?;
     let (piece, whole) = (piece(directory, kind, rows), kind.stored_bytes(0) as usize);
-    let n = kind.codec().decode(&piece, stored, out, whole, decoders)?;
+    let decode = || kind.codec().decode(&piece, stored, out, whole, decoders);
+    let n = profile::stage(Stage::Decode, whole as u64, decode)?;
     // Rows below the image need not be stored.
     let inside = if c.shape[1] == 1 { (kind.rows_inside(c.index) * kind.row_bytes()) as usize } else { out.len() };
     if n < inside.min(out.len()) {

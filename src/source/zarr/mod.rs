@@ -18,6 +18,7 @@ use crate::codec::Contexts;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
+use crate::profile::{self, Stage};
 
 mod census;
 mod chain;
@@ -214,7 +215,8 @@ impl ZarrSource {
             ))
         })?;
         let bytes = stored.sized(room);
-        file.read_exact_at(bytes, offset).map_err(|e| Error::io(path, "cannot read", e))?;
+        let read = profile::stage(Stage::Read, n_bytes, || file.read_exact_at(bytes, offset));
+        read.map_err(|e| Error::io(path, "cannot read", e))?;
         Ok(room)
     }
 
@@ -328,15 +330,19 @@ impl Reader for ZarrReader {
                 let file = source.stored.file(&at.map_or(position.clone(), Iterator::collect));
                 e.at(format_args!("chunk {position:?}")).at(file.display())
             };
+            let mut decode = |out: &mut [u8]| {
+                let decode = || source.stored.chain.decode(&stored.bytes()[..n_bytes], out, contexts);
+                profile::stage(Stage::Decode, source.chunk_bytes as u64, decode)
+            };
             // Whole chunks go straight to where they are wanted if they lie there in one piece.
             if both.shape == source.stored.unit && part.dense_run() == n_elements(&both.shape) {
                 let (start, length) = (part.start, source.chunk_bytes);
                 let out = &mut part.bytes[start..start + length];
-                source.stored.chain.decode(&stored.bytes()[..n_bytes], out, contexts).map_err(damaged)?;
+                decode(out).map_err(damaged)?;
                 continue;
             }
             let out = decoded.sized(source.chunk_bytes);
-            source.stored.chain.decode(&stored.bytes()[..n_bytes], out, contexts).map_err(damaged)?;
+            decode(out).map_err(damaged)?;
             part.paste_part(out, &source.stored.unit, &both.relative_to(&chunk.origin));
         }
         Ok(coverage)
