@@ -70,8 +70,9 @@ fn read(block: &Block) {
 
 fn fold(reducer: &Reducer, block: &Block) {
     let tile = Region::whole(&reducer.frame());
-    let mut partial = reducer.chunk(&tile, block, &[]).expect("a block is folded");
+    let mut partial = reducer.start(&tile, true);
     loop {
+        reducer.fold(&mut partial, block, &[]).expect("a block is folded");
         match reducer.finish(partial).expect("results fit") {
             Outcome::Done(blocks) => {
                 black_box(blocks);
@@ -79,7 +80,6 @@ fn fold(reducer: &Reducer, block: &Block) {
             }
             Outcome::Again(next) => partial = next,
         }
-        reducer.fold(&mut partial, block, &[]).expect("a block is folded");
     }
 }
 

@@ -12,6 +12,19 @@ pub struct Buffer {
 }
 
 impl Buffer {
+    /// The bytes of `values`, which stay where they are if they are aligned as a buffer is.
+    pub fn of<T: bytemuck::Pod>(values: Vec<T>) -> Self {
+        let len = size_of_val(&values[..]);
+        match bytemuck::allocation::try_cast_vec(values) {
+            Ok(words) => Self { words, len },
+            Err((_, values)) => {
+                let mut buffer = Self::default();
+                buffer.sized(len).copy_from_slice(bytemuck::cast_slice(&values));
+                buffer
+            }
+        }
+    }
+
     /// Makes it `len` bytes long and gives the bytes, whose content is unspecified.
     pub fn sized(&mut self, len: usize) -> &mut [u8] {
         let words = len.div_ceil(8);

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::open::Opened;
 use crate::plan::Plan;
-use crate::reduce::{Grouping, Options, Predicate, Reducer, Reduction, Settings, Weights};
+use crate::reduce::{Grouping, Predicate, Reducer, Reduction, Settings};
 use crate::report::{count, tuple};
 use crate::sink;
 
@@ -174,19 +174,20 @@ fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings> {
     let reduced = reduced_axes(&args.axis, axes)?;
     let predicate: Predicate = elements.condition.as_deref().map(str::parse).transpose()?.unwrap_or_default();
     let grouping = match (elements.every, elements.window) {
-        (Some(n), _) => Some(Grouping::Every { n, trim: elements.trim }),
-        (None, Some(n)) => Some(Grouping::Window { n }),
+        (Some(n), _) => Some(Grouping::every(n, elements.trim)),
+        (None, Some(n)) => Some(Grouping::window(n)),
         (None, None) => None,
     };
     let weights = match &elements.weights {
         // They belong to the first reduced axis.
-        Some(path) => Some(Weights { axis: 0, values: crate::source::npy::vector(path)?.into() }),
+        Some(path) => Some(crate::source::npy::vector(path)?.into()),
         None => None,
     };
     Ok(Settings {
         operators: args.op.clone(),
         axes: reduced,
-        options: Options { ddof: elements.ddof, weights },
+        ddof: elements.ddof,
+        weights,
         predicate: predicate.skipping_nan(elements.skipna),
         skip_absent: args.names.missing == Missing::Skip,
         keep_axes: elements.keepdims,

@@ -12,7 +12,7 @@ use crate::array::{Array, Held};
 use crate::axis::Axis;
 use crate::block::size_bytes;
 use crate::error::{Error, Result};
-use crate::reduce::{OPERATORS, Options, Predicate, Reducer, Settings};
+use crate::reduce::{OPERATORS, Predicate, Reducer, Settings};
 
 /// A reduction that must be computed.
 pub struct Wanted {
@@ -34,9 +34,8 @@ pub fn together(wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
     for one in wanted {
         let alike = |group: &&mut Vec<Wanted>| {
             let first = &group[0];
-            let told = |w: &Wanted| {
-                format!("{} {:?} {:?} {:?}", w.of, w.settings.axes, w.settings.predicate, w.settings.options)
-            };
+            let told =
+                |w: &Wanted| format!("{} {:?} {:?} {:?}", w.of, w.settings.axes, w.settings.predicate, w.settings.ddof);
             told(first) == told(&one)
         };
         match groups.iter_mut().find(alike) {
@@ -99,7 +98,7 @@ pub(super) fn reduce(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value
     let settings = Settings {
         operators,
         axes,
-        options: Options { ddof, weights: None },
+        ddof,
         predicate: predicate.skipping_nan(matches!(named[2].as_str(), "true" | "1" | "yes")),
         keep_axes: true,
         ..Settings::default()

@@ -2,16 +2,14 @@
 
 use std::marker::PhantomData;
 
-use multiversion::multiversion;
-
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::reduce::fold::{Accumulator, Counts, Refusal, Values};
+use crate::reduce::fold::{Counts, Fold, Refusal, Results, own};
 use crate::reduce::number::Integer;
 use crate::reduce::panel::Panel;
-use crate::reduce::saved::{Scalar, put_flag, take_flag};
-use crate::reduce::tally::{Columns, Tally, tally};
-use crate::reduce::wide::{Wide, mean, quotient};
+use crate::reduce::saved::{Scalar, Tape};
+use crate::reduce::tally::{ANY_ORDER, Columns, Tally, tally};
+use crate::reduce::wide::{Wide, quotient};
 
 /// What is made of exact sums.
 #[derive(Clone, Copy, PartialEq)]
@@ -23,16 +21,19 @@ pub(super) enum Goal {
 }
 
 /// What is added up of each element.
-pub(super) trait Addend: Tally<L = (), M = ()> + Send + Sync + 'static {
+pub(super) trait Addend: Send + Sync + 'static {
+    /// The elements.
+    type X: Integer;
+    /// A short sum of squares, or `()`.
+    type Short: Scalar;
     /// A sum of squares in full, or `()`.
     type Squares: Scalar;
-    /// Elements that a short sum can take before it must be carried to a wider one.
-    const SPILL: u64;
-    /// The tally itself.
-    const SELF: Self;
 
-    /// A short sum, exactly.
-    fn widen(sum: (Self::A, Self::B)) -> (i128, Self::Squares);
+    /// How short sums come about.
+    fn tally() -> impl Tally<X = Self::X, A = <Self::X as Integer>::Narrow, B = Self::Short, L = (), M = ()>;
+
+    /// A short sum of squares, exactly.
+    fn widen(sum: Self::Short) -> Self::Squares;
 
     /// The sum of two sums of squares.
     fn add(a: Self::Squares, b: Self::Squares) -> Self::Squares;
@@ -41,76 +42,66 @@ pub(super) trait Addend: Tally<L = (), M = ()> + Send + Sync + 'static {
     fn value(goal: Goal, sum: (i128, Self::Squares), n: u64) -> f64;
 
     /// What `n` elements come to for every output, where so few are exact in machine numbers all the way.
-    fn quick(goal: Goal, sums: &Columns<Self::A, Self::B>, n: u64) -> Option<Values>;
+    fn quick(goal: Goal, sums: &Columns<<Self::X as Integer>::Narrow, Self::Short>, n: u64) -> Option<Results>;
 }
 
 /// Exact sums for the outputs of a tile.
 pub(super) struct Exact<T: Addend> {
     goal: Goal,
-    short: Columns<T::A, T::B>,
+    short: Columns<<T::X as Integer>::Narrow, T::Short>,
     /// What has been carried; empty until it is needed.
     wide: Columns<i128, T::Squares>,
 }
 
 impl<T: Addend> Exact<T> {
     /// For `n` outputs.
-    pub(super) fn new(goal: Goal, n: usize) -> Self {
-        Self { goal, short: Columns::new(T::SELF.empty(), n), wide: Self::zeros(0) }
-    }
-
-    fn zeros(n: usize) -> Columns<i128, T::Squares> {
-        Columns::new((0, T::Squares::default()), n)
+    pub(super) fn start(goal: Goal, n: usize) -> Box<dyn Fold> {
+        Box::new(Self { goal, short: Columns::new(Default::default(), n), wide: Columns::new(Default::default(), 0) })
     }
 
     /// Carries the short sums of `outputs`.
     fn spill(&mut self, outputs: std::ops::Range<usize>) {
-        if self.wide.is_empty() {
-            self.wide = Self::zeros(self.short.len());
+        if self.wide.len() == 0 {
+            self.wide = Columns::new(Default::default(), self.short.len());
         }
         for i in outputs {
-            let total = self.total(i);
-            (self.wide.a[i], self.wide.b[i]) = total;
-            (self.short.a[i], self.short.b[i]) = T::SELF.empty();
+            self.wide.set(i, self.total(i));
+            self.short.set(i, Default::default());
         }
     }
 
     /// The sum of output `i`; the greatest number stands for all that lies beyond.
     fn total(&self, i: usize) -> (i128, T::Squares) {
-        let short = T::widen(self.short.of(i));
-        if self.wide.is_empty() {
-            return short;
-        }
-        let wide = self.wide.of(i);
-        (wide.0.saturating_add(short.0), T::add(wide.1, short.1))
+        let (sum, squares) = self.short.of(i);
+        let short = (sum.into(), T::widen(squares));
+        if self.wide.len() == 0 { short } else { Self::sum(self.wide.of(i), short) }
+    }
+
+    fn sum(a: (i128, T::Squares), b: (i128, T::Squares)) -> (i128, T::Squares) {
+        (a.0.saturating_add(b.0), T::add(a.1, b.1))
     }
 }
 
-/// Whether folding `panel` brings sums to a point where they must be carried first.
-fn must_spill(panel: &Panel<'_>, spill: u64) -> bool {
-    let folded = panel.before + panel.first;
-    (folded + panel.n_reduced() as u64) / spill != folded / spill
-}
-
-impl<T: Addend> Accumulator for Exact<T> {
+impl<T: Addend> Fold for Exact<T> {
     fn fold(&mut self, panel: &Panel<'_>, _: &Counts) {
-        if must_spill(panel, T::SPILL) {
+        let (folded, spill) = (panel.before + panel.first, T::X::SPILL);
+        if (folded + panel.n_reduced() as u64) / spill != folded / spill {
             self.spill(panel.outputs());
         }
-        self.short.drive(&T::SELF, panel);
+        self.short.drive(&T::tally(), panel);
     }
 
-    fn join(&mut self, later: Self, _: (&Counts, &Counts)) -> Result<()> {
+    fn join(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
+        let later = own::<Self>(later);
         self.spill(0..self.short.len());
         for i in 0..self.short.len() {
-            let (sum, squares) = later.total(i);
-            self.wide.a[i] = self.wide.a[i].saturating_add(sum);
-            self.wide.b[i] = T::add(self.wide.b[i], squares);
+            self.wide.set(i, Self::sum(self.wide.of(i), later.total(i)));
         }
         Ok(())
     }
 
-    fn finish(self, counts: &Counts) -> Result<Values, Refusal> {
-        if let (true, Counts::All(n)) = (self.wide.is_empty(), counts)
+    fn finish(self: Box<Self>, counts: &Counts) -> Result<Results, Refusal> {
+        if let (0, Counts::All(n)) = (self.wide.len(), counts)
             && let Some(values) = T::quick(self.goal, &self.short, *n)
         {
             return Ok(values);
@@ -121,96 +112,71 @@ impl<T: Addend> Accumulator for Exact<T> {
             return Err(Refusal::usage(at, "the sum exceeds 128 bits"));
         }
         if self.goal == Goal::Sum {
-            return Ok(Values::Int((0..n).map(|i| self.total(i).0).collect()));
+            return Ok(Results::Int((0..n).map(|i| self.total(i).0).collect()));
         }
-        Ok(Values::Float((0..n).map(|i| T::value(self.goal, self.total(i), counts.of(i))).collect()))
+        Ok(Results::Float((0..n).map(|i| T::value(self.goal, self.total(i), counts.of(i))).collect()))
     }
 
-    fn fork(&self) -> Self {
-        Self::new(self.goal, self.short.len())
-    }
-
-    fn save(&self, out: &mut Vec<u8>) {
-        self.short.save(out);
-        put_flag(out, !self.wide.is_empty());
-        self.wide.save(out);
-    }
-
-    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
-        self.short.restore(bytes)?;
-        self.wide = Self::zeros(if take_flag(bytes)? { self.short.len() } else { 0 });
-        self.wide.restore(bytes)
+    fn pass(&mut self, tape: &mut Tape<'_>) -> Result<()> {
+        self.short.pass(tape)?;
+        let mut carried = self.wide.len() > 0;
+        tape.flag(&mut carried)?;
+        if carried && self.wide.len() == 0 {
+            self.spill(0..0);
+        }
+        self.wide.pass(tape)
     }
 }
 
 /// The element.
 pub(super) struct Plain<T>(PhantomData<T>);
 
-tally! {
-    impl[T: Integer] Plain<T>, of T, in (T::Narrow, ()), ANY_ORDER;
-    empty: Default::default();
-    step: |(sum, ()), x| (sum + x.narrow(), ());
-    join: |(sum, ()), (later, ())| (sum + later, ());
-}
-
 impl<T: Integer> Addend for Plain<T> {
+    type X = T;
+    type Short = ();
     type Squares = ();
-    const SPILL: u64 = T::SPILL;
-    const SELF: Self = Self(PhantomData);
 
-    fn widen((sum, ()): (T::Narrow, ())) -> (i128, ()) {
-        (T::wide(sum), ())
+    fn tally() -> impl Tally<X = T, A = T::Narrow, B = (), L = (), M = ()> {
+        let step = |(sum, ()): (T::Narrow, ()), x: T, _, _| (sum + x.into(), ());
+        tally(ANY_ORDER, Default::default(), step, |(sum, ()), (later, ())| (sum + later, ()))
     }
+
+    fn widen((): ()) {}
 
     fn add((): (), (): ()) {}
 
     fn value(_: Goal, (sum, ()): (i128, ()), n: u64) -> f64 {
-        mean(sum, n)
+        let magnitude = quotient(Wide::from(sum.unsigned_abs()), (n, 1));
+        if sum < 0 { -magnitude } else { magnitude }
     }
 
-    fn quick(goal: Goal, sums: &Columns<T::Narrow, ()>, n: u64) -> Option<Values> {
+    fn quick(goal: Goal, sums: &Columns<T::Narrow, ()>, n: u64) -> Option<Results> {
         // Sums that are floats as they stand, and need no more than 64 bits.
         if T::LARGEST.saturating_mul(u128::from(n)) > 1 << 53 {
             return None;
         }
         if goal == Goal::Mean {
-            let mut means = vec![0.0; sums.len()];
-            short_means::<T>(&mut means, &sums.a, n as f64);
-            return Some(Values::Float(means));
+            return Some(Results::Float(sums.map(|sum, ()| sum.into() as i64 as f64 / n as f64)));
         }
-        let mut wide = vec![0i64; sums.len()];
-        short_sums::<T>(&mut wide, &sums.a);
-        Some(Values::raw(DType::Int64, &wide))
+        Some(Results::raw(DType::Int64, sums.map(|sum, ()| sum.into() as i64)))
     }
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn short_means<T: Integer>(means: &mut [f64], sums: &[T::Narrow], count: f64) {
-    means.iter_mut().zip(sums).for_each(|(mean, &sum)| *mean = T::wide(sum) as i64 as f64 / count);
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn short_sums<T: Integer>(wide: &mut [i64], sums: &[T::Narrow]) {
-    wide.iter_mut().zip(sums).for_each(|(wide, &sum)| *wide = T::wide(sum) as i64);
 }
 
 /// The element, and its square, for integers of up to 32 bits.
 pub(super) struct Squared<T>(PhantomData<T>);
 
-tally! {
-    impl[T: Integer] Squared<T>, of T, in (T::Narrow, T::Square), ANY_ORDER;
-    empty: Default::default();
-    step: |(sum, squares), x| (sum + x.narrow(), squares + x.square());
-    join: |(sum, squares), later| (sum + later.0, squares + later.1);
-}
-
 impl<T: Integer> Addend for Squared<T> {
+    type X = T;
+    type Short = T::Square;
     type Squares = u128;
-    const SPILL: u64 = T::SPILL;
-    const SELF: Self = Self(PhantomData);
 
-    fn widen((sum, squares): (T::Narrow, T::Square)) -> (i128, u128) {
-        (T::wide(sum), T::wide_square(squares))
+    fn tally() -> impl Tally<X = T, A = T::Narrow, B = T::Square, L = (), M = ()> {
+        let join = |(sum, squares), later: (T::Narrow, T::Square)| (sum + later.0, squares + later.1);
+        tally(ANY_ORDER, Default::default(), move |sums, x: T, _, _| join(sums, (x.into(), x.square())), join)
+    }
+
+    fn widen(squares: T::Square) -> u128 {
+        squares.into()
     }
 
     fn add(a: u128, b: u128) -> u128 {
@@ -219,45 +185,30 @@ impl<T: Integer> Addend for Squared<T> {
 
     fn value(goal: Goal, (sum, squares): (i128, u128), n: u64) -> f64 {
         let Goal::Variance { root, ddof } = goal else {
-            return quotient(Wide::from(squares), Wide::from(u128::from(n))).sqrt();
+            return quotient(Wide::from(squares), (n, 1)).sqrt();
         };
         if n <= ddof {
             return f64::NAN;
         }
         // n S2 - S1^2 over n (n - ddof): integers, and small enough ones to be floats mostly.
-        let (n, free) = (u128::from(n), u128::from(n - ddof));
         let sum = sum.unsigned_abs();
-        let numerator = Wide::product(n, squares).minus(Wide::product(sum, sum)).unwrap_or(Wide::from(0));
-        let variance = quotient(numerator, Wide::product(n, free));
+        let numerator = Wide::product(n.into(), squares).minus(Wide::product(sum, sum)).unwrap_or(Wide::from(0));
+        let variance = quotient(numerator, (n, n - ddof));
         if root { variance.sqrt() } else { variance }
     }
 
-    fn quick(goal: Goal, sums: &Columns<T::Narrow, T::Square>, n: u64) -> Option<Values> {
+    fn quick(goal: Goal, sums: &Columns<T::Narrow, T::Square>, n: u64) -> Option<Results> {
         // Where the numerator n S2 is below 2^53 for sure, everything is done in 64-bit integers.
         let fits = n < 1 << 26 && T::LARGEST.saturating_mul(T::LARGEST) < (1 << 53) / u128::from(n * n).max(1);
         let Goal::Variance { root, ddof } = goal else { return None };
         if !fits || n <= ddof {
             return None;
         }
-        let mut values = vec![0.0; sums.len()];
-        small_variances::<T>(&mut values, (&sums.a, &sums.b), n, ddof, root);
-        Some(Values::Float(values))
-    }
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn small_variances<T: Integer>(
-    values: &mut [f64],
-    (sums, squares): (&[T::Narrow], &[T::Square]),
-    count: u64,
-    ddof: u64,
-    root: bool,
-) {
-    let n = count as i64;
-    let denominator = (count * (count - ddof)) as f64;
-    for ((value, &sum), &square) in values.iter_mut().zip(sums).zip(squares) {
-        let (sum, square) = (T::wide(sum) as i64, T::wide_square(square) as i64);
-        let variance = (n * square - sum * sum) as f64 / denominator;
-        *value = if root { variance.sqrt() } else { variance };
+        let denominator = (n * (n - ddof)) as f64;
+        Some(Results::Float(sums.map(|sum, square| {
+            let (sum, square) = (sum.into() as i64, square.into() as i64);
+            let variance = (n as i64 * square - sum * sum) as f64 / denominator;
+            if root { variance.sqrt() } else { variance }
+        })))
     }
 }

@@ -2,22 +2,14 @@
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::reduce::fold::{Accumulator, Counts, Fold, Refusal, Values};
-use crate::reduce::number::{Key, Real, with_real};
-use crate::reduce::operator::{Input, Make, Operator, OperatorKind, OwnAxis};
+use crate::reduce::fold::{Counts, Fold, Results};
+use crate::reduce::number::{Integer, Real, with_real};
+use crate::reduce::operator::{Operator, OwnAxis, Subject};
 use crate::reduce::panel::Panel;
-use crate::reduce::saved::{put, take};
+use crate::reduce::tally::{Columns, kept};
 
 /// Most bins.
 const MOST: u64 = 1 << 20;
-
-/// Numbers of elements in bins.
-pub(super) const HISTOGRAM: OperatorKind = OperatorKind {
-    name: "histogram",
-    argument: "[=BINS:LOW:HIGH]",
-    about: "elements in each of BINS equal bins, the last one closed; without them, of each value of 8 and 16 bits",
-    make: Make::Parsed(|argument| Ok(Box::new(Histogram { bins: argument.map(parse_bins).transpose()? }))),
-};
 
 /// Equal bins of a range.
 #[derive(Clone, Copy, Debug)]
@@ -34,15 +26,9 @@ fn parse_bins(text: &str) -> Result<Bins> {
              as in histogram=100:0:4096"
         ))
     };
-    let mut parts = text.split(':');
-    let (Some(n), Some(low), Some(high), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-        return Err(fault());
-    };
-    let bins = Bins {
-        n: n.parse().map_err(|_| fault())?,
-        low: low.parse().map_err(|_| fault())?,
-        high: high.parse().map_err(|_| fault())?,
-    };
+    let [n, low, high] = text.split(':').collect::<Vec<_>>()[..] else { return Err(fault()) };
+    let edge = |text: &str| text.parse::<f64>().map_err(|_| fault());
+    let bins = Bins { n: n.parse().map_err(|_| fault())?, low: edge(low)?, high: edge(high)? };
     let good = (1..=MOST).contains(&bins.n) && bins.low < bins.high && (bins.high - bins.low).is_finite();
     if good { Ok(bins) } else { Err(fault()) }
 }
@@ -69,13 +55,19 @@ impl Bins {
     }
 }
 
+/// Equal bins, or one for each value.
 #[derive(Clone, Copy, Debug)]
-struct Histogram {
+pub(super) struct Histogram {
     bins: Option<Bins>,
 }
 
 impl Histogram {
-    fn n_bins(&self, input: &Input) -> u64 {
+    /// The bins that `argument` says.
+    pub(super) fn parse(argument: Option<&str>) -> Result<Self> {
+        Ok(Self { bins: argument.map(parse_bins).transpose()? })
+    }
+
+    fn n_bins(&self, input: &Subject) -> u64 {
         match (self.bins, input.dtype) {
             (Some(bins), _) => bins.n,
             (None, DType::Bool) => 2,
@@ -89,7 +81,7 @@ impl Operator for Histogram {
         self.bins.map(|b| format!("{}:{}:{}", b.n, b.low, b.high))
     }
 
-    fn dtype(&self, input: &Input) -> Result<DType> {
+    fn dtype(&self, input: &Subject) -> Result<DType> {
         let dtype = input.dtype;
         if self.bins.is_none() && (dtype.is_float() || dtype.size() > 2) {
             return Err(Error::usage(format!(
@@ -100,7 +92,7 @@ impl Operator for Histogram {
         Ok(DType::Int64)
     }
 
-    fn own_axis(&self, input: &Input) -> Result<Option<OwnAxis>> {
+    fn own_axis(&self, input: &Subject) -> Result<Option<OwnAxis>> {
         let n = self.n_bins(input);
         let coordinates = match self.bins {
             Some(bins) => (0..n).map(|i| bins.edge(i)).collect(),
@@ -109,73 +101,42 @@ impl Operator for Histogram {
                 (0..n).map(|i| least + i as f64).collect()
             }
         };
-        Ok(Some(OwnAxis { name: "bin", coordinates }))
+        Ok(Some(("bin", coordinates)))
     }
 
-    fn state_bytes(&self, input: &Input) -> u64 {
+    fn state_bytes(&self, input: &Subject) -> u64 {
         8 * self.n_bins(input)
     }
 
-    fn start(&self, input: &Input, n: usize) -> Box<dyn Fold> {
+    fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {
         let n_bins = self.n_bins(input) as usize;
-        with_real!(input.dtype, T => Box::new(Counted::<T>::new(self.bins, n_bins, n)))
+        with_real!(input.dtype, T => counted::<T>(self.bins, n_bins, n))
     }
 }
 
 /// Numbers of elements: bin `b` of output `i` at `i * n_bins + b`.
-struct Counted<T> {
-    bins: Option<Bins>,
-    n_bins: usize,
-    n_outputs: usize,
-    counts: Vec<u64>,
-    of: std::marker::PhantomData<T>,
-}
-
-impl<T> Counted<T> {
-    fn new(bins: Option<Bins>, n_bins: usize, n_outputs: usize) -> Self {
-        Self { bins, n_bins, n_outputs, counts: vec![0; n_bins * n_outputs], of: std::marker::PhantomData }
-    }
-}
-
-impl<T: Real> Accumulator for Counted<T> {
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) {
-        let n_bins = self.n_bins;
-        match self.bins {
-            None => panel.each::<T>(|i, _, x| {
-                // A boolean stored as another number than 0 or 1 counts as true.
-                let bin = (x.key().bits() as usize).min(n_bins - 1);
-                self.counts[i * n_bins + bin] += 1;
-            }),
-            Some(bins) => panel.each::<T>(|i, _, x| {
-                if let Some(bin) = bins.of(x.f64()) {
-                    self.counts[i * n_bins + bin] += 1;
-                }
-            }),
-        }
-    }
-
-    fn join(&mut self, later: Self, _: (&Counts, &Counts)) -> Result<()> {
-        self.counts.iter_mut().zip(later.counts).for_each(|(a, b)| *a += b);
-        Ok(())
-    }
-
-    fn finish(self, _: &Counts) -> Result<Values, Refusal> {
-        let (n, bins) = (self.n_outputs, self.n_bins);
-        let at = |k: usize| self.counts[k % n * bins + k / n];
-        Ok(Values::Int((0..n * bins).map(|k| i128::from(at(k))).collect()))
-    }
-
-    fn fork(&self) -> Self {
-        Self::new(self.bins, self.n_bins, self.n_outputs)
-    }
-
-    fn save(&self, out: &mut Vec<u8>) {
-        put(out, &self.counts);
-    }
-
-    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
-        take(bytes, &mut self.counts)
-    }
+fn counted<T: Real>(bins: Option<Bins>, n_bins: usize, n: usize) -> Box<dyn Fold> {
+    let take = move |counts: &mut Columns<u64, ()>, panel: &Panel<'_>, _: &Counts| match bins {
+        None => panel.each::<T>(|i, _, x| {
+            // A boolean stored as another number than 0 or 1 counts as true.
+            let bin = (x.key().bits() as usize).min(n_bins - 1);
+            counts.a[i * n_bins + bin] += 1;
+        }),
+        Some(bins) => panel.each::<T>(|i, _, x| {
+            if let Some(bin) = bins.of(x.f64()) {
+                counts.a[i * n_bins + bin] += 1;
+            }
+        }),
+    };
+    kept(
+        Columns::new((0, ()), n_bins * n),
+        take,
+        |counts, later, _| counts.join(later, |a, b| (a.0 + b.0, ())),
+        move |counts, _| {
+            let of_bin = |b| counts.a.iter().skip(b).step_by(n_bins).map(|&n| i128::from(n));
+            Ok(Results::Int((0..n_bins).flat_map(of_bin).collect()))
+        },
+    )
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! Reductions: operators that fold blocks into partial results, and the table of them.
 //!
-//! A [`Reducer`] knows the array, the reduced axes and the operators. Its result is cut into tiles; the state
-//! of a tile is a [`Partial`], which folds the blocks that lie over the tile, merges with what others folded
-//! of it, can be saved as bytes at any time, and ends as one block for each operator. All operators see each
-//! block while it is in cache.
+//! A [`Reducer`] knows the array, the reduced axes and the operators. Its result is cut into tiles; the state of a tile
+//! is a [`Partial`], which folds the blocks that lie over the tile, merges with what others folded of it, can be saved
+//! as bytes at any time, and ends as one block for each operator. All operators see each block while it is in cache.
 //!
-//! An operator is one file with an [`operator::Operator`] that starts accumulators ([`fold::Accumulator`]),
-//! most often by giving what it does with one element ([`tally::Tally`]), and one line in [`OPERATORS`]. This
-//! module knows no files, no threads and no plans.
+//! An operator is one file with an [`operator::Operator`] that starts accumulators ([`fold::Fold`]), most often
+//! by giving what it does with one element ([`tally::tally`]), and one line in [`OPERATORS`]. This module knows
+//! no files, no threads and no plans.
 
 mod counting;
 mod exact;
@@ -29,6 +28,7 @@ mod ranks;
 mod reducer;
 mod reduction;
 mod saved;
+mod settings;
 mod store;
 mod sum;
 mod table;
@@ -38,10 +38,10 @@ mod tests;
 mod topk;
 mod wide;
 
-pub use operator::{OperatorKind, Options, Weights};
 pub use partial::{Outcome, Partial};
 pub use predicate::Predicate;
 pub use projection::Projection;
-pub use reducer::{Grouping, Quantity, Reducer, Settings};
+pub use reducer::{Quantity, Reducer};
 pub use reduction::{Reduction, WriteBytes};
-pub use table::OPERATORS;
+pub use settings::{Grouping, Settings};
+pub use table::{OPERATORS, OperatorKind, check_operators};

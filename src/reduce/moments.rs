@@ -1,49 +1,35 @@
 //! Second moments: var and std.
 //!
-//! Integers of up to 32 bits: the exact sum and sum of squares ([`exact`](super::exact)), and one rounded
-//! quotient of integers, so that nothing cancels however bright and flat the data. Everything else: means and
-//! sums of squared deviations of panels, merged in order, of the differences to each output's first element,
-//! so that brightness does not matter there either. Source: Chan, Golub and LeVeque, Algorithms for computing
-//! the sample variance, 1983, formulas 1.7 (corrected two-pass) and 2.1 (merging), and shifting as in section
-//! 3; relative error about n 2^-53 kappa at worst, kappa being the root of one plus the squared mean of the
-//! differences over the variance.
-
-use std::marker::PhantomData;
+//! Integers of up to 32 bits: the exact sum and sum of squares ([`exact`](super::exact)), and one rounded quotient of
+//! integers, so that nothing cancels however bright and flat the data. Everything else: means and sums of squared
+//! deviations of panels, merged in order, of the differences to each output's first element, so that brightness does
+//! not matter there either. Source: Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983,
+//! formulas 1.7 (corrected two-pass) and 2.1 (merging), and shifting as in section 3; relative error about n 2^-53
+//! kappa at worst, kappa being the root of one plus the squared mean of the differences over the variance.
 
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::reduce::exact::{Exact, Goal, Squared};
-use crate::reduce::fold::{Accumulator, Counts, Fold, Refusal, Values, count};
+use crate::reduce::fold::{Counts, Fold, Results, count};
 use crate::reduce::number::Real;
-use crate::reduce::operator::{Input, Operator, OperatorKind};
-use crate::reduce::panel::{Along, Panel};
-use crate::reduce::saved::{put, take};
-use crate::reduce::tally::{Columns, Tally, drive};
+use crate::reduce::operator::{Operator, Subject};
+use crate::reduce::panel::Panel;
+use crate::reduce::tally::{Columns, DEALT, drive, kept, tally};
 use crate::with_class;
 
-/// Variance.
-pub(super) const VAR: OperatorKind = OperatorKind::plain("var", "variance, over n minus --ddof", |options| {
-    Box::new(Moments { root: false, ddof: options.ddof })
-});
-
-/// Standard deviation.
-pub(super) const STD: OperatorKind =
-    OperatorKind::plain("std", "standard deviation: root of the variance", |options| {
-        Box::new(Moments { root: true, ddof: options.ddof })
-    });
-
+/// The variance, or its root.
 #[derive(Clone, Copy, Debug)]
-struct Moments {
-    root: bool,
-    ddof: u64,
+pub(super) struct Moments {
+    pub(super) root: bool,
+    pub(super) ddof: u64,
 }
 
 impl Operator for Moments {
-    fn dtype(&self, input: &Input) -> Result<DType> {
+    fn dtype(&self, input: &Subject) -> Result<DType> {
         Ok(if input.dtype.is_float() { input.dtype } else { DType::Float64 })
     }
 
-    fn state_bytes(&self, input: &Input) -> u64 {
+    fn state_bytes(&self, input: &Subject) -> u64 {
         match input.dtype {
             d if d.is_float() || d.size() == 8 => 16 + d.size() as u64,
             d if d.size() == 4 => 24 + if input.n_reduced < 1 << 31 { 0 } else { 32 },
@@ -51,194 +37,103 @@ impl Operator for Moments {
         }
     }
 
-    fn start(&self, input: &Input, n: usize) -> Box<dyn Fold> {
+    fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {
         let Self { root, ddof } = *self;
         with_class!(
             input.dtype,
             int T => if size_of::<T>() == 8 {
-                Box::new(FloatMoments::<T>::new(root, ddof, n))
+                float_moments::<T>(*self, n)
             } else {
-                Box::new(Exact::<Squared<T>>::new(Goal::Variance { root, ddof }, n))
+                Exact::<Squared<T>>::start(Goal::Variance { root, ddof }, n)
             },
-            float T => Box::new(FloatMoments::<T>::new(root, ddof, n)),
+            float T => float_moments::<T>(*self, n),
             complex T => unreachable!("moments are not defined for complex numbers")
         )
     }
 }
 
-/// Means and sums of squared deviations, of differences to the first element.
-struct FloatMoments<T> {
-    root: bool,
-    ddof: u64,
-    firsts: Vec<T>,
-    /// Means and squared deviations.
-    moments: Columns<f64, f64>,
-}
+/// Numbers of elements, with their mean and the sum of squared deviations from it.
+type Moment = (f64, [f64; 2]);
 
-impl<T: Real> FloatMoments<T> {
-    fn new(root: bool, ddof: u64, n: usize) -> Self {
-        Self { root, ddof, firsts: vec![T::default(); n], moments: Columns::new((0.0, 0.0), n) }
-    }
-}
-
-/// The first element of the panel that goes into its output `i`.
-fn first_present<T: Real>(panel: &Panel<'_>, i: usize) -> Option<T> {
-    let counts = |row: usize, column: usize| panel.mask_row(row).is_none_or(|m| m[column] != 0);
-    match panel.along {
-        Along::Columns => (0..panel.n_rows).find(|&row| counts(row, i)).map(|row| panel.row::<T>(row)[i]),
-        Along::Rows => (0..panel.n_columns).find(|&column| counts(i, column)).map(|column| panel.row::<T>(i)[column]),
-    }
-}
-
-/// Merges `n_b` elements of `mean_b` and squared deviations `dev_b` into `n_a` of the others.
+/// The mean and squared deviations of two samples together.
 #[inline(always)]
-fn merge_moments(n_a: f64, mean_a: &mut f64, dev_a: &mut f64, n_b: f64, mean_b: f64, dev_b: f64) {
-    let n = n_a + n_b;
-    let delta = mean_b - *mean_a;
-    let share = if n > 0.0 { n_b / n } else { 0.0 };
+fn merged((n_a, [mean_a, dev_a]): Moment, (n_b, [mean_b, dev_b]): Moment) -> [f64; 2] {
     // With nothing on one side the other side stands as it is, infinities included.
-    let (mean, dev) = (*mean_a + delta * share, *dev_a + dev_b + delta * delta * (n_a * share));
-    *mean_a = if n_b == 0.0 {
-        *mean_a
-    } else if n_a == 0.0 {
-        mean_b
-    } else {
-        mean
-    };
-    *dev_a = if n_b == 0.0 {
-        *dev_a
-    } else if n_a == 0.0 {
-        dev_b
-    } else {
-        dev
-    };
+    if n_b == 0.0 {
+        return [mean_a, dev_a];
+    }
+    if n_a == 0.0 {
+        return [mean_b, dev_b];
+    }
+    let (delta, share) = (mean_b - mean_a, n_b / (n_a + n_b));
+    [mean_a + delta * share, dev_a + dev_b + delta * delta * (n_a * share)]
 }
 
-impl<T: Real> Accumulator for FloatMoments<T> {
-    fn fold(&mut self, panel: &Panel<'_>, counts: &Counts) {
-        let (outputs, n) = (panel.outputs(), panel.n_outputs());
-        let before = |i: usize| match counts {
-            Counts::All(_) => panel.before + panel.first,
-            Counts::Each(each) => each[panel.at + i],
+/// Means and sums of squared deviations of differences to the first element, and that element.
+type States<T> = Columns<[f64; 2], T>;
+
+fn float_moments<T: Real>(Moments { root, ddof }: Moments, n: usize) -> Box<dyn Fold> {
+    kept(Columns::new(([0.0; 2], T::default()), n), take, join, move |states: &States<T>, counts| {
+        let value = |(i, &[_, dev]): (usize, &[f64; 2])| match counts.of(i) {
+            n if n <= ddof => f64::NAN,
+            n if root => (dev / (n - ddof) as f64).sqrt(),
+            n => dev / (n - ddof) as f64,
         };
-        let firsts = &mut self.firsts[outputs.clone()];
-        for (i, first) in firsts.iter_mut().enumerate() {
-            if before(i) == 0 {
-                *first = first_present(panel, i).unwrap_or_default();
-            }
-        }
-        let mut numbers = vec![panel.n_reduced() as f64; n];
-        if panel.is_masked() {
-            let mut present = vec![0; n];
-            count(&mut present, panel);
-            numbers.iter_mut().zip(present).for_each(|(n, present)| *n = present as f64);
-        }
-        let mut means = vec![0.0; n];
-        let units = vec![(); n];
-        drive(&Differences(PhantomData), (&mut means, &mut units.clone()), (firsts, &units), panel);
-        for (mean, &n) in means.iter_mut().zip(&numbers) {
-            *mean = if n > 0.0 { *mean / n } else { 0.0 };
-        }
-        let (mut squares, mut rests) = (vec![0.0; n], vec![0.0; n]);
-        drive(&Deviations(PhantomData), (&mut squares, &mut rests), (firsts, &means), panel);
-        let moments = self.moments.a[outputs.clone()].iter_mut().zip(&mut self.moments.b[outputs]);
-        for (i, (mean, dev)) in moments.enumerate() {
-            let n = numbers[i];
-            // The sum of deviations would be zero but for rounding of the mean; its square corrects for that.
-            let square = squares[i] - if n > 0.0 { rests[i] * rests[i] / n } else { 0.0 };
-            merge_moments(before(i) as f64, mean, dev, n, means[i], square);
-        }
-    }
+        Ok(Results::Float(states.a.iter().enumerate().map(value).collect()))
+    })
+}
 
-    fn join(&mut self, later: Self, (mine, theirs): (&Counts, &Counts)) -> Result<()> {
-        for (i, (mean, dev)) in self.moments.a.iter_mut().zip(&mut self.moments.b).enumerate() {
-            let (n_a, n_b) = (mine.of(i) as f64, theirs.of(i) as f64);
-            // Both means count from one first element.
-            if n_a == 0.0 {
-                self.firsts[i] = later.firsts[i];
-            }
-            let shift = if n_b == 0.0 { 0.0 } else { later.firsts[i].minus(self.firsts[i]) };
-            let (later_mean, later_dev) = later.moments.of(i);
-            merge_moments(n_a, mean, dev, n_b, later_mean + shift, later_dev);
-        }
-        Ok(())
+fn take<T: Real>(states: &mut States<T>, panel: &Panel<'_>, counts: &Counts) {
+    let (outputs, n) = (panel.outputs(), panel.n_outputs());
+    let before = |i: usize| match counts {
+        Counts::All(_) => panel.before + panel.first,
+        Counts::Each(each) => each[panel.at + i],
+    };
+    let firsts = &mut states.b[outputs.clone()];
+    for (i, first) in firsts.iter_mut().enumerate().filter(|(i, _)| before(*i) == 0) {
+        *first = panel.output(i).next().unwrap_or_default();
     }
-
-    fn finish(self, counts: &Counts) -> Result<Values, Refusal> {
-        let value = |(i, &dev): (usize, &f64)| match counts.of(i) {
-            n if n <= self.ddof => f64::NAN,
-            n if self.root => (dev / (n - self.ddof) as f64).sqrt(),
-            n => dev / (n - self.ddof) as f64,
-        };
-        Ok(Values::Float(self.moments.b.iter().enumerate().map(value).collect()))
+    let mut numbers = vec![0; n];
+    count(&mut numbers, panel);
+    let (mut means, units) = (vec![0.0; n], vec![(); n]);
+    // Sums of the differences to the first elements.
+    let differences = tally(
+        DEALT,
+        (0.0, ()),
+        |(sum, ()), x: T, _, (first, ()): (T, ())| (sum + x.minus(first), ()),
+        |(sum, ()), (later, ())| (sum + later, ()),
+    );
+    drive(&differences, (&mut means, &mut units.clone()), (firsts, &units), panel);
+    for (mean, &n) in means.iter_mut().zip(&numbers) {
+        *mean = if n > 0 { *mean / n as f64 } else { 0.0 };
     }
-
-    fn fork(&self) -> Self {
-        Self::new(self.root, self.ddof, self.firsts.len())
-    }
-
-    fn save(&self, out: &mut Vec<u8>) {
-        put(out, &self.firsts);
-        self.moments.save(out);
-    }
-
-    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
-        take(bytes, &mut self.firsts)?;
-        self.moments.restore(bytes)
+    // Sums of the squares of deviations from the mean difference, and of the deviations.
+    let deviations = tally(
+        DEALT,
+        (0.0, 0.0),
+        |(squares, rest), x: T, _, (first, mean): (T, f64)| {
+            let d = x.minus(first) - mean;
+            (squares + d * d, rest + d)
+        },
+        |(squares, rest), later| (squares + later.0, rest + later.1),
+    );
+    let (mut squares, mut rests) = (vec![0.0; n], vec![0.0; n]);
+    drive(&deviations, (&mut squares, &mut rests), (firsts, &means), panel);
+    for (i, state) in states.a[outputs].iter_mut().enumerate() {
+        let n = numbers[i] as f64;
+        // The sum of deviations would be zero but for rounding of the mean; its square corrects for that.
+        let square = squares[i] - if n > 0.0 { rests[i] * rests[i] / n } else { 0.0 };
+        *state = merged((before(i) as f64, *state), (n, [means[i], square]));
     }
 }
 
-/// Sum of the differences to each output's first element.
-struct Differences<T>(PhantomData<T>);
-
-impl<T: Real> Tally for Differences<T> {
-    type X = T;
-    type A = f64;
-    type B = ();
-    type L = T;
-    type M = ();
-    const LANES: bool = true;
-
-    #[inline(always)]
-    fn empty(&self) -> (f64, ()) {
-        (0.0, ())
-    }
-
-    #[inline(always)]
-    fn step(&self, (sum, ()): (f64, ()), x: T, _: usize, (first, ()): (T, ())) -> (f64, ()) {
-        (sum + x.minus(first), ())
-    }
-
-    #[inline(always)]
-    fn join(&self, (sum, ()): (f64, ()), (later, ()): (f64, ())) -> (f64, ()) {
-        (sum + later, ())
-    }
-}
-
-/// Sums of the squares of deviations from the mean difference, and of the deviations.
-struct Deviations<T>(PhantomData<T>);
-
-impl<T: Real> Tally for Deviations<T> {
-    type X = T;
-    type A = f64;
-    type B = f64;
-    type L = T;
-    type M = f64;
-    const LANES: bool = true;
-
-    #[inline(always)]
-    fn empty(&self) -> (f64, f64) {
-        (0.0, 0.0)
-    }
-
-    #[inline(always)]
-    fn step(&self, (squares, rest): (f64, f64), x: T, _: usize, (first, mean): (T, f64)) -> (f64, f64) {
-        let d = x.minus(first) - mean;
-        (squares + d * d, rest + d)
-    }
-
-    #[inline(always)]
-    fn join(&self, (squares, rest): (f64, f64), later: (f64, f64)) -> (f64, f64) {
-        (squares + later.0, rest + later.1)
+fn join<T: Real>(states: &mut States<T>, later: &States<T>, (mine, theirs): (&Counts, &Counts)) {
+    for i in 0..states.len() {
+        let (n_a, n_b) = (mine.of(i) as f64, theirs.of(i) as f64);
+        let ((state, first), ([mean, dev], later_first)) = (states.of(i), later.of(i));
+        // Both means count from one first element.
+        let first = if n_a == 0.0 { later_first } else { first };
+        let shift = if n_b == 0.0 { 0.0 } else { later_first.minus(first) };
+        states.set(i, (merged((n_a, state), (n_b, [mean + shift, dev])), first));
     }
 }

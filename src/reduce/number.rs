@@ -5,34 +5,15 @@ use half::f16;
 use crate::dtype::Element;
 use crate::reduce::saved::Scalar;
 
-/// An integer whose order is the order of the elements it stands for.
-pub(super) trait Key: Element + Scalar + Ord + std::hash::Hash {
-    /// The least key.
-    const MIN: Self;
-    /// The greatest key.
-    const MAX: Self;
-    /// Width in bits.
-    const BITS: u32;
-
-    /// The key as an unsigned number of [`Key::BITS`] bits in the same order.
-    fn bits(self) -> u64;
-
-    /// Inverse of [`Key::bits`].
-    fn from_bits(bits: u64) -> Self;
-}
-
 /// A real element type: integers, floats, and booleans as `u8`.
 pub(super) trait Real: Element + Scalar + PartialOrd {
     /// The integer that orders it.
-    type Key: Key;
+    type Key: Integer;
     /// Whether it has a NaN.
     const FLOAT: bool;
 
     /// Its key; every NaN is the greatest key.
     fn key(self) -> Self::Key;
-
-    /// Its key; every NaN is the least key.
-    fn key_nan_least(self) -> Self::Key;
 
     /// The element of a key of either kind.
     fn from_key(key: Self::Key) -> Self;
@@ -53,7 +34,16 @@ pub(super) trait Real: Element + Scalar + PartialOrd {
     fn minus(self, other: Self) -> f64;
 
     /// Whether it is NaN.
-    fn is_nan(self) -> bool;
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        false
+    }
+
+    /// Its key; every NaN is the least key.
+    #[inline(always)]
+    fn key_nan_least(self) -> Self::Key {
+        if self.is_nan() { Self::Key::MIN } else { self.key() }
+    }
 }
 
 // The bits of a float, read as a signed integer, are in order once those of negative numbers have all but
@@ -70,12 +60,6 @@ macro_rules! real_float {
                 if $nan(self) { <$i>::MAX } else { bits ^ (((bits >> (<$i>::BITS - 1)) as $u) >> 1) as $i }
             }
 
-            #[inline(always)]
-            fn key_nan_least(self) -> $i {
-                if $nan(self) { <$i>::MIN } else { self.key() }
-            }
-
-            #[inline(always)]
             fn from_key(key: $i) -> Self {
                 if key == <$i>::MAX || key == <$i>::MIN {
                     return <$t>::NAN;
@@ -88,17 +72,14 @@ macro_rules! real_float {
                 $f64(self)
             }
 
-            #[inline(always)]
             fn i128(self) -> i128 {
                 0
             }
 
-            #[inline(always)]
             fn of_float(x: f64) -> Option<Self> {
                 Some($of_float(x))
             }
 
-            #[inline(always)]
             fn of_int(n: i128) -> Option<Self> {
                 Some($of_int(n))
             }
@@ -145,50 +126,50 @@ pub(super) fn one_zero<T: Real>(x: T) -> T {
     if x == T::default() { T::default() } else { x }
 }
 
-/// An integer type with the type its short sums are kept in.
-pub(super) trait Integer: Real {
+/// An integer type: the elements of arrays, and the keys that order them.
+pub(super) trait Integer: Real<Key = Self> + Into<Self::Narrow> + Ord + std::hash::Hash {
     /// Holds sums of up to [`Integer::SPILL`] elements.
-    type Narrow: Scalar + std::ops::Add<Output = Self::Narrow>;
+    type Narrow: Scalar + Into<i128> + std::ops::Add<Output = Self::Narrow>;
     /// Holds sums of squares of up to [`Integer::SPILL`] elements.
-    type Square: Scalar + std::ops::Add<Output = Self::Square>;
+    type Square: Scalar + Into<u128> + std::ops::Add<Output = Self::Square>;
     /// Elements that a sum can take before it must be carried to a wider one.
     const SPILL: u64;
+    const MIN: Self;
+    const MAX: Self;
+    const BITS: u32;
     /// Largest magnitude of an element.
     const LARGEST: u128;
-
-    /// The element, to be added up.
-    fn narrow(self) -> Self::Narrow;
-
-    /// A short sum, exactly.
-    fn wide(sum: Self::Narrow) -> i128;
 
     /// The element's square, to be added up.
     fn square(self) -> Self::Square;
 
-    /// A short sum of squares, exactly.
-    fn wide_square(sum: Self::Square) -> u128;
+    /// An unsigned number of as many bits in the same order.
+    fn bits(self) -> u64;
+
+    /// Inverse of [`Integer::bits`].
+    fn from_bits(bits: u64) -> Self;
+
+    /// What every other one wins over or equals.
+    fn neutral<const GREATEST: bool>() -> Self {
+        if GREATEST { Self::MIN } else { Self::MAX }
+    }
+
+    /// Whether it is the greater, or the lesser one.
+    #[inline(always)]
+    fn wins<const GREATEST: bool>(self, other: Self) -> bool {
+        if GREATEST { self > other } else { self < other }
+    }
+
+    /// The greater, or the lesser one.
+    #[inline(always)]
+    fn better<const GREATEST: bool>(self, other: Self) -> Self {
+        if GREATEST { self.max(other) } else { self.min(other) }
+    }
 }
 
 macro_rules! integers {
     ($($t:ty, $u:ty, $narrow:ty, $square:ty, $product:ty, $spill:expr);*) => {$(
         impl Scalar for $t {}
-
-        impl Key for $t {
-            const MIN: Self = <$t>::MIN;
-            const MAX: Self = <$t>::MAX;
-            const BITS: u32 = <$t>::BITS;
-
-            #[inline(always)]
-            fn bits(self) -> u64 {
-                // Turns the sign over, where there is one.
-                u64::from(self as $u ^ <$t>::MIN as $u)
-            }
-
-            #[inline(always)]
-            fn from_bits(bits: u64) -> Self {
-                (bits as $u ^ <$t>::MIN as $u) as Self
-            }
-        }
 
         impl Real for $t {
             type Key = Self;
@@ -199,12 +180,6 @@ macro_rules! integers {
                 self
             }
 
-            #[inline(always)]
-            fn key_nan_least(self) -> Self {
-                self
-            }
-
-            #[inline(always)]
             fn from_key(key: Self) -> Self {
                 key
             }
@@ -219,15 +194,12 @@ macro_rules! integers {
                 i128::from(self)
             }
 
-            #[inline(always)]
             fn of_float(x: f64) -> Option<Self> {
                 let rounded = x.round_ties_even();
-                // One above the greatest is a power of two, and a float; for 64 bits it is the greatest's own
-                // float.
+                // One above the greatest is a power of two, and a float; for 64 bits it is the greatest's own float.
                 (rounded >= <$t>::MIN as f64 && rounded < <$t>::MAX as f64 + 1.0).then_some(rounded as $t)
             }
 
-            #[inline(always)]
             fn of_int(n: i128) -> Option<Self> {
                 Self::try_from(n).ok()
             }
@@ -236,38 +208,31 @@ macro_rules! integers {
             fn minus(self, other: Self) -> f64 {
                 (i128::from(self) - i128::from(other)) as f64
             }
-
-            #[inline(always)]
-            fn is_nan(self) -> bool {
-                false
-            }
         }
 
         impl Integer for $t {
             type Narrow = $narrow;
             type Square = $square;
             const SPILL: u64 = $spill;
+            const MIN: Self = <$t>::MIN;
+            const MAX: Self = <$t>::MAX;
+            const BITS: u32 = <$t>::BITS;
             const LARGEST: u128 = <$t>::MAX as u128 + (<$t>::MIN != 0) as u128;
-
-            #[inline(always)]
-            fn narrow(self) -> $narrow {
-                <$narrow>::from(self)
-            }
-
-            #[inline(always)]
-            fn wide(sum: $narrow) -> i128 {
-                sum as i128
-            }
 
             #[inline(always)]
             fn square(self) -> $square {
                 let x = <$product>::from(self);
-                (x.wrapping_mul(x)) as $square
+                x.wrapping_mul(x) as $square
             }
 
             #[inline(always)]
-            fn wide_square(sum: $square) -> u128 {
-                sum as u128
+            fn bits(self) -> u64 {
+                // Turns the sign over, where there is one.
+                u64::from(self as $u ^ <$t>::MIN as $u)
+            }
+
+            fn from_bits(bits: u64) -> Self {
+                (bits as $u ^ <$t>::MIN as $u) as Self
             }
         }
     )*};

@@ -1,63 +1,14 @@
-//! What an operator is: its name and argument, what it is told, and what it says of itself.
+//! What an operator is: what it is told of its input, and what it says of itself.
 
 use std::fmt;
-use std::sync::Arc;
 
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::reduce::fold::Fold;
 
-/// An operator as the command line knows it.
-pub struct OperatorKind {
-    /// What it is called.
-    pub name: &'static str,
-    /// What may stand behind its name: `=K`, `[=BINS:LOW:HIGH]`.
-    pub argument: &'static str,
-    /// What it gives, in a line.
-    pub about: &'static str,
-    pub(super) make: Make,
-}
-
-impl OperatorKind {
-    /// An operator that takes no argument.
-    pub(super) const fn plain(
-        name: &'static str,
-        about: &'static str,
-        make: fn(&Options) -> Box<dyn Operator>,
-    ) -> Self {
-        Self { name, argument: "", about, make: Make::Plain(make) }
-    }
-}
-
-/// Makes an operator.
-pub(super) enum Make {
-    /// It takes no argument.
-    Plain(fn(&Options) -> Box<dyn Operator>),
-    /// From what stands behind its name, if anything does.
-    Parsed(fn(Option<&str>) -> Result<Box<dyn Operator>>),
-}
-
-/// What operators are told besides their argument.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Degrees of freedom taken off the number of elements in variances.
-    pub ddof: u64,
-    /// Weights for the mean.
-    pub weights: Option<Weights>,
-}
-
-/// A weight for each index of one reduced axis.
-#[derive(Clone, Debug)]
-pub struct Weights {
-    /// Which of the reduced axes, counted among them.
-    pub axis: usize,
-    /// As many as the axis is long.
-    pub values: Arc<[f64]>,
-}
-
 /// What an operator is to reduce.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Input {
+pub(super) struct Subject {
     /// Type of the elements.
     pub(super) dtype: DType,
     /// Elements that go into each output, the masked ones too.
@@ -70,12 +21,8 @@ pub(super) struct Input {
     pub(super) output: Option<DType>,
 }
 
-/// An axis that an operator adds to its results, as the slowest one.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct OwnAxis {
-    pub(super) name: &'static str,
-    pub(super) coordinates: Vec<f64>,
-}
+/// An axis that an operator adds to its results, as the slowest one: its name and coordinates.
+pub(super) type OwnAxis = (&'static str, Vec<f64>);
 
 /// Something that can be computed of the elements that go into an output.
 pub(super) trait Operator: Send + Sync + fmt::Debug {
@@ -93,34 +40,34 @@ pub(super) trait Operator: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// `Usage` if it is not defined for the input's type.
-    fn dtype(&self, input: &Input) -> Result<DType>;
+    fn dtype(&self, input: &Subject) -> Result<DType>;
 
     /// The axis it adds.
     ///
     /// # Errors
     /// `Usage` if the input has too few elements for it.
-    fn own_axis(&self, _: &Input) -> Result<Option<OwnAxis>> {
+    fn own_axis(&self, _: &Subject) -> Result<Option<OwnAxis>> {
         Ok(None)
     }
 
     /// Memory of its accumulators per output, in bytes.
-    fn state_bytes(&self, input: &Input) -> u64;
+    fn state_bytes(&self, input: &Subject) -> u64;
 
     /// How often it reads the input, as far as this is known beforehand.
-    fn n_passes(&self, _: &Input) -> u32 {
+    fn n_passes(&self, _: &Subject) -> u32 {
         1
     }
 
     /// Whether it does better on blocks that bring all elements of their outputs.
-    fn wants_whole(&self, _: &Input) -> bool {
+    fn wants_whole(&self, _: &Subject) -> bool {
         false
     }
 
     /// How it goes about it, where there is a choice.
-    fn strategy(&self, _: &Input) -> Option<String> {
+    fn strategy(&self, _: &Subject) -> Option<String> {
         None
     }
 
     /// Accumulators for `n` outputs of an input that [`Operator::dtype`] accepted.
-    fn start(&self, input: &Input, n: usize) -> Box<dyn Fold>;
+    fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold>;
 }

@@ -10,8 +10,8 @@ use crate::reduce::counting::{Digits, Distinct};
 use crate::reduce::fold::Fold;
 use crate::reduce::hold::Hold;
 use crate::reduce::number::with_real;
-use crate::reduce::operator::{Input, Make, Operator, OperatorKind, OwnAxis};
-use crate::reduce::ranks::Statistic;
+use crate::reduce::operator::{Operator, OwnAxis, Subject};
+use crate::reduce::ranks::{Answers, Statistic};
 
 /// Longest column, in elements, that is held in memory to be sorted.
 const HOLD: u64 = 1024;
@@ -19,68 +19,67 @@ const HOLD: u64 = 1024;
 /// Reduced elements from which on digits of 16 bits cost no more memory than the elements.
 const LONG: u64 = 1 << 18;
 
-/// Middle element.
-pub(super) const MEDIAN: OperatorKind =
-    OperatorKind::plain("median", "middle element, or the mean of the two middle ones", |_| {
-        Box::new(Order { statistic: Statistic::Quantiles(vec![0.5]), median: true })
-    });
-
-/// Quantiles.
-pub(super) const QUANTILE: OperatorKind = OperatorKind {
-    name: "quantile",
-    argument: "=Q[:Q...]",
-    about: "quantiles, interpolated linearly; several make an axis",
-    make: Make::Parsed(|argument| {
-        let text = argument.ok_or_else(|| Error::usage("quantile: say which, as in quantile=0.1:0.9"))?;
-        let quantiles = text.split(':').map(parse_quantile).collect::<Result<Vec<_>>>()?;
-        Ok(Box::new(Order { statistic: Statistic::Quantiles(quantiles), median: false }))
-    }),
-};
-
-/// Most frequent element.
-pub(super) const MODE: OperatorKind =
-    OperatorKind::plain("mode", "most frequent element, the least of several", |_| {
-        Box::new(Order { statistic: Statistic::Mode, median: false })
-    });
-
-/// Number of distinct elements.
-pub(super) const UNIQUE: OperatorKind =
-    OperatorKind::plain("unique", "number of distinct elements; all NaN are one", |_| {
-        Box::new(Order { statistic: Statistic::Unique, median: false })
-    });
-
 fn parse_quantile(text: &str) -> Result<f64> {
     let q = text.parse::<f64>().ok().filter(|q| (0.0..=1.0).contains(q));
     q.ok_or_else(|| Error::usage(format!("quantile={text}: a quantile is a number from 0 to 1, as in quantile=0.9")))
 }
 
+/// A statistic of the ordered elements.
 #[derive(Clone, Debug)]
-struct Order {
+pub(super) struct Ordered {
     statistic: Statistic,
     median: bool,
 }
 
-impl Order {
-    fn holds(&self, input: &Input) -> bool {
-        let bins = match self.statistic {
-            Statistic::Quantiles(_) => HOLD,
-            // Bins for every value cost 512 KiB per output; below that the elements themselves cost less.
-            Statistic::Mode | Statistic::Unique => (512 << 10) / input.dtype.size() as u64,
-        };
-        let bins = if input.dtype.size() == 1 { 256 } else { bins };
-        input.n_reduced <= bins
+impl Ordered {
+    pub(super) fn median() -> Self {
+        Self { statistic: Statistic::Quantiles(vec![0.5]), median: true }
     }
 
-    fn digit_bits(&self, input: &Input) -> u32 {
-        let bits = input.dtype.size() as u32 * 8;
-        match self.statistic {
-            Statistic::Quantiles(_) if input.n_reduced < LONG => 8,
-            _ => bits.min(16),
+    pub(super) fn mode() -> Self {
+        Self { statistic: Statistic::Mode, median: false }
+    }
+
+    pub(super) fn unique() -> Self {
+        Self { statistic: Statistic::Unique, median: false }
+    }
+
+    /// Those that `argument` lists.
+    pub(super) fn quantiles(argument: Option<&str>) -> Result<Self> {
+        let text = argument.ok_or_else(|| Error::usage("quantile: say which, as in quantile=0.1:0.9"))?;
+        let quantiles = text.split(':').map(parse_quantile).collect::<Result<_>>()?;
+        Ok(Self { statistic: Statistic::Quantiles(quantiles), median: false })
+    }
+
+    fn route(&self, input: &Subject) -> Route {
+        let (size, quantiles) = (input.dtype.size(), matches!(self.statistic, Statistic::Quantiles(_)));
+        let most_held = match size {
+            1 => 256,
+            _ if quantiles => HOLD,
+            // Bins for every value cost 512 KiB per output; below that the elements themselves cost less.
+            _ => (512 << 10) / size as u64,
+        };
+        match input.n_reduced {
+            n if n <= most_held => Route::Hold,
+            n if quantiles && n < LONG => Route::Digits(8),
+            _ if quantiles || size <= 2 => Route::Digits(16.min(8 * size as u32)),
+            _ => Route::Distinct,
         }
     }
 }
 
-impl Operator for Order {
+/// How a statistic comes about.
+#[derive(PartialEq)]
+enum Route {
+    /// Elements are held and sorted.
+    Hold,
+    /// Digits of so many bits are counted.
+    Digits(u32),
+    /// Distinct values are counted.
+    Distinct,
+}
+
+impl Operator for Ordered {
     fn argument(&self) -> Option<String> {
         match &self.statistic {
             Statistic::Quantiles(q) if !self.median => Some(q.iter().map(f64::to_string).collect::<Vec<_>>().join(":")),
@@ -88,7 +87,7 @@ impl Operator for Order {
         }
     }
 
-    fn dtype(&self, input: &Input) -> Result<DType> {
+    fn dtype(&self, input: &Subject) -> Result<DType> {
         Ok(match self.statistic {
             Statistic::Unique => DType::Int64,
             Statistic::Mode => input.dtype,
@@ -97,66 +96,52 @@ impl Operator for Order {
         })
     }
 
-    fn own_axis(&self, _: &Input) -> Result<Option<OwnAxis>> {
+    fn own_axis(&self, _: &Subject) -> Result<Option<OwnAxis>> {
         Ok(match &self.statistic {
-            Statistic::Quantiles(q) if q.len() > 1 => Some(OwnAxis { name: "quantile", coordinates: q.clone() }),
+            Statistic::Quantiles(q) if q.len() > 1 => Some(("quantile", q.clone())),
             _ => None,
         })
     }
 
-    fn state_bytes(&self, input: &Input) -> u64 {
-        let size = input.dtype.size() as u64;
-        let mask = u64::from(input.masked);
-        if self.holds(input) {
-            let results = match &self.statistic {
-                Statistic::Quantiles(q) => 8 * q.len() as u64,
-                _ => 8,
-            };
-            return if input.whole && !input.masked { results } else { results + input.n_reduced * (size + mask) };
-        }
-        let bins = 8u64 << self.digit_bits(input);
-        match &self.statistic {
-            Statistic::Quantiles(q) => 2 * q.len() as u64 * (bins + 32),
-            _ if size <= 2 => bins,
-            _ => 64 << 20,
+    fn state_bytes(&self, input: &Subject) -> u64 {
+        let n = if let Statistic::Quantiles(q) = &self.statistic { q.len() as u64 } else { 1 };
+        match (self.route(input), &self.statistic) {
+            (Route::Hold, _) if input.whole && !input.masked => 8 * n,
+            (Route::Hold, _) => 8 * n + input.n_reduced * (input.dtype.size() as u64 + u64::from(input.masked)),
+            (Route::Digits(bits), Statistic::Quantiles(_)) => 2 * n * ((8 << bits) + 32),
+            (Route::Digits(bits), _) => 8 << bits,
+            (Route::Distinct, _) => 64 << 20,
         }
     }
 
-    fn n_passes(&self, input: &Input) -> u32 {
-        match self.statistic {
-            _ if self.holds(input) => 1,
-            Statistic::Quantiles(_) => (input.dtype.size() as u32 * 8).div_ceil(self.digit_bits(input)),
+    fn n_passes(&self, input: &Subject) -> u32 {
+        match (self.route(input), &self.statistic) {
+            (Route::Digits(bits), Statistic::Quantiles(_)) => (input.dtype.size() as u32 * 8).div_ceil(bits),
             _ => 1,
         }
     }
 
-    fn wants_whole(&self, input: &Input) -> bool {
-        self.holds(input)
+    fn wants_whole(&self, input: &Subject) -> bool {
+        self.route(input) == Route::Hold
     }
 
-    fn strategy(&self, input: &Input) -> Option<String> {
-        if self.holds(input) {
-            return Some(format!("holds the {} elements of each output", input.n_reduced));
-        }
-        Some(match (&self.statistic, self.n_passes(input)) {
-            (Statistic::Quantiles(_), 1) => "counts values in one pass".to_owned(),
-            (Statistic::Quantiles(_), n) => {
-                format!("counts digits of {} bits in {n} passes over the input", self.digit_bits(input))
-            }
-            _ if input.dtype.size() <= 2 => "counts values in one pass".to_owned(),
-            _ => "counts distinct values, in as many passes as they need memory for".to_owned(),
+    fn strategy(&self, input: &Subject) -> Option<String> {
+        Some(match (self.route(input), self.n_passes(input)) {
+            (Route::Hold, _) => format!("holds the {} elements of each output", input.n_reduced),
+            (Route::Digits(_), 1) => "counts values in one pass".to_owned(),
+            (Route::Digits(bits), n) => format!("counts digits of {bits} bits in {n} passes over the input"),
+            (Route::Distinct, _) => "counts distinct values, in as many passes as they need memory for".to_owned(),
         })
     }
 
-    fn start(&self, input: &Input, n: usize) -> Box<dyn Fold> {
+    fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {
         let dtype = input.dtype;
         with_real!(dtype, T => {
-            if self.holds(input) {
-                Box::new(Hold::<T>::new(self.statistic.clone(), dtype, input.n_reduced as usize, n))
-            } else if dtype.size() > 2 && !matches!(self.statistic, Statistic::Quantiles(_)) {
-                Box::new(Distinct::<T>::new(self.statistic == Statistic::Mode, dtype, n))
-            } else {
-                Box::new(Digits::<T>::new(self.statistic.clone(), dtype, self.digit_bits(input), n))
+            let answers = Answers::<T>::new(self.statistic.clone(), dtype, n);
+            match self.route(input) {
+                Route::Hold => Hold::start(answers, input.n_reduced as usize),
+                Route::Digits(bits) => Digits::start(answers, bits),
+                Route::Distinct => Distinct::start(answers),
             }
         })
     }

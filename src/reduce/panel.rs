@@ -32,9 +32,7 @@ pub(super) struct Panel<'a> {
     start: usize,
     stride: usize,
     mask: Option<&'a [u8]>,
-    /// Number of rows.
     pub(super) n_rows: usize,
-    /// Elements of a row.
     pub(super) n_columns: usize,
     /// Which of both directions is reduced.
     pub(super) along: Along,
@@ -45,12 +43,17 @@ pub(super) struct Panel<'a> {
     /// Elements of each output that were folded before this block, present or not.
     pub(super) before: u64,
     /// Where the reduced elements of the block lie in the array.
-    pub(super) index: &'a Index,
+    pub(super) index: &'a Numbering,
 }
 
 impl<'a> Panel<'a> {
-    /// `n_rows` dense rows that make `n_columns` outputs, all there is.
-    pub(super) fn of_columns(bytes: &'a [u8], dtype: DType, n_rows: usize, n_columns: usize, index: &'a Index) -> Self {
+    /// `n_columns` outputs, each a column of `n_rows` dense rows, all there is.
+    pub(super) fn of_columns(
+        bytes: &'a [u8],
+        dtype: DType,
+        (n_rows, n_columns): (usize, usize),
+        index: &'a Numbering,
+    ) -> Self {
         let along = Along::Columns;
         let (stride, mask) = (n_columns, None);
         Self { bytes, dtype, start: 0, stride, mask, n_rows, n_columns, along, at: 0, first: 0, before: 0, index }
@@ -100,6 +103,14 @@ impl<'a> Panel<'a> {
         }
     }
 
+    /// Elements of its output number `i` that count, in order.
+    #[inline(always)]
+    pub(super) fn output<T: Element>(&self, i: usize) -> impl Iterator<Item = T> + '_ {
+        let place = move |at| if self.along == Along::Columns { (at, i) } else { (i, at) };
+        let counts = |&(row, column): &(usize, usize)| self.mask_row(row).is_none_or(|m| m[column] != 0);
+        (0..self.n_reduced()).map(place).filter(counts).map(|(row, column)| self.row::<T>(row)[column])
+    }
+
     /// Calls `f` with output, number among the reduced, and value of each element that counts, in order. The
     /// output is counted in the tile.
     #[inline(always)]
@@ -128,7 +139,7 @@ impl<'a> Panel<'a> {
 }
 
 /// Where the reduced elements of a block lie among all that are reduced.
-pub(super) struct Index {
+pub(super) struct Numbering {
     /// Lengths of the reduced axes in the block.
     shape: Vec<u64>,
     /// First coordinate of each reduced axis.
@@ -137,7 +148,7 @@ pub(super) struct Index {
     strides: Vec<u64>,
 }
 
-impl Index {
+impl Numbering {
     /// For `region` of an array of `shape`, of which the `reduced` axes are reduced.
     pub(super) fn new(shape: &[u64], region: &Region, reduced: &[bool]) -> Self {
         let pick = |v: &[u64]| -> Vec<u64> { v.iter().zip(reduced).filter(|(_, r)| **r).map(|(v, _)| *v).collect() };
@@ -154,10 +165,9 @@ impl Index {
         global
     }
 
-    /// Coordinate along the reduced axis number `axis` of the block's element number `local`.
-    pub(super) fn coordinate(&self, local: u64, axis: usize) -> u64 {
-        let below = n_elements(&self.shape[axis + 1..]);
-        local / below % self.shape[axis] + self.origin[axis]
+    /// Coordinate along the first reduced axis of the block's element number `local`.
+    pub(super) fn coordinate(&self, local: u64) -> u64 {
+        local / n_elements(&self.shape[1..]) + self.origin[0]
     }
 }
 
@@ -200,19 +210,15 @@ fn dims(shape: &[u64], strides: &[usize], reduced: &[bool]) -> Vec<Dim> {
 
 /// A part of a block that is to be cut into panels.
 pub(super) struct Patch<'a> {
-    /// Elements of the block.
+    /// Elements of the block, whose axes have `block_shape`.
     pub(super) bytes: &'a [u8],
-    /// Their type.
     pub(super) dtype: DType,
-    /// Lengths of the block's axes.
     pub(super) block_shape: &'a [u64],
     /// The part, counted from the block's first element.
     pub(super) part: &'a Region,
     /// Which axes are reduced.
     pub(super) reduced: &'a [bool],
-    /// Where the part's reduced elements lie in the array.
-    pub(super) index: &'a Index,
-    /// Elements of each output that were folded before.
+    pub(super) index: &'a Numbering,
     pub(super) before: u64,
     /// Whether panels should rather hold all reduced elements of few outputs than few of many.
     pub(super) whole: bool,
@@ -220,8 +226,7 @@ pub(super) struct Patch<'a> {
 
 /// Calls `f` with every panel.
 ///
-/// Output elements are numbered in row-major order of the part's kept axes, reduced ones in that of its
-/// reduced axes.
+/// Output elements are numbered in row-major order of the part's kept axes, reduced ones in that of its reduced axes.
 pub(super) fn for_each<'a>(patch: &Patch<'a>, mut f: impl FnMut(&Panel<'a>)) {
     let &Patch { bytes, dtype, block_shape, part, reduced, index, before, whole } = patch;
     if part.is_empty() {
@@ -230,13 +235,10 @@ pub(super) fn for_each<'a>(patch: &Patch<'a>, mut f: impl FnMut(&Panel<'a>)) {
     let strides: Vec<usize> = row_major_strides(block_shape).iter().map(|&s| s as usize).collect();
     let origin: usize = part.origin.iter().zip(&strides).map(|(&o, s)| o as usize * s).sum();
     let mut dims = dims(&part.shape, &strides, reduced);
-    let inner = dims.pop().unwrap_or(Dim { length: 1, stride: 1, reduced: false, step: 1 });
+    let Some(inner) = dims.pop() else { return };
     let along = if inner.reduced { Along::Rows } else { Along::Columns };
     // Rows of the panel are the next axis out, if it is of the other kind.
-    let rows = match dims.last() {
-        Some(d) if d.reduced != inner.reduced => dims.pop(),
-        _ => None,
-    };
+    let rows = dims.pop_if(|d| d.reduced != inner.reduced);
     let rows = rows.unwrap_or(Dim { length: 1, stride: 0, reduced: !inner.reduced, step: 1 });
     let longest = if along == Along::Columns { N_COLUMNS } else { N_ALONG };
     let n_columns = if whole && along == Along::Columns {
@@ -302,42 +304,25 @@ mod tests {
             let reduced: Vec<bool> = axes.iter().map(|a| a.3).collect();
             let part = Region::new(origin.clone(), shape.clone());
             let data: Vec<u16> = (0..n_elements(&block) as u16).collect();
-            let index = Index::new(&block, &part, &reduced);
+            let index = Numbering::new(&block, &part, &reduced);
             let mut seen = std::collections::HashMap::new();
-            let patch = Patch {
-                bytes: bytemuck::cast_slice(&data),
-                dtype: DType::Uint16,
-                block_shape: &block,
-                part: &part,
-                reduced: &reduced,
-                index: &index,
-                before: 0,
-                whole: axes.len() % 2 == 0,
-            };
-            for_each(&patch, |panel| {
-                for r in 0..panel.n_rows {
-                    for (c, &v) in panel.row::<u16>(r).iter().enumerate() {
-                        let (o, n) = match panel.along { Along::Columns => (c, r), Along::Rows => (r, c) };
-                        seen.insert(v, (panel.at + o, panel.first + n as u64));
-                    }
-                }
+            let (bytes, dtype, whole) = (bytemuck::cast_slice(&data), DType::Uint16, axes.len() % 2 == 0);
+            let (block_shape, part, reduced, index) = (&block[..], &part, &reduced[..], &index);
+            for_each(&Patch { bytes, dtype, block_shape, part, reduced, index, before: 0, whole }, |panel| {
+                panel.each::<u16>(|output, n, v| _ = seen.insert(v, (output, panel.first + n as u64)));
             });
             prop_assert_eq!(seen.len() as u64, part.n_elements());
-            let ravel = |p: &[u64], want: bool| {
-                let mut n = 0;
-                for i in 0..p.len() {
-                    if reduced[i] == want { n = n * shape[i] + p[i]; }
-                }
-                n
+            let ravel = |p: &[u64], shape: &[u64], want: bool| {
+                (0..p.len()).filter(|&i| reduced[i] == want).fold(0, |n, i| n * shape[i] + p[i])
             };
             let strides = row_major_strides(&block);
             for p in positions(&shape) {
-                let v: u64 = (0..p.len()).map(|i| (p[i] + origin[i]) * strides[i]).sum();
+                let placed: Vec<u64> = p.iter().zip(&origin).map(|(p, o)| p + o).collect();
+                let v: u64 = placed.iter().zip(&strides).map(|(p, s)| p * s).sum();
                 let (at, local) = seen[&(v as u16)];
-                prop_assert_eq!(at as u64, ravel(&p, false));
-                prop_assert_eq!(local, ravel(&p, true));
-                let global = (0..p.len()).filter(|&i| reduced[i]).fold(0, |n, i| n * block[i] + p[i] + origin[i]);
-                prop_assert_eq!(index.global(local), global);
+                prop_assert_eq!(at as u64, ravel(&p, &shape, false));
+                prop_assert_eq!(local, ravel(&p, &shape, true));
+                prop_assert_eq!(index.global(local), ravel(&placed, &block, true));
             }
         }
     }

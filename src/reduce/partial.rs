@@ -3,18 +3,19 @@
 use std::borrow::Cow;
 
 use crate::block::{Block, Buffer};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::grid::{Region, n_elements, positions};
-use crate::reduce::fold::{Counts, Fold, Refusal, Values};
-use crate::reduce::operator::Input;
-use crate::reduce::panel::{Index, Patch, for_each};
-use crate::reduce::reducer::{Grouping, Reducer};
-use crate::reduce::saved::{put, put_flag, senseless, take_flag, take_one};
+use crate::grid::{Region, n_elements};
+use crate::reduce::fold::{Counts, Fold, Refusal, Results, count};
+use crate::reduce::operator::Subject;
+use crate::reduce::panel::{Numbering, Patch, for_each};
+use crate::reduce::reducer::{Fate, Reducer};
+use crate::reduce::saved::{Tape, senseless};
 use crate::reduce::store::store;
 use crate::reduce::table::Labelled;
 
 /// Version of the bytes that states are saved as.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What has been folded of one tile.
 pub struct Partial {
@@ -55,69 +56,55 @@ pub enum Outcome {
 }
 
 impl Partial {
-    /// The tile, a box of [`Reducer::frame`].
-    pub fn tile(&self) -> &Region {
-        &self.tile
-    }
-
     /// The state as bytes, for [`Reducer::load`]: the same on every machine, whatever its byte order.
     ///
     /// They are a byte of version, four of the reduction and tile they belong to, the number of passes, what
     /// was folded of each group, and a CRC-32C of all that.
-    pub fn save(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
-        put(&mut out, &[self.digest, self.passes]);
-        for cell in &self.cells {
-            put(&mut out, &[cell.before]);
-            cell.counts.save(&mut out);
-            for pending in &cell.folds {
-                put_flag(&mut out, pending.done);
-                pending.fold.save(&mut out);
-            }
-        }
-        let checksum = crc32c::crc32c(&out);
-        put(&mut out, &[checksum]);
-        out
+    pub fn save(&mut self) -> Vec<u8> {
+        let mut tape = Tape::Write(vec![VERSION]);
+        let passed = self.pass(&mut tape);
+        let (Ok(()), Tape::Write(mut bytes)) = (passed, tape) else { unreachable!("nothing is read") };
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<()> {
-        match bytes.first() {
-            Some(&VERSION) => {}
-            Some(other) => return Err(Error::format(format!("a saved state of version {other}, not {VERSION}"))),
-            None => return Err(Error::format("a saved state is empty")),
-        }
-        let (body, mut checksum) = bytes.split_at(bytes.len().saturating_sub(4).max(1));
-        if take_one::<u32>(&mut checksum)? != crc32c::crc32c(body) {
+        let whole = bytes.split_last_chunk().filter(|(body, sum)| crc32c::crc32c(body) == u32::from_le_bytes(**sum));
+        let Some(([version, body @ ..], _)) = whole else {
             return Err(Error::format("a saved state is damaged or cut short"));
+        };
+        if *version != VERSION {
+            return Err(Error::format(format!("a saved state of version {version}, not {VERSION}")));
         }
-        let bytes = &mut &body[1..];
-        if take_one::<u32>(bytes)? != self.digest {
+        let mut tape = Tape::Read(body);
+        self.pass(&mut tape)?;
+        if matches!(tape, Tape::Read([])) { Ok(()) } else { Err(senseless()) }
+    }
+
+    fn pass(&mut self, tape: &mut Tape<'_>) -> Result<()> {
+        let mut digest = self.digest;
+        tape.number(&mut digest)?;
+        if digest != self.digest {
             return Err(Error::format("a saved state is of another reduction or tile"));
         }
-        self.passes = take_one(bytes)?;
-        for cell in &mut self.cells {
-            cell.restore(bytes)?;
-        }
-        if bytes.is_empty() { Ok(()) } else { Err(senseless()) }
+        tape.number(&mut self.passes)?;
+        self.cells.iter_mut().try_for_each(|cell| cell.pass(tape))
     }
 }
 
 impl Cell {
-    /// Elements that go into each output.
-    fn n_reduced(&self) -> u64 {
-        self.region.n_elements() / self.n.max(1) as u64
-    }
-
-    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
-        self.before = take_one(bytes)?;
-        self.counts.restore(bytes)?;
-        let n_reduced = self.n_reduced();
-        if self.before > n_reduced || (0..self.n).any(|i| self.counts.of(i) > n_reduced) {
+    fn pass(&mut self, tape: &mut Tape<'_>) -> Result<()> {
+        tape.number(&mut self.before)?;
+        let counts = self.counts.numbers();
+        tape.numbers(counts)?;
+        let n_reduced = self.region.n_elements() / self.n.max(1) as u64;
+        if self.before > n_reduced || counts.iter().any(|&n| n > n_reduced) {
             return Err(senseless());
         }
         for pending in &mut self.folds {
-            pending.done = take_flag(bytes)?;
-            pending.fold.restore(bytes)?;
+            tape.flag(&mut pending.done)?;
+            pending.fold.pass(tape)?;
         }
         Ok(())
     }
@@ -127,49 +114,33 @@ impl Reducer {
     /// An empty state for `tile`, a box of [`Reducer::frame`]. `whole`: blocks will bring all elements of
     /// their outputs.
     pub fn start(&self, tile: &Region, whole: bool) -> Partial {
-        let groups = match self.grouping {
-            Some((axis, _)) => (0..tile.shape[axis]).map(|i| (axis, tile.origin[axis] + i)).collect(),
-            None => vec![(0, tile.origin.first().copied().unwrap_or(0))],
-        };
-        let cell = |&(axis, at): &(usize, u64)| {
-            let mut part = tile.clone();
-            if self.grouping.is_some() {
-                (part.origin[axis], part.shape[axis]) = (at, 1);
-            }
-            self.start_cell(&part, whole)
-        };
-        let mut place = vec![u8::from(whole)];
-        put(&mut place, &tile.origin);
-        put(&mut place, &tile.shape);
-        let digest = crc32c::crc32c_append(self.digest, &place);
-        Partial { tile: tile.clone(), digest, passes: 0, cells: groups.iter().map(cell).collect() }
+        let digest = crc32c::crc32c_append(self.digest, format!("{whole} {tile:?}").as_bytes());
+        let n_cells = self.grouped().map_or(1, |axis| tile.shape[axis]);
+        let cells = (0..n_cells).map(|c| self.start_cell(&self.part(tile, c), whole)).collect();
+        Partial { tile: tile.clone(), digest, passes: 0, cells }
+    }
+
+    /// The part of `tile` that is cell `c`.
+    fn part(&self, tile: &Region, c: u64) -> Region {
+        let mut part = tile.clone();
+        if let Some(axis) = self.grouped() {
+            (part.origin[axis], part.shape[axis]) = (tile.origin[axis] + c, 1);
+        }
+        part
     }
 
     fn start_cell(&self, part: &Region, whole: bool) -> Cell {
         let n = n_elements(&part.shape) as usize;
         let region = self.input_of(part);
-        let input = Input { n_reduced: region.n_elements() / n.max(1) as u64, ..self.input(whole) };
+        let input = Subject { n_reduced: region.n_elements() / n.max(1) as u64, ..self.input(whole) };
         let start = |o: &Labelled| Pending { fold: o.operator.start(&input, n), done: false };
         let folds = self.operators.iter().map(start).collect();
         Cell { region, n, folds, counts: Counts::new(self.is_masked(), n), before: 0 }
     }
 
-    /// An empty state that can be [combined](Reducer::combine) with `partial` in the same pass.
-    pub fn fork(&self, partial: &Partial) -> Partial {
-        let fork = |p: &Pending| Pending { fold: p.fold.fork(), done: p.done };
-        let cell = |cell: &Cell| Cell {
-            region: cell.region.clone(),
-            n: cell.n,
-            folds: cell.folds.iter().map(fork).collect(),
-            counts: Counts::new(self.is_masked(), cell.n),
-            before: 0,
-        };
-        Partial { tile: partial.tile.clone(), cells: partial.cells.iter().map(cell).collect(), ..*partial }
-    }
-
     /// The state of `tile` that [`Partial::save`] gave as `bytes`, of a state that was [started](Reducer::start)
-    /// with the same `whole` by a reducer of the same array and settings. It goes on, forks and combines as
-    /// that one would.
+    /// with the same `whole` by a reducer of the same array and settings. It goes on and combines as that one
+    /// would; at the beginning of a pass it is also the empty state that others of that pass are combined with.
     ///
     /// # Errors
     /// `Format` if the bytes are damaged, cut, of another version, or of another reduction or tile.
@@ -184,35 +155,30 @@ impl Reducer {
     /// file; they are left out if the settings say so.
     ///
     /// # Errors
-    /// As the operators'.
+    /// `Limit` if a mask of the block cannot be held in memory.
     pub fn fold(&self, partial: &mut Partial, block: &Block, absent: &[Region]) -> Result<()> {
-        let skipped: Vec<Region> = if self.skip_absent {
-            absent.iter().filter_map(|r| r.intersect(block.region())).collect()
-        } else {
-            Vec::new()
-        };
-        let present = if skipped.is_empty() { None } else { Some(present(block, &skipped)) };
+        let absent = if self.settings.skip_absent { absent } else { &[] };
+        let skipped: Vec<Region> = absent.iter().filter_map(|r| r.intersect(block.region())).collect();
+        let present = if skipped.is_empty() { None } else { Some(present(block, &skipped)?) };
         for cell in &mut partial.cells {
-            self.fold_cell(cell, partial.passes == 0, block, present.as_deref());
+            self.fold_cell(cell, partial.passes == 0, block, present.as_ref().map(Block::bytes));
         }
         Ok(())
     }
 
     fn fold_cell(&self, cell: &mut Cell, first: bool, block: &Block, present: Option<&[u8]>) {
         let Some(region) = cell.region.intersect(block.region()) else { return };
-        let part = region.relative_to(&block.region().origin);
-        let index = Index::new(&self.shape, &region, &self.reduced);
         let patch = Patch {
             bytes: block.bytes(),
             dtype: self.dtype,
             block_shape: &block.region().shape,
-            part: &part,
+            part: &region.relative_to(&block.region().origin),
             reduced: &self.reduced,
-            index: &index,
+            index: &Numbering::new(&self.shape, &region, &self.reduced),
             before: cell.before,
             whole: self.wants_whole(),
         };
-        let tested = self.predicate.is_needed(self.dtype);
+        let tested = self.settings.predicate.is_needed(self.dtype);
         let mut mask = Vec::new();
         for_each(&patch, |panel| {
             let mut all = true;
@@ -226,38 +192,23 @@ impl Reducer {
                     all = !mask.contains(&0);
                 }
                 if tested {
-                    all = self.predicate.apply(panel, self.dtype, &mut mask);
+                    all = self.settings.predicate.apply(panel, self.dtype, &mut mask);
                 }
             }
-            let masked;
-            let panel = if all {
-                panel
-            } else {
-                masked = panel.masked(&mask);
-                &masked
-            };
+            let masked = (!all).then(|| panel.masked(&mask));
+            let panel = masked.as_ref().unwrap_or(panel);
             for pending in cell.folds.iter_mut().filter(|p| !p.done) {
                 pending.fold.fold(panel, &cell.counts);
             }
-            if first {
-                cell.counts.take(panel);
+            if let (true, Counts::Each(each)) = (first, &mut cell.counts) {
+                count(&mut each[panel.outputs()], panel);
             }
         });
         let n_reduced = region.n_elements() / cell.n.max(1) as u64;
         cell.before += n_reduced;
-        if let (Counts::All(n), true) = (&mut cell.counts, first) {
+        if let (true, Counts::All(n)) = (first, &mut cell.counts) {
             *n += n_reduced;
         }
-    }
-
-    /// Folds one block into a state of its own.
-    ///
-    /// # Errors
-    /// As [`Reducer::fold`].
-    pub fn chunk(&self, tile: &Region, block: &Block, absent: &[Region]) -> Result<Partial> {
-        let mut partial = self.start(tile, self.input_of(tile) == *block.region());
-        self.fold(&mut partial, block, absent)?;
-        Ok(partial)
     }
 
     /// Adds to `partial` what `later` has folded of the same tile, behind it in plan order.
@@ -269,11 +220,10 @@ impl Reducer {
             return Err(senseless());
         }
         for (cell, later) in partial.cells.iter_mut().zip(later.cells) {
-            for (i, (mine, theirs)) in cell.folds.iter_mut().zip(later.folds).enumerate() {
-                if !mine.done {
-                    let merged = mine.fold.merge(theirs.fold, (&cell.counts, &later.counts));
-                    merged.map_err(|e| e.at(&self.outputs[i].label))?;
-                }
+            let folds = cell.folds.iter_mut().zip(later.folds).zip(&self.outputs);
+            for ((mine, theirs), output) in folds.filter(|((mine, _), _)| !mine.done) {
+                let joined = mine.fold.join(theirs.fold, (&cell.counts, &later.counts));
+                joined.map_err(|e| e.at(&output.label))?;
             }
             cell.before += later.before;
             if partial.passes == 0 {
@@ -308,52 +258,39 @@ impl Reducer {
     fn block(&self, partial: &mut Partial, i: usize) -> Result<Block> {
         let region = self.output_of(i, &partial.tile);
         let dtype = self.outputs[i].dtype;
-        let n_cells = partial.cells.len();
-        let placed = |refusal, c| self.placed(refusal, i, &partial.tile, c);
+        let placed = |refusal, c: usize| self.placed(refusal, i, &self.part(&partial.tile, c as u64));
         // States go before the block comes, which may take their place in memory.
         let finish =
             |(c, cell): (usize, &mut Cell)| cell.folds.remove(0).fold.finish(&cell.counts).map_err(|r| placed(r, c));
-        let values: Vec<Values> = partial.cells.iter_mut().enumerate().map(finish).collect::<Result<_>>()?;
+        let mut values: Vec<Results> = partial.cells.iter_mut().enumerate().map(finish).collect::<Result<_>>()?;
+        let asked = self.settings.dtype.is_some() || self.settings.narrow;
+        let stored = |(c, values)| store(values, dtype, asked).map_err(|r| placed(r, c));
+        let Some(axis) = self.grouped() else {
+            let buffer = values.pop().map_or_else(|| Ok(Buffer::default()), |values| stored((0, values)))?;
+            return Block::reusing(buffer, region, dtype);
+        };
+        // A cell is one index of the grouped axis in every output before it.
+        let own = usize::from(self.outputs[i].n_own.is_some());
+        let at = own + (0..axis).filter(|&a| self.stays(a)).count();
         let mut block = Block::new(region.clone(), dtype)?;
         for (c, values) in values.into_iter().enumerate() {
-            let put = |bytes: &mut [u8]| {
-                store(values, dtype, self.asked.is_some() || self.narrow, bytes).map_err(|r| placed(r, c))
-            };
-            if n_cells == 1 {
-                put(block.bytes_mut())?;
-                continue;
-            }
-            let mut buffer = Buffer::default();
-            let bytes = buffer.sized(block.bytes().len() / n_cells);
-            put(bytes)?;
-            // The cell is one index of the grouped axis in every output before it.
-            let (axis, _) = self.grouping.unwrap_or((0, Grouping::Window { n: 1 }));
-            let own = usize::from(self.n_own(i).is_some());
-            let kept_before = (0..axis).filter(|&a| !self.reduced[a] || region.rank() - own == self.shape.len());
-            let at = own + kept_before.count();
             let mut part = Region::whole(&region.shape);
             (part.origin[at], part.shape[at]) = (c as u64, 1);
-            block.target().part(&part).paste(bytes);
+            block.target().part(&part).paste(stored((c, values))?.bytes());
         }
         Ok(block)
     }
 
-    /// Why operator `i` has no result, with its label and the place of the output, which lies in cell `c`.
-    fn placed(&self, refusal: Refusal, i: usize, tile: &Region, c: usize) -> Error {
-        let mut shape = tile.shape.clone();
-        let mut origin = tile.origin.clone();
-        if let Some((axis, _)) = self.grouping {
-            (origin[axis], shape[axis]) = (tile.origin[axis] + c as u64, 1);
-        }
+    /// Why operator `i` has no result, with its label and the place of the output, which lies in `part` of a tile.
+    fn placed(&self, refusal: Refusal, i: usize, part: &Region) -> Error {
         // Results with an axis of their own run through the outputs for each of its entries.
-        let mut number = refusal.at as u64 % n_elements(&shape).max(1);
+        let mut number = refusal.at as u64 % part.n_elements().max(1);
         let mut place = Vec::new();
-        for a in (0..shape.len()).rev() {
-            let (at, name) = (origin[a] + number % shape[a], &self.axes[a].name);
-            number /= shape[a];
-            if !self.reduced[a] || self.grouping.is_some_and(|(g, _)| g == a) {
-                place.push(format!("{name}={at}"));
+        for a in (0..part.rank()).rev() {
+            if self.fates[a] != Fate::Reduced {
+                place.push(format!("{}={}", self.axes[a].name, part.origin[a] + number % part.shape[a]));
             }
+            number /= part.shape[a];
         }
         place.reverse();
         let place = if place.is_empty() { Cow::from("") } else { format!(" at {}", place.join(", ")).into() };
@@ -362,21 +299,11 @@ impl Reducer {
 }
 
 /// Ones for the elements of `block` outside the `absent` regions, zeros within.
-fn present(block: &Block, absent: &[Region]) -> Vec<u8> {
-    let shape = &block.region().shape;
-    let mut mask = vec![1u8; block.region().n_elements() as usize];
-    let strides = crate::grid::row_major_strides(shape);
+fn present(block: &Block, absent: &[Region]) -> Result<Block> {
+    let mut mask = Block::new(block.region().clone(), DType::Bool)?;
+    mask.bytes_mut().fill(1);
     for region in absent {
-        let region = region.relative_to(&block.region().origin);
-        let Some((&run, outer)) = region.shape.split_last() else {
-            mask.fill(0);
-            continue;
-        };
-        for position in positions(outer) {
-            let at: u64 =
-                (0..shape.len()).map(|i| (region.origin[i] + position.get(i).copied().unwrap_or(0)) * strides[i]).sum();
-            mask[at as usize..(at + run) as usize].fill(0);
-        }
+        mask.target().part(&region.relative_to(&block.region().origin)).fill(&[0]);
     }
-    mask
+    Ok(mask)
 }

@@ -1,22 +1,17 @@
 //! Which elements count: comparisons with numbers.
 
+use std::cmp::Ordering;
+
 use multiversion::multiversion;
 
 use crate::dtype::{Complex, DType};
 use crate::error::{Error, Result};
-use crate::reduce::number::{Key, Real, with_real};
+use crate::reduce::number::{Integer, Real};
 use crate::reduce::panel::Panel;
+use crate::with_class;
 
-/// How an element is compared with a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Comparison {
-    Less,
-    AtMost,
-    Greater,
-    AtLeast,
-    Equal,
-    NotEqual,
-}
+/// Which elements pass: the lesser than a number, the equal, the greater.
+type Comparison = [bool; 3];
 
 /// A number given as text: an integer as long as it can be one, so that 64-bit integers compare exactly.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,22 +49,20 @@ fn fault(text: &str) -> Error {
 
 fn parse_test(text: &str) -> Option<(Comparison, Number)> {
     const SIGNS: [(&str, Comparison); 7] = [
-        ("<=", Comparison::AtMost),
-        (">=", Comparison::AtLeast),
-        ("==", Comparison::Equal),
-        ("!=", Comparison::NotEqual),
-        ("<", Comparison::Less),
-        (">", Comparison::Greater),
-        ("=", Comparison::Equal),
+        ("<=", [true, true, false]),
+        (">=", [false, true, true]),
+        ("==", [false, true, false]),
+        ("!=", [true, false, true]),
+        ("<", [true, false, false]),
+        (">", [false, false, true]),
+        ("=", [false, true, false]),
     ];
     let (sign, comparison) = SIGNS.into_iter().find(|(sign, _)| text.starts_with(sign))?;
     let number = text[sign.len()..].trim();
-    let number = match number.parse::<i64>() {
-        Ok(n) => Number::Int(n.into()),
-        Err(_) => match number.parse::<u64>() {
-            Ok(n) => Number::Int(n.into()),
-            Err(_) => Number::Float(number.parse().ok()?),
-        },
+    let int = number.parse::<i128>().ok().filter(|n| (i64::MIN.into()..=u64::MAX.into()).contains(n));
+    let number = match int {
+        Some(n) => Number::Int(n),
+        None => Number::Float(number.parse().ok()?),
     };
     Some((comparison, number))
 }
@@ -84,7 +77,7 @@ impl Predicate {
 
     /// Whether it may leave out elements of `dtype`.
     pub fn is_needed(&self, dtype: DType) -> bool {
-        !self.tests.is_empty() || self.skip_nan && (dtype.is_float() || dtype.is_complex())
+        self.compares() || self.skip_nan && (dtype.is_float() || dtype.is_complex())
     }
 
     /// Whether it compares elements, which complex ones do not allow.
@@ -96,71 +89,47 @@ impl Predicate {
     ///
     /// Returns whether all do.
     pub(super) fn apply(&self, panel: &Panel<'_>, dtype: DType, mask: &mut [u8]) -> bool {
-        match dtype {
-            DType::Complex64 => skip_complex::<f32>(panel, mask),
-            DType::Complex128 => skip_complex::<f64>(panel, mask),
-            _ => with_real!(dtype, T => {
-                let bounds = self.bounds::<T>();
-                for (row, mask) in mask.chunks_exact_mut(panel.n_columns).enumerate() {
-                    self.apply_row::<T>(&bounds, panel.row::<T>(row), mask);
-                }
-            }),
-        }
+        let rows = mask.chunks_exact_mut(panel.n_columns).enumerate();
+        with_class!(
+            dtype,
+            int T => self.apply_rows::<T>(rows.map(|(row, mask)| (panel.row(row), mask))),
+            float T => self.apply_rows::<T>(rows.map(|(row, mask)| (panel.row(row), mask))),
+            complex T => for (row, mask) in rows {
+                let numbers = |z: &Complex<T>| !z.re.is_nan() && !z.im.is_nan();
+                panel.row(row).iter().zip(mask).for_each(|(z, m)| *m &= u8::from(numbers(z)));
+            }
+        );
         !mask.contains(&0)
     }
 
-    fn bounds<T: Real>(&self) -> Vec<Bounds<T>> {
-        self.tests.iter().map(|&(comparison, number)| Bounds::new(comparison, number)).collect()
-    }
-
-    fn apply_row<T: Real>(&self, bounds: &[Bounds<T>], values: &[T], mask: &mut [u8]) {
-        if self.skip_nan && T::FLOAT {
-            values.iter().zip(mask.iter_mut()).for_each(|(x, m)| *m &= u8::from(!x.is_nan()));
-        }
-        for bounds in bounds {
-            match *bounds {
-                Bounds::Keys { least, greatest, inverted } => within::<T>(values, mask, least, greatest, inverted),
-                Bounds::All => {}
-                Bounds::None => mask.fill(0),
+    fn apply_rows<'a, T: Real>(&self, rows: impl Iterator<Item = (&'a [T], &'a mut [u8])>) {
+        let bounds: Vec<Bounds<T>> = self.tests.iter().map(|&test| Bounds::new(test)).collect();
+        for (values, mask) in rows {
+            if self.skip_nan && T::FLOAT {
+                values.iter().zip(mask.iter_mut()).for_each(|(x, m)| *m &= u8::from(!x.is_nan()));
             }
+            bounds.iter().for_each(|bounds| within(values, mask, bounds));
         }
     }
 }
 
-fn skip_complex<T: Real>(panel: &Panel<'_>, mask: &mut [u8])
-where
-    Complex<T>: bytemuck::Pod,
-{
-    for (row, mask) in mask.chunks_exact_mut(panel.n_columns).enumerate() {
-        let values = panel.row::<Complex<T>>(row);
-        values.iter().zip(mask).for_each(|(z, m)| *m &= u8::from(!z.re.is_nan() && !z.im.is_nan()));
-    }
-}
-
-/// A comparison as a range of keys, both ends in it.
-enum Bounds<T: Real> {
-    Keys { least: T::Key, greatest: T::Key, inverted: bool },
-    All,
-    None,
+/// A comparison as a range of keys, both ends in it, or as all but those.
+struct Bounds<T: Real> {
+    least: T::Key,
+    greatest: T::Key,
+    inverted: bool,
 }
 
 impl<T: Real> Bounds<T> {
-    fn new(comparison: Comparison, number: Number) -> Self {
-        use Comparison::{AtLeast, AtMost, Equal, Greater, Less, NotEqual};
-        use std::cmp::Ordering;
-
+    fn new(([less, equal, greater], number): (Comparison, Number)) -> Self {
+        let inverted = less && greater;
         // NaN has the greatest key of floats; it is only ever equal to NaN.
         let nan = T::Key::MAX;
         let top = if T::FLOAT { T::Key::from_bits(nan.bits() - 1) } else { nan };
-        if let Number::Float(x) = number
-            && x.is_nan()
-        {
-            return match (comparison, T::FLOAT) {
-                (Equal, true) => Self::Keys { least: nan, greatest: nan, inverted: false },
-                (NotEqual, true) => Self::Keys { least: nan, greatest: nan, inverted: true },
-                (NotEqual, false) => Self::All,
-                _ => Self::None,
-            };
+        let none = Self { least: T::Key::MAX, greatest: T::Key::MIN, inverted };
+        if matches!(number, Number::Float(x) if x.is_nan()) {
+            let is_nan = T::FLOAT && less == greater;
+            return if is_nan { Self { least: nan, greatest: nan, inverted } } else { none };
         }
         // Elements are in the order of their keys: find the first that is not below the number, and the first
         // above it, by halving the range of keys.
@@ -179,31 +148,29 @@ impl<T: Real> Bounds<T> {
             low
         };
         let (at, beyond) = (first(false), first(true));
-        let (from, to) = match comparison {
-            Less => (0, at),
-            AtMost => (0, beyond),
-            AtLeast => (at, end),
-            Greater => (beyond, end),
-            Equal | NotEqual => (at, beyond),
+        let from = if less && !inverted {
+            0
+        } else if equal || inverted {
+            at
+        } else {
+            beyond
         };
-        if comparison == NotEqual {
-            if from >= to {
-                return Self::All;
-            }
-        } else if from >= to {
-            return Self::None;
+        let to = if greater && !inverted {
+            end
+        } else if equal || inverted {
+            beyond
+        } else {
+            at
+        };
+        if from >= to {
+            return none;
         }
-        Self::Keys {
-            least: T::Key::from_bits(from as u64),
-            greatest: T::Key::from_bits((to - 1) as u64),
-            inverted: comparison == NotEqual,
-        }
+        Self { least: T::Key::from_bits(from as u64), greatest: T::Key::from_bits((to - 1) as u64), inverted }
     }
 }
 
 /// Compares the element of `key` exactly. Keys at both ends that stand for no number keep their order.
-fn compare<T: Real>(key: T::Key, number: Number) -> std::cmp::Ordering {
-    use std::cmp::Ordering;
+fn compare<T: Real>(key: T::Key, number: Number) -> Ordering {
     let x = T::from_key(key);
     if x.is_nan() {
         return if key > T::default().key() { Ordering::Greater } else { Ordering::Less };
@@ -213,25 +180,14 @@ fn compare<T: Real>(key: T::Key, number: Number) -> std::cmp::Ordering {
         // Whole numbers of up to 64 bits given for floats are compared as floats.
         Number::Int(n) => x.f64().partial_cmp(&(n as f64)).unwrap_or(Ordering::Less),
         Number::Float(y) if T::FLOAT => x.f64().partial_cmp(&y).unwrap_or(Ordering::Less),
-        Number::Float(y) => {
-            // An integer and a float: the float's floor is an integer, or beyond all.
-            let floor = y.floor();
-            if floor >= 2f64.powi(100) {
-                return Ordering::Less;
-            }
-            if floor <= -(2f64.powi(100)) {
-                return Ordering::Greater;
-            }
-            match x.i128().cmp(&(floor as i128)) {
-                Ordering::Equal if y > floor => Ordering::Less,
-                other => other,
-            }
-        }
+        // An integer and a float: the float's floor is an integer, or beyond all, where it is cut off.
+        Number::Float(y) => x.i128().cmp(&(y.floor() as i128)).then(y.floor().total_cmp(&y)),
     }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn within<T: Real>(values: &[T], mask: &mut [u8], least: T::Key, greatest: T::Key, inverted: bool) {
+fn within<T: Real>(values: &[T], mask: &mut [u8], bounds: &Bounds<T>) {
+    let &Bounds { least, greatest, inverted } = bounds;
     let flip = u8::from(inverted);
     for (m, &x) in mask.iter_mut().zip(values) {
         let key = x.key();
@@ -246,7 +202,7 @@ mod tests {
     fn passing<T: Real>(text: &str, values: &[T]) -> Vec<usize> {
         let predicate: Predicate = text.parse().unwrap();
         let mut mask = vec![1; values.len()];
-        predicate.apply_row(&predicate.bounds::<T>(), values, &mut mask);
+        predicate.apply_rows(std::iter::once((values, &mut mask[..])));
         (0..values.len()).filter(|&i| mask[i] == 1).collect()
     }
 

@@ -1,8 +1,8 @@
-//! What order statistics share: which they are, ranks of quantiles, and runs of equal elements.
+//! What order statistics share: which they are, ranks of quantiles, runs of equal elements, and results.
 
 use crate::dtype::DType;
-use crate::reduce::fold::{Counts, Refusal, Values};
-use crate::reduce::number::{Key, Real, nan};
+use crate::reduce::fold::{Counts, Refusal, Results};
+use crate::reduce::number::{Integer, Real, one_zero};
 
 /// Which statistic of the ordered elements.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,6 +10,51 @@ pub(super) enum Statistic {
     Quantiles(Vec<f64>),
     Mode,
     Unique,
+}
+
+/// A statistic of each output.
+pub(super) struct Answers<T> {
+    pub(super) statistic: Statistic,
+    pub(super) dtype: DType,
+    pub(super) n_outputs: usize,
+    /// Quantiles, one after the other; or numbers of distinct elements.
+    pub(super) floats: Vec<f64>,
+    /// Modes.
+    pub(super) modes: Vec<T>,
+}
+
+impl<T: Real> Answers<T> {
+    /// None yet.
+    pub(super) fn new(statistic: Statistic, dtype: DType, n_outputs: usize) -> Self {
+        let (n_floats, n_modes) = match &statistic {
+            Statistic::Quantiles(q) => (q.len() * n_outputs, 0),
+            Statistic::Unique => (n_outputs, 0),
+            Statistic::Mode => (0, n_outputs),
+        };
+        Self { statistic, dtype, n_outputs, floats: vec![0.0; n_floats], modes: vec![T::default(); n_modes] }
+    }
+
+    /// The most frequent of the elements of output `i`, and how many distinct ones there are.
+    pub(super) fn note(&mut self, i: usize, (mode, distinct): (T::Key, u64), nan: bool) {
+        if self.statistic == Statistic::Mode {
+            self.modes[i] = T::from_key(if nan { T::Key::MAX } else { mode });
+        } else {
+            self.floats[i] = distinct as f64;
+        }
+    }
+
+    /// The results; there is no mode where no element counts.
+    pub(super) fn finish(self, counts: &Counts) -> Result<Results, Refusal> {
+        match self.statistic {
+            Statistic::Quantiles(_) => Ok(Results::Float(self.floats)),
+            Statistic::Unique => Ok(Results::Int(self.floats.iter().map(|&n| n as i128).collect())),
+            Statistic::Mode => {
+                let mode = |(i, &best)| Refusal::unless_few(best, (i, counts, 0), "mode");
+                let modes: Vec<T> = self.modes.iter().enumerate().map(mode).collect::<Result<_, _>>()?;
+                Ok(Results::raw(self.dtype, modes))
+            }
+        }
+    }
 }
 
 /// Ranks on either side of quantile `q` of `n` elements, and the share of the upper one.
@@ -38,32 +83,23 @@ pub(super) fn between(a: f64, b: f64, share: f64) -> f64 {
     if share < 0.5 { a + (b - a) * share } else { b - (b - a) * (1.0 - share) }
 }
 
-/// Most frequent of sorted keys, the least of several, and how many distinct ones there are.
-pub(super) fn runs<K: Key>(sorted: impl Iterator<Item = K>) -> (K, u64) {
-    let (mut best, mut best_n, mut distinct) = (K::MIN, 0u64, 0u64);
-    let mut current: Option<(K, u64)> = None;
-    for k in sorted {
+/// Most frequent of sorted keys, the least of several, and how many distinct ones there are; both zeros are one.
+pub(super) fn runs<T: Real>(sorted: impl Iterator<Item = (T::Key, u64)>) -> (T::Key, u64) {
+    let (mut best, mut best_n, mut distinct) = (T::Key::MIN, 0, 0);
+    let mut current: Option<(T::Key, u64)> = None;
+    for (key, n) in sorted {
+        let key = one_zero(T::from_key(key)).key();
         let n = match current {
-            Some((key, n)) if key == k => n + 1,
+            Some((before, n_before)) if before == key => n_before + n,
             _ => {
                 distinct += 1;
-                1
+                n
             }
         };
-        current = Some((k, n));
+        current = Some((key, n));
         if n > best_n {
-            (best, best_n) = (k, n);
+            (best, best_n) = (key, n);
         }
     }
     (best, distinct)
-}
-
-/// The most frequent element of each output, of which there is none where no element counts.
-pub(super) fn modes<T: Real>(dtype: DType, counts: &Counts, best: impl Iterator<Item = T>) -> Result<Values, Refusal> {
-    let mode = |(i, best)| match counts.of(i) {
-        0 => nan::<T>().ok_or_else(|| Refusal::nothing(i, "mode")),
-        _ => Ok(best),
-    };
-    let modes: Vec<T> = best.enumerate().map(mode).collect::<Result<_, _>>()?;
-    Ok(Values::raw(dtype, &modes))
 }

@@ -13,8 +13,9 @@ use crate::grid::{Grid, Region, n_elements};
 use crate::plan::{Cost, Folds, Groups, Plan, Task, Wants};
 use crate::profile::{self, Stage};
 use crate::reduce::partial::{Outcome, Partial};
-use crate::reduce::reducer::{Grouping, Quantity, Reducer};
+use crate::reduce::reducer::{Fate, Quantity, Reducer};
 use crate::reduce::saved::senseless;
+use crate::reduce::settings::Grouping;
 use crate::store::Store;
 
 /// Memory that the state of a group takes per operator, whatever its outputs.
@@ -41,8 +42,8 @@ pub struct Reduction {
     split: bool,
     /// Whether the tasks are shared out among processes.
     shared: bool,
-    /// Tiles that need another pass, with what was found so far.
-    between: Mutex<BTreeMap<u64, Arc<Partial>>>,
+    /// Saved states of tiles that need another pass.
+    between: Mutex<BTreeMap<u64, Arc<[u8]>>>,
 }
 
 impl Reduction {
@@ -62,7 +63,7 @@ impl Reduction {
     #[must_use]
     pub fn fitted(mut self, plan: &Plan, outputs: Vec<Box<dyn Consumer>>) -> Self {
         let tile = self.tile(plan);
-        self.whole = plan.piece() == self.input_shape(&tile);
+        self.whole = plan.piece() == self.reducer.input_of(&Region::whole(&tile)).shape;
         self.split = plan.is_split();
         self.tiles = Grid::new(&self.reducer.frame(), &tile);
         self.outputs = outputs;
@@ -71,29 +72,14 @@ impl Reduction {
 
     /// Lengths of the frame that a box of `shape` of the array makes.
     fn tile_shape(&self, shape: &[u64]) -> Vec<u64> {
-        let reduced = self.reducer.reduced();
-        let length = |i: usize| match (reduced[i], self.reducer.grouping) {
-            (true, Some((g, grouping))) if g == i => shape[i].div_ceil(grouping.stride()),
-            (true, _) => 1,
-            (false, _) => shape[i],
-        };
-        (0..shape.len()).map(length).collect()
-    }
-
-    /// Elements that go into a full tile of `shape`.
-    fn input_shape(&self, shape: &[u64]) -> Vec<u64> {
-        self.reducer.input_of(&Region::whole(shape)).shape
+        shape.iter().zip(&self.reducer.fates).map(|(n, fate)| n.div_ceil(fate.stride())).collect()
     }
 
     /// Number of the tile that `task` works on, and its box of the frame.
     fn tile_of(&self, task: &Task) -> (u64, Region) {
-        let reduced = self.reducer.reduced();
-        let at = |i: usize| match (reduced[i], self.reducer.grouping) {
-            (true, Some((g, grouping))) if g == i => task.region.origin[i] / grouping.stride(),
-            (true, _) => 0,
-            (false, _) => task.region.origin[i],
-        };
-        let position: Vec<u64> = (0..reduced.len()).map(|i| at(i) / self.tiles.cell()[i]).collect();
+        let strides = self.reducer.fates.iter().map(|fate| fate.stride());
+        let corners = task.region.origin.iter().zip(strides).zip(self.tiles.cell());
+        let position: Vec<u64> = corners.map(|((at, stride), cell)| at / stride / cell).collect();
         (self.tiles.ravel(&position), self.tiles.region(&position))
     }
 
@@ -127,8 +113,17 @@ impl Reduction {
         outputs.map(one).collect()
     }
 
-    fn between(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Partial>>> {
+    fn between(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<[u8]>>> {
         self.between.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A state of tile `number` that nothing was folded into in this pass.
+    fn empty(&self, number: u64, tile: &Region) -> Result<Partial> {
+        let found = self.between().get(&number).cloned();
+        match found {
+            Some(found) => self.reducer.load(tile, self.whole, &found),
+            None => Ok(self.reducer.start(tile, self.whole)),
+        }
     }
 
     /// Shows the results of `tile` to their consumers.
@@ -145,9 +140,9 @@ impl Reduction {
 impl Consumer for Reduction {
     fn wants(&self) -> Wants {
         let reducer = &self.reducer;
-        let groups = reducer.grouping.map(|(axis, grouping)| match grouping {
-            Grouping::Every { n, .. } => Groups { axis, stride: n, span: n },
-            Grouping::Window { n } => Groups { axis, stride: 1, span: n },
+        let groups = reducer.fates.iter().enumerate().find_map(|(axis, fate)| match *fate {
+            Fate::Grouped(Grouping { n, stride, .. }) => Some(Groups { axis, stride, span: n }),
+            _ => None,
         });
         let whole = reducer.wants_whole();
         let ones = vec![1; reducer.reduced().len()];
@@ -159,14 +154,12 @@ impl Consumer for Reduction {
     fn cost(&self, task: &[u64], piece: &[u64]) -> Cost {
         let reducer = &self.reducer;
         let tile = self.tile_shape(task);
-        let reduced = reducer.reduced();
         // A tile that is shared out has states to be merged.
-        let split = (0..task.len())
-            .any(|i| reduced[i] && reducer.grouping.is_none_or(|(g, _)| g != i) && task[i] < reducer.axes()[i].length)
-            || reducer.grouping.is_some_and(|(g, grouping)| task[g] < grouping.stride().min(reducer.axes()[g].length));
-        let whole = !split && piece == self.input_shape(&tile);
+        let split =
+            (0..task.len()).any(|i| reducer.reduced()[i] && task[i] < reducer.fates[i].stride().min(reducer.shape[i]));
+        let whole = !split && piece == reducer.input_of(&Region::whole(&tile)).shape;
         let n_tile = n_elements(&tile);
-        let n_groups = reducer.grouping.map_or(1, |(g, _)| tile[g]);
+        let n_groups = reducer.grouped().map_or(1, |axis| tile[axis]);
         let group_bytes = n_groups.saturating_mul(GROUP_BYTES * reducer.outputs().len() as u64);
         let state_bytes = reducer.state_bytes(whole).saturating_mul(n_tile).saturating_add(group_bytes);
         let fold_bytes = n_elements(piece).saturating_mul(reducer.fold_bytes()).saturating_add(PANEL_BYTES);
@@ -211,10 +204,7 @@ impl Consumer for Reduction {
 
     fn taker<'a>(&'a self, task: &Task) -> Result<Box<dyn Taker + 'a>> {
         let (number, tile) = self.tile_of(task);
-        let partial = match self.between().get(&number) {
-            Some(found) => self.reducer.fork(found),
-            None => self.reducer.start(&tile, self.whole),
-        };
+        let partial = self.empty(number, &tile)?;
         Ok(Box::new(Folder { of: self, tile, task: task.clone(), partial: Some(partial) }))
     }
 
@@ -261,7 +251,7 @@ impl Taker for Folder<'_> {
     }
 
     fn end(&mut self, desk: &mut Desk) -> Result<Option<Part>> {
-        let Some(partial) = self.partial.take() else { return Ok(Some(Part::Stored(Vec::new()))) };
+        let Some(mut partial) = self.partial.take() else { return Ok(Some(Part::Stored(Vec::new()))) };
         if self.of.split {
             return Ok(Some(Part::State(partial.save())));
         }
@@ -314,7 +304,7 @@ impl<'a> Totals<'a> {
         let part = reducer.load(&tile, self.of.whole, state)?;
         let (mut total, before) = match self.total.take() {
             Some((open, total, before)) if open == number => (total, before),
-            _ => (self.empty(number, &tile), 0),
+            _ => (self.of.empty(number, &tile)?, 0),
         };
         reducer.combine(&mut total, part)?;
         let n_folded = before + task.region.n_elements();
@@ -322,25 +312,16 @@ impl<'a> Totals<'a> {
             self.total = Some((number, total, n_folded));
             return Ok(());
         }
-        let found = self.of.between().remove(&number).and_then(Arc::into_inner);
-        let mut partial = found.unwrap_or_else(|| reducer.start(&tile, self.of.whole));
-        reducer.combine(&mut partial, total)?;
-        match reducer.finish(partial)? {
+        match reducer.finish(total)? {
             Outcome::Done(blocks) => {
+                self.of.between().remove(&number);
                 self.ready.insert(number, (task.clone(), blocks));
             }
-            Outcome::Again(next) => {
-                self.of.between().insert(number, Arc::new(next));
+            Outcome::Again(mut next) => {
+                self.of.between().insert(number, next.save().into());
             }
         }
         self.pass_on()
-    }
-
-    fn empty(&self, number: u64, tile: &Region) -> Partial {
-        match self.of.between().get(&number) {
-            Some(found) => self.of.reducer.fork(found),
-            None => self.of.reducer.start(tile, self.of.whole),
-        }
     }
 
     /// Shows results to their consumers as far as none before them is missing.

@@ -5,42 +5,24 @@
 //! 2^-53 plus n^2 2^-105 times the sum of magnitudes over the magnitude of the sum. Source: Ogita, Rump and
 //! Oishi, Accurate sum and dot product, 2005 (Sum2).
 
-use std::marker::PhantomData;
+use std::sync::Arc;
 
 use crate::dtype::{Complex, DType, Element};
 use crate::error::{Error, Result};
 use crate::reduce::exact::{Exact, Goal, Plain, Squared};
-use crate::reduce::fold::{Accumulator, Counts, Fold, Refusal, Values};
+use crate::reduce::fold::{Counts, Fold, Results};
 use crate::reduce::number::Real;
-use crate::reduce::operator::{Input, Operator, OperatorKind, Weights};
+use crate::reduce::operator::{Operator, Subject};
 use crate::reduce::panel::Panel;
-use crate::reduce::tally::{Columns, Tallied, Total, tally};
+use crate::reduce::tally::{Columns, DEALT, IN_TURN, kept, tallied, tally};
 use crate::with_class;
 
-/// Sum of elements.
-pub(super) const SUM: OperatorKind =
-    OperatorKind::plain("sum", "sum; exact for integers, an error if it does not fit", |_| Box::new(Sums::Sum));
-
-/// Mean of elements, weighted if weights are given.
-pub(super) const MEAN: OperatorKind =
-    OperatorKind::plain("mean", "mean; of integers, the exact one rounded once to float64", |options| {
-        Box::new(options.weights.clone().map_or(Sums::Mean, Sums::WeightedMean))
-    });
-
-/// Root of the mean square.
-pub(super) const RMS: OperatorKind = OperatorKind::plain("rms", "root of the mean square", |_| Box::new(Sums::Rms));
-
-/// Number of elements.
-pub(super) const COUNT: OperatorKind =
-    OperatorKind::plain("count", "number of elements that --where, --skipna and holes leave", |_| {
-        Box::new(Sums::Count)
-    });
-
+/// Which sum.
 #[derive(Clone, Debug)]
-enum Sums {
+pub(super) enum Sums {
     Sum,
     Mean,
-    WeightedMean(Weights),
+    WeightedMean(Arc<[f64]>),
     Rms,
     Count,
 }
@@ -50,7 +32,7 @@ impl Operator for Sums {
         !matches!(self, Self::Rms)
     }
 
-    fn dtype(&self, input: &Input) -> Result<DType> {
+    fn dtype(&self, input: &Subject) -> Result<DType> {
         let dtype = input.dtype;
         match self {
             Self::Count => Ok(DType::Int64),
@@ -64,7 +46,7 @@ impl Operator for Sums {
         }
     }
 
-    fn state_bytes(&self, input: &Input) -> u64 {
+    fn state_bytes(&self, input: &Subject) -> u64 {
         match (self, input.dtype.size()) {
             (Self::Count, _) => 0,
             (Self::Rms, 1 | 2) => 24,
@@ -78,9 +60,16 @@ impl Operator for Sums {
         }
     }
 
-    fn start(&self, input: &Input, n: usize) -> Box<dyn Fold> {
+    fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {
         let goal = match self {
-            Self::Count => return Box::new(Count { n }),
+            Self::Count => {
+                return kept(
+                    Columns::new(((), ()), n),
+                    |_, _, _| (),
+                    |_, _, _| (),
+                    move |_, counts| Ok(Results::raw(DType::Int64, (0..n).map(|i| counts.of(i)).collect::<Vec<_>>())),
+                );
+            }
             Self::Sum => Goal::Sum,
             Self::Mean | Self::WeightedMean(_) => Goal::Mean,
             Self::Rms => Goal::Rms,
@@ -88,45 +77,18 @@ impl Operator for Sums {
         with_class!(
             input.dtype,
             int T => match self {
-                Self::WeightedMean(weights) => Box::new(Weighted::<T>::new(weights.clone(), n)),
-                Self::Rms if size_of::<T>() == 8 => Box::new(Tallied::new(FloatSum::<T, true>::new(goal), n)),
-                Self::Rms => Box::new(Exact::<Squared<T>>::new(goal, n)),
-                _ => Box::new(Exact::<Plain<T>>::new(goal, n)),
+                Self::WeightedMean(weights) => weighted_means::<T>(weights.clone(), n),
+                Self::Rms if size_of::<T>() == 8 => float_sums::<T, true>(goal, n),
+                Self::Rms => Exact::<Squared<T>>::start(goal, n),
+                _ => Exact::<Plain<T>>::start(goal, n),
             },
             float T => match self {
-                Self::WeightedMean(weights) => Box::new(Weighted::<T>::new(weights.clone(), n)),
-                Self::Rms => Box::new(Tallied::new(FloatSum::<T, true>::new(goal), n)),
-                _ => Box::new(Tallied::new(FloatSum::<T, false>::new(goal), n)),
+                Self::WeightedMean(weights) => weighted_means::<T>(weights.clone(), n),
+                Self::Rms => float_sums::<T, true>(goal, n),
+                _ => float_sums::<T, false>(goal, n),
             },
-            complex T => Box::new(Tallied::new(ComplexSum::<T>::new(goal), n))
+            complex T => complex_sums::<T>(goal, n)
         )
-    }
-}
-
-struct Count {
-    n: usize,
-}
-
-impl Accumulator for Count {
-    fn fold(&mut self, _: &Panel<'_>, _: &Counts) {}
-
-    fn join(&mut self, _: Self, _: (&Counts, &Counts)) -> Result<()> {
-        Ok(())
-    }
-
-    fn finish(self, counts: &Counts) -> Result<Values, Refusal> {
-        let counts: Vec<u64> = (0..self.n).map(|i| counts.of(i)).collect();
-        Ok(Values::raw(DType::Int64, &counts))
-    }
-
-    fn fork(&self) -> Self {
-        Self { n: self.n }
-    }
-
-    fn save(&self, _: &mut Vec<u8>) {}
-
-    fn restore(&mut self, _: &mut &[u8]) -> Result<()> {
-        Ok(())
     }
 }
 
@@ -152,132 +114,61 @@ fn joined((sum, rest): (f64, f64)) -> f64 {
 }
 
 /// Sums of floats, or of their squares.
-#[derive(Clone)]
-struct FloatSum<T, const SQUARE: bool> {
-    goal: Goal,
-    of: PhantomData<T>,
-}
-
-impl<T, const SQUARE: bool> FloatSum<T, SQUARE> {
-    fn new(goal: Goal) -> Self {
-        Self { goal, of: PhantomData }
-    }
-}
-
-tally! {
-    impl[T: Real, const SQUARE: bool] FloatSum<T, SQUARE>, of T, in (f64, f64), LANES;
-    empty: (0.0, 0.0);
-    step: |pair, x| two_sum(pair, if SQUARE { x.f64() * x.f64() } else { x.f64() });
-    join: |pair, later| add_pairs(pair, later);
-}
-
-impl<T: Real, const SQUARE: bool> Total for FloatSum<T, SQUARE> {
-    fn total(&self, states: &Columns<f64, f64>, counts: &Counts) -> Result<Values, Refusal> {
-        let value = |(i, pair)| match self.goal {
+fn float_sums<T: Real, const SQUARE: bool>(goal: Goal, n: usize) -> Box<dyn Fold> {
+    let step = |pair, x: T, _, _| two_sum(pair, if SQUARE { x.f64() * x.f64() } else { x.f64() });
+    tallied(n, tally(DEALT, (0.0, 0.0), step, add_pairs), move |states, counts| {
+        let value = |(i, pair)| match goal {
             Goal::Sum => joined(pair),
             Goal::Rms => (joined(pair) / counts.of(i) as f64).sqrt(),
             _ => joined(pair) / counts.of(i) as f64,
         };
-        Ok(Values::Float(states.iter().enumerate().map(value).collect()))
-    }
-}
-
-/// Sums of complex numbers: those of their parts.
-#[derive(Clone)]
-struct ComplexSum<T> {
-    goal: Goal,
-    of: PhantomData<T>,
-}
-
-impl<T> ComplexSum<T> {
-    fn new(goal: Goal) -> Self {
-        Self { goal, of: PhantomData }
-    }
+        Ok(Results::Float(states.iter().enumerate().map(value).collect()))
+    })
 }
 
 /// Two pairs: their sums, and their remainders.
 type Pairs = ([f64; 2], [f64; 2]);
 
-/// Makes a pair of pairs of two.
+/// The sums of two pairs each.
 #[inline(always)]
-fn pairs(first: (f64, f64), second: (f64, f64)) -> Pairs {
+fn add_both((sums, rests): Pairs, later: Pairs) -> Pairs {
+    let [first, second] = [0, 1].map(|i| add_pairs((sums[i], rests[i]), (later.0[i], later.1[i])));
     ([first.0, second.0], [first.1, second.1])
 }
 
-tally! {
-    impl[T: Real] ComplexSum<T> where Complex<T>: Element, of Complex<T>, in ([f64; 2], [f64; 2]);
-    empty: Pairs::default();
-    step: |(sum, rest), z| pairs(two_sum((sum[0], rest[0]), z.re.f64()), two_sum((sum[1], rest[1]), z.im.f64()));
-    join: |(sum, rest), later| pairs(
-        add_pairs((sum[0], rest[0]), (later.0[0], later.1[0])),
-        add_pairs((sum[1], rest[1]), (later.0[1], later.1[1])),
-    );
-}
-
-impl<T: Real> Total for ComplexSum<T>
+/// Sums of complex numbers: those of their parts.
+fn complex_sums<T: Real>(goal: Goal, n: usize) -> Box<dyn Fold>
 where
     Complex<T>: Element,
 {
-    fn total(&self, states: &Columns<[f64; 2], [f64; 2]>, counts: &Counts) -> Result<Values, Refusal> {
-        let value = |(i, (sum, rest)): (usize, Pairs)| {
+    let step = |state, z: Complex<T>, _, _| add_both(state, ([z.re.f64(), z.im.f64()], [0.0, 0.0]));
+    tallied(n, tally(IN_TURN, Pairs::default(), step, add_both), move |states, counts| {
+        let value = |(i, (sums, rests)): (usize, Pairs)| {
             [0, 1].map(|part| {
-                let total = joined((sum[part], rest[part]));
-                if self.goal == Goal::Mean { total / counts.of(i) as f64 } else { total }
+                let total = joined((sums[part], rests[part]));
+                if goal == Goal::Mean { total / counts.of(i) as f64 } else { total }
             })
         };
-        Ok(Values::Complex(states.iter().enumerate().map(value).collect()))
-    }
+        Ok(Results::Complex(states.iter().enumerate().map(value).collect()))
+    })
 }
 
-/// Sums of weighted elements and of the weights, as two pairs.
-struct Weighted<T> {
-    weights: Weights,
-    states: Columns<[f64; 2], [f64; 2]>,
-    of: PhantomData<T>,
-}
-
-impl<T: Real> Weighted<T> {
-    fn new(weights: Weights, n: usize) -> Self {
-        Self { weights, states: Columns::new(Pairs::default(), n), of: PhantomData }
-    }
-
-    fn add(&mut self, i: usize, part: usize, later: (f64, f64)) {
-        let (sum, rest) = (&mut self.states.a[i][part], &mut self.states.b[i][part]);
-        (*sum, *rest) = add_pairs((*sum, *rest), later);
-    }
-}
-
-impl<T: Real> Accumulator for Weighted<T> {
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) {
-        panel.each::<T>(|i, reduced, x| {
-            let at = panel.index.coordinate(panel.first + reduced as u64, self.weights.axis);
-            let weight = self.weights.values[at as usize];
-            self.add(i, 0, (weight * x.f64(), 0.0));
-            self.add(i, 1, (weight, 0.0));
-        });
-    }
-
-    fn join(&mut self, later: Self, _: (&Counts, &Counts)) -> Result<()> {
-        for (i, (sum, rest)) in later.states.iter().enumerate() {
-            (0..2).for_each(|part| self.add(i, part, (sum[part], rest[part])));
-        }
-        Ok(())
-    }
-
-    fn finish(self, _: &Counts) -> Result<Values, Refusal> {
-        let value = |(sum, rest): Pairs| joined((sum[0], rest[0])) / joined((sum[1], rest[1]));
-        Ok(Values::Float(self.states.iter().map(value).collect()))
-    }
-
-    fn fork(&self) -> Self {
-        Self::new(self.weights.clone(), self.states.len())
-    }
-
-    fn save(&self, out: &mut Vec<u8>) {
-        self.states.save(out);
-    }
-
-    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
-        self.states.restore(bytes)
-    }
+/// Means by the sums of weighted elements and of the weights.
+fn weighted_means<T: Real>(weights: Arc<[f64]>, n: usize) -> Box<dyn Fold> {
+    let take = move |states: &mut Columns<_, _>, panel: &Panel<'_>, _: &Counts| {
+        let weight = |at| weights[panel.index.coordinate(panel.first + at as u64) as usize];
+        let weights: Vec<f64> = (0..panel.n_reduced()).map(weight).collect();
+        let weights = &weights[..];
+        let step = |state, x: T, at: usize, _| add_both(state, ([weights[at] * x.f64(), weights[at]], [0.0, 0.0]));
+        states.drive(&tally(IN_TURN, Pairs::default(), step, add_both), panel);
+    };
+    kept(
+        Columns::new(Pairs::default(), n),
+        take,
+        |states, later, _| states.join(later, add_both),
+        |states, _| {
+            let mean = |sum: [f64; 2], rest: [f64; 2]| joined((sum[0], rest[0])) / joined((sum[1], rest[1]));
+            Ok(Results::Float(states.map(mean)))
+        },
+    )
 }

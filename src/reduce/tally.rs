@@ -1,15 +1,17 @@
 //! The one loop over the elements of panels. Operators give what they do with one element, and how two
 //! states become one; the loop knows rows and columns, masks, and how many elements to take at a time.
 
+use std::marker::PhantomData;
+
 use multiversion::multiversion;
 
 use crate::dtype::Element;
 use crate::error::Result;
-use crate::reduce::fold::{Accumulator, Counts, Refusal, Values};
+use crate::reduce::fold::{Counts, Fold, Refusal, Results, own};
 use crate::reduce::panel::{Along, Panel};
-use crate::reduce::saved::{Scalar, put, take};
+use crate::reduce::saved::{Scalar, Tape};
 
-/// What an operator does with the elements of an output, one after another.
+/// What an operator does with the elements of an output, one after another; [`tally`] makes one.
 ///
 /// The state of an output is a pair of numbers, which lie in two arrays; `B` is `()` where one is enough.
 pub(super) trait Tally {
@@ -19,15 +21,11 @@ pub(super) trait Tally {
     type A: Scalar;
     /// Second number of a state.
     type B: Scalar;
-    /// First of the numbers that an output lends to its steps; `()` mostly.
+    /// First and second of the numbers that an output lends to its steps; `()` mostly.
     type L: Copy;
-    /// Second of them.
     type M: Copy;
-    /// Whether elements may be joined in any order with the same result: some are before they meet the state.
-    const ANY_ORDER: bool = false;
-    /// Whether the elements of a row are dealt to [`N_LANES`] states, joined at its end, so that steps need
-    /// not wait for each other. Their numbers are lost then.
-    const LANES: bool = false;
+    /// Number of the order that elements are taken in.
+    const ORDER: u8;
 
     /// The state before any element.
     fn empty(&self) -> (Self::A, Self::B);
@@ -39,42 +37,73 @@ pub(super) trait Tally {
     fn join(&self, state: (Self::A, Self::B), later: (Self::A, Self::B)) -> (Self::A, Self::B);
 }
 
-/// Implements [`Tally`] for tallies that need no more than the element: of which type, in which pair of numbers,
-/// and which of the constants hold.
-macro_rules! tally {
-    (
-        impl[$($generic:tt)*] $name:ty $(where $bounded:ty: $bound:path)?, of $x:ty, in ($a:ty, $b:ty)
-        $(, $holds:ident)*;
-        empty: $empty:expr;
-        step: |$state:pat_param, $value:pat_param| $step:expr;
-        join: |$one:pat_param, $later:pat_param| $join:expr;
-    ) => {
-        impl<$($generic)*> $crate::reduce::tally::Tally for $name $(where $bounded: $bound)? {
-            type X = $x;
-            type A = $a;
-            type B = $b;
-            type L = ();
-            type M = ();
-            $(const $holds: bool = true;)*
+/// In which order the elements of an output are taken.
+pub(super) struct Order<const N: u8>;
 
-            #[inline(always)]
-            fn empty(&self) -> ($a, $b) {
-                $empty
-            }
+const ANY: u8 = 1;
+const DEAL: u8 = 2;
 
-            #[inline(always)]
-            fn step(&self, $state: ($a, $b), $value: $x, _: usize, _: ((), ())) -> ($a, $b) {
-                $step
-            }
+/// One after another.
+pub(super) const IN_TURN: Order<0> = Order;
 
-            #[inline(always)]
-            fn join(&self, $one: ($a, $b), $later: ($a, $b)) -> ($a, $b) {
-                $join
-            }
-        }
-    };
+/// Any, which has the same result: some elements are joined before they meet the state.
+pub(super) const ANY_ORDER: Order<ANY> = Order;
+
+/// The elements of a row are dealt to [`N_LANES`] states, joined at its end, so that steps need not wait for each
+/// other. Their numbers are lost then.
+pub(super) const DEALT: Order<DEAL> = Order;
+
+/// A tally of two functions.
+#[derive(Clone, Copy)]
+struct Closures<S, J, A, B, Lent, const N: u8> {
+    empty: (A, B),
+    step: S,
+    join: J,
+    of: PhantomData<fn(Lent)>,
 }
-pub(super) use tally;
+
+impl<X, A, B, L, M, S, J, const N: u8> Tally for Closures<S, J, A, B, (X, L, M), N>
+where
+    X: Element,
+    A: Scalar,
+    B: Scalar,
+    L: Copy,
+    M: Copy,
+    S: Fn((A, B), X, usize, (L, M)) -> (A, B),
+    J: Fn((A, B), (A, B)) -> (A, B),
+{
+    type X = X;
+    type A = A;
+    type B = B;
+    type L = L;
+    type M = M;
+    const ORDER: u8 = N;
+
+    #[inline(always)]
+    fn empty(&self) -> (A, B) {
+        self.empty
+    }
+
+    #[inline(always)]
+    fn step(&self, state: (A, B), x: X, at: usize, lent: (L, M)) -> (A, B) {
+        (self.step)(state, x, at, lent)
+    }
+
+    #[inline(always)]
+    fn join(&self, state: (A, B), later: (A, B)) -> (A, B) {
+        (self.join)(state, later)
+    }
+}
+
+/// A tally that starts with `empty`, takes each element with `step`, and puts states together with `join`.
+pub(super) fn tally<X: Element, A: Scalar, B: Scalar, L: Copy, M: Copy, const N: u8>(
+    _: Order<N>,
+    empty: (A, B),
+    step: impl Fn((A, B), X, usize, (L, M)) -> (A, B) + Copy,
+    join: impl Fn((A, B), (A, B)) -> (A, B) + Copy,
+) -> impl Tally<X = X, A = A, B = B, L = L, M = M> + Copy {
+    Closures::<_, _, _, _, (X, L, M), N> { empty, step, join, of: PhantomData }
+}
 
 /// States of a row whose elements are dealt out; a power of two.
 const N_LANES: usize = 128;
@@ -131,7 +160,7 @@ fn columns<T: Tally>(tally: &T, a: &mut [T::A], b: &mut [T::B], l: &[T::L], m: &
     let n = panel.n_columns;
     let (a, b, l, m) = (&mut a[..n], &mut b[..n], &l[..n], &m[..n]);
     let mut row = 0;
-    if T::ANY_ORDER && !panel.is_masked() {
+    if T::ORDER == ANY && !panel.is_masked() {
         // Four rows at a time: the states pass through the registers a quarter as often.
         while row + 4 <= panel.n_rows {
             let [p, q, r, s] = [0, 1, 2, 3].map(|i| panel.row::<T::X>(row + i));
@@ -156,7 +185,7 @@ fn rows<T: Tally>(tally: &T, a: &mut [T::A], b: &mut [T::B], l: &[T::L], m: &[T:
     for row in 0..panel.n_rows {
         let (values, mask, lent) = (panel.row::<T::X>(row), panel.mask_row(row), (l[row], m[row]));
         let mut state = (a[row], b[row]);
-        if T::LANES {
+        if T::ORDER == DEAL {
             state = tally.join(state, dealt(tally, values, mask, lent));
         } else if let Some(mask) = mask {
             for (at, (&x, &m)) in values.iter().zip(mask).enumerate() {
@@ -204,22 +233,9 @@ impl<A: Scalar, B: Scalar> Columns<A, B> {
         Self { a: vec![state.0; n], b: vec![state.1; n] }
     }
 
-    /// Makes them `n` states that are all `state`.
-    pub(super) fn reset(&mut self, state: (A, B), n: usize) {
-        self.a.clear();
-        self.b.clear();
-        self.a.resize(n, state.0);
-        self.b.resize(n, state.1);
-    }
-
     /// Number of outputs.
     pub(super) fn len(&self) -> usize {
         self.a.len()
-    }
-
-    /// Whether there is no output.
-    pub(super) fn is_empty(&self) -> bool {
-        self.a.is_empty()
     }
 
     /// The state of output `i`.
@@ -227,76 +243,109 @@ impl<A: Scalar, B: Scalar> Columns<A, B> {
         (self.a[i], self.b[i])
     }
 
+    /// Makes `state` that of output `i`.
+    pub(super) fn set(&mut self, i: usize, state: (A, B)) {
+        (self.a[i], self.b[i]) = state;
+    }
+
     /// All states, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (A, B)> + '_ {
         self.a.iter().copied().zip(self.b.iter().copied())
     }
 
+    /// What `f` makes of every state.
+    pub(super) fn map<V: Copy + Default>(&self, f: impl Fn(A, B) -> V) -> Vec<V> {
+        map(&self.a, &self.b, f)
+    }
+
     /// Takes all elements of `panel` that count.
-    pub(super) fn drive<T: Tally<A = A, B = B, L = (), M = ()>>(&mut self, tally: &T, panel: &Panel<'_>) {
+    pub(super) fn drive(&mut self, tally: &impl Tally<A = A, B = B, L = (), M = ()>, panel: &Panel<'_>) {
         let outputs = panel.outputs();
         let units = vec![(); outputs.len()];
         drive(tally, (&mut self.a[outputs.clone()], &mut self.b[outputs]), (&units, &units), panel);
     }
 
-    /// Appends all states to `out`.
-    pub(super) fn save(&self, out: &mut Vec<u8>) {
-        put(out, &self.a);
-        put(out, &self.b);
-    }
-
-    /// Takes as many states off `bytes`.
-    pub(super) fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
-        take(bytes, &mut self.a)?;
-        take(bytes, &mut self.b)
-    }
-}
-
-/// What a [`Tally`] comes to.
-pub(super) trait Total: Tally<L = (), M = ()> + Clone + Send + Sync + 'static {
-    /// The results, in the order of the outputs.
-    fn total(&self, states: &Columns<Self::A, Self::B>, counts: &Counts) -> Result<Values, Refusal>;
-}
-
-/// Accumulators that are a [`Tally`]'s states and nothing else.
-pub(super) struct Tallied<T: Total> {
-    tally: T,
-    states: Columns<T::A, T::B>,
-}
-
-impl<T: Total> Tallied<T> {
-    /// For `n` outputs.
-    pub(super) fn new(tally: T, n: usize) -> Self {
-        let states = Columns::new(tally.empty(), n);
-        Self { tally, states }
-    }
-}
-
-impl<T: Total> Accumulator for Tallied<T> {
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) {
-        self.states.drive(&self.tally, panel);
-    }
-
-    fn join(&mut self, later: Self, _: (&Counts, &Counts)) -> Result<()> {
-        for ((a, b), later) in self.states.a.iter_mut().zip(&mut self.states.b).zip(later.states.iter()) {
-            (*a, *b) = self.tally.join((*a, *b), later);
+    /// Takes the states of as many others, each with `join`.
+    pub(super) fn join(&mut self, later: &Self, join: impl Fn((A, B), (A, B)) -> (A, B)) {
+        for i in 0..self.len() {
+            self.set(i, join(self.of(i), later.of(i)));
         }
+    }
+
+    /// Passes all states.
+    pub(super) fn pass(&mut self, tape: &mut Tape<'_>) -> Result<()> {
+        tape.numbers(&mut self.a)?;
+        tape.numbers(&mut self.b)
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn map<A: Copy, B: Copy, V: Copy + Default>(a: &[A], b: &[B], f: impl Fn(A, B) -> V) -> Vec<V> {
+    let mut values = Vec::with_capacity(a.len());
+    // Zeros that are written over would pass through memory once more: what is made in cache is copied there.
+    let mut made = [V::default(); 4 * N_LANES];
+    for (a, b) in a.chunks(made.len()).zip(b.chunks(made.len())) {
+        a.iter().zip(b).zip(&mut made).for_each(|((&a, &b), value)| *value = f(a, b));
+        values.extend_from_slice(&made[..a.len()]);
+    }
+    values
+}
+
+/// Accumulators that are the states of outputs, or of entries of them, and nothing else.
+struct Accumulators<A, B, F, J, E> {
+    states: Columns<A, B>,
+    take: F,
+    join: J,
+    end: E,
+}
+
+impl<A, B, F, J, E> Fold for Accumulators<A, B, F, J, E>
+where
+    A: Scalar,
+    B: Scalar,
+    F: Fn(&mut Columns<A, B>, &Panel<'_>, &Counts) + Send + Sync + 'static,
+    J: Fn(&mut Columns<A, B>, &Columns<A, B>, (&Counts, &Counts)) + Send + Sync + 'static,
+    E: Fn(&Columns<A, B>, &Counts) -> Result<Results, Refusal> + Send + Sync + 'static,
+{
+    fn fold(&mut self, panel: &Panel<'_>, counts: &Counts) {
+        (self.take)(&mut self.states, panel, counts);
+    }
+
+    fn join(&mut self, later: Box<dyn Fold>, counts: (&Counts, &Counts)) -> Result<()> {
+        (self.join)(&mut self.states, &own::<Self>(later).states, counts);
         Ok(())
     }
 
-    fn finish(self, counts: &Counts) -> Result<Values, Refusal> {
-        self.tally.total(&self.states, counts)
+    fn finish(self: Box<Self>, counts: &Counts) -> Result<Results, Refusal> {
+        (self.end)(&self.states, counts)
     }
 
-    fn fork(&self) -> Self {
-        Self::new(self.tally.clone(), self.states.len())
+    fn pass(&mut self, tape: &mut Tape<'_>) -> Result<()> {
+        self.states.pass(tape)
     }
+}
 
-    fn save(&self, out: &mut Vec<u8>) {
-        self.states.save(out);
-    }
+/// Accumulators that are `states`: `take` takes a panel into them, `join` those of a later one, and `end` makes
+/// results of them.
+pub(super) fn kept<A: Scalar, B: Scalar>(
+    states: Columns<A, B>,
+    take: impl Fn(&mut Columns<A, B>, &Panel<'_>, &Counts) + Send + Sync + 'static,
+    join: impl Fn(&mut Columns<A, B>, &Columns<A, B>, (&Counts, &Counts)) + Send + Sync + 'static,
+    end: impl Fn(&Columns<A, B>, &Counts) -> Result<Results, Refusal> + Send + Sync + 'static,
+) -> Box<dyn Fold> {
+    Box::new(Accumulators { states, take, join, end })
+}
 
-    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
-        self.states.restore(bytes)
-    }
+/// Accumulators for `n` outputs that are the states of `tally`, of which `end` makes results.
+pub(super) fn tallied<T: Tally<L = (), M = ()> + Copy + Send + Sync + 'static>(
+    n: usize,
+    tally: T,
+    end: impl Fn(&Columns<T::A, T::B>, &Counts) -> Result<Results, Refusal> + Send + Sync + 'static,
+) -> Box<dyn Fold> {
+    kept(
+        Columns::new(tally.empty(), n),
+        move |states, panel, _| states.drive(&tally, panel),
+        move |states, later, _| states.join(later, |state, later| tally.join(state, later)),
+        end,
+    )
 }

@@ -4,30 +4,26 @@ use multiversion::multiversion;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::reduce::fold::{Accumulator, Counts, Fold, Refusal, Values};
-use crate::reduce::number::{Key, Real, nan, with_real};
-use crate::reduce::operator::{Input, Make, Operator, OperatorKind, OwnAxis};
+use crate::reduce::fold::{Counts, Fold, Refusal, Results};
+use crate::reduce::number::{Integer, Real, with_real};
+use crate::reduce::operator::{Operator, OwnAxis, Subject};
 use crate::reduce::panel::{Along, Panel};
-use crate::reduce::saved::{put, take};
+use crate::reduce::tally::{Columns, kept};
 
-/// Greatest elements.
-pub(super) const TOPK: OperatorKind = OperatorKind {
-    name: "topk",
-    argument: "=K",
-    about: "greatest K elements, descending, or least -K, ascending, as an axis; NaN counts as greatest",
-    make: Make::Parsed(|argument| {
-        let k = argument.and_then(|a| a.parse::<i64>().ok()).filter(|&k| k != 0 && k.unsigned_abs() <= 4096);
-        let k = k.ok_or_else(|| Error::usage("topk: say how many, from 1 to 4096, as in topk=3 or topk=-3"))?;
-        Ok(Box::new(TopK { k }))
-    }),
-};
-
+/// The greatest, or least, so many.
 #[derive(Clone, Copy, Debug)]
-struct TopK {
+pub(super) struct TopK {
     k: i64,
 }
 
 impl TopK {
+    /// As many as `argument` says.
+    pub(super) fn parse(argument: Option<&str>) -> Result<Self> {
+        let k = argument.and_then(|a| a.parse::<i64>().ok()).filter(|&k| k != 0 && k.unsigned_abs() <= 4096);
+        let k = k.ok_or_else(|| Error::usage("topk: say how many, from 1 to 4096, as in topk=3 or topk=-3"))?;
+        Ok(Self { k })
+    }
+
     fn n(self) -> usize {
         self.k.unsigned_abs() as usize
     }
@@ -38,117 +34,64 @@ impl Operator for TopK {
         Some(self.k.to_string())
     }
 
-    fn dtype(&self, input: &Input) -> Result<DType> {
+    fn dtype(&self, input: &Subject) -> Result<DType> {
         Ok(input.dtype)
     }
 
-    fn own_axis(&self, input: &Input) -> Result<Option<OwnAxis>> {
+    fn own_axis(&self, input: &Subject) -> Result<Option<OwnAxis>> {
         if self.n() as u64 > input.n_reduced {
             return Err(Error::usage(format!("topk={}: only {} elements are reduced", self.k, input.n_reduced)));
         }
-        Ok(Some(OwnAxis { name: "rank", coordinates: (0..self.n()).map(|i| i as f64).collect() }))
+        Ok(Some(("rank", (0..self.n()).map(|i| i as f64).collect())))
     }
 
-    fn state_bytes(&self, input: &Input) -> u64 {
+    fn state_bytes(&self, input: &Subject) -> u64 {
         (self.n() * input.dtype.size()) as u64
     }
 
-    fn start(&self, input: &Input, n: usize) -> Box<dyn Fold> {
+    fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {
         let dtype = input.dtype;
-        with_real!(dtype, T => if self.k > 0 {
-            Box::new(Ranked::<T, true>::new(dtype, self.n(), n))
-        } else {
-            Box::new(Ranked::<T, false>::new(dtype, self.n(), n))
-        })
+        let k = self.n();
+        with_real!(dtype, T => if self.k > 0 { ranked::<T, true>(dtype, k, n) } else { ranked::<T, false>(dtype, k, n) })
     }
 }
 
-/// The best keys of each output: rank `r` of output `i` at `r * n_outputs + i`.
-struct Ranked<T: Real, const GREATEST: bool> {
-    dtype: DType,
-    k: usize,
-    n_outputs: usize,
-    best: Vec<T::Key>,
-}
-
-impl<T: Real, const GREATEST: bool> Ranked<T, GREATEST> {
-    fn new(dtype: DType, k: usize, n_outputs: usize) -> Self {
-        let neutral = if GREATEST { T::Key::MIN } else { T::Key::MAX };
-        Self { dtype, k, n_outputs, best: vec![neutral; k * n_outputs] }
-    }
-
-    /// Whether `key` belongs before `other`.
-    #[inline(always)]
-    fn wins(key: T::Key, other: T::Key) -> bool {
-        if GREATEST { key > other } else { key < other }
-    }
-
-    /// The last among the best of output `i`.
-    #[inline(always)]
-    fn last(&self, i: usize) -> T::Key {
-        self.best[(self.k - 1) * self.n_outputs + i]
-    }
-
-    /// Puts `key` among the best of output `i`, if it belongs there.
-    fn insert(&mut self, i: usize, mut key: T::Key) {
-        for rank in 0..self.k {
-            let held = &mut self.best[rank * self.n_outputs + i];
-            if Self::wins(key, *held) {
+/// The best `k` keys of `n` outputs: rank `r` of output `i` at `r * n + i`.
+fn ranked<T: Real, const GREATEST: bool>(dtype: DType, k: usize, n: usize) -> Box<dyn Fold> {
+    // Puts a key among the best of an output, if it belongs there.
+    let insert = move |best: &mut [T::Key], i: usize, mut key: T::Key| {
+        for rank in 0..k {
+            let held = &mut best[rank * n + i];
+            if key.wins::<GREATEST>(*held) {
                 std::mem::swap(held, &mut key);
             }
         }
-    }
-
-    /// As [`Self::insert`], for all elements of a row.
-    fn insert_all(&mut self, i: usize, values: &[T]) {
-        let mut last = self.last(i);
-        for &x in values {
-            if Self::wins(x.key(), last) {
-                self.insert(i, x.key());
-                last = self.last(i);
-            }
-        }
-    }
-}
-
-impl<T: Real, const GREATEST: bool> Accumulator for Ranked<T, GREATEST> {
-    fn fold(&mut self, panel: &Panel<'_>, _: &Counts) {
+    };
+    let take = move |best: &mut Columns<_, ()>, panel: &Panel<'_>, _: &Counts| {
+        let best = &mut best.a[..];
         match panel.along {
-            _ if panel.is_masked() => panel.each::<T>(|i, _, x| self.insert(i, x.key())),
-            Along::Columns => columns::<T, GREATEST>(&mut self.best, self.n_outputs, panel),
-            Along::Rows => panel.outputs().enumerate().for_each(|(row, i)| self.insert_all(i, panel.row(row))),
-        }
-    }
-
-    fn join(&mut self, later: Self, _: (&Counts, &Counts)) -> Result<()> {
-        for (at, &key) in later.best.iter().enumerate() {
-            self.insert(at % self.n_outputs, key);
-        }
-        Ok(())
-    }
-
-    fn finish(self, counts: &Counts) -> Result<Values, Refusal> {
-        let mut values: Vec<T> = self.best.iter().map(|&k| T::from_key(k)).collect();
-        for (at, value) in values.iter_mut().enumerate() {
-            let (rank, i) = (at / self.n_outputs, at % self.n_outputs);
-            if counts.of(i) <= rank as u64 {
-                *value = nan::<T>().ok_or_else(|| Refusal::nothing(i, "greatest few"))?;
+            _ if panel.is_masked() => panel.each::<T>(|i, _, x| insert(best, i, x.key())),
+            Along::Columns => columns::<T, GREATEST>(best, n, panel),
+            Along::Rows => {
+                for (row, i) in panel.outputs().enumerate() {
+                    for key in panel.row::<T>(row).iter().map(|x| x.key()) {
+                        if key.wins::<GREATEST>(best[(k - 1) * n + i]) {
+                            insert(best, i, key);
+                        }
+                    }
+                }
             }
         }
-        Ok(Values::raw(self.dtype, &values))
-    }
-
-    fn fork(&self) -> Self {
-        Self::new(self.dtype, self.k, self.n_outputs)
-    }
-
-    fn save(&self, out: &mut Vec<u8>) {
-        put(out, &self.best);
-    }
-
-    fn restore(&mut self, bytes: &mut &[u8]) -> Result<()> {
-        take(bytes, &mut self.best)
-    }
+    };
+    let join = move |best: &mut Columns<_, ()>, later: &Columns<_, ()>, _: (&Counts, &Counts)| {
+        later.a.iter().enumerate().for_each(|(at, &key)| insert(&mut best.a, at % n, key));
+    };
+    kept(Columns::new((T::Key::neutral::<GREATEST>(), ()), k * n), take, join, move |best, counts| {
+        let value =
+            |(at, &key)| Refusal::unless_few(T::from_key(key), (at % n, counts, (at / n) as u64), "greatest few");
+        let values: Vec<T> = best.a.iter().enumerate().map(value).collect::<Result<_, _>>()?;
+        Ok(Results::raw(dtype, values))
+    })
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
