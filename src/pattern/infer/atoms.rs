@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::super::interner::Interner;
 use super::super::natural::natural_cmp;
 use super::super::value::{Kind, duration_unit};
+use crate::unit::Unit;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -455,14 +456,18 @@ fn add<'n>(column: &mut Column<'n>, text: &'n str, before: usize) {
 /// Takes dashes and points that only divide out of the numbers: `Scene-002`, `shot1.0001`.
 fn divided(columns: Vec<Column<'_>>) -> Vec<Column<'_>> {
     let mut all: Vec<Column<'_>> = Vec::with_capacity(columns.len());
-    for mut column in columns {
+    let mut columns = columns.into_iter().peekable();
+    while let Some(mut column) = columns.next() {
+        let unit = columns.peek().and_then(Column::letters).filter(|l| l.len() > 1);
         if column.sort == Sort::Number {
             let before = all.last().and_then(Column::letters).unwrap_or_default();
             if is_dash(&column, before) {
                 all.push(Column { sort: Sort::Separator, values: Values::Same("-") });
                 each(&mut column, |text| text.get(1..));
             }
-            if let Some(whole) = counted_by_fraction(&column) {
+            // What is measured has decimals.
+            let is_measure = unit.and_then(Unit::parse).is_some();
+            if let Some(whole) = counted_by_fraction(&column).filter(|_| !is_measure) {
                 all.push(Column { sort: Sort::Number, values: Values::Same(whole) });
                 all.push(Column { sort: Sort::Separator, values: Values::Same(".") });
                 each(&mut column, |text| text.get(whole.len() + 1..));

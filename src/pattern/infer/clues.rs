@@ -61,7 +61,7 @@ const CLUES: [(At, &str, &str, Strength); 43] = [
     (After, "y", "y", Certain),
     (After, "z", "z", Certain),
     (After, "t", "t", Certain),
-    (Before, "pos position xy point", "p", Certain),
+    (Before, "pos position xy point stage", "p", Certain),
     (Before, "sp series", "series", Certain),
     (Before, "scene", "scene", Certain),
     (Before, "site", "site", Certain),
@@ -109,12 +109,11 @@ fn clues(at: At, word: &str) -> Vec<Reading> {
     CLUES.iter().filter(says).map(|(_, _, axis, strength)| Reading::new(axis, *strength)).collect()
 }
 
-/// What letters before a number mean: the whole word, or its last capital (`exT`).
+/// What letters before a number mean: the whole word, or what its last capital begins (`exT`, `HybCycle`).
 pub(super) fn before(letters: &str) -> Vec<Reading> {
     let whole = clues(Before, letters);
-    let head = letters.trim_end_matches(char::is_uppercase);
-    let is_camel = whole.is_empty() && head.ends_with(char::is_lowercase);
-    if is_camel { clues(Before, letters.get(head.len()..).unwrap_or_default()) } else { whole }
+    let (head, last) = letters.split_at(letters.rfind(char::is_uppercase).unwrap_or(0));
+    if whole.is_empty() && head.ends_with(char::is_lowercase) { clues(Before, last) } else { whole }
 }
 
 /// What letters after a number mean: a unit with the axis that is measured in it (`560nm`), or an axis (`000x`).
@@ -205,7 +204,12 @@ pub(super) fn readings(columns: &[Column<'_>], at: usize) -> (Vec<Reading>, Stri
     if is_well_of_row(columns, at, &texts) {
         from_head.push(Reading::new("well", Possible));
     }
-    let from_tail = tail.map(after).unwrap_or_default();
+    let mut from_tail = tail.map(after).unwrap_or_default();
+    // A marker before a number makes its unit sure: `z=0.5um`.
+    for r in from_tail.iter_mut().filter(|r| r.unit.is_some()) {
+        let marked = from_head.iter().filter(|h| h.axis == r.axis).map(|h| h.strength).max();
+        r.strength = marked.map_or(r.strength, |strength| strength.max(r.strength));
+    }
     let agree = |r: &Reading| glued.is_none() || from_head.iter().any(|h| h.axis == r.axis);
     let called = head.or(tail).map_or(quoted, str::to_owned);
     match (from_head.is_empty(), from_tail.first()) {
@@ -297,6 +301,7 @@ mod tests {
         assert_eq!(axes(before("timepoint")), ["t"]);
         assert_eq!(axes(before("CH")), ["c"]);
         assert_eq!(axes(before("exT")), ["t"]);
+        assert_eq!(axes(before("HybCycle")), ["cycle"]);
         assert_eq!(axes(before("frame")), ["t", "z"]);
         assert!(before("banana").is_empty() && before("EXT").is_empty());
         assert_eq!(axes(after("msec")), ["t"]);

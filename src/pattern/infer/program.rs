@@ -3,7 +3,7 @@
 use super::super::arrange::{Arrangement, arrange};
 use super::super::axes::{ABSENT, ArrangeOptions};
 use super::super::value::Kind;
-use super::super::{Pattern, Preset};
+use super::super::{Field, Pattern, Preset};
 use super::{Inferred, MOST_STRANGERS, clues, is_convincing};
 use crate::error::Result;
 
@@ -48,8 +48,16 @@ fn read_by<N: AsRef<str> + Sync, S: AsRef<str> + Sync>(
     let arrangement = arrange(&simple, names, options)?;
     let texts =
         simple.fields().iter().filter(|f| f.kind == Kind::Text || matches!(f.kind, Kind::Set { repeat: true, .. }));
+    // A number cut in two: `1` and `2` of `w12`.
+    let is_cut = |field: &Field| {
+        let row = arrangement.fields.iter().find(|row| row.name == field.name);
+        let begins =
+            row.is_some_and(|row| [&row.first, &row.last].iter().any(|t| t.starts_with(|c: char| c.is_ascii_digit())));
+        begins && text.contains(&format!("}}{{{}:", field.name))
+    };
     let holds_numbers = |axis: &str| arrangement.axes.iter().any(|a| a.name == axis && hold_numbers(axis, &a.labels));
-    if !is_convincing(&arrangement) || texts.filter_map(|f| f.axis.as_deref()).any(holds_numbers) {
+    let is_doubtful = |f: &Field| is_cut(f) || f.axis.as_deref().is_some_and(holds_numbers);
+    if !is_convincing(&arrangement) || texts.into_iter().any(is_doubtful) {
         return Ok(None);
     }
     why.insert(0, format!("the names are those of {} (preset '{}')", preset.program, preset.name));
