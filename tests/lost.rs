@@ -261,3 +261,46 @@ fn levels_are_listed_and_an_order_that_ome_zarr_lacks_is_told() {
     assert!(said.contains("OME-Zarr") && summary["notes"][1]["kind"] == "no-image", "{said} {summary}");
     assert!(!told(folder.path(), &[&stitch[..], &["--plain", "--overwrite"]].concat()).1.contains("OME-Zarr"));
 }
+
+/// Writes a file of a data set of two, whose text places three planes (3, 4) uint8 in each.
+fn write_member(folder: &Path, member: usize, n_pages: u8) {
+    let names = ["a.ome.tif", "b.ome.tif"];
+    let place = |t: usize, z: usize| {
+        let uuid = format!(r#"<UUID FileName="{}">urn:uuid:{t}</UUID>"#, names[t]);
+        format!(r#"<TiffData FirstT="{t}" FirstZ="{z}" IFD="{z}" PlaneCount="1">{uuid}</TiffData>"#)
+    };
+    let places: String = (0..6).map(|i| place(i / 3, i % 3)).collect();
+    let pixels = r#"DimensionOrder="XYZCT" Type="uint8" SizeX="4" SizeY="3" SizeZ="3" SizeC="1" SizeT="2""#;
+    let text = format!(
+        r#"<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{member}">
+        <Image ID="Image:0"><Pixels ID="Pixels:0" {pixels}><Channel ID="Channel:0:0"/>{places}</Pixels></Image></OME>"#
+    );
+    let layout = Layout { width: 4, height: 3, description: Some(text), ..Layout::default() };
+    let pages: Vec<Vec<u8>> = (0..n_pages).map(|page| vec![10 * member as u8 + page + 1; 12]).collect();
+    fs::write(folder.join(names[member]), layout.write(&pages)).unwrap();
+}
+
+#[test]
+fn a_member_of_a_set_that_is_short_or_renamed_is_named() {
+    for first in [0, 1] {
+        let folder = tempfile::tempdir().unwrap();
+        write_member(folder.path(), 0, if first == 0 { 2 } else { 3 });
+        write_member(folder.path(), 1, if first == 1 { 2 } else { 3 });
+        let (code, text) = failure(folder.path(), &["reduce", ".", "--op", "sum"]);
+        let name = ["a.ome.tif", "b.ome.tif"][first];
+        assert!(code == 1 && text.contains(&format!("t={first} z=2: the file {name} lacks this plane")), "{text}");
+        let inspect = stackctl(folder.path()).args(["inspect", ".", "--strict"]).output().unwrap();
+        assert_eq!(inspect.status.code(), Some(3));
+        let (results, _) = told(folder.path(), &["reduce", ".", "--op", "sum", "--missing", "skip"]);
+        let whole = 12 * (1 + 2 + 3 + 11 + 12 + 13);
+        assert_eq!(results["outputs"][0]["value"], whole - 12 * [3, 13][first]);
+        // Who knows who it is may have any name.
+        fs::rename(folder.path().join("b.ome.tif"), folder.path().join("c.ome.tif")).unwrap();
+        let (again, _) = told(folder.path(), &["reduce", ".", "--op", "sum", "--missing", "skip"]);
+        assert_eq!(again["outputs"][0]["value"], results["outputs"][0]["value"]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write_member(folder.path(), 0, 3);
+    let (code, text) = failure(folder.path(), &["stitch", ".", "-o", "out.zarr"]);
+    assert!(code == 1 && text.contains("1 of 2 files of the data set are not there\n  b.ome.tif"), "{text}");
+}

@@ -165,9 +165,21 @@ impl Survey {
         let cells = is_set.then(|| layout.empty_cells()).into_iter().flatten();
         let cells = cells.map(|cell| {
             let place = layout.position(&layout.cell_region(&cell).origin, None);
-            (1, format!("{place}: no file has this plane"))
+            let why = self
+                .short_member(&cell, layout)
+                .map_or("no file has this plane".to_owned(), |file| format!("the file {file} lacks this plane"));
+            (1, format!("{place}: {why}"))
         });
         lacks.chain(cells)
+    }
+
+    /// The file of a data set that is there and should hold the plane at `cell`.
+    fn short_member(&self, cell: &[u64], layout: &Layout) -> Option<String> {
+        let Naming::Set { set, members } = &self.naming else { return None };
+        let at = |name: &str| crate::axis::position(layout.axes(), name).map_or(0, |axis| cell[axis]);
+        let plane = set.axes.iter().fold(0, |n, (name, length)| n * length + at(name));
+        let (member, _) = (*set.planes.get(plane as usize)?)?;
+        members.get(member as usize)?.map(|file| name_of(&self.paths[file as usize]))
     }
 
     /// Strips or tiles that have a place in a file and no bytes: lost, not left out.

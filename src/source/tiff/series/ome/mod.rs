@@ -174,14 +174,17 @@ fn series(
     };
     let mut notes = Vec::new();
     let planes = place(image, &lengths, n, &names, own, n_pages, &mut notes);
-    if planes.iter().all(Option::is_none) {
+    // Of this file, what it has; what others have they will show.
+    let is_there = |place: &Place| place.is_some_and(|(file, page)| Some(file) != own || page < n_pages);
+    if !planes.iter().any(is_there) {
         return Ok(None);
     }
     let mut described = describe(ome, image, &lengths, kind);
     let n_leading = described.len() - kind.axes().len();
     let elsewhere = planes.iter().flatten().any(|(file, _)| Some(*file) != own);
     if !elsewhere {
-        let pages: Vec<Option<u32>> = planes.iter().map(|p| p.map(|(_, page)| page as u32)).collect();
+        let pages = planes.iter().map(|place| place.filter(|_| is_there(place)).map(|(_, page)| page as u32));
+        let pages: Vec<Option<u32>> = pages.collect();
         let absent = pages.iter().filter(|p| p.is_none()).count();
         if absent > 0 {
             let text = format!("{absent} of {n} planes that the OME-XML describes are not in the file");
@@ -192,9 +195,10 @@ fn series(
         series.notes.extend(notes);
         return Ok(Some(series));
     }
-    let set = set(index, &names, &lengths, &planes, &described);
+    let set = set(index, image, &names, &planes, &described);
     let Some(own) = own else { return Ok(None) };
-    let Some(mut series) = own_part(cx, described, n_leading, &planes, own)? else { return Ok(None) };
+    let there: Vec<Place> = planes.iter().map(|place| place.filter(|_| is_there(place))).collect();
+    let Some(mut series) = own_part(cx, described, n_leading, &there, own)? else { return Ok(None) };
     series.notes.extend(notes);
     let text = format!("one of {} files of an OME-TIFF data set", names.len());
     series.notes.push(Note::new(NoteKind::SetMember, text));
@@ -276,9 +280,6 @@ fn place(
         let count = data.count.unwrap_or(if data.ifd.is_some() { 1 } else { n_pages });
         for i in 0..count.min(n - first) {
             let Some(page) = ifd.checked_add(i).filter(|&p| u32::try_from(p).is_ok()) else { break };
-            if Some(file) == own && page >= n_pages {
-                break;
-            }
             planes[(first + i) as usize] = Some((file, page));
         }
     }
@@ -339,11 +340,12 @@ fn drop_single(axes: &mut Vec<Axis>, n_leading: usize) {
 }
 
 /// The whole data set.
-fn set(index: usize, names: &[String], lengths: &[(char, u64)], planes: &[Place], described: &[Axis]) -> Set {
+fn set(index: usize, image: &Image, names: &[String], planes: &[Place], described: &[Axis]) -> Set {
     let planes: Vec<Option<(u32, u32)>> =
         planes.iter().map(|p| p.and_then(|(file, page)| u32::try_from(page).ok().map(|page| (file, page)))).collect();
     let mut hasher = DefaultHasher::new();
-    (index, names, lengths, &planes).hash(&mut hasher);
+    // What the text says, and not which of it a file has that was cut short.
+    (index, names, &image.order, &image.tiff_data).hash(&mut hasher);
     let n_page_axes = described.iter().rev().take_while(|a| matches!(a.name.as_str(), "y" | "x" | "s")).count();
     let leading = &described[..described.len() - n_page_axes];
     let mut described = described.to_vec();

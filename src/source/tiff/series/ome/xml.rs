@@ -62,7 +62,7 @@ pub struct Channel {
 }
 
 /// One TiffData: planes that follow one another in a file.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct TiffData {
     /// First page.
     pub ifd: Option<u64>,
