@@ -79,6 +79,9 @@ pub fn run_share(
     if share.rank >= share.n {
         return Err(Error::usage(format!("there is no share {} of {}: they are counted from 0", share.rank, share.n)));
     }
+    if job.manifest.is_null() {
+        return Err(Error::usage("what no run goes on with cannot be shared out"));
+    }
     let done = begin(plan, consumers, &Job { shared: true, ..job.clone() })?;
     if consumers.iter().any(|c| c.store().is_none()) {
         return Err(Error::usage("what goes down a pipe or is printed cannot be shared out: write it to a file"));

@@ -73,11 +73,16 @@ pub(super) fn run(args: &PyramidArgs) -> Result<()> {
     Image::adopt(&args.image)?;
     let written = ran.products.iter().flatten().next();
     let (bytes, files) = written.map_or((0, 0), |w| (w.bytes, w.files));
+    let profile = resources::profiled(&args.run);
     if args.run.json {
-        return print_json(&serde_json::json!({
+        let mut told = serde_json::json!({
             "output": args.image, "levels": shapes, "bytes_in": bytes_in, "bytes_out": bytes, "output_files": files,
             "wall_s": start.elapsed().as_secs_f64(), "measured_peak_bytes": peak_bytes(),
-        }));
+        });
+        if let Some(profile) = profile {
+            told["profile"] = serde_json::json!(profile);
+        }
+        return print_json(&told);
     }
     if !args.run.quiet {
         tell(format_args!(

@@ -32,8 +32,8 @@ const STEPS: u64 = 32;
 
 impl Window {
     fn new() -> Self {
-        // The first read is of as much as any.
-        Self { bytes: Vec::new(), start: 0, len: 0, ahead: 4 * AHEAD.end(), step: 0, asked_to: 0 }
+        // The first read, from nowhere near, is of a quarter of this.
+        Self { bytes: Vec::new(), start: 0, len: 0, ahead: *AHEAD.end(), step: 0, asked_to: 0 }
     }
 
     fn get(&self, at: u64, len: usize) -> Option<&[u8]> {
