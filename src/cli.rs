@@ -420,13 +420,16 @@ pub struct ReduceArgs {
     /// Axes to reduce, by name or number (from 0, or from -1 backwards); all if not given
     #[arg(long, value_name = "AXES", value_parser = AXIS, hide_possible_values = true, value_delimiter = ',', allow_hyphen_values = true)]
     pub axis: Vec<String>,
-    /// Where to write: a name ending in .zarr, .npy, .tif or .png; {op} in it stands for the operator;
-    /// - writes .npy to standard output. Without it, numbers are printed
+    /// Where to write: a name ending in .zarr, .npy, .tif, .png, .csv or .tsv; {op} in it stands for the
+    /// operator; - writes .npy to standard output. Without it, numbers are printed, with their places
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath, allow_hyphen_values = true)]
     pub output: Option<String>,
     /// Replace an existing output, once the new one is complete
     #[arg(long)]
     pub overwrite: bool,
+    /// With -o -: write .npy to a terminal all the same
+    #[arg(long)]
+    pub force: bool,
     /// What goes into the result.
     #[command(flatten)]
     pub elements: ElementArgs,

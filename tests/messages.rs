@@ -55,7 +55,7 @@ const EARLY: &[Row] = &[
 /// Names of outputs that nothing can be written to, whatever the input.
 const OUTPUTS: &[Row] = &[
     (&["x_{c}.zarr"], 2, &["x_{c}.zarr", "{c}", "--by c"]),
-    (&["noextension"], 2, &["noextension", ".zarr .npy .tif"]),
+    (&["noextension"], 2, &["noextension", ".npy .tif"]),
     (&["taken.zarr"], 2, &["taken.zarr", "exists already", "--overwrite"]),
     (&["nowhere/else.zarr"], 2, &["nowhere/else.zarr", "no folder", "create it"]),
     (&["s3://bucket/a.zarr"], 2, &["s3://bucket/a.zarr", "file systems", "rclone copy"]),
@@ -103,6 +103,12 @@ const LATE: &[Row] = &[
     ),
     (&["reduce", "raw", "--pattern", P, "--op", "max", "-o", "x_{c}.tif"], 2, &["x_{c}.tif", "{c}", "{op}"]),
     (&["reduce", "nowhere", "--op", "max", "-o", "taken.zarr"], 2, &["taken.zarr", "exists already", "!nowhere"]),
+    (&["reduce", "nowhere", "--op", "avg"], 2, &["'avg'", "do you mean mean", "median", "!nowhere"]),
+    (&["reduce", "nowhere", "--op", "maximum"], 2, &["do you mean max:"]),
+    (&["reduce", "nowhere", "--op", "stdev,max"], 2, &["do you mean std:"]),
+    (&["reduce", "nowhere", "--op", "p50"], 2, &["do you mean quantile=0.5:"]),
+    (&["reduce", "nowhere", "--op", "medain"], 2, &["do you mean median:"]),
+    (&["reduce", "nowhere", "--op", "0.9"], 2, &["quantile=0.1:0.9"]),
     (&["reduce", "raw", "--pattern", P, "--op", "mean", "--dtype", "float23"], 2, &["--dtype", "float23", "float32"]),
     (&["reduce", "raw", "--pattern", P, "--op", "mean", "--axis", "q"], 2, &["--axis q", "t,c,z,y,x"]),
     (&["stich", "raw"], 2, &["stich", "stitch"]),

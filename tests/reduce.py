@@ -1,5 +1,6 @@
 """Compares `stackctl reduce` with NumPy. Arguments: the program, a folder to work in."""
 
+import csv
 import hashlib
 import io
 import json
@@ -454,6 +455,37 @@ def foreign_zarr():
     assert n_equal > 50
 
 
+def tables():
+    """What is printed and what spreadsheets read: places with labels and coordinates, values exactly."""
+    array = RNG.normal(0, 1e3, (2, 4, 5, 6)).astype("f4")
+    folder = WORK / "tables"
+    folder.mkdir()
+    for t in range(2):
+        for c in range(4):
+            tifffile.imwrite(folder / f"a_t{t}_c{c}.tif", array[t, c])
+    pile = (folder / "*.tif", "--pattern", "a_t{t}_c{c}", "--time-step", "0.1min", "--channel-names", 'a,b,"c",d e')
+    means, tops = array.mean((2, 3), dtype="f8").astype("f4"), array.max((2, 3))
+    printed = run(*pile, "--op", "mean,max", "--axis", "y,x", "-q").stdout.decode()
+    rows = list(csv.reader(io.StringIO(printed), dialect="excel-tab"))
+    assert rows[0][:3] == ["t", "t@s", "c"] and rows[0][-2:] == ["mean", "max"], rows[0]
+    assert [row[:3] for row in rows[1:]] == [[str(t), str(6 * t), c] for t in range(2) for c in ["a", "b", '"c"', "d e"]]
+    np.testing.assert_array_equal(np.array([row[-1] for row in rows[1:]], "f4").reshape(2, 4), tops)
+    np.testing.assert_allclose(np.array([row[-2] for row in rows[1:]], "f4").reshape(2, 4), means, rtol=1e-5)
+    for ending, dialect in (("csv", "excel"), ("tsv", "excel-tab")):
+        run(*pile, "--op", "max,quantile=0.1:0.9", "--axis", "y,x", "-o", WORK / f"t_{{op}}.{ending}", "-q")
+        with open(WORK / f"t_max.{ending}", newline="") as file:
+            read = list(csv.DictReader(file, dialect=dialect))
+        assert [row["c"] for row in read[:4]] == ["a", "b", '"c"', "d e"], read[:4]
+        np.testing.assert_array_equal(np.array([row["max"] for row in read], "f4").reshape(2, 4), tops)
+        with open(WORK / f"t_quantile-0.1-0.9.{ending}", newline="") as file:
+            read = list(csv.DictReader(file, dialect=dialect))
+        values = np.array([row["quantile=0.1:0.9"] for row in read], "f4").reshape(2, 2, 4)
+        assert [row["quantile"] for row in read] == ["0.1"] * 8 + ["0.9"] * 8
+        np.testing.assert_allclose(values, np.quantile(array, [0.1, 0.9], (2, 3)), rtol=1e-4)
+    assert b"table takes" in run(stored("wide", np.zeros((1, 1, 1100, 1100), "u1")), "--op", "max", "--axis", "t", "-o",
+                                 WORK / "wide.csv", code=2).stderr  # fmt: skip
+
+
 def chunks_are_decoded_once():
     """Steps, groups and windows that cut stored pieces; done in seconds only if each is decoded about once."""
     array = RNG.integers(0, 1000, (400, 128, 128), dtype="u2")
@@ -518,15 +550,16 @@ def examples():
         command = command.replace("stackctl", EXE, 1)
         out.append(subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=True).stdout)
     np.testing.assert_array_equal(zarr.open(folder / "mean.zarr", mode="r")["0"][...], array.mean(0))
-    np.testing.assert_allclose(tifffile.imread(folder / "z_std.tif"), array.std(2), rtol=1e-12)
+    np.testing.assert_allclose(tifffile.imread(folder / "z_std.tif"), array.std(2), rtol=1e-6)
     assert out[2] == f"{array.sum()}\n"
     assert float(out[3]) == array[array > 0].mean()
     np.testing.assert_array_equal(np.load(folder / "first.npy"), array[::4].mean(0))
     np.testing.assert_array_equal(np.load(folder / "later.npy"), array[2::4].mean(0))
-    means = [line.split("\t") for line in out[6].splitlines() if line.startswith("mean")]
-    assert len(means) == 90 and float(means[-1][-1]) == array[-1, -1, -1].mean()
+    head, *lines = (line.split("\t") for line in out[6].splitlines())
+    assert head[-3:] == ["mean", "std", "max"], head
+    assert len(lines) == 90 and float(lines[-1][-3]) == array[-1, -1, -1].mean()
     assert int(out[7]) == 128 + 5 * 12 * 14 * 8
-    counts = [int(line.split("\t")[-1]) for line in out[8].splitlines()]
+    counts = [int(line.split("\t")[-1]) for line in out[8].splitlines()[1:]]
     assert counts == np.histogram(array[:, 1], 16, (0, 4096))[0].tolist()
 
 
@@ -541,6 +574,7 @@ if __name__ == "__main__":
         holes,
         pictures,
         pipes,
+        tables,
         compressed_files,
         refusals,
         chunks_are_decoded_once,

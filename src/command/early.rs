@@ -1,5 +1,6 @@
 //! What can be refused from the command line alone, before any file is opened.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use crate::array::Selection;
@@ -7,6 +8,7 @@ use crate::cli::{CalcArgs, InputArgs, NameArgs, ReduceArgs, StitchArgs, StorageA
 use crate::consume::levels::Levels;
 use crate::error::{Error, Result};
 use crate::layout::ORDER;
+use crate::reduce::check_operators;
 use crate::sink;
 use crate::source::is_foldered_file;
 
@@ -36,8 +38,14 @@ pub(super) fn stitch(args: &StitchArgs) -> Result<()> {
 /// # Errors
 /// `Usage`, saying which flag and what would do.
 pub(super) fn reduce(args: &ReduceArgs) -> Result<()> {
+    check_operators(&args.op)?;
     axes(&args.names)?;
     args.elements.select.as_deref().map_or(Ok(()), Selection::check)?;
+    if args.output.as_deref() == Some("-") && std::io::stdout().is_terminal() && !args.force {
+        return Err(Error::usage(
+            "-o -: .npy says nothing on a terminal: send it on with > or |, or insist with --force",
+        ));
+    }
     let Some(output) = args.output.as_deref().filter(|name| *name != "-") else { return Ok(()) };
     places(output, &["op"], |_| "only {op}, the operator, is filled in".to_owned())?;
     free(Path::new(output), &args.input, args.overwrite)

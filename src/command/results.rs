@@ -1,5 +1,6 @@
 //! Where the results of `reduce` go: files, standard output, the terminal.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -23,6 +24,8 @@ pub(super) mod text;
 const SMALL_BYTES: u64 = 4 << 20;
 /// Most numbers that are printed when no output is named.
 pub(super) const MOST_PRINTED: u64 = 1 << 17;
+/// As [`MOST_PRINTED`], to a terminal.
+const MOST_SHOWN: u64 = 1000;
 /// Results of fewer bytes may be any number of times larger than the input.
 const ANY_GROWTH_BYTES: u64 = 4 << 30;
 /// How many times larger than the input other results may be.
@@ -60,11 +63,19 @@ pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Re
         }
     }
     let Some(name) = &args.output else {
-        if let Some(output) = outputs.iter().find(|o| n_elements(&o.shape()) > MOST_PRINTED) {
+        let most = if std::io::stdout().is_terminal() { MOST_SHOWN } else { MOST_PRINTED };
+        // Of a bin for each value most are left out.
+        let lines = |o: &Quantity| match o.axes.first() {
+            Some(own) if own.name == "bin" => n_elements(&o.shape()[1..]),
+            _ => n_elements(&o.shape()),
+        };
+        if let Some(output) = outputs.iter().find(|o| lines(o) > most || n_elements(&o.shape()) > MOST_PRINTED) {
             return Err(Error::usage(format!(
-                "{} gives an array of {}: say with -o where to write it, or reduce more axes",
+                "{} gives an array of {}, {} numbers: say with -o where to write it (.csv opens in spreadsheets), or \
+                 reduce more axes",
                 output.label,
-                tuple(&output.shape())
+                tuple(&output.shape()),
+                n_elements(&output.shape())
             )));
         }
         return Ok(vec![Target::Print; outputs.len()]);
@@ -89,8 +100,8 @@ fn band(target: &Target, output: &Quantity, tile: &[u64]) -> Option<Vec<u64>> {
     match target {
         Target::Print => Some(shape),
         Target::Pipe => Some(band_shape(&shape, tile)),
-        // A picture is put together by its sink.
-        Target::File(path) if sink::extension(path) == "png" => None,
+        // Pictures and tables are put together by their sink.
+        Target::File(path) if matches!(sink::extension(path).as_str(), "png" | "csv" | "tsv") => None,
         Target::File(_) => (size_bytes(&shape, output.dtype) <= SMALL_BYTES).then_some(shape),
     }
 }

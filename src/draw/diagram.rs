@@ -13,14 +13,14 @@ pub struct Diagram {
     /// Facts below the title: what, and its value.
     pub facts: Vec<(String, String)>,
     /// The box.
-    pub body: Option<Panel>,
+    pub body: Option<Body>,
     /// The positions that files are at.
     pub presence: Option<Presence>,
 }
 
 /// A box of an array.
 #[derive(Clone, Debug, Default)]
-pub struct Panel {
+pub struct Body {
     /// All axes of the array, slowest first; the last three are drawn.
     pub dimensions: Vec<Dimension>,
 }
@@ -346,7 +346,7 @@ mod tests {
         let presence = Presence::new(&[axis("t", 5000), axis("c", 3)], &[(7, State::Present), (9, State::Odd)]);
         let all = ["t", "c", "z", "y", "x"].map(|n| dimension(n, 3000, 16));
         for rank in 0..=5 {
-            let body = Some(Panel { dimensions: all[5 - rank..].to_vec() });
+            let body = Some(Body { dimensions: all[5 - rank..].to_vec() });
             let title = "a < b & c\u{1}".to_string();
             let svg = draw(&[Diagram { title, body, presence: presence.clone(), ..Diagram::default() }]);
             assert!(svg.contains("a &lt; b &amp; c<"), "{svg}");
@@ -359,7 +359,7 @@ mod tests {
     #[test]
     fn dense_grids_stay_small() {
         let huge = ["z", "y", "x"].map(|n| dimension(n, 1 << 40, 1));
-        let svg = draw(&[Diagram { body: Some(Panel { dimensions: huge.to_vec() }), ..Diagram::default() }]);
+        let svg = draw(&[Diagram { body: Some(Body { dimensions: huge.to_vec() }), ..Diagram::default() }]);
         assert!(svg.len() < 40_000, "{}", svg.len());
     }
 }

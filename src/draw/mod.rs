@@ -4,6 +4,7 @@ pub mod canvas;
 pub mod diagram;
 pub mod presence;
 pub mod table;
+pub mod values;
 
 /// `text` broken between words so that no line is longer than `width`, each but the first indented by
 /// `indent`. Words longer than a line are broken behind separators of names, if they have any, but for quoted ones, which

@@ -21,7 +21,9 @@ mod flat;
 mod npy;
 pub mod png;
 pub mod preview;
+mod table;
 mod tiff;
+mod whole;
 pub mod zarr;
 
 use png::PngOptions;
@@ -148,6 +150,7 @@ const FORMATS: &[(&[&str], Create)] = &[
     (&["npy"], npy::create),
     (&["tif", "tiff", "btf"], tiff::create),
     (&["png"], png::create),
+    (&["csv", "tsv"], table::create),
 ];
 
 /// The output that will be called `path`, in the format that its extension names. Nothing is touched before it is

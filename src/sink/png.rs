@@ -3,18 +3,17 @@
 //! Values are spread over the picture's range between two percentiles, which needs all of them at once: the
 //! plane is held in memory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use image::{ExtendedColorType, ImageEncoder};
 
+use super::whole::{self, Made};
 use super::{OutputOptions, Spec};
 use crate::block::Block;
-use crate::consume::{Assemble, Consumer, Desk, Merger, Part, Place, Product, Taker};
+use crate::consume::Consumer;
 use crate::dtype::{Complex, DType};
 use crate::error::{Error, Result};
 use crate::grid::n_elements;
-use crate::plan::{Cost, Task, Wants};
-use crate::store::{Kind, check_free};
 use crate::with_dtype;
 
 /// How values become grey levels.
@@ -41,12 +40,11 @@ struct Window {
     high: f64,
 }
 
-/// A picture, which takes the whole plane as one block.
-struct PngSink {
-    place: Place,
+/// A picture of a plane.
+struct Picture {
+    path: PathBuf,
     options: PngOptions,
     dtype: DType,
-    shape: Vec<u64>,
     width: u32,
     height: u32,
     is_colour: bool,
@@ -57,13 +55,16 @@ struct PngSink {
 /// # Errors
 /// `Usage` if the array is not a plane of real numbers, or something stands under the name.
 pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
-    let shape = spec.shape();
-    Ok(Box::new(Assemble::new(&shape, &shape, spec.dtype, Some(Box::new(PngSink::new(path, spec, options)?)))))
+    let picture = Picture::new(path, spec, options.png)?;
+    let n = n_elements(&spec.shape());
+    // The values as floats to be sorted, the picture, and its encoded form.
+    let levels_bytes = n.saturating_mul(u64::from(options.png.bits) / 8).saturating_mul(3);
+    let room_bytes = n.saturating_mul(8).saturating_add(levels_bytes).saturating_add(1 << 20);
+    whole::create(path, spec, options, room_bytes, move |plane| picture.draw(plane))
 }
 
-impl PngSink {
-    fn new(path: &Path, spec: &Spec, output: &OutputOptions) -> Result<Self> {
-        let options = output.png;
+impl Picture {
+    fn new(path: &Path, spec: &Spec, options: PngOptions) -> Result<Self> {
         let shape = spec.shape();
         let lengths: Vec<(usize, u64)> = shape.iter().copied().enumerate().filter(|(_, n)| *n != 1).collect();
         let is_channel = |i: usize| matches!(spec.axes[i].name.as_str(), "c" | "s");
@@ -98,13 +99,11 @@ impl PngSink {
             return Err(Error::usage(format!("a picture of {} bits: 8 or 16", options.bits)));
         }
         let (height, width) = (size(height)?, size(width)?);
-        check_free(path, output.overwrite, Kind::File)?;
-        let place = Place::new(path, Kind::File, output.overwrite, output.durability);
-        Ok(Self { place, options, dtype: spec.dtype, width, height, is_colour, shape })
+        Ok(Self { path: path.to_owned(), options, dtype: spec.dtype, width, height, is_colour })
     }
 
-    /// Writes the picture of `plane`, and says which values became black and white.
-    fn draw(&self, plane: &Block) -> Result<Window> {
+    /// The picture of `plane`, and which values became black and white.
+    fn draw(&self, plane: &Block) -> Result<Made> {
         let mut values = with_dtype!(self.dtype, T => {
             bytemuck::cast_slice::<u8, T>(plane.bytes()).iter().map(|v| v.grey()).collect::<Vec<f64>>()
         });
@@ -133,9 +132,8 @@ impl PngSink {
         let mut encoded = Vec::new();
         image::codecs::png::PngEncoder::new(&mut encoded)
             .write_image(&picture, self.width, self.height, colour)
-            .map_err(|e| Error::unsupported(format!("{}: {e}", self.place.path().display())))?;
-        self.place.open()?.put_at(0, &encoded)?;
-        Ok(window)
+            .map_err(|e| Error::unsupported(format!("{}: {e}", self.path.display())))?;
+        Ok(Made { bytes: encoded, window: Some((window.low, window.high)) })
     }
 }
 
@@ -187,84 +185,6 @@ fn window(values: &mut Vec<f64>, options: PngOptions) -> Window {
     }
     // Nearly all values are equal: show the few that are not.
     Window { low: at(0.0), high: at(100.0) }
-}
-
-impl Consumer for PngSink {
-    fn wants(&self) -> Wants {
-        Wants { unit: self.shape.clone(), object: self.shape.clone(), across: false, in_order: false, folds: None }
-    }
-
-    fn cost(&self, _task: &[u64], _piece: &[u64]) -> Cost {
-        Cost { work_bytes: 0, kept_bytes: 4 << 10 }
-    }
-
-    fn held_bytes(&self) -> u64 {
-        let n = n_elements(&self.shape);
-        // The values as floats to be sorted, the picture, and its encoded form.
-        let picture = n.saturating_mul(u64::from(self.options.bits) / 8);
-        n.saturating_mul(8).saturating_add(picture.saturating_mul(3)).saturating_add(1 << 20)
-    }
-
-    fn place(&self) -> Option<&Place> {
-        Some(&self.place)
-    }
-
-    fn place_mut(&mut self) -> Option<&mut Place> {
-        Some(&mut self.place)
-    }
-
-    fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
-        Ok(Box::new(Painter { sink: self, window: None }))
-    }
-
-    fn merger(&self) -> Box<dyn Merger + '_> {
-        Box::new(PngMerger { sink: self, window: None })
-    }
-}
-
-/// Draws the plane.
-struct Painter<'a> {
-    sink: &'a PngSink,
-    window: Option<Window>,
-}
-
-impl Taker for Painter<'_> {
-    fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
-        self.window = Some(self.sink.draw(block)?);
-        Ok(())
-    }
-
-    fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
-        let state = self.window.map_or_else(Vec::new, |w| [w.low.to_le_bytes(), w.high.to_le_bytes()].concat());
-        Ok(Some(Part::State(state)))
-    }
-}
-
-struct PngMerger<'a> {
-    sink: &'a PngSink,
-    window: Option<(f64, f64)>,
-}
-
-impl Merger for PngMerger<'_> {
-    fn merge(&mut self, _task: &Task, part: Part) -> Result<()> {
-        if let Part::State(state) = part
-            && let ([low, high], []) = state.as_chunks::<8>()
-        {
-            self.window = Some((f64::from_le_bytes(*low), f64::from_le_bytes(*high)));
-        }
-        Ok(())
-    }
-
-    fn skip(&mut self, _task: &Task) -> Result<()> {
-        Err(Error::format("a picture is drawn anew"))
-    }
-
-    fn finish(self: Box<Self>) -> Result<Vec<Product>> {
-        if self.window.is_none() {
-            return Err(Error::format(format!("{}: the plane never came", self.sink.place.path().display())));
-        }
-        Ok(vec![Product { window: self.window, ..Product::at(self.sink.place.path()) }])
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::findings::Findings;
 use crate::axis::Calibration;
-use crate::draw::diagram::{Diagram, Dimension, Panel, draw};
+use crate::draw::diagram::{Body, Diagram, Dimension, draw};
 use crate::exec::budget::Bytes;
 use crate::report::{count, tuple};
 use crate::unit;
@@ -51,7 +51,7 @@ fn diagram(found: &Findings) -> Option<Diagram> {
     Some(Diagram {
         title,
         facts,
-        body: Some(Panel { dimensions: dimensions.collect() }),
+        body: Some(Body { dimensions: dimensions.collect() }),
         presence: found.presence.clone(),
     })
 }

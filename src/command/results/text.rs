@@ -1,15 +1,20 @@
 //! What `reduce` says of its results: the plan, files written, numbers as text or JSON.
 
+use std::io::IsTerminal;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::super::voice::width;
 use super::super::{print, print_json, tell};
 use super::{Figures, Target};
 use crate::axis::Axis;
 use crate::block::Block;
 use crate::cli::{Missing, ReduceArgs};
 use crate::consume::Product;
-use crate::dtype::{Complex, DType};
+use crate::draw::table::Table;
+use crate::draw::values::{element, line, rows};
+use crate::dtype::DType;
 use crate::exec::budget::Bytes;
 use crate::grid::n_elements;
 use crate::reduce::{Quantity, Reducer};
@@ -88,17 +93,14 @@ pub(in crate::command) fn show(
             "losses": figures.losses,
         }))?;
     } else {
-        let mut text = String::new();
-        for (output, product) in outputs.iter().zip(&products) {
-            if let Some(block) = &product.values {
-                text += &as_text(output, block, outputs.len() > 1);
-            }
-            if let Some(path) = product.path.as_ref().filter(|_| !args.run.quiet) {
-                let shape = tuple(&output.shape());
-                tell(format_args!("{}: {shape} {} ({})", path.display(), output.dtype, Bytes(product.bytes)));
-                if let Some((low, high)) = product.window {
-                    tell(format_args!("  black is {low}, white is {high}"));
-                }
+        let values = outputs.iter().zip(&products).filter_map(|(o, p)| Some((o, p.values.as_ref()?)));
+        let text = as_text(&values.collect::<Vec<_>>(), std::io::stdout().is_terminal());
+        for (output, product) in outputs.iter().zip(&products).filter(|_| !args.run.quiet) {
+            let Some(path) = &product.path else { continue };
+            let shape = tuple(&output.shape());
+            tell(format_args!("{}: {shape} {} ({})", path.display(), output.dtype, Bytes(product.bytes)));
+            if let Some((low, high)) = product.window {
+                tell(format_args!("  black is {low}, white is {high}"));
             }
         }
         print(text.as_bytes())?;
@@ -145,19 +147,7 @@ pub(in crate::command) fn numbers_json(shape: &[u64], block: &Block) -> Value {
 
 /// The elements of a block with their places along `axes`, a line each.
 pub(in crate::command) fn numbers(axes: &[Axis], block: &Block) -> String {
-    let texts = block.bytes().chunks_exact(block.dtype().size()).map(|b| element_text(block.dtype(), b));
-    let lines = crate::grid::positions(&crate::axis::shape(axes)).zip(texts);
-    lines.map(|(position, value)| format!("{}{value}\n", place(axes, &position))).collect()
-}
-
-/// What the indices along `axes` are called, each with a tabulator behind it.
-fn place(axes: &[Axis], position: &[u64]) -> String {
-    let name = |(axis, at): (&Axis, &u64)| {
-        let label = axis.labels.as_ref().and_then(|l| l.get(*at as usize).cloned());
-        let coordinate = || axis.coordinates.as_ref().and_then(|c| c.get(*at as usize)).map(f64::to_string);
-        format!("{}\t", label.or_else(coordinate).unwrap_or_else(|| at.to_string()))
-    };
-    axes.iter().zip(position).map(name).collect()
+    rows(axes, &[("value", block)]).iter().skip(1).map(|cells| line(cells, '\t')).collect()
 }
 
 /// A flat list as lists of lists.
@@ -171,61 +161,45 @@ fn nested(flat: &[Value], shape: &[u64]) -> Value {
     }
 }
 
-/// Numbers as text: one alone, or a line for each with its place.
-fn as_text(output: &Quantity, block: &Block, named: bool) -> String {
-    let texts = block.bytes().chunks_exact(output.dtype.size()).map(|b| element_text(output.dtype, b));
-    let prefix = if named { format!("{}\t", output.label) } else { String::new() };
-    let shape = output.shape();
-    let is_histogram = output.axes.first().is_some_and(|a| a.name == "bin");
-    let mut text = String::new();
-    for (position, value) in crate::grid::positions(&shape).zip(texts) {
-        // Exact histograms have thousands of values that do not occur.
-        if is_histogram && value == "0" && shape[0] > 1024 {
-            continue;
-        }
-        text += &prefix;
-        text += &place(&output.axes, &position);
-        text += &value;
-        text.push('\n');
+/// Results as text: a number alone, or lines of what is what; tables where they have axes, one for all that have the
+/// same. Columns line up on a terminal, and stand between tabs elsewhere.
+fn as_text(results: &[(&Quantity, &Block)], terminal: bool) -> String {
+    if let [(output, block)] = results
+        && output.axes.is_empty()
+    {
+        return element(output.dtype, block.bytes()) + "\n";
     }
-    text
+    let alike = results.chunk_by(|(a, _), (b, _)| a.axes == b.axes);
+    alike.map(|results| table(results, terminal)).collect::<Vec<_>>().join("\n")
 }
 
-fn element_text(dtype: DType, bytes: &[u8]) -> String {
-    if dtype == DType::Bool {
-        return (bytes != [0]).to_string();
-    }
-    fn read<T: bytemuck::Pod>(bytes: &[u8]) -> T {
-        bytemuck::pod_read_unaligned(bytes)
-    }
-    // What is not a number is printed without a sign.
-    let plus = |is_nan: bool| if is_nan { "+" } else { "" };
-    match dtype {
-        DType::Bool | DType::Uint8 => read::<u8>(bytes).to_string(),
-        DType::Uint16 => read::<u16>(bytes).to_string(),
-        DType::Uint32 => read::<u32>(bytes).to_string(),
-        DType::Uint64 => read::<u64>(bytes).to_string(),
-        DType::Int8 => read::<i8>(bytes).to_string(),
-        DType::Int16 => read::<i16>(bytes).to_string(),
-        DType::Int32 => read::<i32>(bytes).to_string(),
-        DType::Int64 => read::<i64>(bytes).to_string(),
-        DType::Float16 => read::<half::f16>(bytes).to_string(),
-        DType::Float32 => read::<f32>(bytes).to_string(),
-        DType::Float64 => read::<f64>(bytes).to_string(),
-        DType::Complex64 => {
-            let z = read::<Complex<f32>>(bytes);
-            format!("{}{}{:+}j", z.re, plus(z.im.is_nan()), z.im)
+fn table(results: &[(&Quantity, &Block)], terminal: bool) -> String {
+    let axes = &results[0].0.axes;
+    let arrays: Vec<(&str, &Block)> = results.iter().map(|(output, block)| (output.label.as_str(), *block)).collect();
+    let rows = match axes.first() {
+        None => {
+            arrays.iter().map(|(name, block)| vec![(*name).to_owned(), element(block.dtype(), block.bytes())]).collect()
         }
-        DType::Complex128 => {
-            let z = read::<Complex<f64>>(bytes);
-            format!("{}{}{:+}j", z.re, plus(z.im.is_nan()), z.im)
+        Some(first) => {
+            let mut rows = rows(axes, &arrays);
+            // Exact histograms have thousands of values that do not occur.
+            if first.name == "bin" && first.length > 1024 {
+                rows.retain(|row| row[row.len() - arrays.len()..].iter().any(|value| value != "0"));
+            }
+            rows
         }
+    };
+    if !terminal {
+        return rows.iter().map(|cells| line(cells, '\t')).collect();
     }
+    let mut table = Table::default();
+    rows.into_iter().for_each(|row| table.row(row));
+    table.lines(width()).iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// Numbers as JSON numbers; what JSON has no number for as text.
 fn element_json(dtype: DType, bytes: &[u8]) -> Value {
-    let text = element_text(dtype, bytes);
+    let text = element(dtype, bytes);
     match dtype {
         DType::Bool => Value::Bool(text == "true"),
         _ => serde_json::from_str(&text).unwrap_or(Value::String(text)),
