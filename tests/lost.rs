@@ -304,3 +304,24 @@ fn a_member_of_a_set_that_is_short_or_renamed_is_named() {
     let (code, text) = failure(folder.path(), &["stitch", ".", "-o", "out.zarr"]);
     assert!(code == 1 && text.contains("1 of 2 files of the data set are not there\n  b.ome.tif"), "{text}");
 }
+
+/// What tifffile and ImageJ say of twelve planes counts in files that were cut short: what is lost has its place.
+#[test]
+fn planes_of_a_file_that_was_cut_have_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let shape = r#"{"shape": [6, 2, 16, 16], "axes": "TCYX"}"#;
+    let imagej = "ImageJ=1.53\nimages=12\nchannels=2\nframes=6\nhyperstack=true\n";
+    for (text, compression) in [(shape, 1), (shape, 8), (imagej, 1), (imagej, 8)] {
+        let layout = Layout { description: Some(text.to_owned()), compression, ..Layout::default() };
+        let mut bytes = layout.write(&(1..13).map(|value| vec![value; 256]).collect::<Vec<_>>());
+        bytes.truncate(entry(&bytes, 7, 256) - 2);
+        fs::write(folder.path().join("a.tif"), bytes).unwrap();
+        let (code, text) = failure(folder.path(), &["reduce", "a.tif", "--op", "max"]);
+        assert!(code == 1 && text.contains("--skip-bad goes on with the 7 pages"), "{text}");
+        let (code, text) = failure(folder.path(), &["reduce", "a.tif", "--op", "max", "--skip-bad"]);
+        assert!(code == 1 && text.contains("5 planes that descriptions count are not there"), "{text}");
+        let max = ["reduce", "a.tif", "--op", "max", "--axis", "y,x", "--skip-bad", "--missing", "fill"];
+        let (results, _) = told(folder.path(), &max);
+        assert_eq!(results["outputs"][0]["value"], json!([[1, 2], [3, 4], [5, 6], [7, 0], [0, 0], [0, 0]]));
+    }
+}

@@ -136,7 +136,8 @@ impl Tiff {
             PageList::Contiguous { page, offset, .. } => {
                 let kind = self.directory.kind(*page);
                 let plane = kind.n_planes() * kind.depth * kind.height * kind.row_bytes();
-                Some((*page, Some(offset + index * plane)))
+                let at = offset + index * plane;
+                (at + plane <= self.directory.file_bytes).then_some((*page, Some(at)))
             }
         }
     }
@@ -388,7 +389,7 @@ fn describe(directory: &Directory, kind: &PageKind, series: &Series, inner: &[us
     for (unit, axis) in unit.iter_mut().zip(&series.axes) {
         *unit = (*unit).min(axis.length);
     }
-    let absent = absent_planes(series, n_leading);
+    let absent = absent_planes(directory, series, n_leading);
     let absent_bytes = absent.as_ref().map_or(0, |absent| size_of_val(&absent.runs[..]) as u64);
     let held_bytes = directory.held_bytes() + series_bytes(series) + absent_bytes;
     Info {
@@ -410,9 +411,17 @@ fn describe(directory: &Directory, kind: &PageKind, series: &Series, inner: &[us
 }
 
 /// The planes that the series counts and the file lacks.
-fn absent_planes(series: &Series, n_leading: usize) -> Option<Arc<AbsentPlanes>> {
-    let PageList::List(pages) = &series.pages else { return None };
-    AbsentPlanes::new(n_leading, pages.iter().map(Option::is_some)).map(Arc::new)
+fn absent_planes(directory: &Directory, series: &Series, n_leading: usize) -> Option<Arc<AbsentPlanes>> {
+    let absent = match &series.pages {
+        PageList::Range { .. } => None,
+        PageList::List(pages) => AbsentPlanes::new(n_leading, pages.iter().map(Option::is_some)),
+        PageList::Contiguous { page, offset, n } => {
+            let left = directory.file_bytes.saturating_sub(*offset);
+            let there = left.checked_div(directory.kind(*page).plane_bytes()?).map_or(*n, |there| there.min(*n));
+            (there < *n).then(|| AbsentPlanes { n_axes: n_leading, runs: std::iter::once(there..*n).collect() })
+        }
+    };
+    absent.map(Arc::new)
 }
 
 /// Memory of the lists of pages and of the data set that `series` holds.

@@ -183,6 +183,9 @@ fn pages(cx: &Context<'_>, n: u64, n_long: usize) -> Result<PageList, Fault> {
             ))));
         }
     }
+    if let Some(pages) = cx.broken_off(0, n) {
+        return Ok(pages);
+    }
     let text = format!("it counts {n} planes, but the file has {n_pages}");
     // Planes along one axis are what they are, however many; along several, nobody knows which are there.
     if n_long > 1 && n_pages > 1 && cx.options.pages.is_none() {

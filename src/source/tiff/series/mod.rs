@@ -129,11 +129,26 @@ impl<'a> Context<'a> {
         Ok(bytes)
     }
 
-    /// `n` planes one behind another from where `page` begins, if the file reaches so far.
+    /// Whether what a file that breaks off lacks of what it describes is absent.
+    fn salvages(&self) -> bool {
+        self.options.skip_bad && self.directory.broken().is_some()
+    }
+
+    /// `n` planes one behind another from where `page` begins, if the file reaches so far, or breaks off and that may be.
     fn one_behind_another(&self, page: u32, n: u64) -> Option<PageList> {
         let offset = self.directory.contiguous_offset(page)?;
-        let end = self.directory.kind(page).plane_bytes()?.checked_mul(n)?.checked_add(offset)?;
-        (end <= self.directory.file_bytes).then_some(PageList::Contiguous { page, offset, n })
+        let plane = self.directory.kind(page).plane_bytes()?;
+        let end = plane.checked_mul(n)?.checked_add(offset)?;
+        let least = if self.salvages() { offset.checked_add(plane)? } else { end };
+        (least <= self.directory.file_bytes).then_some(PageList::Contiguous { page, offset, n })
+    }
+
+    /// The pages from `first` on, behind which others of `n` are absent, of a file that breaks off if that may be.
+    fn broken_off(&self, first: u32, n: u64) -> Option<PageList> {
+        /// Planes that are counted one by one.
+        const MOST: u64 = 1 << 22;
+        let there = (first..self.directory.n_pages()).map(Some).chain(std::iter::repeat(None));
+        (self.salvages() && n <= MOST).then(|| PageList::of(there.take(n as usize).collect()))
     }
 
     /// A series of `axes`, whose last ones are those of a page, after checking that its pages are alike.

@@ -133,8 +133,12 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
             (PageList::Range { first, n: n as u32 }, n)
         } else {
             // Truncated directories: the planes lie behind the first one.
-            match cx.one_behind_another(first, n) {
-                Some(planes) => (planes, 1),
+            // Pages that were written one by one say where they are; a single one, where the others begin.
+            let one_by_one = cx.broken_off(first, n).map(|pages| (pages, n));
+            let behind = || cx.one_behind_another(first, n).map(|planes| (planes, 1));
+            let found = if left > 1 { one_by_one.or_else(behind) } else { behind().or(one_by_one) };
+            match found {
+                Some(found) => found,
                 None => return Err(Fault::Ignore(format!("it counts {n} planes, but {left} pages follow"))),
             }
         };
