@@ -424,6 +424,9 @@ pub struct ReduceArgs {
     /// operator; - writes .npy to standard output. Without it, numbers are printed, with their places
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath, allow_hyphen_values = true)]
     pub output: Option<String>,
+    /// Reduce one array for each value of FIELD: positions, wells, plates; -o holds {FIELD}, such as '{p}_{op}.tif'
+    #[arg(long, value_name = "FIELD", requires = "output", conflicts_with = "json")]
+    pub by: Option<String>,
     /// Replace an existing output, once the new one is complete
     #[arg(long)]
     pub overwrite: bool,

@@ -277,3 +277,18 @@ fn no_command_is_proposed_that_replaces_what_is_there() {
         assert_eq!(words(input).last().unwrap(), "raw-2.zarr");
     }
 }
+
+#[test]
+fn lines_are_no_wider_than_the_terminal() {
+    let folder = broken();
+    for width in ["60", "80", "100", "200"] {
+        let arguments = ["inspect", "raw", "--pattern", PATTERN, "--no-sample"];
+        let output = stackctl(folder.path()).args(arguments).env("COLUMNS", width).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        // A command is there to be copied, with its names whole.
+        let (report, command) = text.split_once("  stackctl stitch").unwrap();
+        let long = report.lines().find(|line| line.chars().count() > width.parse().unwrap());
+        assert!(long.is_none(), "{width}: {}", long.unwrap());
+        assert!(command.contains("--exclude AVG_projection.tif"));
+    }
+}

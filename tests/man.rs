@@ -42,12 +42,15 @@ fn page(command: clap::Command) -> Vec<u8> {
     let name = command.get_name().to_owned();
     let extra = command.get_after_long_help().map(|text| text.to_string());
     let has_subcommands = command.has_subcommands();
+    // All flags on one line would say less than their list.
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").trim().to_owned();
     // No date: a page changes only when the program does.
     let man = clap_mangen::Man::new(command).date("").manual("stackctl manual");
     let mut page = Vec::new();
     man.render_title(&mut page).unwrap();
     man.render_name_section(&mut page).unwrap();
-    man.render_synopsis_section(&mut page).unwrap();
+    page.extend(format!(".SH SYNOPSIS\n{}\n", usage.replace('-', "\\-")).into_bytes());
     man.render_description_section(&mut page).unwrap();
     man.render_options_section(&mut page).unwrap();
     if has_subcommands {

@@ -253,3 +253,44 @@ fn sparse(path: &Path, side: u32) {
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
     file.set_len(4096 + u64::from(side) * u64::from(side)).unwrap();
 }
+
+#[test]
+fn reasons_are_told_when_asked_for_and_a_log_keeps_everything() {
+    let folder = place();
+    let run = |more: &[&str]| {
+        let output =
+            stackctl(folder.path()).args(["stitch", "raw", "-o", "a.zarr", "--overwrite"]).args(more).output().unwrap();
+        assert!(output.status.success(), "{}", message(&output));
+        message(&output)
+    };
+    assert!(run(&[]).starts_with("pattern '_ch{c}_CAM{_}_stack{t}_{c@nm}nm_{t@ms}msec_'\nreading "), "{}", run(&[]));
+    assert!(run(&["-v"]).contains("\n  c.camera is A in every name: dropped\n"));
+    run(&["--log", "all.log", "-q"]);
+    run(&["--log", "all.log"]);
+    let log = fs::read_to_string(folder.path().join("all.log")).unwrap();
+    assert_eq!(log.matches(" s  stackctl stitch raw -o a.zarr --overwrite --log all.log").count(), 2, "{log}");
+    assert!(log.contains(" s  pattern '_ch{c}_") && log.contains("predicted"), "{log}");
+    let refused = stackctl(folder.path()).args(["inspect", "nowhere", "--log", "all.log"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(fs::read_to_string(folder.path().join("all.log")).unwrap().contains("nowhere: no such file"));
+}
+
+#[test]
+fn each_value_of_a_field_is_reduced_into_a_file_of_its_own() {
+    let folder = place();
+    let base = ["reduce", "raw", "--pattern", P, "--op", "max,mean", "--axis", "z", "-q"];
+    stackctl(folder.path()).args(base).args(["--by", "c", "-o", "c{c}_{op}.npy"]).assert().success();
+    for (c, select) in [("0", "c=0:1"), ("1", "c=1:2")] {
+        stackctl(folder.path())
+            .args(base)
+            .args(["--select", select, "-o", "{op}.npy", "--overwrite"])
+            .assert()
+            .success();
+        for op in ["max", "mean"] {
+            let bytes = |name: String| fs::read(folder.path().join(name)).unwrap();
+            assert!(bytes(format!("c{c}_{op}.npy")) == bytes(format!("{op}.npy")), "{c} {op}");
+        }
+    }
+    let lost = stackctl(folder.path()).args(base).args(["--by", "c", "-o", "{op}.npy"]).output().unwrap();
+    assert!(lost.status.code() == Some(2) && message(&lost).contains("put {c} into the name"), "{}", message(&lost));
+}

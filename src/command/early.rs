@@ -47,7 +47,12 @@ pub(super) fn reduce(args: &ReduceArgs) -> Result<()> {
         ));
     }
     let Some(output) = args.output.as_deref().filter(|name| *name != "-") else { return Ok(()) };
-    places(output, &["op"], |_| "only {op}, the operator, is filled in".to_owned())?;
+    let by: Vec<&str> = args.by.iter().flat_map(|by| by.split(',')).map(str::trim).collect();
+    let how = |field: &str| format!("{{op}} is the operator, and --by {field} gives one output for each of its values");
+    places(output, &[&by[..], &["op"]].concat(), how)?;
+    if let Some(lost) = by.iter().find(|field| !output.contains(&format!("{{{field}}}"))) {
+        return Err(Error::usage(format!("-o {output}: --by {lost} gives many outputs: put {{{lost}}} into the name")));
+    }
     free(Path::new(output), &args.input, args.overwrite)
 }
 

@@ -29,7 +29,32 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
     request.stored_order = true;
     request.select.clone_from(&args.elements.select);
-    let Some(opened) = resolve::open(&request, &args.run)?.pop() else { return Ok(()) };
+    request.by.clone_from(&args.by);
+    // Every array is checked before the first one is reduced.
+    let all = resolve::open(&request, &args.run)?;
+    let named = all.iter().map(|opened| named(args, opened)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(twice) = named.iter().enumerate().find(|(i, one)| named[..*i].iter().any(|o| o.output == one.output)) {
+        let output = twice.1.output.as_deref().unwrap_or_default();
+        return Err(Error::usage(format!("two values of --by would be written to {output}")).into());
+    }
+    named.iter().zip(all).try_for_each(|(args, opened)| one(args, opened, start))
+}
+
+/// The same for the value of `--by` that an array has: the output's name has it in the field's place.
+fn named(args: &ReduceArgs, opened: &Opened) -> Result<ReduceArgs, Error> {
+    let mut args = args.clone();
+    let (Some(by), Some(values), Some(output)) = (&args.by, &opened.value, &mut args.output) else { return Ok(args) };
+    for (field, value) in by.split(',').map(str::trim).zip(values.split(',')) {
+        // A value is one part of a path, never a way out of the folder.
+        let value = value.replace(['/', '\\'], "_");
+        *output =
+            output.replace(&format!("{{{field}}}"), if value.trim_matches('.').is_empty() { "_" } else { &value });
+    }
+    Ok(args)
+}
+
+/// Reduces one array.
+fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
     let provenance = resolve::provenance(&opened);
     let Opened { stack, notes, is_single, .. } = opened;
     let (n_files, paths) = (stack.paths().len() as u64, stack.paths().to_vec());

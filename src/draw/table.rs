@@ -22,7 +22,7 @@ impl Table {
         /// What a last cell has at least.
         const LAST: usize = 8;
         /// Narrower columns say nothing.
-        const NARROW: usize = 7;
+        const NARROW: usize = 6;
         let n_columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         // A last cell takes what room there is and widens no column.
         let mut widths: Vec<usize> = (0..n_columns)
