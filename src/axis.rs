@@ -77,6 +77,9 @@ pub struct Axis {
     /// A name for every index, in order, when names are known (channels: `DAPI`, `GFP`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<String>>,
+    /// The colour that every index is shown in, as six hexadecimal digits, when something states them (channels).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub colours: Option<Vec<String>>,
     /// A value for every index, in `calibration`'s unit, when they are known one by one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coordinates: Option<Vec<f64>>,
@@ -93,7 +96,7 @@ impl Axis {
             "z" | "y" | "x" => AxisKind::Space,
             _ => AxisKind::Other,
         };
-        Self { name, length, kind, calibration: None, origin: 0.0, labels: None, coordinates: None }
+        Self { name, length, kind, calibration: None, origin: 0.0, labels: None, colours: None, coordinates: None }
     }
 
     /// Where `index` lies, in the calibration's unit; zero where nothing is known.

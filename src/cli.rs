@@ -282,6 +282,9 @@ pub struct StitchArgs {
     /// How the array is stored.
     #[command(flatten)]
     pub storage: StorageArgs,
+    /// How values become a picture.
+    #[command(flatten)]
+    pub picture: PictureArgs,
     /// What is made of the same reading.
     #[command(flatten)]
     pub beside: BesideArgs,
@@ -521,12 +524,19 @@ pub struct PictureArgs {
     /// Bits of a sample of a .png output: 8 or 16
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = picture_bits)]
     pub png_bits: u8,
+    /// Put the channels together in colour in a .png output
+    #[arg(long)]
+    pub merge: bool,
+    /// Take percentiles of every .png picture by itself [default: of all pictures, for each channel]
+    #[arg(long)]
+    pub each_window: bool,
 }
 
 impl PictureArgs {
     /// The same for the picture's sink.
     pub fn options(&self) -> PngOptions {
-        PngOptions { low: self.percentiles.0, high: self.percentiles.1, bits: self.png_bits }
+        let (low, high) = self.percentiles;
+        PngOptions { low, high, bits: self.png_bits, merge: self.merge, each: self.each_window }
     }
 }
 

@@ -209,6 +209,7 @@ impl Layout {
             axis.length = *cut.last().expect("every axis has at least one cell, so two boundaries");
             // Names of indices inside one file do not stretch over joined files.
             axis.labels.take_if(|l| l.len() as u64 != axis.length);
+            axis.colours.take_if(|c| c.len() as u64 != axis.length);
             axis.coordinates.take_if(|c| c.len() as u64 != axis.length);
         }
         let mut unit = vec![1; axes.len()];

@@ -1,6 +1,7 @@
 """Compares what stitch made beside its output with NumPy.
 
 Usage: beside.py FOLDER...          each with a.zarr, a.npy or a.tif and what lies beside
+       beside.py pictures FOLDER    max_, own_ and merged_ pictures of t, c, and plane.png
        beside.py types FOLDER       what levels.py made, NAME-out.zarr, NAME.json and NAME.png
 """
 
@@ -132,9 +133,35 @@ def types(folder):
     print(f"{n} types with statistics")
 
 
+def pictures(folder):
+    array = (np.arange(3 * 2 * 5 * 37 * 50) % 65521).astype(np.uint16).reshape(3, 2, 5, 37, 50)
+    most = array.max(2)
+    low, high = [np.percentile(most, q, axis=(0, 2, 3), method="nearest") for q in (0.1, 99.9)]
+    read = lambda name: np.asarray(Image.open(folder / name))
+    level = lambda plane, a, b, top: np.rint(np.clip((plane.astype(float) - a) / (b - a), 0, 1) * top)
+    close = lambda found, wanted, by=1: np.abs(found.astype(float) - wanted).max() <= by
+    for t in range(3):
+        for c, name in enumerate(["488", "mCherry"]):
+            assert close(read(f"max_{t:04}_{name}.png"), level(most[t, c], low[c], high[c], 255)), (t, c)
+            own = np.percentile(most[t, c], [0.1, 99.9], method="nearest")
+            assert close(read(f"own_{t:04}_{c}.png"), level(most[t, c], *own, 255)), (t, c)
+    # Green and magenta add up to white.
+    with Image.open(folder / "merged_0001.png") as picture:
+        assert picture.size == (50, 37), picture.size
+        found = np.asarray(picture.convert("RGB")).astype(float)
+    green, magenta = [level(most[1, c], low[c], high[c], 255) for c in range(2)]
+    wanted = np.stack([magenta, green, magenta], -1)
+    assert close(found, wanted, 2), np.abs(found - wanted).max()
+    plane = array[1, 0, 2]
+    assert close(read("plane.png"), level(plane, plane.min(), plane.max(), 255))
+    print("13 pictures")
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "types":
         types(Path(sys.argv[2]))
+    elif sys.argv[1] == "pictures":
+        pictures(Path(sys.argv[2]))
     else:
         for argument in sys.argv[1:]:
             check(Path(argument))

@@ -155,3 +155,33 @@ fn what_cannot_be_made_is_refused_before_anything_is_read() {
     }
     assert_eq!(names(folder.path()), ["raw"]);
 }
+
+/// Many planes, merged channels and selected ones; one window for all planes of a channel.
+#[test]
+fn pictures_of_many_planes_share_a_window() {
+    let folder = tempfile::tempdir().unwrap();
+    Acquisition::default().write(&folder.path().join("raw"));
+    let run = |arguments: &[&str]| {
+        let output = stackctl(folder.path()).args(arguments).args(&INPUT[..]).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", message(&output));
+    };
+    let names = ["--channel-names", "488,mCherry"];
+    run(&[&["reduce", "--op", "max", "--axis", "z", "-o", "max_{t}_{c}.png"], &names[..]].concat());
+    run(&["reduce", "--op", "max", "--axis", "z", "-o", "own_{t}_{c}.png", "--each-window"]);
+    run(&[
+        &["reduce", "--op", "max", "--axis", "z", "-o", "merged_{t}.png", "--merge", "--png-bits", "16"],
+        &names[..],
+    ]
+    .concat());
+    run(&["stitch", "--select", "t=1,c=0,z=2", "-o", "plane.png", "--percentiles", "0,100"]);
+    common::python("beside.py", &[Path::new("pictures"), folder.path()]);
+    for (more, words) in [
+        (&["-o", "a.png"][..], "put {t} into the name"),
+        (&["-o", "a_{t}_{c}_{q}.png"], "put {z} into the name"),
+        (&["-o", "a_{t}_{c}_{z}_{q}.png"], "nothing fills in {q}"),
+        (&["-o", "a.png", "--select", "t=0,c=0,z=0", "--merge"], "--merge puts channels together"),
+    ] {
+        let (code, said) = failure(folder.path(), &[&["stitch"], &INPUT[..], more].concat());
+        assert!(code == 2 && said.contains(words), "{more:?}: {said}");
+    }
+}

@@ -325,3 +325,37 @@ fn labels_are_halved_by_their_mode() {
     assert_eq!(ome["image-label"]["colors"][0]["rgba"], json!([1, 2, 3, 4]));
     assert_eq!((&ome["multiscales"][0]["type"], &ome["omero"]), (&json!("mode"), &Value::Null));
 }
+
+/// 188.74 GB as a light sheet gives them, and large planes: few files over all levels, shards of at most 1 GiB, and
+/// chunks that a viewer fetches at once.
+#[test]
+fn large_images_have_few_files() {
+    use stackctl::block::size_bytes;
+    use stackctl::consume::levels::{aligned, factors};
+    use stackctl::sink::zarr::{default_chunks, default_shards};
+    for shape in [[199, 3, 201, 1024, 768], [1, 2, 1500, 8192, 8192], [50, 4, 1, 20_000, 30_000]] {
+        let axes: Vec<Axis> = ["t", "c", "z", "y", "x"].iter().zip(shape).map(|(n, l)| Axis::new(*n, l)).collect();
+        let chunks = default_chunks(&axes, DType::Uint16, &[]);
+        let factors = factors(&axes, Levels::Auto);
+        let shards = default_shards(&axes, &chunks, DType::Uint16, 5000 / (factors.len() as u64 + 1));
+        let shards = aligned(&shards, &chunks, &shape, &factors);
+        let image = ImageOptions { levels: Levels::Auto, ..ImageOptions::default() };
+        let options = ZarrOptions {
+            format: Format::V3,
+            chunks: chunks.clone(),
+            shards: Some(shards.clone()),
+            codec: "zstd:3".parse().unwrap(),
+            overwrite: true,
+            durability: Durability::None,
+            image,
+        };
+        let spec = Spec { axes, dtype: DType::Uint16, fill: vec![0; 2], provenance: Value::Null };
+        let sink = ZarrSink::new(Path::new("data.zarr"), &spec, &options).unwrap();
+        assert!(sink.level_shapes().len() > 1 && sink.n_files() < 5000, "{shape:?}: {} files", sink.n_files());
+        assert!(size_bytes(&shards, DType::Uint16) <= 1 << 30, "{shape:?}: shards of {shards:?}");
+        assert!(
+            (512 << 10..=2 << 20).contains(&size_bytes(&chunks, DType::Uint16)) && chunks[3] == chunks[4],
+            "{chunks:?}"
+        );
+    }
+}

@@ -190,13 +190,14 @@ fn what_does_not_fit_is_refused() {
     };
     let volume = spec(&["z", "y", "x"], &[3, 4, 5], DType::Uint8);
     let default = OutputOptions::default();
-    assert!(said("a.jpg", &volume, &default).contains(".zarr .npy .tif"));
-    assert!(said("a", &volume, &default).contains(".zarr .npy .tif"));
+    assert!(said("a.jpg", &volume, &default).contains(".zarr .ozx .zip .npy .tif"));
+    assert!(said("a", &volume, &default).contains(".zarr .ozx .zip .npy .tif"));
     assert!(said("a.png", &volume, &default).contains("is not one plane"));
     assert!(said("a.png", &spec(&["y", "x"], &[3, 4], DType::Complex64), &default).contains("no order"));
     assert!(said("a.png", &spec(&["y", "x"], &[0, 4], DType::Uint8), &default).contains("no element"));
     assert!(said("a.tif", &spec(&["y", "x"], &[0, 4], DType::Uint8), &default).contains("no element"));
-    let options = OutputOptions { png: PngOptions { low: 60.0, high: 40.0, bits: 8 }, ..default.clone() };
+    let options =
+        OutputOptions { png: PngOptions { low: 60.0, high: 40.0, ..PngOptions::default() }, ..default.clone() };
     assert!(said("a.png", &spec(&["y", "x"], &[3, 4], DType::Uint8), &options).contains("the lower first"));
     fs::create_dir(folder.path().join("b.npy")).unwrap();
     let options = OutputOptions { overwrite: true, ..default.clone() };

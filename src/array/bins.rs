@@ -41,7 +41,7 @@ impl Bins {
             let calibration = axis.calibration.as_ref().map(|c| Calibration { step: c.step * n as f64, ..c.clone() });
             // A box lies where its middle is.
             let origin = axis.origin + step * (n - 1) as f64 / 2.0;
-            Axis { length, calibration, origin, labels: None, coordinates: None, ..axis.clone() }
+            Axis { length, calibration, origin, labels: None, colours: None, coordinates: None, ..axis.clone() }
         };
         let axes = inner.axes().iter().zip(&factors).map(binned).collect();
         Self { inner, axes, factors, statistic, dtype }

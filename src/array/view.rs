@@ -492,6 +492,7 @@ fn chosen(axis: &Axis, slice: &Slice) -> Axis {
         origin: axis.coordinate(slice.start),
         calibration: axis.calibration.as_ref().map(step),
         labels: axis.labels.as_ref().map(pick),
+        colours: axis.colours.as_ref().map(pick),
         coordinates: axis.coordinates.as_ref().map(|c| indices().filter_map(|i| c.get(i).copied()).collect()),
         ..axis.clone()
     }

@@ -84,6 +84,7 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
         shown: Path::new(output),
         name: None,
         beside: &BesideArgs::default(),
+        png: Default::default(),
         inputs: files,
         n_holes,
         n_absent: 0,

@@ -24,6 +24,7 @@ use crate::exec::budget::{Bytes, peak_bytes};
 use crate::open::Opened;
 use crate::plan::Plan;
 use crate::report::{Summary, count, tuple};
+use crate::sink::png::PngOptions;
 use crate::sink::zarr::{Format, ZarrOptions, ZarrSink, misfit};
 use crate::sink::{self, OutputOptions, Spec};
 use crate::source::headers::Note;
@@ -202,6 +203,7 @@ fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<se
         "select": args.select,
         "missing": format!("{:?}", args.names.missing),
         "beside": format!("{:?}", args.beside),
+        "picture": format!("{:?}", args.picture),
     });
     let (storage, run, overwrite) = (&args.storage, &args.run, args.overwrite);
     let writing = Writing {
@@ -212,6 +214,7 @@ fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<se
         shown: &shown,
         name: value.filter(|_| args.collection).map(|value| value.replace(',', " ")),
         beside: &beside,
+        png: args.picture.options(),
         inputs,
         n_holes,
         n_absent,
@@ -237,6 +240,7 @@ pub(super) struct Writing<'a> {
     /// What the image is called, if not as its folder.
     pub(super) name: Option<String>,
     pub(super) beside: &'a BesideArgs,
+    pub(super) png: PngOptions,
     /// Files that are read.
     pub(super) inputs: Vec<PathBuf>,
     /// Positions without a file.
@@ -292,7 +296,8 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         || if is_zarr { space::likely_bytes(&array, how.n_absent, &options, most_bytes) } else { most_bytes };
     space::check(output, most_bytes, likely_bytes, run.strict)?;
     let n_output_files = foretold.as_ref().map_or(1, ZarrSink::n_files);
-    let mut consumers = vec![sink::create(output, &spec, &OutputOptions::from(&options))?];
+    let made = OutputOptions { png: how.png, ..OutputOptions::from(&options) };
+    let mut consumers = vec![sink::create(output, &spec, &made)?];
     let main = Main { path: output, spec: &spec, options: &options, wants: consumers[0].wants() };
     let beside = Beside::new(how.beside, &main, &*array)?;
     beside.paths.iter().try_for_each(|path| super::refuse_input(path, &how.inputs))?;

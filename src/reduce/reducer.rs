@@ -161,7 +161,8 @@ impl Reducer {
             return axis.clone();
         }
         let length = fate.length(axis.length);
-        let mut left = Axis { length, calibration: None, labels: None, coordinates: None, ..axis.clone() };
+        let mut left =
+            Axis { length, calibration: None, labels: None, colours: None, coordinates: None, ..axis.clone() };
         if let Fate::Grouped(_) = fate {
             let stride = fate.stride();
             let step = |c: &Calibration| Calibration { step: c.step * stride as f64, ..c.clone() };

@@ -1,19 +1,23 @@
-//! A plane as a PNG picture: grey, or colour where the last axis holds red, green and blue.
+//! Planes as PNG pictures: grey; in colour where the last axis holds red, green and blue, or where channels are merged.
 //!
-//! Values are spread over the picture's range between two percentiles, which needs all of them at once: the
-//! plane is held in memory.
+//! Values are spread over the range of grey levels between two percentiles of all planes of a channel, which needs all
+//! of them at once: the array is held in memory. A name with axes in braces, such as `{t}`, stands for many pictures.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use image::{ExtendedColorType, ImageEncoder};
 
-use super::whole::{self, Made};
+use super::zarr::{channel_labels, shown};
 use super::{OutputOptions, Spec};
+use crate::axis::{Axis, AxisKind};
 use crate::block::Block;
-use crate::consume::Consumer;
+use crate::consume::{Assemble, Consumer, Desk, Job, Merger, Part, Place, Product, Taker};
 use crate::dtype::{Complex, DType};
 use crate::error::{Error, Result};
-use crate::grid::n_elements;
+use crate::grid::{n_elements, positions};
+use crate::plan::{Cost, Task, Wants};
+use crate::store::{Durability, Kind, check_free};
 use crate::with_dtype;
 
 /// How values become grey levels.
@@ -25,11 +29,15 @@ pub struct PngOptions {
     pub high: f64,
     /// Bits of a grey level: 8 or 16.
     pub bits: u8,
+    /// Whether channels are put together in colour.
+    pub merge: bool,
+    /// Whether every picture has percentiles of its own.
+    pub each: bool,
 }
 
 impl Default for PngOptions {
     fn default() -> Self {
-        Self { low: 0.1, high: 99.9, bits: 8 }
+        Self { low: 0.1, high: 99.9, bits: 8, merge: false, each: false }
     }
 }
 
@@ -40,48 +48,126 @@ struct Window {
     high: f64,
 }
 
-/// A picture of a plane.
+/// Red, green and blue, from 0 to 1.
+type Tint = [f64; 3];
+
+/// A picture, and the planes that it shows: the number of each, the window that it goes by, and its colour.
 struct Picture {
     path: PathBuf,
+    layers: Vec<(u64, usize, Tint)>,
+}
+
+/// Pictures of an array, which comes as one block.
+struct PngSink {
+    place: Place,
+    overwrite: bool,
+    durability: Durability,
     options: PngOptions,
     dtype: DType,
+    shape: Vec<u64>,
     width: u32,
     height: u32,
-    is_colour: bool,
+    /// Values of a pixel in the array.
+    samples: u64,
+    pictures: Vec<Picture>,
+    n_windows: usize,
+    /// All pictures but the first, encoded.
+    others: Mutex<Vec<Vec<u8>>>,
 }
 
-/// The picture that will be called `path`.
+/// The picture, or pictures, that will be called `path`.
 ///
 /// # Errors
-/// `Usage` if the array is not a plane of real numbers, or something stands under the name.
+/// `Usage` if the array is not planes of real numbers, a name is lacking, or something stands under one.
 pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
-    let picture = Picture::new(path, spec, options.png)?;
-    let n = n_elements(&spec.shape());
-    // The values as floats to be sorted, the picture, and its encoded form.
-    let levels_bytes = n.saturating_mul(u64::from(options.png.bits) / 8).saturating_mul(3);
-    let room_bytes = n.saturating_mul(8).saturating_add(levels_bytes).saturating_add(1 << 20);
-    whole::create(path, spec, options, room_bytes, move |plane| picture.draw(plane))
+    let shape = spec.shape();
+    Ok(Box::new(Assemble::new(&shape, &shape, spec.dtype, Some(Box::new(PngSink::new(path, spec, options)?)))))
 }
 
-impl Picture {
-    fn new(path: &Path, spec: &Spec, options: PngOptions) -> Result<Self> {
+/// Height, width and samples of the planes of an array, and the axes that number them.
+fn planes(spec: &Spec) -> (u64, u64, u64, Vec<usize>) {
+    let shape = spec.shape();
+    let lengths: Vec<usize> = (0..shape.len()).filter(|&i| shape[i] != 1).collect();
+    let is_channel = |i: usize| matches!(spec.axes[i].name.as_str(), "c" | "s") && shape[i] == 3;
+    match lengths[..] {
+        [ref outer @ .., h, w, c] if c + 1 == shape.len() && is_channel(c) => (shape[h], shape[w], 3, outer.to_vec()),
+        [ref outer @ .., h, w] => (shape[h], shape[w], 1, outer.to_vec()),
+        // A row, a column or one value: keep the last two axes apart.
+        _ => {
+            let last = |back: usize| shape.len().checked_sub(back).map_or(1, |i| shape[i]);
+            let (h, w) = (last(2), last(1));
+            let n = n_elements(&shape);
+            if h.saturating_mul(w) == n { (h, w, 1, Vec::new()) } else { (1, n, 1, Vec::new()) }
+        }
+    }
+}
+
+/// What stands for index `at` of an axis in a name: its label, or its number with as many digits as the last one.
+fn text_of(axis: &Axis, at: u64) -> String {
+    let label = || channel_labels(axis).get(at as usize).cloned();
+    let text = axis.labels.as_ref().and_then(|_| label());
+    let width = axis.length.saturating_sub(1).to_string().len();
+    text.unwrap_or_else(|| format!("{at:0width$}")).replace(['/', '\\'], "_")
+}
+
+/// The pictures of an array, and the number of windows; `outer` axes number its planes.
+fn pictures(path: &Path, spec: &Spec, outer: &[usize], output: &OutputOptions) -> Result<(Vec<Picture>, usize)> {
+    let template = path.to_string_lossy();
+    let no = |why: String| Error::usage(format!("{template}: {why}"));
+    let names: Vec<&str> = spec.axes.iter().map(|a| a.name.as_str()).collect();
+    let merged = |i: usize| output.png.merge && spec.axes[i].kind == AxisKind::Channel;
+    for &i in outer.iter().filter(|&&i| !merged(i)) {
+        if !template.contains(&format!("{{{}}}", names[i])) {
+            return Err(no(format!(
+                "an array of shape {:?} is not one plane: put {{{}}} into the name for many pictures, or write .tif, .npy \
+                 or .zarr",
+                spec.shape(),
+                names[i]
+            )));
+        }
+    }
+    let channel = outer.iter().copied().find(|&i| spec.axes[i].kind == AxisKind::Channel);
+    if output.png.merge && channel.is_none() {
+        return Err(no("--merge puts channels together, of which there are not several".into()));
+    }
+    let colours: Vec<Tint> = shown(&spec.axes, spec.dtype, &output.image).iter().map(|(_, hex)| tint(hex)).collect();
+    let counts: Vec<u64> = outer.iter().map(|&i| spec.axes[i].length).collect();
+    let mut found: Vec<Picture> = Vec::new();
+    for (number, at) in (0..).zip(positions(&counts)) {
+        let mut name = template.to_string();
+        for (i, axis) in spec.axes.iter().enumerate() {
+            let index = outer.iter().position(|&o| o == i).map_or(0, |k| at[k]);
+            name = name.replace(&format!("{{{}}}", axis.name), &text_of(axis, index));
+        }
+        if let Some(open) = name.find('{') {
+            let known = names.join(",");
+            return Err(no(format!("nothing fills in {}: the array has axes {known}", &name[open..])));
+        }
+        let c = channel.and_then(|c| outer.iter().position(|&o| o == c)).map_or(0, |k| at[k] as usize);
+        let colour = if output.png.merge { colours.get(c).copied().unwrap_or([1.0; 3]) } else { [1.0; 3] };
+        let layer = (number, if output.png.each { number as usize } else { c }, colour);
+        match found.iter_mut().find(|picture| picture.path == Path::new(&name)) {
+            Some(picture) if output.png.merge => picture.layers.push(layer),
+            Some(_) => return Err(no(format!("two pictures would be called {name}"))),
+            None => found.push(Picture { path: PathBuf::from(name), layers: vec![layer] }),
+        }
+    }
+    let n_windows = found.iter().flat_map(|p| &p.layers).map(|l| l.1 + 1).max().unwrap_or(1);
+    Ok((found, n_windows))
+}
+
+/// `FF8000` as a colour.
+fn tint(hex: &str) -> Tint {
+    let part = |i: usize| hex.get(2 * i..2 * i + 2).and_then(|h| u8::from_str_radix(h, 16).ok()).unwrap_or(255);
+    [part(0), part(1), part(2)].map(|v| f64::from(v) / 255.0)
+}
+
+impl PngSink {
+    fn new(path: &Path, spec: &Spec, output: &OutputOptions) -> Result<Self> {
+        let options = output.png;
         let shape = spec.shape();
-        let lengths: Vec<(usize, u64)> = shape.iter().copied().enumerate().filter(|(_, n)| *n != 1).collect();
-        let is_channel = |i: usize| matches!(spec.axes[i].name.as_str(), "c" | "s");
         let no = |why: String| Error::usage(format!("{}: {why}: write .tif, .npy or .zarr", path.display()));
         let size = |n: u64| u32::try_from(n).map_err(|_| no(format!("a picture of {shape:?} is too large for PNG")));
-        let (height, width, is_colour) = match lengths.as_slice() {
-            [(_, h), (_, w), (i, 3)] if is_channel(*i) => (*h, *w, true),
-            [(_, h), (_, w)] => (*h, *w, false),
-            // A row, a column or one value: keep the last two axes apart.
-            [] | [_] => {
-                let n = shape.len();
-                let last = |back: usize| n.checked_sub(back).map_or(1, |i| shape[i]);
-                let (h, w) = (last(2), last(1));
-                if h.saturating_mul(w) == n_elements(&shape) { (h, w, false) } else { (1, n_elements(&shape), false) }
-            }
-            _ => return Err(no(format!("an array of shape {shape:?} is not one plane"))),
-        };
         if spec.dtype.is_complex() {
             return Err(no(format!("{} has no order that grey levels could show", spec.dtype)));
         }
@@ -98,32 +184,86 @@ impl Picture {
         if !matches!(options.bits, 8 | 16) {
             return Err(Error::usage(format!("a picture of {} bits: 8 or 16", options.bits)));
         }
+        let (height, width, samples, outer) = planes(spec);
+        let (pictures, n_windows) = pictures(path, spec, &outer, output)?;
         let (height, width) = (size(height)?, size(width)?);
-        Ok(Self { path: path.to_owned(), options, dtype: spec.dtype, width, height, is_colour })
+        let (overwrite, durability) = (output.overwrite, output.durability);
+        pictures.iter().try_for_each(|picture| check_free(&picture.path, overwrite, Kind::File))?;
+        let place = Place::new(&pictures[0].path, Kind::File, overwrite, durability);
+        Ok(Self {
+            place,
+            overwrite,
+            durability,
+            options,
+            dtype: spec.dtype,
+            shape,
+            width,
+            height,
+            samples,
+            pictures,
+            n_windows,
+            others: Mutex::default(),
+        })
     }
 
-    /// The picture of `plane`, and which values became black and white.
-    fn draw(&self, plane: &Block) -> Result<Made> {
-        let mut values = with_dtype!(self.dtype, T => {
-            bytemuck::cast_slice::<u8, T>(plane.bytes()).iter().map(|v| v.grey()).collect::<Vec<f64>>()
-        });
-        let window = window(&mut values, self.options);
-        // Sorting has moved the values: take them once more, one by one.
-        drop(values);
-        let most = if self.options.bits == 8 { 255.0 } else { 65535.0 };
-        let scale = if window.high > window.low { most / (window.high - window.low) } else { 0.0 };
-        // Not a number becomes black.
-        let level = |v: f64| ((v - window.low) * scale).round().clamp(0.0, most);
-        let mut picture: Vec<u8> = Vec::new();
-        with_dtype!(self.dtype, T => {
-            let levels = bytemuck::cast_slice::<u8, T>(plane.bytes()).iter().map(|v| level(v.grey()));
-            if self.options.bits == 8 {
-                picture.extend(levels.map(|l| l as u8));
+    /// Elements of a plane.
+    fn n_plane(&self) -> usize {
+        self.width as usize * self.height as usize * self.samples as usize
+    }
+
+    /// Writes the first picture and keeps the others, and says which values became black and white in the first.
+    fn draw(&self, array: &Block) -> Result<Window> {
+        let mut windows = Vec::new();
+        for window in 0..self.n_windows {
+            let layers = self.pictures.iter().flat_map(|p| &p.layers).filter(|l| l.1 == window);
+            let mut values = Vec::new();
+            layers.for_each(|layer| values.extend(self.values(array, layer.0)));
+            windows.push(self::window(&mut values, self.options));
+        }
+        let mut others = Vec::new();
+        for (i, picture) in self.pictures.iter().enumerate() {
+            let encoded = self.encode(array, picture, &windows)?;
+            if i == 0 {
+                self.place.open()?.put_at(0, &encoded)?;
             } else {
-                picture.extend(levels.flat_map(|l| (l as u16).to_ne_bytes()));
+                others.push(encoded);
             }
-        });
-        let colour = match (self.is_colour, self.options.bits) {
+        }
+        *self.others.lock().unwrap_or_else(PoisonError::into_inner) = others;
+        Ok(windows[self.pictures[0].layers[0].1])
+    }
+
+    /// The values of a plane.
+    fn values(&self, array: &Block, plane: u64) -> Vec<f64> {
+        let (n, size) = (self.n_plane(), self.dtype.size());
+        let bytes = &array.bytes()[plane as usize * n * size..][..n * size];
+        with_dtype!(self.dtype, T => bytemuck::cast_slice::<u8, T>(bytes).iter().map(|v| v.grey()).collect())
+    }
+
+    fn encode(&self, array: &Block, picture: &Picture, windows: &[Window]) -> Result<Vec<u8>> {
+        let most = if self.options.bits == 8 { 255.0 } else { 65535.0 };
+        let is_colour = self.samples == 3 || self.options.merge;
+        // Levels from 0 to 1; not a number becomes black.
+        let level = |v: f64, window: &Window| {
+            let range = window.high - window.low;
+            if range > 0.0 { ((v - window.low) / range).clamp(0.0, 1.0) } else { 0.0 }
+        };
+        let mut levels = vec![0.0; self.n_plane() * if self.options.merge { 3 } else { 1 }];
+        for (plane, window, colour) in &picture.layers {
+            let own = self.values(array, *plane).into_iter().map(|v| level(v, &windows[*window]));
+            if self.options.merge {
+                let pixels = levels.chunks_exact_mut(3).zip(own);
+                pixels.for_each(|(to, l)| to.iter_mut().zip(colour).for_each(|(to, c)| *to += l * c));
+            } else {
+                levels.iter_mut().zip(own).for_each(|(to, l)| *to = l);
+            }
+        }
+        let whole = levels.iter().map(|l| (l * most).round().clamp(0.0, most));
+        let bytes: Vec<u8> = match self.options.bits {
+            8 => whole.map(|l| l as u8).collect(),
+            _ => whole.flat_map(|l| (l as u16).to_ne_bytes()).collect(),
+        };
+        let kind = match (is_colour, self.options.bits) {
             (false, 8) => ExtendedColorType::L8,
             (false, _) => ExtendedColorType::L16,
             (true, 8) => ExtendedColorType::Rgb8,
@@ -131,9 +271,9 @@ impl Picture {
         };
         let mut encoded = Vec::new();
         image::codecs::png::PngEncoder::new(&mut encoded)
-            .write_image(&picture, self.width, self.height, colour)
-            .map_err(|e| Error::unsupported(format!("{}: {e}", self.path.display())))?;
-        Ok(Made { bytes: encoded, window: Some((window.low, window.high)) })
+            .write_image(&bytes, self.width, self.height, kind)
+            .map_err(|e| Error::unsupported(format!("{}: {e}", picture.path.display())))?;
+        Ok(encoded)
     }
 }
 
@@ -187,13 +327,109 @@ fn window(values: &mut Vec<f64>, options: PngOptions) -> Window {
     Window { low: at(0.0), high: at(100.0) }
 }
 
+impl Consumer for PngSink {
+    fn wants(&self) -> Wants {
+        Wants { unit: self.shape.clone(), object: self.shape.clone(), across: false, in_order: false, folds: None }
+    }
+
+    fn cost(&self, _task: &[u64], _piece: &[u64]) -> Cost {
+        Cost { work_bytes: 0, kept_bytes: 4 << 10 }
+    }
+
+    fn held_bytes(&self) -> u64 {
+        let n = n_elements(&self.shape);
+        // The values as floats to be sorted, levels as floats, the pictures, and their encoded form.
+        let samples = if self.options.merge { 3 } else { 1 };
+        let picture = n.saturating_mul(samples * u64::from(self.options.bits) / 8);
+        let levels = (self.n_plane() as u64).saturating_mul(8 * (samples + 1));
+        n.saturating_mul(8).saturating_add(levels).saturating_add(picture.saturating_mul(2)).saturating_add(1 << 20)
+    }
+
+    fn place(&self) -> Option<&Place> {
+        Some(&self.place)
+    }
+
+    fn place_mut(&mut self) -> Option<&mut Place> {
+        Some(&mut self.place)
+    }
+
+    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
+        self.place.publish(products)?;
+        let others = std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner));
+        for (picture, encoded) in self.pictures[1..].iter().zip(others) {
+            let mut place = Place::new(&picture.path, Kind::File, self.overwrite, self.durability);
+            place.begin(&Job::default())?;
+            place.open()?.put_at(0, &encoded)?;
+            let mut product = [Product::default()];
+            place.publish(&mut product)?;
+            if let [total, ..] = products {
+                (total.files, total.bytes) = (total.files + product[0].files, total.bytes + product[0].bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
+        Ok(Box::new(Painter { sink: self, window: None }))
+    }
+
+    fn merger(&self) -> Box<dyn Merger + '_> {
+        Box::new(PngMerger { sink: self, window: None })
+    }
+}
+
+/// Draws the plane.
+struct Painter<'a> {
+    sink: &'a PngSink,
+    window: Option<Window>,
+}
+
+impl Taker for Painter<'_> {
+    fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
+        self.window = Some(self.sink.draw(block)?);
+        Ok(())
+    }
+
+    fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
+        let state = self.window.map_or_else(Vec::new, |w| [w.low.to_le_bytes(), w.high.to_le_bytes()].concat());
+        Ok(Some(Part::State(state)))
+    }
+}
+
+struct PngMerger<'a> {
+    sink: &'a PngSink,
+    window: Option<(f64, f64)>,
+}
+
+impl Merger for PngMerger<'_> {
+    fn merge(&mut self, _task: &Task, part: Part) -> Result<()> {
+        if let Part::State(state) = part
+            && let ([low, high], []) = state.as_chunks::<8>()
+        {
+            self.window = Some((f64::from_le_bytes(*low), f64::from_le_bytes(*high)));
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, _task: &Task) -> Result<()> {
+        Err(Error::format("a picture is drawn anew"))
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Product>> {
+        if self.window.is_none() {
+            return Err(Error::format(format!("{}: the plane never came", self.sink.place.path().display())));
+        }
+        Ok(vec![Product { window: self.window, ..Product::at(self.sink.place.path()) }])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_window_leaves_out_the_ends_but_never_everything() {
-        let options = PngOptions { low: 1.0, high: 99.0, bits: 8 };
+        let options = PngOptions { low: 1.0, high: 99.0, ..PngOptions::default() };
         let mut values: Vec<f64> = (0..=1000).rev().map(f64::from).chain([f64::NAN, f64::INFINITY]).collect();
         assert_eq!(window(&mut values, options), Window { low: 10.0, high: 990.0 });
         let mut flat = vec![5.0; 1000];

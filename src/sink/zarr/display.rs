@@ -75,10 +75,14 @@ pub(super) fn colour(text: &str) -> Result<String> {
     })
 }
 
-/// `omero` of an image of `axes`, if it has channels and they are to be described.
+/// `omero` of an image of `axes`, if its channels are to be described.
 pub(super) fn omero(axes: &[Axis], dtype: DType, options: &ImageOptions, windows: &[Option<Window>]) -> Option<Value> {
-    let axis = axes.iter().find(|a| a.kind == AxisKind::Channel).filter(|_| options.contrast != Contrast::None)?;
-    let labels = labels(axis);
+    if options.contrast == Contrast::None {
+        return None;
+    }
+    let axis = axes.iter().find(|a| a.kind == AxisKind::Channel);
+    // Without an axis of channels there is one.
+    let labels = axis.map_or_else(|| vec!["intensity".to_owned()], labels);
     let mut kept = kept(&options.attributes, &labels);
     if options.contrast != Contrast::Kept {
         kept.iter_mut().flatten().for_each(|channel| drop(channel.remove("window")));
@@ -95,14 +99,17 @@ pub(super) fn omero(axes: &[Axis], dtype: DType, options: &ImageOptions, windows
         set("family", json!("linear"));
         set("window", json!({"min": window.min, "max": window.max, "start": window.start, "end": window.end}));
         channel.insert("label".into(), json!(labels[i]));
-        let nm = axis.coordinates.as_ref().and_then(|c| c.get(i)).and_then(|nm| light(*nm));
-        let colour = colour.unwrap_or_else(|| suggested(&labels[i], nm, i, labels.len()).to_owned());
+        let own = axis.and_then(|a| a.colours.as_ref()).and_then(|c| c.get(i)).cloned();
+        let nm = axis.and_then(|a| a.coordinates.as_ref()).and_then(|c| c.get(i)).and_then(|nm| light(*nm));
+        let colour = colour.or(own).unwrap_or_else(|| suggested(&labels[i], nm, i, labels.len()).to_owned());
         channel.insert("color".into(), json!(colour));
         Value::Object(channel)
     };
     let channels: Vec<Value> = (0..labels.len()).map(channel).collect();
     let model = if labels.len() == 1 { "greyscale" } else { "color" };
-    Some(json!({"channels": channels, "rdefs": {"model": model, "defaultT": 0, "defaultZ": 0}}))
+    // Specimens lie in the middle more often than on the first plane.
+    let middle = axes.iter().find(|a| a.name == "z").map_or(0, |z| z.length / 2);
+    Some(json!({"channels": channels, "rdefs": {"model": model, "defaultT": 0, "defaultZ": middle}}))
 }
 
 /// A name for every channel: its own; its wavelength where names are numbers or lacking and that is known of all of

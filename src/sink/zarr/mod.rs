@@ -251,7 +251,6 @@ impl ZarrSink {
         let has_window = !image.plain
             && !image.is_label()
             && matches!(image.contrast, Contrast::Kept | Contrast::Data)
-            && spec.axes.iter().any(|a| a.kind == AxisKind::Channel)
             && ngff::misfit(&spec.axes).is_none();
         let statistics = Some(()).filter(|()| has_window).and_then(|()| Statistics::new(&spec.axes, spec.dtype));
         let kind = if options.image.is_archived { Kind::File } else { Kind::Folder(is_zarr) };

@@ -319,11 +319,18 @@ fn describe(ome: &Ome, image: &Image, lengths: &[(char, u64)], kind: &super::Pag
         if letter == 'c' && image.channels.len() as u64 == axis.length {
             let names: Option<Vec<String>> = image.channels.iter().map(|c| c.name.clone()).collect();
             axis.labels = names;
+            axis.colours = colours(&image.channels);
             // Where not all of them say so, order and names are all there is.
             axis.coordinates = image.channels.iter().map(|c| c.wavelength).collect();
         }
     }
     axes
+}
+
+/// Colours of the channels, where each states one and they are not all white, as writers say of channels without.
+fn colours(channels: &[xml::Channel]) -> Option<Vec<String>> {
+    let all: Vec<String> = channels.iter().map(|c| c.colour.clone()).collect::<Option<_>>()?;
+    Some(all).filter(|all| all.len() == 1 || all.iter().any(|c| c != "FFFFFF"))
 }
 
 /// Leaves out axes of one index of which nothing is known.
@@ -396,7 +403,9 @@ fn own_part(
         }
     }
     for (axis, (l, h)) in axes.iter_mut().zip(low.iter().zip(&high)) {
-        axis.labels = axis.labels.take().and_then(|labels| labels.get(*l as usize..*h as usize).map(<[_]>::to_vec));
+        let part = |all: Vec<String>| all.get(*l as usize..*h as usize).map(<[_]>::to_vec);
+        axis.labels = axis.labels.take().and_then(part);
+        axis.colours = axis.colours.take().and_then(part);
         axis.length = h - l;
     }
     let absent = pages.iter().filter(|p| p.is_none()).count();

@@ -59,6 +59,8 @@ pub struct Channel {
     pub samples: Option<u64>,
     /// Wavelength of its light in nm: emitted, or else exciting.
     pub wavelength: Option<f64>,
+    /// Its colour as six hexadecimal digits.
+    pub colour: Option<String>,
 }
 
 /// One TiffData: planes that follow one another in a file.
@@ -199,7 +201,11 @@ impl Parser {
                 };
                 let wavelength = light("Emission").or_else(|| light("Excitation"));
                 if let Some(image) = self.ome.images.last_mut() {
-                    image.channels.push(Channel { name: take("Name"), samples: number("SamplesPerPixel"), wavelength });
+                    // Red, green, blue and alpha, from the highest byte on, in a number with a sign.
+                    let rgba = take("Color").and_then(|text| text.parse::<i64>().ok());
+                    let colour = rgba.map(|rgba| format!("{:06X}", rgba.cast_unsigned() as u32 >> 8));
+                    let (name, samples) = (take("Name"), number("SamplesPerPixel"));
+                    image.channels.push(Channel { name, samples, wavelength, colour });
                 }
             }
             ("Pixels", "TiffData") => {
