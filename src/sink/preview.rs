@@ -578,7 +578,8 @@ impl PreviewSink {
                 Some((name, ink)) if row < self.scene.n_channels => (row..row + 1, name.as_str(), *ink),
                 _ => (0..self.scene.n_channels, "merged", WHITE),
             };
-            canvas.text(GAP, y, name, ink, true);
+            // Dark colours could not be read.
+            canvas.text(GAP, y, name, ink.map(|part| part.max(96)), true);
             for (i, (left, size)) in lefts.iter().zip(&layout.panels).enumerate() {
                 let shape = self.scene.size(self.scene.views[i]);
                 let layers: Vec<(&[f32], Colour)> = own
@@ -615,8 +616,9 @@ impl PreviewSink {
             (low, if high > low { high - low } else { 1.0 })
         };
         let slices: Vec<f32> = values.iter().take(3).flatten().copied().collect();
+        let has_range = |of: &[f32]| at(of, PERCENTILES.0) < at(of, PERCENTILES.1);
         let level = |(i, panel): (usize, &Vec<f32>)| {
-            let (low, range) = window(if i == 3 { panel } else { &slices });
+            let (low, range) = window(if i == 3 && has_range(panel) { panel } else { &slices });
             let one = |v: &f32| if v.is_finite() { ((v - low) / range).clamp(0.0, 1.0) } else { 0.0 };
             panel.iter().map(one).collect()
         };
