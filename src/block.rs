@@ -3,6 +3,7 @@
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements, row_major_strides};
+use crate::provenance::Share;
 
 /// Bytes aligned for every element type, whose storage is kept when it is used again.
 #[derive(Default)]
@@ -69,6 +70,7 @@ pub struct Block {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     absent: Vec<Region>,
+    shares: Vec<Share>,
 }
 
 impl Coverage {
@@ -96,8 +98,19 @@ impl Coverage {
         self.absent.iter().map(Region::n_elements).sum()
     }
 
-    /// Takes in what `other` lacks, box by box as `place` says where it lies here.
+    /// What was read of the files that cover the rest, where a stack is to sum that up.
+    pub fn shares(&self) -> &[Share] {
+        &self.shares
+    }
+
+    /// A part of a file was read.
+    pub fn read(&mut self, share: Share) {
+        self.shares.push(share);
+    }
+
+    /// Takes in what `other` lacks, box by box as `place` says where it lies here, and what was read for it.
     pub fn take(&mut self, other: &Self, mut place: impl FnMut(&Region) -> Option<Region>) {
+        self.shares.extend_from_slice(&other.shares);
         other.absent.iter().filter_map(&mut place).for_each(|region| self.lacks(region));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use serde::{Deserialize, Serialize};
 
 use crate::array::calc::Cast;
 use crate::codec::Codec;
@@ -59,6 +60,8 @@ pub enum Command {
     Reduce(Box<ReduceArgs>),
     /// Compute with arrays: arithmetic, filters and reductions in one expression
     Calc(Box<CalcArgs>),
+    /// Check a Zarr: every object against the checksums that were recorded with it, every pixel against the inputs
+    Verify(VerifyArgs),
     /// List the patterns of acquisition programs that --preset takes, each with a name it reads
     Patterns(PatternsArgs),
     /// Print completions for a shell
@@ -89,8 +92,9 @@ pub struct InputArgs {
 }
 
 /// How names and pages become axes.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 #[command(next_help_heading = "Names and axes")]
+#[serde(default)]
 pub struct NameArgs {
     /// File-name template: fields in braces, * any text, ? any character, such as '_ch{c}_*_stack{t}_';
     /// inferred from the names if not given
@@ -182,6 +186,9 @@ pub struct RunArgs {
     /// Tell where the time went: of each stage seconds on processors, seconds of waiting, and bytes
     #[arg(long)]
     pub profile: bool,
+    /// Do not compute a checksum of the pixels of every input, which a Zarr output records
+    #[arg(long)]
+    pub no_input_checksums: bool,
     /// Print the plan (array, chunks, files, memory) and stop before any pixel is read
     #[arg(long)]
     pub dry_run: bool,
@@ -375,6 +382,36 @@ pub struct BesideArgs {
     /// channels in colour; FILE ends in .png
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub preview: Option<PathBuf>,
+}
+
+/// Arguments of `verify`.
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArgs {
+    /// The Zarr
+    #[arg(value_name = "ZARR", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+    /// Compare every pixel of the full resolution with the inputs as well
+    #[arg(long)]
+    pub deep: bool,
+    /// Make bad objects again from the inputs, and no others
+    #[arg(long, conflicts_with = "sample")]
+    pub repair: bool,
+    /// Check a share of the objects, chosen anew each time, such as 5%
+    #[arg(long, value_name = "SHARE", value_parser = sample)]
+    pub sample: Option<f64>,
+    /// Ceiling of the process's resident memory, such as 512M or 2GiB
+    /// [default: half of what the job may use]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Bytes>,
+    /// Worker threads [default: all processors the job may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Print the result as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// No progress and no summary; faults and errors are still printed
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// Examples for `reduce`, each of which a test runs.
@@ -602,6 +639,12 @@ fn deadline(text: &str) -> Result<Duration, String> {
     };
     let number: f64 = number.parse().map_err(|_| wrong())?;
     Duration::try_from_secs_f64(number * seconds).ok().filter(|time| !time.is_zero()).ok_or_else(wrong)
+}
+
+fn sample(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    let share = percent.filter(|n| *n > 0.0 && *n <= 100.0).map(|n| n / 100.0);
+    share.ok_or_else(|| "expected a share above 0% and up to 100%, such as 5%".into())
 }
 
 fn durability(text: &str) -> Result<Durability, String> {

@@ -34,6 +34,9 @@ pub enum Error {
     /// A check asked for by the user found a fault (`inspect --strict`, `verify`).
     #[error("{0}")]
     Fault(String),
+    /// Nothing is left to do: an earlier run had done it all.
+    #[error("{0}")]
+    Complete(String),
     /// A signal asked for an early end; what is done so far is said in the text.
     #[error("{0}")]
     Stopped(String),
@@ -94,6 +97,7 @@ impl Error {
             Self::Unsupported(text) => Self::Unsupported(format!("{place}: {text}")),
             Self::Limit(text) => Self::Limit(format!("{place}: {text}")),
             Self::Fault(text) => Self::Fault(format!("{place}: {text}")),
+            Self::Complete(text) => Self::Complete(format!("{place}: {text}")),
             Self::Stopped(text) => Self::Stopped(format!("{place}: {text}")),
             io @ Self::Io { .. } => io,
         }
@@ -114,10 +118,11 @@ impl Error {
         matches!(self, Self::Format(_) | Self::Unsupported(_) | Self::Io { .. })
     }
 
-    /// The exit code of the process: 1 failed, 2 usage or a plan that does not fit, 3 fault found,
+    /// The exit code of the process: 0 nothing to do, 1 failed, 2 usage or a plan that does not fit, 3 fault found,
     /// 75 stopped early.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Complete(_) => 0,
             Self::Usage(_) | Self::Limit(_) => 2,
             Self::Fault(_) => 3,
             Self::Stopped(_) => 75,

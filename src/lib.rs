@@ -43,6 +43,7 @@ pub mod codec;
 #[cfg(not(fuzzing))]
 pub mod command;
 pub mod consume;
+pub mod digest;
 pub mod draw;
 pub mod dtype;
 pub mod error;
@@ -55,6 +56,7 @@ pub mod open;
 pub mod pattern;
 pub mod plan;
 pub mod profile;
+pub mod provenance;
 #[cfg(not(fuzzing))]
 pub mod reduce;
 pub mod report;
@@ -66,3 +68,5 @@ pub mod source;
 pub mod stack;
 pub mod store;
 pub mod unit;
+#[cfg(not(fuzzing))]
+pub mod verify;

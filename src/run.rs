@@ -14,12 +14,13 @@ use crate::exec::ahead::Ahead;
 use crate::exec::{self, Terms};
 use crate::grid::Region;
 use crate::plan::{Plan, Share, Task};
+use crate::provenance::{Account, Ledger, Recalled};
 
 /// What a run came to.
 pub struct Ran {
     /// What each consumer made.
     pub products: Vec<Vec<Product>>,
-    /// Elements read that nothing covers.
+    /// Elements read that nothing covers, by earlier runs too.
     pub n_absent: u64,
     /// Units that an earlier run had finished.
     pub n_units_done: u64,
@@ -43,10 +44,16 @@ pub fn run(
     consumers.iter_mut().try_for_each(|c| c.keep_only(&done))?;
     let begun: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
     let mut mergers: Vec<Box<dyn Merger + '_>> = begun.iter().map(|c| c.merger()).collect();
-    let work = Work { array, plan, consumers: &begun, done: &done, share: Share::WHOLE };
-    let mut n_absent = None;
+    job.ledger.begin(array.dtype().size() as u64);
+    if let Some(store) = begun.iter().find_map(|c| c.store()).filter(|_| !done.is_empty()) {
+        let mut recalled = Recalled { units: &done, seen: BTreeSet::new() };
+        store.records(|record| recalled.take(record.unit, &record.account, &job.ledger))?;
+    }
+    let mut work = Work { array, plan, consumers: &begun, done: &done, share: Share::WHOLE, ledger: Some(&job.ledger) };
     loop {
-        n_absent.get_or_insert(work.pass(&mut mergers, terms, &mut progress)?);
+        work.pass(&mut mergers, terms, &mut progress)?;
+        // Another pass reads the same.
+        work.ledger = None;
         let mut again = false;
         for merger in &mut mergers {
             again |= merger.end_pass()?;
@@ -59,7 +66,7 @@ pub fn run(
     terms.stop.store(false, Ordering::Relaxed);
     let mut products: Vec<Vec<Product>> = mergers.into_iter().map(|merger| merger.finish()).collect::<Result<_>>()?;
     consumers.iter_mut().zip(&mut products).try_for_each(|(consumer, made)| consumer.publish(made))?;
-    Ok(Ran { products, n_absent: n_absent.unwrap_or(0), n_units_done: done.len() as u64 })
+    Ok(Ran { products, n_absent: job.ledger.n_absent(), n_units_done: done.len() as u64 })
 }
 
 /// Does one `share` of what [`run`] does, beside other processes that do the others, and publishes nothing: that is
@@ -88,17 +95,26 @@ pub fn run_share(
     }
     let begun: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
     let mut keepers = begun.iter().map(|c| c.keeper()).collect::<Result<Vec<_>>>()?;
-    let n_absent = Work { array, plan, consumers: &begun, done: &done, share }.pass(&mut keepers, terms, progress)?;
+    job.ledger.begin(array.dtype().size() as u64);
+    let work = Work { array, plan, consumers: &begun, done: &done, share, ledger: Some(&job.ledger) };
+    work.pass(&mut keepers, terms, progress)?;
     drop(keepers);
     terms.stop.store(false, Ordering::Relaxed);
     consumers.iter_mut().try_for_each(|c| c.leave())?;
-    Ok(Ran { products: Vec::new(), n_absent, n_units_done: done.len() as u64 })
+    Ok(Ran { products: Vec::new(), n_absent: job.ledger.n_absent(), n_units_done: done.len() as u64 })
 }
 
 /// Starts what `consumers` write. Gives the units that all of them have finished before.
 fn begin(plan: &Plan, consumers: &mut [Box<dyn Consumer>], job: &Job) -> Result<BTreeSet<u64>> {
     consumers.iter_mut().for_each(|c| c.follow(plan));
-    consumers.iter_mut().try_for_each(|c| c.begin(job))?;
+    let n = consumers.len();
+    consumers.iter_mut().try_for_each(|c| {
+        c.begin(job).map_err(|e| match e {
+            // Of several outputs others may be unfinished.
+            Error::Complete(text) if n > 1 => Error::usage(format!("{text}: make all of them anew with --overwrite")),
+            e => e,
+        })
+    })?;
     let mut done = consumers.iter().map(|c| c.done()).reduce(|a, b| &a & &b).unwrap_or_default();
     loop {
         let before = done.len();
@@ -116,23 +132,25 @@ struct Work<'a> {
     consumers: &'a [&'a dyn Consumer],
     done: &'a BTreeSet<u64>,
     share: Share,
+    /// Where it is written down what was read, unless it was before.
+    ledger: Option<&'a Ledger>,
 }
 
 impl Work<'_> {
-    /// Goes over the array once. Gives the number of elements that nothing covers.
+    /// Goes over the array once.
     fn pass(
         &self,
         mergers: &mut [Box<dyn Merger + '_>],
         terms: &Terms<'_>,
         mut progress: impl FnMut(u64) + Send,
-    ) -> Result<u64> {
+    ) -> Result<()> {
         let is_done = |unit: u64| self.done.contains(&unit);
         let size = self.array.dtype().size() as u64;
         let bytes = move |region: &Region| region.n_elements().saturating_mul(size);
         let pieces = self.plan.share(self.share, &is_done).flat_map(|task| self.plan.pieces(&task));
         let ahead = Ahead::new(pieces.map(|piece| (bytes(&piece), piece)), terms.limit_bytes);
         let pass = Pass { array: self.array, plan: self.plan, consumers: self.consumers };
-        let mut n_absent = 0;
+        let mut of_unit = Account::default();
         // Tasks of units that are done take their place in the order.
         let mut skipped = self.plan.tasks().filter(|task| is_done(task.unit)).peekable();
         let mut skip = |mergers: &mut [Box<dyn Merger + '_>], before: u64| {
@@ -145,16 +163,27 @@ impl Work<'_> {
             ahead.begin(self.plan.pieces(task).map(|piece| bytes(&piece)).sum());
             pass.take(task, worker)
         };
-        let merge = |task: &Task, (parts, absent): (Vec<Part>, u64)| {
+        let merge = |task: &Task, (parts, account): (Vec<Part>, Account)| {
             skip(mergers, task.index)?;
-            n_absent += absent;
+            of_unit.add(&account);
+            if task.ends_unit {
+                self.write_down(task.unit, &std::mem::take(&mut of_unit));
+            }
             progress(bytes(&task.region));
             mergers.iter_mut().zip(parts).try_for_each(|(merger, part)| merger.merge(task, part))
         };
         let run = || exec::run(self.plan.share(self.share, &is_done), terms, || pass.worker(), take, merge);
         ahead.beside(|| pass.asker(), run)?;
-        skip(mergers, u64::MAX)?;
-        Ok(n_absent)
+        skip(mergers, u64::MAX)
+    }
+
+    /// Writes down what was read for a unit, to be recorded with it.
+    fn write_down(&self, unit: u64, account: &Account) {
+        let Some(ledger) = self.ledger else { return };
+        ledger.add(account);
+        if let Some(store) = self.consumers.iter().find_map(|c| c.store()) {
+            store.account(unit, account.to_json());
+        }
     }
 }
 
@@ -184,29 +213,30 @@ impl Pass<'_> {
         Worker { reader, desk: Desk::default(), buffer: Buffer::default() }
     }
 
-    /// Reads the blocks of `task`, each once, and shows them to every consumer. Gives their parts, and the number of
-    /// elements that nothing covers.
-    fn take(&self, task: &Task, worker: &mut Worker) -> Result<(Vec<Part>, u64)> {
+    /// Reads the blocks of `task`, each once, and shows them to every consumer. Gives their parts, and an account of
+    /// what was read.
+    fn take(&self, task: &Task, worker: &mut Worker) -> Result<(Vec<Part>, Account)> {
         let mut takers: Vec<Box<dyn Taker + '_>> =
             self.consumers.iter().map(|c| c.taker(task)).collect::<Result<_>>()?;
         let mut parts: Vec<Option<Part>> = takers.iter().map(|_| None).collect();
-        let mut n_absent = None;
+        let mut account = None;
         // Most consumers need one look; some operators need more.
         while parts.contains(&None) {
-            let mut absent = 0;
+            let mut look = Account::default();
             for piece in self.plan.pieces(task) {
                 let block = worker.reader.block(&piece, self.array.dtype(), std::mem::take(&mut worker.buffer))?;
-                absent += block.coverage.n_absent();
+                look.n_absent += block.coverage.n_absent();
+                block.coverage.shares().iter().for_each(|share| look.read(share));
                 for (taker, _) in takers.iter_mut().zip(&parts).filter(|(_, part)| part.is_none()) {
                     taker.take(&block, &mut worker.desk)?;
                 }
                 worker.buffer = block.into_buffer();
             }
-            n_absent.get_or_insert(absent);
+            account.get_or_insert(look);
             for (taker, part) in takers.iter_mut().zip(&mut parts).filter(|(_, part)| part.is_none()) {
                 *part = taker.end(&mut worker.desk)?;
             }
         }
-        Ok((parts.into_iter().flatten().collect(), n_absent.unwrap_or(0)))
+        Ok((parts.into_iter().flatten().collect(), account.unwrap_or_default()))
     }
 }

@@ -1,15 +1,17 @@
 //! The array made of many files: a layout, and the files that are at hand.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::array::{Array, Losses, Reader, Scratch, check_read};
 use crate::axis::Axis;
 use crate::block::{Coverage, Target};
+use crate::digest::Elements;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::grid::Region;
+use crate::grid::{Region, n_elements};
 use crate::layout::{Layout, Part};
+use crate::provenance::Share;
 use crate::source::files::Files;
 use crate::source::headers::{Headers, name_of};
 use crate::source::{Info, OpenOptions};
@@ -21,6 +23,7 @@ pub struct Stack {
     fill: Vec<u8>,
     /// What becomes a hole because it cannot be read; if `None`, it ends the run.
     losses: Option<Losses>,
+    summed: bool,
 }
 
 impl Stack {
@@ -30,7 +33,7 @@ impl Stack {
     /// If `fill` does not have the size of an element.
     pub fn new(layout: Layout, headers: Headers, paths: Vec<PathBuf>, options: OpenOptions, fill: Vec<u8>) -> Self {
         assert_eq!(fill.len(), layout.dtype().size(), "the fill value is one element");
-        Self { layout, files: Files::new(paths, headers, options), fill, losses: None }
+        Self { layout, files: Files::new(paths, headers, options), fill, losses: None, summed: false }
     }
 
     /// The same, with holes where files turn out to be unreadable while they are read: these go to `losses`.
@@ -42,6 +45,25 @@ impl Stack {
     /// What could not be read so far, if such things become holes.
     pub fn losses(&self) -> Option<&Losses> {
         self.losses.as_ref()
+    }
+
+    /// The same, whose readers sum up what they read of every file: [`Coverage::shares`].
+    #[must_use]
+    pub fn summed(self, summed: bool) -> Self {
+        Self { summed, ..self }
+    }
+
+    /// Elements of the array in file number `file`; 0 if it is not known.
+    pub fn n_elements_of(&self, file: u32) -> u64 {
+        self.headers().info(file).map_or(0, |info| n_elements(&info.shape()))
+    }
+
+    /// What was just read of `file`: `inside`, in its own axes, to `into`.
+    fn share(&self, file: u32, inside: &Region, into: &Target<'_>) -> Option<Share> {
+        let shape = self.headers().info(file).filter(|_| self.summed)?.shape();
+        let elements = Elements { bytes: into.bytes, start: into.start, strides: &into.strides, dtype: into.dtype };
+        let sum = crate::digest::part(&shape, inside, &elements);
+        Some(Share { file, sum, n_elements: inside.n_elements() })
     }
 
     /// Where the files lie.
@@ -57,6 +79,17 @@ impl Stack {
     /// The files, by index.
     pub fn paths(&self) -> &[PathBuf] {
         self.files.paths()
+    }
+
+    /// The file that covers the element at `at`, and which of the file's planes, counted in the order of its axes.
+    pub fn origin(&self, at: &[u64]) -> Option<(&Path, u64)> {
+        let element = Region { origin: at.to_vec(), shape: vec![1; at.len()] };
+        let (_, cell, part) = self.cells(&element).next()?;
+        let (part, info) = (part?, self.headers().info(part?.file)?);
+        let inside = self.inside(&element.relative_to(&cell), part, self.layout.file_axes().len());
+        let n_leading = info.axes.iter().position(|axis| axis.name == "y").unwrap_or(0);
+        let page = (0..n_leading).fold(0, |page, i| page * info.axes[i].length + inside.origin[i]);
+        Some((&self.paths()[part.file as usize], page))
     }
 
     /// Region of a file, in its own axes, for a region of the array inside its cell.
@@ -204,6 +237,7 @@ impl Reader for StackReader {
             let mut into = Target { start, shape, strides, dtype, bytes: piece.bytes };
             let found = self.read_part(part.file, &inside, &mut into)?;
             if found.absent().is_empty() {
+                stack.share(part.file, &inside, &into).into_iter().for_each(|share| coverage.read(share));
                 continue;
             }
             let own = stack.files.get(part.file).is_ok_and(|file| file.fill().is_some());

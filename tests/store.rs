@@ -106,6 +106,12 @@ fn every_operation_in_turn_fails_and_the_next_run_goes_on() {
                     run_on(Arc::new(memory.clone()), &terms).unwrap();
                     assert!(memory.keys().is_empty(), "{:?}", memory.keys());
                     assert!(memory.published() == good, "{durability:?} {fault:?} {n_faults}");
+                } else if !memory.keys().is_empty() {
+                    // All that was left to do was to clear up.
+                    let e = run_on(Arc::new(memory.clone()), &terms).unwrap_err();
+                    assert!(matches!(e, Error::Complete(_)) && e.exit_code() == 0, "fault {n_faults}: {e}");
+                    assert!(memory.keys().is_empty(), "{:?}", memory.keys());
+                    assert!(memory.published() == good);
                 }
             }
         }
@@ -679,4 +685,37 @@ fn many_threads_write_one_shard() {
         shard.reserve(3);
         assert!(shard.close().unwrap_err().to_string().contains("was never written"));
     }
+}
+
+/// Ended between getting its name and clearing up: the same run has nothing to do, another is refused or replaces it.
+#[test]
+fn a_run_that_was_published_is_not_done_again() {
+    let good = undisturbed();
+    let folder = tempfile::tempdir().unwrap();
+    let (output, partial) = (folder.path().join("o"), folder.path().join(".o.partial"));
+    let publish = || {
+        let _ = fs::remove_dir_all(&output);
+        work(begin(&output).unwrap(), 99).unwrap();
+        // As the end of such a run leaves it.
+        let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&output).unwrap()).to_string();
+        fs::create_dir_all(partial.join("journal")).unwrap();
+        let published = json!({"identity": inode, "manifest": {"plan": "abc"}});
+        fs::write(partial.join("published.json"), published.to_string()).unwrap();
+    };
+    publish();
+    assert!(matches!(Store::begin(&terms(&output)).unwrap(), Begun::Published));
+    assert_eq!(names(folder.path()), ["o"]);
+    publish();
+    let other = Terms { manifest: json!({"plan": "other"}), ..terms(&output) };
+    assert!(Store::begin(&other).err().unwrap().to_string().contains("exists already"));
+    assert_eq!(names(folder.path()), ["o"]);
+    assert!(tree(&output) == good);
+    publish();
+    drop(Store::begin(&Terms { overwrite: true, ..other }).unwrap().ready().unwrap());
+    // Something else has the name by now.
+    publish();
+    fs::rename(&output, folder.path().join("moved")).unwrap();
+    fs::create_dir(&output).unwrap();
+    assert!(Store::begin(&terms(&output)).err().unwrap().to_string().contains("exists already"));
+    assert_eq!(names(folder.path()), ["moved", "o"]);
 }

@@ -23,6 +23,7 @@ use crate::exec::budget::Bytes;
 use crate::expression::{self, Built, Known, Output, Wanted, syntax};
 use crate::grid::Region;
 use crate::open::Opened;
+use crate::provenance::Ledger;
 use crate::reduce::{Reducer, Reduction};
 use crate::report::{count, tuple};
 use crate::sink::{self, OutputOptions, Spec};
@@ -90,6 +91,7 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
         n_absent: 0,
         notes,
         losses: losses.first().cloned().unwrap_or_default(),
+        ledger: Ledger::default(),
         unit,
         provenance,
         attributes: serde_json::Map::new(),

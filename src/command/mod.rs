@@ -24,6 +24,7 @@ mod results;
 mod space;
 mod stitch;
 mod stop;
+mod verify;
 mod voice;
 
 pub use voice::tell;
@@ -40,6 +41,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Pyramid(args) => pyramid::run(&args),
         Command::Reduce(args) => reduce::run(&args),
         Command::Calc(args) => calc::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Patterns(args) => presets::run(&args),
         Command::Completions { shell } => completions(shell),
     }

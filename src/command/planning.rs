@@ -1,6 +1,7 @@
 //! How an array will be stored: what `stitch` does and `inspect` foretells.
 
 use anyhow::Result;
+use serde_json::Value;
 
 use crate::array::Array;
 use crate::axis::Axis;
@@ -15,6 +16,20 @@ use crate::sink::zarr::{
 use crate::sink::{Sharding, Spec};
 use crate::source::NoteKind;
 use crate::source::headers::Note;
+
+/// How an array is stored, as provenance records it.
+pub(super) fn recorded(options: &ZarrOptions) -> Value {
+    let ZarrOptions { format, chunks, shards, codec, image, .. } = options;
+    serde_json::json!({
+        "zarr_format": if *format == Format::V2 { 2 } else { 3 },
+        "chunks": chunks,
+        "shards": shards,
+        "codec": codec.to_string(),
+        "levels": image.levels.to_string(),
+        "downsample": image.method.name(),
+        "plain": image.plain,
+    })
+}
 
 /// How the array will be stored, from flags and defaults. `unit` is the shape of what its files store as one piece.
 pub(super) fn storage(

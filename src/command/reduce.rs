@@ -14,7 +14,7 @@ use crate::array::{Array, View};
 use crate::axis::Axis;
 use crate::block::size_bytes;
 use crate::cli::{Missing, ReduceArgs};
-use crate::consume::{self, Consumer};
+use crate::consume::{self, Consumer, Job};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::open::Opened;
@@ -57,6 +57,9 @@ fn named(args: &ReduceArgs, opened: &Opened) -> Result<ReduceArgs, Error> {
 fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
     let provenance = resolve::provenance(&opened);
     let Opened { stack, notes, is_single, .. } = opened;
+    let output = args.output.as_deref().map_or(Path::new("-"), Path::new);
+    let ledger = resolve::ledger(&stack, output);
+    let stack = stack.summed(!args.run.no_input_checksums);
     let (n_files, paths) = (stack.paths().len() as u64, stack.paths().to_vec());
     let losses = stack.losses().cloned().unwrap_or_default();
     let select = resolve::own_axes(&stack, is_single, &args.names, args.elements.select.as_slice());
@@ -126,7 +129,7 @@ fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
         "codec": args.codec.to_string(),
         "picture": format!("{:?}", args.picture),
     });
-    let job = resources::job(&args.run, &*array, &paths, &plan, settings, &losses);
+    let job = Job { ledger, ..resources::job(&args.run, &*array, &paths, &plan, settings, &losses) };
     let ran = resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
     progress.finish();
     resolve::tell_losses(&losses);

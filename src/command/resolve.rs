@@ -1,6 +1,9 @@
 //! From what was typed to what it means: flags become a [`Request`], and what opening it came to is told.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
+use serde_json::Value;
 
 use super::progress::HeaderProgress;
 use super::{presets, tell, voice};
@@ -10,11 +13,12 @@ use crate::cli::{InputArgs, NameArgs, RunArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit, processors};
 use crate::layout::LayoutOptions;
-use crate::open::{Names, Naming, Opened, Origin, Request, Survey};
+use crate::open::{Names, Naming, Opened, Origin, Request, Survey, inputs};
 use crate::pattern::{InferOptions, Pattern, TileOrder};
-use crate::source::OpenOptions;
-use crate::source::headers::{Note, name_of};
+use crate::provenance::{Input, Ledger};
+use crate::source::headers::Note;
 use crate::source::scan::Inputs;
+use crate::source::{OpenOptions, zarr};
 use crate::stack::Stack;
 use crate::unit::{self, Quantity};
 
@@ -189,30 +193,53 @@ pub(super) fn tell_losses(losses: &Losses) {
     }
 }
 
-/// Origin of an output: program, command line, pattern, notes, and input files with size and time.
+/// Origin of an output: program, command line, pattern and notes.
 pub(super) fn provenance(opened: &Opened) -> serde_json::Value {
-    /// More inputs than this are counted, not listed: the list would outweigh the array's metadata.
-    const LISTED: usize = 10_000;
-    let paths = opened.stack.paths();
-    let inputs: Vec<serde_json::Value> = paths
-        .iter()
-        .take(LISTED)
-        .map(|path| {
-            let meta = std::fs::metadata(path).ok();
-            let modified = meta.as_ref().and_then(|m| m.modified().ok());
-            let seconds = modified.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).map(|d| d.as_secs());
-            serde_json::json!({ "name": name_of(path), "bytes": meta.map(|m| m.len()), "modified_unix_s": seconds })
-        })
-        .collect();
     serde_json::json!({
         "program": concat!("stackctl ", env!("CARGO_PKG_VERSION")),
         "command": std::env::args_os().map(|a| a.to_string_lossy().into_owned()).take(64).collect::<Vec<_>>(),
         "pattern": opened.pattern,
         "notes": opened.notes,
-        "n_inputs": paths.len(),
+        "n_inputs": opened.stack.paths().len(),
         "n_elements": crate::grid::n_elements(&opened.stack.shape()),
-        "inputs": inputs,
     })
+}
+
+/// What was said of names, as provenance records it: what was left open is left out.
+pub(super) fn recorded(names: &NameArgs) -> Value {
+    let mut value = serde_json::to_value(names).unwrap_or_default();
+    if let Value::Object(entries) = &mut value {
+        entries.retain(|_, v| !v.is_null() && v.as_array().is_none_or(|list| !list.is_empty()));
+    }
+    value
+}
+
+/// The inputs of a run that writes `output`, as they are now.
+pub(super) fn ledger(stack: &Stack, output: &Path) -> Ledger {
+    let folder = std::path::absolute(output).ok().and_then(|path| Some(path.parent()?.to_owned())).unwrap_or_default();
+    let lists = if stack.paths().len() > 1 { &LISTS[..] } else { &LISTS[..4] };
+    let input = |(file, path): (u32, &PathBuf)| {
+        let state = inputs::state(path);
+        let provenance = zarr::provenance(path).ok().flatten().map_or(Value::Null, |p| without(lists, p));
+        Input { path: place(path, &folder), n_elements: stack.n_elements_of(file), provenance, ..state }
+    };
+    Ledger::of((0..).zip(stack.paths()).map(input).collect())
+}
+
+/// `path` as it is seen from `folder` if it lies there, else in full.
+fn place(path: &Path, folder: &Path) -> String {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    whole.strip_prefix(folder).unwrap_or(&whole).to_string_lossy().into_owned()
+}
+
+/// What is not kept of an input's own provenance, the last not where there are many inputs.
+const LISTS: [&str; 5] = ["axes", "checksums", "inputs_file", "windows", "inputs"];
+
+fn without(keys: &[&str], mut provenance: Value) -> Value {
+    if let Value::Object(entries) = &mut provenance {
+        keys.iter().for_each(|key| drop(entries.remove(*key)));
+    }
+    provenance
 }
 
 #[cfg(test)]

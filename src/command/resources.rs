@@ -126,7 +126,7 @@ pub(super) fn job(
         "inputs": fingerprint(inputs),
     });
     let start = if args.restart { Start::Anew } else { Start::Resume };
-    Job { manifest, start, shared: false, losses: losses.clone() }
+    Job { manifest, start, losses: losses.clone(), ..Job::default() }
 }
 
 /// Does all that `plan` says, or the share of it that was asked for.

@@ -9,20 +9,21 @@ use anyhow::Result;
 
 use super::beside::{Beside, Main};
 use super::collection::Building;
-use super::planning::{fit_levels, no_image, storage};
+use super::planning::{self, fit_levels, no_image, storage};
 use super::progress::Progress;
 use super::resources::{self, Resources};
 use super::{early, print_json, resolve, space, stop, tell, voice};
 use crate::array::{Array, Losses, select};
 use crate::block::size_bytes;
 use crate::cli::{BesideArgs, Missing, RunArgs, StitchArgs, StorageArgs};
-use crate::consume::Consumer;
 use crate::consume::levels::{Levels, Method};
+use crate::consume::{Consumer, Job};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::open::Opened;
 use crate::plan::Plan;
+use crate::provenance::Ledger;
 use crate::report::{Summary, count, tuple};
 use crate::sink::png::PngOptions;
 use crate::sink::zarr::{Format, ZarrOptions, ZarrSink, misfit};
@@ -174,8 +175,14 @@ fn folder_of(output: &Path) -> Option<&Path> {
 fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<serde_json::Value>> {
     let start = Instant::now();
     let Single { output, shown, beside, opened } = single;
-    let provenance = resolve::provenance(&opened);
+    let mut provenance = resolve::provenance(&opened);
+    provenance["names"] = resolve::recorded(&args.names);
+    provenance["skip_bad"] = args.input.skip_bad.into();
+    provenance["select"] = args.select.clone().into();
+    provenance["by"] = args.by.clone().zip(opened.value.clone()).map(|(field, value)| [field, value].to_vec()).into();
     let Opened { stack, notes, is_single, value, .. } = opened;
+    let ledger = resolve::ledger(&stack, &output);
+    let stack = stack.summed(!args.run.no_input_checksums);
     super::refuse_input(&output, stack.paths())?;
     let (inputs, n_holes) = (stack.paths().to_vec(), stack.layout().n_holes());
     // Of a part nobody knows how much of it is absent.
@@ -220,6 +227,7 @@ fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<se
         n_absent,
         notes,
         losses,
+        ledger,
         unit,
         provenance,
         attributes,
@@ -250,6 +258,8 @@ pub(super) struct Writing<'a> {
     pub(super) notes: Vec<Note>,
     /// What could not be read.
     pub(super) losses: Losses,
+    /// The files, and what was read of them.
+    pub(super) ledger: Ledger,
     /// Shape of what the files store as one piece; empty if nothing is known of it.
     pub(super) unit: Vec<u64>,
     pub(super) provenance: serde_json::Value,
@@ -263,8 +273,7 @@ pub(super) struct Writing<'a> {
 /// Writes `array`; what is to be printed as JSON, if that was asked for.
 pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool) -> Result<Option<serde_json::Value>> {
     let Writing { storage: flags, run, output, .. } = *how;
-    let (provenance, mut notes) = (how.provenance.clone(), how.notes.clone());
-    let spec = Spec { axes: array.axes().to_vec(), dtype: array.dtype(), fill: array.fill_bytes(), provenance };
+    let (mut provenance, mut notes) = (how.provenance.clone(), how.notes.clone());
     let is_archived = sink::zarr::is_archive(output);
     let options = storage(flags, how.overwrite, is_archived, &*array, &how.unit)?;
     let mut options = ZarrOptions { durability: run.durability, ..options };
@@ -289,6 +298,8 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         tell(format_args!("note: {note}"));
         notes.push(note);
     }
+    provenance["storage"] = planning::recorded(&options);
+    let spec = Spec { axes: array.axes().to_vec(), dtype: array.dtype(), fill: array.fill_bytes(), provenance };
     let foretold = if is_zarr { Some(ZarrSink::new(output, &spec, &options)?) } else { None };
     let shapes = foretold.as_ref().map_or_else(Vec::new, ZarrSink::level_shapes);
     let most_bytes = space::most_bytes(&array, &shapes);
@@ -355,7 +366,8 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         "codec": options.codec.to_string(),
         "image": format!("{:?}", options.image),
     });
-    let job = resources::job(run, &*array, &how.inputs, &plan, settings, &how.losses);
+    let job =
+        Job { ledger: how.ledger.clone(), ..resources::job(run, &*array, &how.inputs, &plan, settings, &how.losses) };
     let ran = resources::run(run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
     progress.finish();
     resolve::tell_losses(&how.losses);

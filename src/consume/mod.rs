@@ -12,6 +12,7 @@ use crate::array::{Array, Kept, Losses};
 use crate::block::{Block, Buffer, size_bytes};
 use crate::error::Result;
 use crate::plan::{Cost, Plan, Request, Task, Wants};
+use crate::provenance::Ledger;
 use crate::store::{Start, Store, Stored};
 
 mod assemble;
@@ -145,6 +146,8 @@ pub struct Job {
     pub shared: bool,
     /// What of the array cannot be read, which is known when all of it is read.
     pub losses: Losses,
+    /// What is read, by this run and those before it.
+    pub ledger: Ledger,
 }
 
 /// What a consumer made of one task.

@@ -53,6 +53,12 @@ impl Place {
         let (manifest, start, shared) = (job.manifest.clone(), job.start, job.shared);
         match Store::begin(&Terms { overwrite, durability, manifest, start, shared, ..Terms::new(&self.path, kind) })? {
             Begun::Ready(store) => self.store = Some(store),
+            Begun::Published => {
+                return Err(Error::Complete(format!(
+                    "{}: was complete already; what the run that wrote it had no time to remove is removed",
+                    self.path.display()
+                )));
+            }
             Begun::Changed(changes) => {
                 return Err(Error::usage(format!(
                     "{}: an earlier run is unfinished that was another job:\n{}\n  give the same command as then, or \

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use serde_json::{Map, Value};
+
+use crate::provenance::Input;
 
 /// Entries that a fingerprint has at most; with more files, neighbours share one.
 const MOST_ENTRIES: usize = 4096;
@@ -13,9 +16,9 @@ const MOST_ENTRIES: usize = 4096;
 pub fn fingerprint(paths: &[PathBuf]) -> Value {
     let each = paths.len().div_ceil(MOST_ENTRIES).max(1);
     let entry = |group: &[PathBuf]| match group {
-        [one] => (one.display().to_string(), state(one)),
+        [one] => (one.display().to_string(), full_state(one)),
         _ => {
-            let crc = group.iter().fold(0, |crc, path| crc32c::crc32c_append(crc, state(path).as_bytes()));
+            let crc = group.iter().fold(0, |crc, path| crc32c::crc32c_append(crc, full_state(path).as_bytes()));
             let last = group.last().map_or(String::new(), |path| path.display().to_string());
             (format!("{} to {last}", group[0].display()), format!("{crc:08x}"))
         }
@@ -24,8 +27,15 @@ pub fn fingerprint(paths: &[PathBuf]) -> Value {
     Value::Object(entries.collect::<Map<_, _>>())
 }
 
+/// Size and time of change of a file.
+pub fn state(path: &Path) -> Input {
+    let found = fs::metadata(path).ok();
+    let modified = found.as_ref().and_then(|found| found.modified().ok()?.duration_since(UNIX_EPOCH).ok());
+    Input { bytes: found.map(|found| found.len()), modified_unix_s: modified.map(|m| m.as_secs()), ..Input::default() }
+}
+
 /// `123 bytes, changed 1700000000.000000001, number 42`.
-fn state(path: &Path) -> String {
+fn full_state(path: &Path) -> String {
     let Ok(found) = fs::metadata(path) else { return "not there".to_owned() };
     #[cfg(unix)]
     let (seconds, nanoseconds, number) = {

@@ -22,7 +22,7 @@ use crate::source::headers::Note;
 use crate::stack::Stack;
 
 mod faults;
-mod inputs;
+pub mod inputs;
 mod request;
 mod survey;
 

@@ -1,5 +1,7 @@
 //! What is asked for: plain data, of which every part has a default.
 
+use serde::{Deserialize, Serialize};
+
 use crate::layout::LayoutOptions;
 use crate::pattern::{InferOptions, Pattern};
 use crate::source::OpenOptions;
@@ -47,7 +49,8 @@ pub struct Names {
 }
 
 /// What to do about positions that no file covers: those without a file, and planes that a file lacks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Missing {
     /// Refuse, listing them.
     #[default]

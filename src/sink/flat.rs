@@ -44,6 +44,7 @@ pub(super) struct FlatSink {
     to: Destination,
 }
 
+#[allow(clippy::large_enum_variant)] // There is one of it.
 enum Destination {
     File { place: Place, head: Head },
     Stream { head: Vec<u8>, stream: Mutex<Box<dyn Write + Send>> },

@@ -45,6 +45,11 @@ pub trait Disk: Send + Sync {
     #[allow(missing_docs, clippy::missing_errors_doc)]
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
+    /// What tells the object or folder at `key` from all others, whatever it is called; with the empty key, what has the
+    /// name that users see.
+    #[allow(missing_docs, clippy::missing_errors_doc)]
+    fn identity(&self, key: &str) -> io::Result<Option<String>>;
+
     /// Makes durable which names a folder holds.
     #[allow(missing_docs, clippy::missing_errors_doc)]
     fn sync_folder(&self, folder: &str) -> io::Result<()>;
@@ -243,6 +248,18 @@ impl Disk for Local {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.folder, from, &self.folder, to)?)
+    }
+
+    fn identity(&self, key: &str) -> io::Result<Option<String>> {
+        let found = match key {
+            "" => rustix::fs::lstat(&self.name),
+            key => rustix::fs::statat(&self.folder, key, AtFlags::SYMLINK_NOFOLLOW),
+        };
+        match found {
+            Ok(found) => Ok(Some(found.st_ino.to_string())),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Durability;
 use super::disk::{Disk, Handle};
@@ -59,6 +60,8 @@ pub struct Record {
     pub objects: Vec<Stored>,
     /// What its caller keeps with it.
     pub state: Vec<u8>,
+    /// What was read for it.
+    pub account: Value,
 }
 
 /// Where a record is.
@@ -79,6 +82,8 @@ struct Head {
 struct Unit<'a> {
     unit: u64,
     objects: std::borrow::Cow<'a, [Stored]>,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    account: Value,
 }
 
 /// The journal of this process, growing.
@@ -116,8 +121,8 @@ impl Journal {
 }
 
 /// A record in bytes.
-pub(super) fn encode(unit: u64, objects: &[Stored], state: &[u8]) -> io::Result<Vec<u8>> {
-    frame(&Unit { unit, objects: objects.into() }, state)
+pub(super) fn encode(unit: u64, objects: &[Stored], state: &[u8], account: Value) -> io::Result<Vec<u8>> {
+    frame(&Unit { unit, objects: objects.into(), account }, state)
 }
 
 fn frame(document: &impl Serialize, state: &[u8]) -> io::Result<Vec<u8>> {
@@ -151,7 +156,9 @@ pub(super) fn each_placed(disk: &dyn Disk, show: impl FnMut(RecordPlace, Record)
 pub(super) fn at(disk: &dyn Disk, place: &RecordPlace) -> io::Result<Option<Record>> {
     let mut reader = Reader { file: disk.open(&place.journal)?, at: place.offset };
     let found: Option<(Unit, _)> = reader.next()?;
-    Ok(found.map(|(Unit { unit, objects }, state)| Record { unit, objects: objects.into_owned(), state }))
+    let record =
+        |(Unit { unit, objects, account }, state)| Record { unit, objects: objects.into_owned(), state, account };
+    Ok(found.map(record))
 }
 
 /// Keeps the records of some units only, each once: what was not believed once must not be believed later, when
@@ -160,8 +167,11 @@ pub(super) fn forget(disk: &dyn Disk, durability: Durability, keep: &BTreeSet<u6
     let old = keys(disk)?;
     let mut kept = Journal::start(disk, durability)?;
     let mut done = BTreeSet::new();
-    each_of(disk, &old, |_, Record { unit, objects, state }| match keep.contains(&unit) && done.insert(unit) {
-        true => kept.append(&encode(unit, &objects, &state)?, Durability::None),
+    each_of(disk, &old, |_, record| match keep.contains(&record.unit) && done.insert(record.unit) {
+        true => {
+            let Record { unit, objects, state, account } = record;
+            kept.append(&encode(unit, &objects, &state, account)?, Durability::None)
+        }
         false => Ok(()),
     })?;
     kept.append(&[], durability)?;
@@ -187,9 +197,9 @@ fn each_of(
         let head: Option<(Head, _)> = reader.next()?;
         if head.is_some_and(|(head, _)| head.believed()) {
             let mut offset = reader.at;
-            while let Some((Unit { unit, objects }, state)) = reader.next()? {
+            while let Some((Unit { unit, objects, account }, state)) = reader.next()? {
                 let place = RecordPlace { journal: Arc::clone(&journal), offset };
-                show(place, Record { unit, objects: objects.into_owned(), state })?;
+                show(place, Record { unit, objects: objects.into_owned(), state, account })?;
                 offset = reader.at;
             }
         }

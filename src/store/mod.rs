@@ -12,6 +12,7 @@
 //!               state/      partial states, kept until the end
 //!               manifest.json   what must be the same for a run to go on
 //!               shared      if shares of a run write here
+//!               published.json  that the output has got its name, and by which manifest
 //!               lock.N      who has it
 //! ```
 //!
@@ -41,6 +42,7 @@ mod journal;
 mod lock;
 mod place;
 mod resume;
+pub mod sums;
 mod sync;
 pub mod testing;
 
@@ -49,7 +51,7 @@ pub use journal::{Record, RecordPlace, Stored, What};
 pub use lock::Patience;
 use lock::{Held, Lock, Owner, Refused};
 pub use place::{Kind, adopt, check_free, forget, put_in_place, replace};
-use place::{UNFINISHED, check_key};
+use place::{PUBLISHED, UNFINISHED, check_key};
 pub use resume::Change;
 use resume::Found;
 use sync::{Job, Open, Syncer};
@@ -65,6 +67,8 @@ const SHARED: &str = "shared";
 /// The disk is told to begin with this many bytes of a growing object at once: for less it takes longer to
 /// tell than to wait.
 const HURRY_BYTES: u64 = 256 << 10;
+/// Objects whose checksums are sorted in memory at once.
+const MOST_SORTED: usize = 1 << 15;
 
 /// What must have reached the disk before a unit is recorded and an output gets its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +146,15 @@ pub enum Begun {
     Ready(Store),
     /// An earlier run was made with another manifest, and was left as it is.
     Changed(Vec<Change>),
+    /// An earlier run with the same manifest has published the output; what it had left is removed now.
+    Published,
+}
+
+/// What is known of an output that has got its name.
+#[derive(Serialize, Deserialize)]
+struct Published {
+    identity: String,
+    manifest: Value,
 }
 
 impl Begun {
@@ -152,6 +165,7 @@ impl Begun {
     pub fn ready(self) -> Result<Store> {
         match self {
             Self::Ready(store) => Ok(store),
+            Self::Published => Err(Error::Complete("was complete already".to_owned())),
             Self::Changed(changes) => {
                 let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
                 Err(Error::usage(format!("other settings than when it was begun: {}", keys.join(", "))))
@@ -166,14 +180,21 @@ pub struct Store {
     syncer: Arc<Syncer>,
     held: Option<Held>,
     overwrite: bool,
+    manifest: Box<Value>,
     found: Box<Found>,
     /// The output, if it is one file.
     file: Option<Open>,
     growing: Mutex<Growing>,
     /// Whether other shares of the run write here too.
     is_share: bool,
+    /// Whole objects that no record speaks of: length and checksum by key.
+    loose: Arc<Mutex<Loose>>,
+    /// What was read for units that are not recorded yet.
+    accounts: Box<Mutex<BTreeMap<u64, Value>>>,
     is_over: bool,
 }
+
+type Loose = BTreeMap<String, (u64, u32)>;
 
 /// Objects that grow, by key.
 type Growing = HashMap<String, Weak<Box<dyn Handle>>>;
@@ -215,7 +236,7 @@ impl Site {
             let made = self.disk.create(key).and_then(|object| object.close());
             made.map_err(|e| self.error(key, "cannot create", e))?;
         }
-        self.write_manifest(&terms.manifest)
+        self.write(MANIFEST, &terms.manifest)
     }
 
     fn error(&self, key: &str, action: &'static str, e: io::Error) -> Error {
@@ -246,29 +267,54 @@ impl Site {
         self.disk.sync_folder(folder).map_err(|e| self.error(folder, "cannot write to disk", e))
     }
 
-    /// Removes all that earlier runs left, but the locks; what would let a run go on first.
+    /// Removes all that earlier runs left, but the locks: what would let a run go on first, and last what says that
+    /// nothing is left to do.
     fn clear(&self) -> Result<()> {
-        let entries = self.disk.list("").map_err(|e| self.error("", "cannot list", e))?;
-        let names = entries.iter().map(|entry| entry.name.as_str());
-        let all = [MANIFEST, "journal"].into_iter().filter(|name| entries.iter().any(|e| e.name == *name)).chain(names);
-        for name in all.filter(|name| !name.starts_with("lock.")) {
-            self.disk.remove(name).map_err(|e| self.error(name, "cannot remove", e))?;
-        }
-        Ok(())
+        let mut entries = self.disk.list("").map_err(|e| self.error("", "cannot list", e))?;
+        entries.retain(|entry| !entry.name.starts_with("lock."));
+        entries.sort_by_key(|entry| match entry.name.as_str() {
+            MANIFEST => 0,
+            "journal" => 1,
+            PUBLISHED => 3,
+            _ => 2,
+        });
+        entries.iter().try_for_each(|entry| {
+            self.disk.remove(&entry.name).map_err(|e| self.error(&entry.name, "cannot remove", e))
+        })
     }
 
-    fn write_manifest(&self, manifest: &Value) -> Result<()> {
-        let temporary = format!("{MANIFEST}{UNFINISHED}");
+    /// Writes a document of the private place, whole or not at all.
+    fn write(&self, key: &str, document: &impl Serialize) -> Result<()> {
+        let temporary = format!("{key}{UNFINISHED}");
         let written: io::Result<()> = (|| {
             let file = self.disk.create(&temporary)?;
-            file.write_at(0, &serde_json::to_vec_pretty(manifest)?)?;
+            file.write_at(0, &serde_json::to_vec_pretty(document)?)?;
             if self.durability != Durability::None {
                 file.sync()?;
             }
             file.close()?;
-            self.disk.rename(&temporary, MANIFEST)
+            self.disk.rename(&temporary, key)
         })();
-        written.map_err(|e| self.error(MANIFEST, "cannot write", e))
+        written.map_err(|e| self.error(key, "cannot write", e))
+    }
+
+    /// The manifest by which what has the output's name was published from here, if it was and this run was not told of
+    /// its end.
+    fn published(&self) -> Result<Option<Value>> {
+        let text = match disk::read(&*self.disk, PUBLISHED) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|e| self.error(PUBLISHED, "cannot read", e))?,
+        };
+        let identity = self.disk.identity("").map_err(|e| Error::io(&self.name, "cannot look at", e))?;
+        let published: Option<Published> = serde_json::from_slice(&text).ok();
+        Ok(published.filter(|published| Some(&published.identity) == identity.as_ref()).map(|p| p.manifest))
+    }
+
+    /// Whether what was built here got its name and then another, or was removed.
+    fn has_nothing_left(&self) -> Result<bool> {
+        let error = |e| self.error("", "cannot look at", e);
+        let was_published = self.disk.length(PUBLISHED).map_err(error)?.is_some();
+        Ok(was_published && self.disk.identity(OUTPUT).map_err(error)?.is_none())
     }
 
     /// Counts the files of a folder with all below, and makes their names durable if asked to.
@@ -323,10 +369,13 @@ impl Store {
     /// place cannot be written.
     pub fn begin(terms: &Terms) -> Result<Begun> {
         let name = place::real_name(terms.output)?;
-        place::refuse_taken(&name, terms.overwrite, terms.kind)?;
         let partial = place::partial_name(&name);
         if terms.shared {
+            place::refuse_taken(&name, terms.overwrite, terms.kind)?;
             return Self::join(name, partial, terms);
+        }
+        if !place::exists(&partial.join(PUBLISHED)) {
+            place::refuse_taken(&name, terms.overwrite, terms.kind)?;
         }
         let (local, held) = claim(&name, &partial, false, terms.patience)?;
         local.put_back().map_err(|e| Error::io(&name, "cannot put the old output back", e))?;
@@ -388,6 +437,23 @@ impl Store {
 
     fn start(name: PathBuf, partial: PathBuf, disk: Arc<dyn Disk>, held: Option<Held>, terms: &Terms) -> Result<Begun> {
         let site = Site::new(name, partial, disk, held.as_ref(), terms.durability);
+        if let Some(manifest) = site.published()? {
+            site.clear()?;
+            if terms.start == Start::Resume && !manifest.is_null() && manifest == terms.manifest {
+                held.into_iter().for_each(|held| held.release(false));
+                site.disk.remove("").map_err(|e| site.error("", "cannot remove", e))?;
+                return Ok(Begun::Published);
+            }
+        } else if site.has_nothing_left()? {
+            site.clear()?;
+        }
+        if held.is_some()
+            && let Err(e) = place::refuse_taken(&site.name, terms.overwrite, terms.kind)
+        {
+            held.into_iter().for_each(|held| held.release(false));
+            let _ = site.disk.remove("");
+            return Err(e);
+        }
         let earlier = match terms.start {
             Start::Resume if !terms.manifest.is_null() => resume::compare(&site, &terms.manifest)?,
             _ => None,
@@ -403,7 +469,7 @@ impl Store {
             None => {
                 site.clear()?;
                 if !terms.manifest.is_null() {
-                    site.write_manifest(&terms.manifest)?;
+                    site.write(MANIFEST, &terms.manifest)?;
                 }
                 Found::default()
             }
@@ -421,9 +487,23 @@ impl Store {
         site.files.store(found.written.files, Ordering::Relaxed);
         site.bytes.store(found.written.bytes, Ordering::Relaxed);
         let syncer = Arc::new(Syncer::new(site.clone()));
-        let (overwrite, found, growing) = (terms.overwrite, Box::new(found), Mutex::default());
-        let is_share = terms.shared;
-        Ok(Begun::Ready(Self { site, syncer, held, overwrite, found, file, growing, is_share, is_over: false }))
+        let (overwrite, manifest, found) = (terms.overwrite, Box::new(terms.manifest.clone()), Box::new(found));
+        let (growing, loose, accounts) = Default::default();
+        let (is_share, is_over) = (terms.shared, false);
+        Ok(Begun::Ready(Self {
+            site,
+            syncer,
+            held,
+            overwrite,
+            manifest,
+            found,
+            file,
+            growing,
+            is_share,
+            loose,
+            accounts,
+            is_over,
+        }))
     }
 
     /// Whether shares of a run have written here, whose parts are yet to be put together.
@@ -521,6 +601,7 @@ impl Store {
     pub fn put(&self, key: &str, bytes: &[u8]) -> Result<Stored> {
         let stored = self.put_under(OUTPUT, key, bytes, What::Whole)?;
         self.site.count(1, stored.n_bytes);
+        loose(&self.loose).insert(stored.key.clone(), (stored.n_bytes, stored.crc));
         Ok(stored)
     }
 
@@ -594,7 +675,39 @@ impl Store {
             end: AtomicU64::new(sum.end),
             n_hurried_bytes: AtomicU64::new(sum.end),
             sum: Mutex::new(sum),
+            loose: self.loose.clone(),
         })
+    }
+
+    /// Writes an object at `key` that lists every other with its checksum, those of earlier runs too: the last object of
+    /// an output. [`sums::each`] reads it. What stood before is listed in the file `before`.
+    ///
+    /// # Errors
+    /// `Io`, of this object or an earlier one; `Format` if what an earlier run recorded cannot be read.
+    pub fn seal(&self, key: &str, before: Option<&Path>) -> Result<()> {
+        self.syncer.settle()?;
+        let mut lines = sums::Lines::new(self.create(key)?);
+        let (mut last, mut more) = (None, true);
+        while more {
+            let mut next = sums::Next::new(last, MOST_SORTED);
+            if let Some(before) = before {
+                sums::each(before, |sum| {
+                    next.see(&sum.key, sum.n_bytes, sum.crc);
+                    Ok(())
+                })?;
+            }
+            loose(&self.loose).iter().for_each(|(key, (n_bytes, crc))| next.see(key, *n_bytes, *crc));
+            self.records(|record| {
+                let whole = record.objects.iter().filter(|object| object.what == What::Whole);
+                whole.for_each(|object| next.see(&object.key, object.n_bytes, object.crc));
+                Ok(())
+            })?;
+            let (objects, is_full) = next.end();
+            objects.iter().try_for_each(|(key, (n_bytes, crc))| lines.add(key, *n_bytes, *crc))?;
+            more = is_full;
+            last = objects.into_keys().next_back();
+        }
+        lines.end()
     }
 
     /// Writes `bytes` at `offset` of an output that is one file; from any thread.
@@ -615,6 +728,15 @@ impl Store {
         Ok(Stored { key: String::new(), what: What::Piece, offset, n_bytes, crc: crc32c::crc32c(bytes) })
     }
 
+    /// Says what was read for a unit that is to be recorded next.
+    pub fn account(&self, unit: u64, account: Value) {
+        self.accounts().insert(unit, account);
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, BTreeMap<u64, Value>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Records that a unit is finished: `objects` is all that it stored, `state` what its caller keeps with it.
     ///
     /// The record is written when all that was stored before is durable, by policy, and after those of earlier
@@ -632,8 +754,12 @@ impl Store {
                 }
             }
         }
-        let record = journal::encode(unit, objects, state).map_err(|e| self.failed("journal", "cannot write", e))?;
-        self.syncer.record(record)
+        let account = self.accounts().remove(&unit).unwrap_or_default();
+        let record = journal::encode(unit, objects, state, account);
+        self.syncer.record(record.map_err(|e| self.failed("journal", "cannot write", e))?)?;
+        let mut loose = loose(&self.loose);
+        objects.iter().for_each(|object| _ = loose.remove(&object.key));
+        Ok(())
     }
 
     /// Makes what was written durable, by policy, and gives it its name.
@@ -653,6 +779,7 @@ impl Store {
             None => self.check_count(written.files)?,
         }
         site.check_held()?;
+        self.announce()?;
         self.give_name()?;
         self.is_over = true;
         let stands = |e: Error| match e {
@@ -679,6 +806,14 @@ impl Store {
             "{name}: {n_written} files were written, {n_found} are there: something else has removed or added some in \
              {place}: run it again"
         )))
+    }
+
+    /// Writes down what is about to get the name: a run that ends before it has cleared up is known by that.
+    fn announce(&self) -> Result<()> {
+        let identity = self.site.disk.identity(OUTPUT).map_err(|e| self.site.error(OUTPUT, "cannot look at", e))?;
+        let published = Published { identity: identity.unwrap_or_default(), manifest: (*self.manifest).clone() };
+        self.site.write(PUBLISHED, &published)?;
+        if self.site.durability == Durability::None { Ok(()) } else { self.site.sync_folder("") }
     }
 
     fn give_name(&self) -> Result<()> {
@@ -741,6 +876,10 @@ impl Store {
     }
 }
 
+fn loose(loose: &Mutex<Loose>) -> MutexGuard<'_, Loose> {
+    loose.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for Store {
     fn drop(&mut self) {
         if self.is_over {
@@ -774,6 +913,7 @@ pub struct Append {
     end: AtomicU64,
     n_hurried_bytes: AtomicU64,
     sum: Mutex<Sum>,
+    loose: Arc<Mutex<Loose>>,
 }
 
 /// Checksum of an object from its beginning to `end`, and of pieces behind that came before their turn.
@@ -855,6 +995,7 @@ impl Append {
         let key = format!("{OUTPUT}/{}", self.key);
         self.syncer.submit(Job::Finish { object: self.object, temporary: self.temporary, key })?;
         self.site.count(1, n_bytes);
+        loose(&self.loose).insert(self.key.clone(), (n_bytes, sum.crc));
         Ok(Stored { key: self.key, what: What::Whole, offset: 0, n_bytes, crc: sum.crc })
     }
 }

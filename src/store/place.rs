@@ -28,6 +28,10 @@ pub fn check_free(output: &Path, overwrite: bool, kind: Kind) -> Result<()> {
     {
         return Err(no_parent(&name));
     }
+    // What an earlier run of the same job has published is no obstacle to it, which is found out when it begins.
+    if exists(&partial_name(&name).join(PUBLISHED)) {
+        return Ok(());
+    }
     refuse_taken(&name, overwrite, kind)
 }
 
@@ -179,9 +183,12 @@ pub(super) fn remove_all(path: &Path) -> io::Result<()> {
 
 /// Refuses keys that could lead out of the output, or look like a name that the store gives.
 pub(super) fn check_key(key: &str) -> Result<()> {
-    let fine = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0') && !part.ends_with(UNFINISHED);
+    let fine =
+        |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\0', '\n']) && !part.ends_with(UNFINISHED);
     if key.split('/').all(fine) { Ok(()) } else { Err(Error::usage(format!("'{key}' cannot be a key of an output"))) }
 }
 
+/// Key of what says that an output has got its name, until all else is removed.
+pub(super) const PUBLISHED: &str = "published.json";
 /// Ends the temporary name of every object.
 pub(super) const UNFINISHED: &str = ".unfinished";

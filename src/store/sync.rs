@@ -135,13 +135,13 @@ impl Syncer {
         self.shared.state().check()
     }
 
-    /// Waits until all there is to do is done.
+    /// Waits until all there is to do is done, and recorded.
     ///
     /// # Errors
     /// The first of any job.
     pub(super) fn settle(&self) -> Result<()> {
         let mut state = self.shared.state();
-        while state.failed.is_none() && !state.unfinished.is_empty() {
+        while state.failed.is_none() && state.is_busy() {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.check()
@@ -173,6 +173,10 @@ impl Syncer {
 }
 
 impl State {
+    fn is_busy(&self) -> bool {
+        !self.unfinished.is_empty() || !self.records.is_empty() || self.is_recording
+    }
+
     fn check(&self) -> Result<()> {
         self.failed.as_ref().map_or(Ok(()), |e| Err(again(e)))
     }

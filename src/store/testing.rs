@@ -118,6 +118,16 @@ impl Disk for Memory {
         Ok(())
     }
 
+    fn identity(&self, key: &str) -> io::Result<Option<String>> {
+        let key = if key.is_empty() { PUBLISHED } else { key };
+        let tree = lock(&self.0);
+        let all = tree.now.iter().filter_map(|(k, object)| Some((k, k.strip_prefix(key)?, object)));
+        let all = all.filter(|(k, ..)| is_under(k, key));
+        let parts = all.map(|(_, rest, object)| (rest.trim_start_matches('/').to_owned(), lock(object).now.clone()));
+        let parts: Vec<_> = parts.collect();
+        Ok((!parts.is_empty()).then(|| format!("{:08x}", crc32c::crc32c(format!("{parts:?}").as_bytes()))))
+    }
+
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         self.sync_names(|key| !key.starts_with(PUBLISHED) && parent(key) == folder);
         Ok(())
@@ -295,6 +305,10 @@ impl Disk for Faulty {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.0.ask(Operation::Rename).and_then(|()| self.0.disk.rename(from, to))
+    }
+
+    fn identity(&self, key: &str) -> io::Result<Option<String>> {
+        self.0.ask(Operation::Length).and_then(|()| self.0.disk.identity(key))
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {

@@ -9,6 +9,7 @@ use super::{Format, ZarrOptions, levels::Level};
 use crate::consume::levels::Method;
 use crate::error::{Error, Result};
 use crate::store;
+use crate::store::sums::CHECKSUMS;
 
 /// Where new levels lie, whole, before they are moved to their places.
 const ADDED: &str = ".levels";
@@ -91,6 +92,12 @@ impl Image {
         self.folder.join(&self.path)
     }
 
+    /// The checksums of what stands already, if they are known.
+    pub(super) fn checksums(&self) -> Option<PathBuf> {
+        let places = [self.folder.join(CHECKSUMS), self.array().join(CHECKSUMS)];
+        places.into_iter().find(|path| path.is_file())
+    }
+
     /// Where the new levels are built.
     pub fn place(&self) -> PathBuf {
         self.folder.join(ADDED)
@@ -153,7 +160,7 @@ impl Image {
     /// # Errors
     /// `Io`.
     pub fn adopt(folder: &Path) -> Result<bool> {
-        store::adopt(folder, ADDED, &[".zmetadata", ".zattrs", "zarr.json"])
+        store::adopt(folder, ADDED, &[CHECKSUMS, ".zmetadata", ".zattrs", "zarr.json"])
     }
 }
 

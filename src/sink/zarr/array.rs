@@ -196,6 +196,16 @@ impl ArrayWriter {
         position.iter().zip(&per_shard).fold(0, |n, (p, count)| n * count + p % count)
     }
 
+    /// What the file at `key` holds, if it is one of this array.
+    pub(crate) fn region_of(&self, key: &str) -> Option<Region> {
+        let objects = self.shards.as_ref().unwrap_or(&self.chunks);
+        let numbers: Vec<u64> = key.rsplit('/').map_while(|part| part.parse().ok()).collect();
+        let n_axes = objects.shape().len();
+        let position: Vec<u64> = numbers.into_iter().take(n_axes).rev().collect();
+        let is_there = position.len() == n_axes && position.iter().zip(objects.counts()).all(|(p, n)| p < n);
+        (is_there && self.key(&position) == key).then(|| objects.region(&position))
+    }
+
     /// Path of the file at `position` inside the output.
     fn key(&self, position: &[u64]) -> String {
         metadata::chunk_key(self.format, &self.prefix, position)

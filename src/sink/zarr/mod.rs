@@ -12,15 +12,18 @@ use serde_json::{Map, Value, json};
 use super::{OutputOptions, Sharding, Spec};
 use crate::array::Losses;
 use crate::axis::{Axis, AxisKind};
-use crate::block::Block;
+use crate::block::{Block, size_bytes};
 use crate::codec::Codec;
 use crate::consume::levels::{Levels, Method, halve};
 use crate::consume::statistics::{PERCENTILES, Statistics, Tally};
 use crate::consume::{Consumer, Desk, Job, Merger, Part, Place, Product, Taker};
+use crate::digest;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::grid::n_elements;
+use crate::grid::{Region, n_elements};
 use crate::plan::{Cost, Task, Wants};
+use crate::provenance::Ledger;
+use crate::store::sums::CHECKSUMS;
 use crate::store::{Durability, Kind, Store, Stored, check_free};
 
 mod additions;
@@ -162,6 +165,10 @@ pub fn shown(axes: &[Axis], dtype: DType, image: &ImageOptions) -> Vec<(String, 
 const LEVEL: &str = "0";
 /// What the statistics of a unit are recorded behind: nothing else that is recorded begins so.
 const MARK: &[u8; 8] = b"channels";
+/// Inputs that are listed in the metadata; of more there is a file.
+const MOST_LISTED: usize = 1000;
+/// Last part of its key.
+const INPUTS: &str = "stackctl.inputs.json";
 /// Attributes that are written anew.
 const OWN: [&str; 6] = ["ome", "multiscales", "omero", "image-label", "stackctl", "_ARRAY_DIMENSIONS"];
 
@@ -180,6 +187,7 @@ pub struct ZarrSink {
     /// All that is written, if it is one archive.
     archive: Option<Mutex<Archive>>,
     losses: Losses,
+    ledger: Ledger,
 }
 
 /// What such an output is to the store.
@@ -267,6 +275,7 @@ impl ZarrSink {
             image: None,
             archive,
             losses: Losses::default(),
+            ledger: Ledger::default(),
         })
     }
 
@@ -303,7 +312,7 @@ impl ZarrSink {
     pub fn n_metadata_files(&self) -> u64 {
         if self.image.is_some() {
             let each = if self.options.format == Format::V2 { 2 } else { 1 };
-            return each * (1 + self.levels.len() as u64);
+            return each * (1 + self.levels.len() as u64) + 1;
         }
         let (group, array) = match (self.options.format, self.options.image.plain) {
             (Format::V3, true) => (0, 1),
@@ -311,8 +320,21 @@ impl ZarrSink {
             (Format::V2, true) => (0, 2),
             (Format::V2, false) => (3, 2),
         };
-        let n_coordinates = self.coordinates().len() as u64;
-        group + array * (1 + self.levels.len() as u64) + (array + 1) * n_coordinates
+        let (n_coordinates, checksums) = (self.coordinates().len() as u64, 1);
+        group + array * (1 + self.levels.len() as u64) + (array + 1) * n_coordinates + checksums
+    }
+
+    /// The part of the full resolution that the object at `key` comes of, if it is one of pixels.
+    pub fn region_of(&self, key: &str) -> Option<Region> {
+        let whole = vec![1; self.spec.axes.len()];
+        let arrays = std::iter::once((&self.array, &whole)).chain(self.levels.iter().map(|l| (&l.array, &l.factor)));
+        arrays.into_iter().find_map(|(array, factor)| {
+            let mut region = array.region_of(key)?;
+            let scale = |n: &mut Vec<u64>| n.iter_mut().zip(factor).for_each(|(n, f)| *n *= f);
+            scale(&mut region.origin);
+            scale(&mut region.shape);
+            region.intersect(&Region::whole(&self.spec.shape()))
+        })
     }
 
     /// Why the output will not be an OME-Zarr image, if its axes do not allow it.
@@ -324,8 +346,8 @@ impl ZarrSink {
         if self.options.image.coordinates { coordinates(&self.spec.axes, self.options.format) } else { Vec::new() }
     }
 
-    /// Attributes of the group, or of the array alone.
-    fn attributes(&self, tally: Option<Tally>) -> Map<String, Value> {
+    /// Attributes of the group, or of the array alone; the elements have this digest.
+    fn attributes(&self, tally: Option<Tally>, digest: u64) -> Map<String, Value> {
         let image = &self.options.image;
         let kept = image.attributes.iter().filter(|(key, _)| !OWN.contains(&key.as_str()));
         let mut attributes: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -340,7 +362,17 @@ impl ZarrSink {
         if !losses.is_empty() {
             own.insert("losses".into(), json!(losses));
         }
+        match self.ledger.n_inputs() {
+            0 => {}
+            n if n > MOST_LISTED => drop(own.insert("inputs_file".into(), json!(self.beside(INPUTS)))),
+            _ => drop(own.insert("inputs".into(), json!(self.ledger.inputs().collect::<Vec<_>>()))),
+        }
+        own.insert("elements_filled".into(), json!(self.ledger.n_absent()));
+        own.insert("crc64nvme".into(), json!(digest::text(digest)));
         own.insert("axes".into(), json!(self.spec.axes));
+        if self.archive.is_none() {
+            own.insert("checksums".into(), json!(self.beside(CHECKSUMS)));
+        }
         if let Some(statistics) = self.statistics.as_ref().filter(|_| tally.is_some()) {
             let scope = statistics.scope(&self.spec.axes);
             own.insert("windows".into(), json!({"percentiles": [PERCENTILES.0, PERCENTILES.1], "of": scope}));
@@ -399,7 +431,8 @@ impl ZarrSink {
             self.put(&format!("{path}/{file}"), document)?;
         }
         let group = image.documents(&self.levels, &self.options, &arrays)?;
-        group.iter().try_for_each(|(file, document)| self.put(file, document))
+        group.iter().try_for_each(|(file, document)| self.put(file, document))?;
+        image.checksums().map_or(Ok(()), |before| self.place.open()?.seal(CHECKSUMS, Some(&before)))
     }
 
     /// Adds the documents of an array at `path`.
@@ -423,11 +456,11 @@ impl ZarrSink {
     }
 
     /// Writes coordinates, and the metadata of arrays and group.
-    fn describe(&self, tally: Option<Tally>) -> Result<()> {
+    fn describe(&self, tally: Option<Tally>, digest: u64) -> Result<()> {
         if let Some(image) = &self.image {
             return self.describe_added(image);
         }
-        let attributes = self.attributes(tally);
+        let attributes = self.attributes(tally, digest);
         let plain = self.options.image.plain;
         let (own, group) = if plain { (json!(attributes), json!({})) } else { (json!({}), json!(attributes)) };
         // Every document of an array by the array's path.
@@ -446,7 +479,20 @@ impl ZarrSink {
         for (path, file, document) in &documents {
             self.put(&if plain { (*file).to_owned() } else { format!("{path}/{file}") }, document)?;
         }
-        if plain { Ok(()) } else { self.describe_group(group, documents) }
+        if !plain {
+            self.describe_group(group, documents)?;
+        }
+        if self.ledger.n_inputs() > MOST_LISTED {
+            let list: Vec<String> = self.ledger.inputs().map(|input| json!(input).to_string()).collect();
+            self.store_object(&self.beside(INPUTS), format!("[\n{}\n]\n", list.join(",\n")).as_bytes())?;
+        }
+        // An archive has checksums of its own.
+        if self.archive.is_some() { Ok(()) } else { self.place.open()?.seal(&self.beside(CHECKSUMS), None) }
+    }
+
+    /// Key of what only we read: readers list groups, and pass over what they do not know in an array.
+    fn beside(&self, name: &str) -> String {
+        if self.options.image.plain { name.to_owned() } else { format!("{LEVEL}/{name}") }
     }
 
     /// Writes the metadata of the group, which repeat those of its arrays.
@@ -484,14 +530,14 @@ impl ZarrSink {
     }
 
     /// What earlier runs have seen; an archive takes in what they have written.
-    fn remembered(&self) -> Result<Option<Tally>> {
-        let tally = self.statistics.as_ref().map(Statistics::tally);
+    fn remembered(&self) -> Result<Seen> {
+        let seen = Seen { digest: 0, tally: self.statistics.as_ref().map(Statistics::tally) };
         let mut archive = self.archive.as_ref().map(|archive| {
             let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
             *archive = Archive::default();
             archive
         });
-        super::remembered(&self.place, tally, |tally, mut state| {
+        super::remembered(&self.place, seen, |seen, mut state| {
             if let Some(archive) = &mut archive
                 && let Some((n_bytes, rest)) = state.split_first_chunk::<8>()
             {
@@ -500,9 +546,25 @@ impl ZarrSink {
                 archive.add(entries)?;
                 state = rest;
             }
-            let seen = tally.as_mut().zip(state.strip_prefix(MARK));
-            seen.map_or(Ok(()), |(tally, state)| tally.add(state))
+            state.strip_prefix(MARK).map_or(Ok(()), |state| seen.add(state))
         })
+    }
+}
+
+/// What was seen of the values: a sum that the digest is made of, and counts of channels.
+struct Seen {
+    digest: u64,
+    tally: Option<Tally>,
+}
+
+impl Seen {
+    /// Adds the state that a taker, or a unit, left.
+    fn add(&mut self, state: &[u8]) -> Result<()> {
+        let Some((sum, counts)) = state.split_first_chunk() else {
+            return Err(Error::format("a part of another consumer"));
+        };
+        self.digest ^= u64::from_le_bytes(*sum);
+        self.tally.as_mut().map_or(Ok(()), |tally| tally.add(counts))
     }
 }
 
@@ -541,6 +603,7 @@ impl Consumer for ZarrSink {
 
     fn begin(&mut self, job: &Job) -> Result<()> {
         self.losses = job.losses.clone();
+        self.ledger = job.ledger.clone();
         self.place.begin(job)
     }
 
@@ -554,7 +617,8 @@ impl Consumer for ZarrSink {
 
     fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
         let store = self.place.open()?;
-        Ok(Box::new(ZarrTaker { sink: self, store, full: self.array.encoder(store), levels: None, state: Vec::new() }))
+        let (full, state) = (self.array.encoder(store), Vec::new());
+        Ok(Box::new(ZarrTaker { sink: self, store, full, levels: None, digest: 0, state }))
     }
 
     fn merger(&self) -> Box<dyn Merger + '_> {
@@ -564,10 +628,11 @@ impl Consumer for ZarrSink {
             levels: (self.levels.iter())
                 .map(|level| levels::LevelMerger::new(level, store, self.archive.as_ref()))
                 .collect(),
-            tally: self.remembered(),
+            seen: self.remembered(),
             archive: self.archive.as_ref(),
             stored: Vec::new(),
-            state: MARK.to_vec(),
+            digest: 0,
+            counts: Vec::new(),
         });
         Box::new(ZarrMerger { sink: self, merging })
     }
@@ -589,6 +654,8 @@ struct ZarrTaker<'a> {
     full: Encoder<'a>,
     /// Of every level below the full resolution, once the block has come.
     levels: Option<Vec<Part>>,
+    digest: u64,
+    /// Of channels.
     state: Vec<u8>,
 }
 
@@ -596,6 +663,7 @@ impl Taker for ZarrTaker<'_> {
     fn take(&mut self, block: &Block, desk: &mut Desk) -> Result<()> {
         if self.sink.image.is_none() {
             self.full.take(block, desk)?;
+            self.digest ^= digest::of_block(&self.sink.spec.shape(), block);
         }
         if let Some(statistics) = &self.sink.statistics {
             statistics.look(block, &mut desk.kept, &mut self.state);
@@ -621,7 +689,7 @@ impl Taker for ZarrTaker<'_> {
         let Some(full) = self.full.end(desk)? else { return Ok(None) };
         let mut parts = vec![full];
         parts.extend(self.levels.take().into_iter().flatten());
-        parts.push(Part::State(std::mem::take(&mut self.state)));
+        parts.push(Part::State([&self.digest.to_le_bytes()[..], &self.state].concat()));
         Ok(Some(Part::Many(parts)))
     }
 }
@@ -637,11 +705,12 @@ struct Merging<'a> {
     store: &'a Store,
     full: Shards<'a>,
     levels: Vec<levels::LevelMerger<'a>>,
-    tally: Result<Option<Tally>>,
+    seen: Result<Seen>,
     archive: Option<&'a Mutex<Archive>>,
-    /// Files and statistics of the unit in hand.
+    /// Files, digest and statistics of the unit in hand.
     stored: Vec<Stored>,
-    state: Vec<u8>,
+    digest: u64,
+    counts: Vec<u8>,
 }
 
 impl Merging<'_> {
@@ -656,9 +725,10 @@ impl Merging<'_> {
             self.stored.extend(level.stored());
         }
         let Part::State(state) = next()? else { return Err(Error::format("a part of another consumer")) };
-        if let Some(tally) = self.tally.as_mut().map_err(Error::format)? {
-            tally.add(&state)?;
-            self.state.extend(state);
+        self.seen.as_mut().map_err(Error::format)?.add(&state)?;
+        if let Some((sum, counts)) = state.split_first_chunk() {
+            self.digest ^= u64::from_le_bytes(*sum);
+            self.counts.extend_from_slice(counts);
         }
         if task.ends_unit {
             let mut state = Vec::new();
@@ -668,9 +738,10 @@ impl Merging<'_> {
                 state.extend((entries.len() as u64).to_le_bytes());
                 state.extend(entries);
             }
-            state.extend(&self.state);
+            state.extend(MARK);
+            state.extend(std::mem::take(&mut self.digest).to_le_bytes());
+            state.append(&mut self.counts);
             self.store.record(task.unit, &std::mem::take(&mut self.stored), &state)?;
-            self.state.truncate(MARK.len());
         }
         Ok(())
     }
@@ -690,13 +761,15 @@ impl Merger for ZarrMerger<'_> {
     }
 
     fn finish(self: Box<Self>) -> Result<Vec<Product>> {
-        let mut tally = None;
+        let (mut tally, mut sum) = (None, 0);
         if let Some(merging) = self.merging {
             merging.full.finish()?;
             merging.levels.into_iter().try_for_each(levels::LevelMerger::finish)?;
-            tally = merging.tally?;
+            let seen = merging.seen?;
+            (tally, sum) = (seen.tally, seen.digest);
         }
-        self.sink.describe(tally)?;
+        let spec = &self.sink.spec;
+        self.sink.describe(tally, digest::whole(sum, size_bytes(&spec.shape(), spec.dtype)))?;
         if let Some(archive) = &self.sink.archive {
             let archive = std::mem::take(&mut *archive.lock().unwrap_or_else(PoisonError::into_inner));
             archive.finish(self.sink.place.open()?, self.sink.options.format)?;

@@ -54,6 +54,27 @@ fn is_array(folder: &Path) -> Result<bool> {
         .is_some_and(|d| d.get("node_type").and_then(Value::as_str) == Some("array")))
 }
 
+/// Folders of all arrays in `folder`, itself among them.
+///
+/// # Errors
+/// `Io`; `Format` if metadata cannot be read.
+pub(super) fn arrays(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut found, mut open) = (Vec::new(), vec![(folder.to_owned(), 0)]);
+    while let Some((folder, depth)) = open.pop() {
+        if is_array(&folder)? {
+            found.push(folder);
+            continue;
+        }
+        for entry in fs::read_dir(&folder).map_err(|e| Error::io(&folder, "cannot list", e))?.flatten() {
+            if depth < MAX_DEPTH && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                open.push((entry.path(), depth + 1));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Finds the array that `folder` and `options` mean: itself, a level of an image, or the only one inside.
 ///
 /// # Errors
@@ -190,7 +211,7 @@ fn level_of(folder: &Path, name: &str) -> Result<Option<Image>> {
 }
 
 /// Attributes of a group, v3 or v2.
-fn attributes(folder: &Path) -> Result<Map<String, Value>> {
+pub(super) fn attributes(folder: &Path) -> Result<Map<String, Value>> {
     if let Some(mut group) = document(&folder.join("zarr.json"))? {
         return Ok(match group.get_mut("attributes").map(Value::take) {
             Some(Value::Object(attributes)) => attributes,

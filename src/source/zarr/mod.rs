@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{FileArray, Format, Info, Note, NoteKind, OpenOptions};
@@ -73,6 +73,33 @@ pub fn kept_attributes(path: &Path, options: &OpenOptions) -> Result<serde_json:
         return Ok(serde_json::Map::new());
     }
     Ok(group::choose(path, options)?.image.map(|image| image.kept()).unwrap_or_default())
+}
+
+/// What the Zarr at `path` says of its origin, if stackctl wrote it.
+///
+/// # Errors
+/// `Io`, or `Format` if its metadata cannot be read.
+pub fn provenance(path: &Path) -> Result<Option<serde_json::Value>> {
+    if !group::is_zarr(path) {
+        return Ok(None);
+    }
+    let own = |path: &Path| Ok(group::attributes(path)?.remove("stackctl"));
+    match (own(path)?, path.parent()) {
+        // A level is of its image.
+        (None, Some(parent)) if group::is_zarr(parent) => own(parent),
+        (found, _) => Ok(found),
+    }
+}
+
+/// Every array in the Zarr at `path`, itself among them, by its folder.
+///
+/// # Errors
+/// `Usage` if it is no Zarr; `Io`, or `Format` if metadata cannot be read.
+pub fn arrays(path: &Path) -> Result<Vec<PathBuf>> {
+    if !group::is_zarr(path) {
+        return Err(Error::usage(format!("{}: is no Zarr", path.display())));
+    }
+    group::arrays(path)
 }
 
 /// The most bytes that a chunk of `n_bytes` may take on disk; codecs grow by less.

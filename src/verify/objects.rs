@@ -1,0 +1,148 @@
+//! Every object of an output against the checksum that was recorded with it.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{Checked, FaultKind, Sample, each};
+use crate::error::{Error, Result};
+use crate::store::sums::{self, CHECKSUMS, Sum};
+
+/// Objects are read in pieces of so many bytes.
+const PIECE_BYTES: usize = 1 << 20;
+/// Sums that wait to be checked.
+const MOST_WAITING: usize = 256;
+
+/// Key of the file of checksums of the output at `place`, if there is one.
+pub fn checksums_of(place: &Path) -> Option<String> {
+    let keys = [CHECKSUMS.to_owned(), format!("0/{CHECKSUMS}")];
+    keys.into_iter().find(|key| fs::symlink_metadata(place.join(key)).is_ok())
+}
+
+/// Checks the objects of the output at `place` by the checksums at the key `listed`, a `sample` of them on so many
+/// `threads`.
+///
+/// # Errors
+/// `Io` if folders cannot be listed.
+pub fn objects(place: &Path, listed: &str, sample: &Sample, threads: usize) -> Result<Checked> {
+    let mut checked = Checked::default();
+    let path = place.join(listed);
+    let mut known = HashSet::new();
+    let read = sums::each(&path, |sum| {
+        known.insert(hash(&sum.key));
+        Ok(())
+    });
+    if let Err(e) = read {
+        // Nothing that it says can be believed.
+        let kind = if matches!(e, Error::Io { .. }) { FaultKind::Unreadable } else { FaultKind::Damaged };
+        checked.fault(listed, kind, e.to_string());
+        return Ok(checked);
+    }
+    strangers(place, listed, &known, &mut checked)?;
+    let (sender, receiver) = sync_channel::<Sum>(MOST_WAITING);
+    let all = Mutex::new(&mut checked);
+    let listing = std::thread::scope(|scope| {
+        let chosen = |sum: &Sum| sample.has(hash(&sum.key));
+        let list = scope.spawn(move || {
+            sums::each(&path, |sum| {
+                if chosen(&sum) {
+                    sender.send(sum).map_err(Error::format)?;
+                }
+                Ok(())
+            })
+        });
+        each(receiver.into_iter(), threads, Vec::new, |sum, buffer| {
+            let found = object(place, &sum, buffer);
+            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.objects += 1;
+            match found {
+                Ok(n_bytes) => all.bytes += n_bytes,
+                Err((kind, text)) => all.fault(&sum.key, kind, text),
+            }
+        });
+        list.join()
+    });
+    listing.map_err(|_| Error::format("the checksums cannot be read"))??;
+    Ok(checked)
+}
+
+/// Reads an object of the output at `place`; says how long it is.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn object(place: &Path, sum: &Sum, buffer: &mut Vec<u8>) -> Result<u64, (FaultKind, String)> {
+    let unreadable = |e: std::io::Error| (FaultKind::Unreadable, format!("cannot be read: {e}"));
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = match rustix::fs::open(place.join(&sum.key), flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Err((FaultKind::Missing, "is not there".to_owned())),
+        Err(Errno::LOOP) => return Err((FaultKind::Damaged, "is a link, which nobody wrote".to_owned())),
+        Err(e) => return Err(unreadable(e.into())),
+    };
+    let about = file.metadata().map_err(unreadable)?;
+    if !about.is_file() {
+        return Err((FaultKind::Damaged, "is no file".to_owned()));
+    }
+    if about.len() != sum.n_bytes {
+        return Err((FaultKind::Length, format!("has {} bytes, was written with {}", about.len(), sum.n_bytes)));
+    }
+    buffer.resize(PIECE_BYTES, 0);
+    let (mut crc, mut n_bytes) = (0, 0);
+    loop {
+        match file.read(buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                crc = crc32c::crc32c_append(crc, &buffer[..n]);
+                n_bytes += n as u64;
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(unreadable(e)),
+        }
+    }
+    match (crc, n_bytes) == (sum.crc, sum.n_bytes) {
+        true => Ok(n_bytes),
+        false => Err((FaultKind::Damaged, format!("has the checksum {crc:08x}, was written with {:08x}", sum.crc))),
+    }
+}
+
+/// Finds what nobody wrote.
+fn strangers(place: &Path, listed: &str, known: &HashSet<u64>, checked: &mut Checked) -> Result<()> {
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let at = place.join(&folder);
+        for entry in fs::read_dir(&at).map_err(|e| Error::io(&at, "cannot list", e))? {
+            let entry = entry.map_err(|e| Error::io(&at, "cannot list", e))?;
+            let key = folder.join(entry.file_name());
+            let kind = entry.file_type().map_err(|e| Error::io(&entry.path(), "cannot look at", e))?;
+            let name = key.to_string_lossy().into_owned();
+            if kind.is_dir() {
+                // Labels and other images inside are outputs of their own.
+                if checksums_of(&place.join(&key)).is_none() || name == "0" {
+                    folders.push(key);
+                }
+            } else if name != listed && !known.contains(&hash(&name)) && !is_beside(&name) {
+                checked.fault(&name, FaultKind::Foreign, "is there, but was not written with the rest".to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is a list that a later one has replaced, or describes a group of outputs inside this one.
+fn is_beside(name: &str) -> bool {
+    name == format!("0/{CHECKSUMS}")
+        || ["zarr.json", ".zgroup", ".zattrs"].iter().any(|document| name == format!("labels/{document}"))
+}
+
+fn hash(key: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,352 @@
+//! `verify`: whether an output is what was written, whether it is what the inputs say, and mending it.
+
+#![cfg(unix)]
+
+mod common;
+#[path = "common/pile.rs"]
+mod pile;
+#[path = "common/probe.rs"]
+mod probe;
+#[path = "common/run.rs"]
+mod run;
+#[path = "common/tiff.rs"]
+mod tiff;
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pile::{PATTERN, Pile};
+use probe::{listing, ran, refused, succeeds};
+use run::tree;
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+use tiff::Layout;
+
+fn pile() -> Pile {
+    Pile::new(2, 3, 4, Layout { width: 50, height: 40, bits: 16, ..Layout::default() })
+}
+
+const STORAGES: [&[&str]; 3] = [
+    &["--zarr-format", "2", "--chunks", "1,1,2,20,25"],
+    &["--shards", "none", "--chunks", "1,1,2,20,25"],
+    &["--shards", "1,2,4,40,50", "--chunks", "1,1,2,20,25"],
+];
+
+/// A pile in `raw` and what `stitch` makes of it, `out.zarr`, in a folder of its own.
+fn stitched(storage: &[&str]) -> TempDir {
+    let folder = tempdir().unwrap();
+    pile().write(&folder.path().join("raw"));
+    let stitch = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr", "-q"];
+    succeeds(folder.path(), &[&stitch[..], storage].concat());
+    folder
+}
+
+const VERIFY: [&str; 2] = ["verify", "out.zarr"];
+
+/// Names of the objects that hold pixels, below `out.zarr`.
+fn objects(folder: &Path) -> Vec<PathBuf> {
+    let store = folder.join("out.zarr");
+    let of_array = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        path.starts_with("0") && name.chars().all(|c| c.is_ascii_digit() || c == '.')
+    };
+    let found: Vec<PathBuf> = tree(&store).into_keys().filter(of_array).map(|p| store.join(p)).collect();
+    assert!(found.len() > 1);
+    found
+}
+
+/// Puts every file back as it was, and takes away what has come.
+fn restore(folder: &Path, good: &BTreeMap<PathBuf, Vec<u8>>) {
+    let store = folder.join("out.zarr");
+    for (name, bytes) in good {
+        if fs::read(store.join(name)).ok().as_ref() != Some(bytes) {
+            fs::write(store.join(name), bytes).unwrap();
+        }
+    }
+    tree(&store)
+        .into_keys()
+        .filter(|name| !good.contains_key(name))
+        .for_each(|n| fs::remove_file(store.join(n)).unwrap());
+}
+
+/// `verify` must find a fault; gives what it says on both streams, or its JSON.
+fn found(folder: &Path, more: &[&str]) -> String {
+    let (code, out, err) = ran(folder, &[&VERIFY[..], more].concat());
+    assert_eq!(code, 3, "{more:?}: {out}{err}");
+    if more.contains(&"--json") { out } else { out + &err }
+}
+
+#[test]
+fn a_good_output_passes() {
+    for storage in STORAGES {
+        let folder = stitched(storage);
+        let before = listing(folder.path());
+        for more in [&[][..], &["--deep"], &["--sample", "50%"], &["--deep", "--sample", "50%"], &["--threads", "3"]] {
+            succeeds(folder.path(), &[&VERIFY[..], more].concat());
+        }
+        let told = succeeds(folder.path(), &[&VERIFY[..], &["--json"]].concat());
+        assert!(serde_json::from_str::<Value>(&told).is_ok(), "{told}");
+        assert_eq!(listing(folder.path()), before, "verify writes nothing");
+        // Wherever it is moved to, and without its inputs.
+        fs::rename(folder.path().join("out.zarr"), folder.path().join("moved.zarr")).unwrap();
+        fs::remove_dir_all(folder.path().join("raw")).unwrap();
+        succeeds(folder.path(), &["verify", "moved.zarr"]);
+    }
+}
+
+/// Objects that hold nothing but the fill value are not stored, and are not missing.
+#[test]
+fn what_need_not_be_stored_is_not_missing() {
+    let folder = tempdir().unwrap();
+    Pile { holes: vec![(1, 1)], ..pile() }.write(&folder.path().join("raw"));
+    let stitch = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr", "--missing", "fill", "--shards", "none"];
+    succeeds(folder.path(), &stitch);
+    succeeds(folder.path(), &VERIFY);
+    succeeds(folder.path(), &[&VERIFY[..], &["--deep"]].concat());
+}
+
+/// One bit anywhere: pixels, indexes of shards, metadata, checksums.
+#[test]
+fn a_bit_that_flipped_is_found_in_every_file() {
+    for storage in STORAGES {
+        let folder = stitched(storage);
+        let good = tree(&folder.path().join("out.zarr"));
+        for (name, bytes) in &good {
+            for at in [0, bytes.len() / 2, bytes.len() - 1] {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 4;
+                fs::write(folder.path().join("out.zarr").join(name), damaged).unwrap();
+                let (code, out, err) = ran(folder.path(), &VERIFY);
+                assert_eq!(code, 3, "byte {at} of {}: {out}{err}", name.display());
+            }
+            restore(folder.path(), &good);
+        }
+        succeeds(folder.path(), &VERIFY);
+    }
+}
+
+#[test]
+fn lost_cut_swapped_and_foreign_objects_are_found_by_name() {
+    for storage in STORAGES {
+        let folder = stitched(storage);
+        let good = tree(&folder.path().join("out.zarr"));
+        let objects = objects(folder.path());
+        let [one, other] = [&objects[0], &objects[objects.len() - 1]];
+        let named = |path: &Path| path.strip_prefix(folder.path().join("out.zarr")).unwrap().display().to_string();
+        let is_told = |paths: &[&Path]| {
+            let text = found(folder.path(), &[]);
+            paths.iter().for_each(|p| assert!(text.contains(&named(p)), "{} is not in {text}", p.display()));
+            let json = found(folder.path(), &["--json", "-q"]);
+            assert!(serde_json::from_str::<Value>(&json).is_ok() && json.contains(&named(paths[0])), "{json}");
+            restore(folder.path(), &good);
+        };
+        fs::remove_file(one).unwrap();
+        is_told(&[one]);
+        for keep in [0, 1, fs::metadata(one).unwrap().len() - 1] {
+            OpenOptions::new().write(true).open(one).unwrap().set_len(keep).unwrap();
+            is_told(&[one]);
+        }
+        let mut longer = fs::read(one).unwrap();
+        longer.push(0);
+        fs::write(one, longer).unwrap();
+        is_told(&[one]);
+        let [a, b] = [fs::read(one).unwrap(), fs::read(other).unwrap()];
+        assert!(a != b);
+        fs::write(one, b).unwrap();
+        fs::write(other, a).unwrap();
+        is_told(&[one, other]);
+        let foreign = one.with_file_name("99");
+        fs::copy(one, &foreign).unwrap();
+        is_told(&[&foreign]);
+        let foreign = folder.path().join("out.zarr/0/notes.txt");
+        fs::write(&foreign, "mine").unwrap();
+        is_told(&[&foreign]);
+        succeeds(folder.path(), &VERIFY);
+    }
+}
+
+/// `--deep` compares pixels: an input that says something else is found by position, file and page.
+#[test]
+fn a_pixel_that_differs_is_found_by_file_and_page() {
+    for storage in STORAGES {
+        let folder = stitched(storage);
+        let file = folder.path().join("raw").join(Pile::name(1, 2));
+        let time = fs::metadata(&file).unwrap().modified().unwrap();
+        let mut pages = pile().pages(1, 2);
+        // The element at y=7, x=9 of the page of z=3.
+        pages[3][(7 * 50 + 9) * 2] ^= 1;
+        fs::write(&file, pile().layout.write(&pages)).unwrap();
+        OpenOptions::new().write(true).open(&file).unwrap().set_modified(time).unwrap();
+        succeeds(folder.path(), &VERIFY);
+        let text = found(folder.path(), &["--deep"]);
+        for word in [&Pile::name(1, 2), "page 3", "t=2", "c=1", "z=3", "y=7", "x=9"] {
+            assert!(text.contains(word), "'{word}' is not in {text}");
+        }
+        let json = found(folder.path(), &["--deep", "--json", "-q"]);
+        assert!(serde_json::from_str::<Value>(&json).is_ok() && json.contains(&Pile::name(1, 2)), "{json}");
+    }
+}
+
+/// Without its inputs an output cannot be compared with them, and that is no fault of the output.
+#[test]
+fn inputs_that_are_gone_are_said() {
+    let folder = stitched(STORAGES[1]);
+    fs::remove_file(folder.path().join("raw").join(Pile::name(1, 2))).unwrap();
+    let text = refused(folder.path(), 1, &[&VERIFY[..], &["--deep"]].concat());
+    assert!(text.contains(&Pile::name(1, 2)), "{text}");
+}
+
+/// Bad objects are made again, and nothing else is touched.
+#[test]
+fn repair_makes_exactly_the_bad_objects_again() {
+    for storage in STORAGES {
+        let folder = stitched(storage);
+        let good = tree(&folder.path().join("out.zarr"));
+        let objects = objects(folder.path());
+        let [flipped, lost] = [&objects[0], &objects[objects.len() - 1]];
+        let mut bytes = fs::read(flipped).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(flipped, bytes).unwrap();
+        fs::remove_file(lost).unwrap();
+        let before = listing(folder.path());
+        let (code, out, err) = ran(folder.path(), &[&VERIFY[..], &["--repair"]].concat());
+        assert!(code == 0 || code == 3, "{code}: {out}{err}");
+        assert!(tree(&folder.path().join("out.zarr")) == good, "{storage:?}");
+        let after = listing(folder.path());
+        let touched: Vec<_> = after.iter().filter(|(p, about)| before.get(*p) != Some(about)).map(|(p, _)| p).collect();
+        let bad = |p: &&PathBuf| folder.path().join(p) == **flipped || folder.path().join(p) == **lost;
+        assert!(touched.iter().all(|p| bad(p) || folder.path().join(p).is_dir()), "{touched:?}");
+        succeeds(folder.path(), &VERIFY);
+        // Nothing to do is nothing done.
+        let before = listing(folder.path());
+        succeeds(folder.path(), &[&VERIFY[..], &["--repair"]].concat());
+        assert_eq!(listing(folder.path()), before);
+    }
+}
+
+/// From inputs that have changed nothing is made: the output would be of two versions.
+#[test]
+fn repair_from_other_inputs_is_refused() {
+    let folder = stitched(STORAGES[1]);
+    let object = &objects(folder.path())[0];
+    fs::remove_file(object).unwrap();
+    let file = folder.path().join("raw").join(Pile::name(0, 0));
+    let time = fs::metadata(&file).unwrap().modified().unwrap() + std::time::Duration::from_secs(9);
+    OpenOptions::new().write(true).open(&file).unwrap().set_modified(time).unwrap();
+    let (code, _, text) = ran(folder.path(), &[&VERIFY[..], &["--repair"]].concat());
+    assert!(code == 1 || code == 3, "{code}: {text}");
+    assert!(text.contains(&Pile::name(0, 0)), "{text}");
+    assert!(!object.exists());
+}
+
+/// A Zarr of another program: every chunk is decoded, and what cannot be proved is said.
+#[test]
+fn foreign_zarr_is_checked_as_far_as_it_can_be() {
+    let Some(python) = common::interpreter() else { return };
+    let script = "import sys, numpy, zarr
+for version in (2, 3):
+    a = zarr.create_array(f'{sys.argv[1]}/foreign{version}.zarr', shape=(6, 50, 60), chunks=(2, 25, 30), dtype='u2',
+                          zarr_format=version)
+    a[...] = numpy.random.default_rng(1).integers(1, 4096, a.shape)";
+    let folder = tempdir().unwrap();
+    assert!(Command::new(python).args(["-c", script]).arg(folder.path()).status().unwrap().success());
+    for (store, chunk) in [("foreign2.zarr", "1.1.1"), ("foreign3.zarr", "c/1/1/1")] {
+        let (code, out, err) = ran(folder.path(), &["verify", store]);
+        assert_eq!(code, 0, "{out}{err}");
+        assert!((out + &err).contains("checksum"), "says what it has not proved");
+        let chunk = folder.path().join(store).join(chunk);
+        let length = fs::metadata(&chunk).unwrap().len();
+        OpenOptions::new().write(true).open(&chunk).unwrap().set_len(length / 2).unwrap();
+        let (code, out, err) = ran(folder.path(), &["verify", store]);
+        assert_eq!(code, 3, "{out}{err}");
+    }
+}
+
+#[test]
+fn what_cannot_be_verified_is_refused() {
+    let folder = stitched(STORAGES[1]);
+    refused(folder.path(), 2, &["verify"]);
+    for wrong in ["0%", "101%", "half"] {
+        refused(folder.path(), 2, &[&VERIFY[..], &["--sample", wrong]].concat());
+    }
+    let (code, _, text) = ran(folder.path(), &["verify", "nowhere.zarr"]);
+    assert!((code == 1 || code == 2) && text.contains("nowhere.zarr"), "{code}: {text}");
+}
+
+/// The checksums are in nobody's way.
+#[test]
+fn other_readers_see_the_array_alone() {
+    let Some(python) = common::interpreter() else { return };
+    let script = "import sys, zarr
+group = zarr.open_group(sys.argv[1], mode='r')
+assert list(group.array_keys()) == ['0'] and list(group.group_keys()) == [], list(group.members())
+assert group['0'].shape == (3, 2, 4, 40, 50) and group['0'][...].any()
+if group.metadata.zarr_format == 3:
+    assert [name for name, _ in group.members(max_depth=None)] == ['0']";
+    for storage in STORAGES {
+        let folder = stitched(storage);
+        let output = Command::new(&python).args(["-c", script]).arg(folder.path().join("out.zarr")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// The digest of pixels and inputs is what anybody computes from the elements; it does not depend on how they are cut,
+/// stored and worked on.
+#[test]
+fn digests_are_those_of_the_elements() {
+    let Some(python) = common::interpreter() else { return };
+    let folder = stitched(STORAGES[0]);
+    let variants: [&[&str]; 4] = [
+        &["--threads", "3", "--shards", "none", "--chunks", "1,1,4,7,11"],
+        &["--threads", "1", "--codec", "none", "--levels", "2"],
+        &["--memory", "40M", "--plain"],
+        &["--no-input-checksums"],
+    ];
+    for (i, variant) in variants.iter().enumerate() {
+        let output = format!("v{i}.zarr");
+        succeeds(folder.path(), &[&["stitch", "raw", "--pattern", PATTERN, "-q", "-o", &output], *variant].concat());
+        succeeds(folder.path(), &["verify", &output, "--deep"]);
+    }
+    succeeds(folder.path(), &["stitch", "v0.zarr", "-q", "-o", "copy.zarr"]);
+    // A part, whose inputs are not read in full, and a result.
+    let part = ["stitch", "raw", "--pattern", PATTERN, "-q", "-o", "part.zarr", "--select", "c=1,y=::2"];
+    succeeds(folder.path(), &part);
+    succeeds(folder.path(), &["verify", "part.zarr", "--deep"]);
+    let mean = ["reduce", "raw", "--pattern", PATTERN, "-q", "-o", "mean.zarr", "--op", "mean", "--axis", "t"];
+    succeeds(folder.path(), &mean);
+    succeeds(folder.path(), &["verify", "mean.zarr"]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/read_digests.py");
+    let output = Command::new(&python).arg(script).arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// More inputs than fit into the metadata that viewers fetch have a file of their own.
+#[test]
+fn many_inputs_are_listed_in_a_file() {
+    let folder = tempdir().unwrap();
+    Pile::new(1, 1001, 1, Layout { width: 4, height: 3, bits: 8, ..Layout::default() })
+        .write(&folder.path().join("raw"));
+    succeeds(folder.path(), &["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr", "-q"]);
+    let metadata = fs::read_to_string(folder.path().join("out.zarr/zarr.json")).unwrap();
+    assert!(metadata.len() < 64 << 10 && !metadata.contains(&Pile::name(0, 7)), "{} bytes", metadata.len());
+    let list = fs::read(folder.path().join("out.zarr/0/stackctl.inputs.json")).unwrap();
+    let list: Vec<Value> = serde_json::from_slice(&list).unwrap();
+    assert_eq!(list.len(), 1001);
+    assert_eq!(list[7]["path"], format!("raw/{}", Pile::name(0, 7)));
+    assert!(list.iter().all(|input| input["crc64nvme"].is_string() && input["bytes"].is_u64()));
+    succeeds(folder.path(), &[&VERIFY[..], &["--deep"]].concat());
+}
+
+/// Positions without a file are counted over all runs.
+#[test]
+fn filled_elements_are_recorded() {
+    let folder = tempdir().unwrap();
+    Pile { holes: vec![(1, 1), (0, 2)], ..pile() }.write(&folder.path().join("raw"));
+    let stitch = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr", "--missing", "fill"];
+    succeeds(folder.path(), &stitch);
+    let metadata: Value = serde_json::from_slice(&fs::read(folder.path().join("out.zarr/zarr.json")).unwrap()).unwrap();
+    assert_eq!(metadata["attributes"]["stackctl"]["elements_filled"], 2 * 4 * 40 * 50);
+}
