@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::array::calc::Cast;
 use crate::codec::Codec;
 use crate::consume::levels::{Levels, Method};
+use crate::decompose::Kind;
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::Bytes;
 pub use crate::open::Missing;
+use crate::pairwise::Metric;
 use crate::pattern::presets;
 use crate::plan::Share;
 use crate::reduce::{OPERATORS, OperatorKind};
@@ -51,9 +53,9 @@ pub struct VoiceArgs {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show what a pile of files is: fields, array, holes, duplicates, and the command to run
-    Inspect(InspectArgs),
+    Inspect(Box<InspectArgs>),
     /// Write the files as one Zarr array
-    Stitch(StitchArgs),
+    Stitch(Box<StitchArgs>),
     /// Add levels to an OME-Zarr image that has one, in place
     Pyramid(PyramidArgs),
     /// Reduce files or a Zarr array along axes: mean, max, median, histogram and more
@@ -62,6 +64,10 @@ pub enum Command {
     Calc(Box<CalcArgs>),
     /// Check a Zarr: every object against the checksums that were recorded with it, every pixel against the inputs
     Verify(VerifyArgs),
+    /// Measure how far the slices of an array are from each other
+    Pairwise(Box<PairwiseArgs>),
+    /// Find principal components, singular values or the QR of an array cut into long rows
+    Decompose(Box<DecomposeArgs>),
     /// List the patterns of acquisition programs that --preset takes, each with a name it reads
     Patterns(PatternsArgs),
     /// Print completions for a shell
@@ -280,9 +286,15 @@ pub struct StitchArgs {
     /// coordinates (t@s=10:20) too
     #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
     pub select: Option<String>,
+    /// Write what an expression gives for the array, which it calls a, such as 'a - median(a, t)'
+    #[arg(long, value_name = "EXPRESSION", allow_hyphen_values = true)]
+    pub calc: Option<String>,
     /// Replace an existing output, once the new one is complete
     #[arg(long)]
     pub overwrite: bool,
+    /// What becomes of the values.
+    #[command(flatten)]
+    pub values: ValueArgs,
     /// How names become axes.
     #[command(flatten)]
     pub names: NameArgs,
@@ -523,6 +535,89 @@ pub struct CalcArgs {
     pub run: RunArgs,
 }
 
+/// Arguments of `pairwise`.
+#[derive(Args, Clone, Debug)]
+pub struct PairwiseArgs {
+    /// Which files, or which Zarr array.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Axes whose indices are the slices, such as t or t,c,z; all others are flattened
+    #[arg(long, value_name = "AXES", value_delimiter = ',', required = true)]
+    pub along: Vec<String>,
+    /// Axes along which distances are measured one by one, such as c
+    #[arg(long, value_name = "AXES", value_delimiter = ',')]
+    pub keep: Vec<String>,
+    /// How: euclidean, sqeuclidean, cityblock, chebyshev, cosine, correlation, canberra, braycurtis, or dot (products)
+    #[arg(long, value_name = "METRIC", default_value = "euclidean")]
+    pub metric: Metric,
+    /// A second array, from whose slices distances are measured instead
+    #[arg(long, value_name = "INPUT", value_hint = ValueHint::AnyPath)]
+    pub with: Option<String>,
+    /// Take a part: slices of axes by NumPy's rules, such as 'c=1,t=::4'
+    #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
+    pub select: Option<String>,
+    /// Where to write: a name ending in .npy, .csv, .tif or .zarr. Without it, and without --png, numbers are printed
+    #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub output: Option<String>,
+    /// Draw them too, with axes and a bar of colours
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub png: Option<PathBuf>,
+    /// Replace an existing output, once the new one is complete
+    #[arg(long)]
+    pub overwrite: bool,
+    /// How names become axes.
+    #[command(flatten)]
+    pub names: NameArgs,
+    /// How a .zarr is stored.
+    #[command(flatten)]
+    pub storage: StorageArgs,
+    /// How the run goes.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Arguments of `decompose`.
+#[derive(Args, Clone, Debug)]
+pub struct DecomposeArgs {
+    /// Which files, or which Zarr array.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Axes whose indices are the rows, such as t; all others are the columns
+    #[arg(long, value_name = "AXES", value_delimiter = ',', required = true)]
+    pub along: Vec<String>,
+    /// What: pca (the mean of all rows is taken away first), svd (rows as they are), or qr
+    #[arg(long, value_name = "KIND", default_value = "pca")]
+    pub kind: Kind,
+    /// Number of components; a QR has one for each row
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub components: usize,
+    /// Where to write the components: a name ending in .zarr, .npy or .tif. Weights of the rows and singular values go
+    /// beside it: out_scores.npy and out_values.npy of out.zarr
+    #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub output: PathBuf,
+    /// Write the rows as far as the components make them up, too
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub denoised: Option<PathBuf>,
+    /// Element type of components: float64 or float32 [default: float64]
+    #[arg(long, value_name = "DTYPE")]
+    pub dtype: Option<DType>,
+    /// Take a part: slices of axes by NumPy's rules, such as 'c=1,t=::4'
+    #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
+    pub select: Option<String>,
+    /// Replace an existing output, once the new one is complete
+    #[arg(long)]
+    pub overwrite: bool,
+    /// How names become axes.
+    #[command(flatten)]
+    pub names: NameArgs,
+    /// How the components are stored.
+    #[command(flatten)]
+    pub storage: StorageArgs,
+    /// How the run goes.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
 /// What becomes of the values of an expression.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Values")]
@@ -668,6 +763,9 @@ pub struct ElementArgs {
     /// coordinates (t@s=10:20) too
     #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
     pub select: Option<String>,
+    /// Reduce what an expression gives for the array, which it calls a, such as 'a - quantile(a, 0.1, t)'
+    #[arg(long, value_name = "EXPRESSION", allow_hyphen_values = true)]
+    pub calc: Option<String>,
     /// Use only elements that satisfy CONDITION: '>0', '!=nan', '>=10,<20'
     #[arg(long = "where", value_name = "CONDITION")]
     pub condition: Option<String>,

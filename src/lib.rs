@@ -43,6 +43,8 @@ pub mod codec;
 #[cfg(not(fuzzing))]
 pub mod command;
 pub mod consume;
+#[cfg(not(fuzzing))]
+pub mod decompose;
 pub mod digest;
 pub mod draw;
 pub mod dtype;
@@ -53,6 +55,8 @@ pub mod expression;
 pub mod grid;
 pub mod layout;
 pub mod open;
+#[cfg(not(fuzzing))]
+pub mod pairwise;
 pub mod pattern;
 pub mod plan;
 pub mod profile;

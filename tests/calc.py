@@ -194,6 +194,8 @@ def reductions():
               flags=flags)
         equal("r - sum(r, x)", inputs, a.astype("i8") - a.astype("i8").sum(-1, keepdims=True), flags=flags)
         equal("mean(r - mean(r, t), x)", inputs, (wide - wide.mean(0)).mean(-1, keepdims=True), rtol=1e-6, flags=flags)
+        equal("(r - mean(r, z)) / std(r - mean(r, z))", inputs,
+              (wide - wide.mean(2, keepdims=True)) / (wide - wide.mean(2, keepdims=True)).std(), rtol=1e-9, flags=flags)
         equal("max(r - median(r, t), t)", inputs, (wide - np.median(wide, 0)).max(0, keepdims=True), flags=flags)
     run("r - mean(r, t)", *inputs, "-o", "anomaly.zarr", "-q", "--chunks", "1,1,2,8,16")
     np.testing.assert_array_equal(zarr.open_array(WORK / "anomaly.zarr/0")[...], wide - wide.mean(0))
@@ -250,7 +252,27 @@ def inputs_and_errors():
     assert not (WORK / "dry.zarr").exists()
 
 
-for check in [operations, whole, broadcasting, shapes, reductions, casts, inputs_and_errors]:
+def other_commands():
+    a = RNG.integers(0, 4096, (4, 3, 10, 12), dtype="u2")
+    stored("o", a, "tzyx", (1, 2, 5, 12))
+
+    def other(*arguments):
+        done = subprocess.run([EXE, *map(str, arguments)], capture_output=True, cwd=WORK)
+        assert done.returncode == 0, done.stderr.decode()
+        return done
+
+    other("stitch", "o.zarr", "--calc", "a - median(a, t)", "-o", "s.npy", "-q")
+    np.testing.assert_array_equal(np.load(WORK / "s.npy").reshape(a.shape), a - np.median(a, 0))
+    done = other("stitch", "o.zarr", "--dtype", "uint8", "--cast", "clip", "-o", "s8.npy", "-q")
+    np.testing.assert_array_equal(np.load(WORK / "s8.npy").reshape(a.shape), a.clip(0, 255))
+    assert b"outside the type" in done.stderr
+    other("stitch", "o.zarr", "--select", "t=[2,0]", "-o", "l.npy", "-q")
+    np.testing.assert_array_equal(np.load(WORK / "l.npy").reshape(2, 3, 10, 12), a[[2, 0]])
+    other("reduce", "o.zarr", "--calc", "a - quantile(a, 0.1, t)", "--op", "max", "--axis", "z", "-o", "m.npy", "-q")
+    np.testing.assert_allclose(np.load(WORK / "m.npy"), (a - np.quantile(a, 0.1, axis=0)).max(1), rtol=1e-12)
+
+
+for check in [operations, whole, broadcasting, shapes, reductions, casts, inputs_and_errors, other_commands]:
     check()
 assert not [p.name for p in WORK.iterdir() if "reduced" in p.name]
 print(n_checked, "results are NumPy's")

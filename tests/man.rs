@@ -15,11 +15,11 @@ const TOPICS: [(&str, &str, &str); 4] = [
     ("stackctl-patterns", "patterns.md", "how file names become positions in an array"),
     ("stackctl-select", "select.md", "how a part of an array is chosen"),
     ("stackctl-config", "config.md", "presets, layouts and the configuration file"),
-    ("stackctl-cookbook", "cookbook.md", "twenty tasks with their commands"),
+    ("stackctl-cookbook", "cookbook.md", "twenty-nine tasks with their commands"),
 ];
 
 /// Most tasks of the cookbook that a page shows.
-const MOST_EXAMPLES: usize = 4;
+const MOST_EXAMPLES: usize = 8;
 
 fn document(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap()

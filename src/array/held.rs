@@ -6,7 +6,7 @@ use super::{Array, Reader, Scratch};
 use crate::axis::Axis;
 use crate::block::{Block, Coverage, Target, size_bytes};
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::grid::Region;
 
 /// A block as an array.
@@ -72,9 +72,9 @@ struct HeldReader(Arc<Held>, Scratch);
 impl Reader for HeldReader {
     fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
         super::check_read(&*self.0, region, target)?;
-        if let Some(block) = &self.0.block {
-            target.paste_part(block.bytes(), &block.region().shape, region);
-        }
+        let not_yet = || Error::format("a reduction was to be read before it was computed");
+        let block = self.0.block.as_ref().ok_or_else(not_yet)?;
+        target.paste_part(block.bytes(), &block.region().shape, region);
         Ok(Coverage::default())
     }
 

@@ -22,6 +22,7 @@ pub mod extend;
 pub mod filter;
 mod held;
 mod joined;
+pub mod sheared;
 mod view;
 
 pub use arranged::Arranged;

@@ -14,7 +14,7 @@ use super::{early, resolve, results, stop, tell};
 use crate::array::calc::Tally;
 use crate::array::{Arranged, Array, Held};
 use crate::axis::Axis;
-use crate::block::size_bytes;
+use crate::block::{Block, size_bytes};
 use crate::cli::{BesideArgs, CalcArgs, InputArgs, Missing, NameArgs, RunArgs};
 use crate::consume::{self, Assemble, Consumer, Job};
 use crate::dtype::DType;
@@ -214,7 +214,7 @@ pub(super) fn calculated(
             if args.dry_run {
                 for one in group {
                     let of = Reducer::new(one.array.axes(), one.array.dtype(), &one.settings)?;
-                    let dtype = of.outputs()[0].dtype;
+                    let dtype = if one.then.is_some() { DType::Float64 } else { of.outputs()[0].dtype };
                     let held = size_bytes(&crate::axis::shape(&one.axes), dtype) <= room / 4;
                     known.insert(one.text, Arc::new(Held::awaited(one.axes, dtype, held)));
                 }
@@ -274,7 +274,7 @@ fn computed(
     let ran = resources::run(&alone, &array, &plan, &mut consumers, &Job::default(), &terms, |_| {})?;
     for (i, (one, product)) in group.into_iter().zip(ran.products.into_iter().flatten()).enumerate() {
         let result: Arc<dyn Array> = match product.values {
-            Some(block) => Arc::new(Held::new(one.axes, block)),
+            Some(block) => Arc::new(Held::new(one.axes.clone(), made_of(block, &one)?)),
             None => {
                 let stored: Arc<dyn Array> = source::open(&place(i), &OpenOptions::default())?;
                 Arc::new(Arranged::renamed(stored, one.axes))
@@ -283,6 +283,15 @@ fn computed(
         known.insert(one.text, result);
     }
     Ok(())
+}
+
+/// What is made of a result, if anything.
+fn made_of(block: Block, wanted: &Wanted) -> Result<Block, Error> {
+    let Some(then) = wanted.then else { return Ok(block) };
+    let low = crate::array::calc::range(wanted.array.dtype()).map_or(0, |r| r.0);
+    let mut number = Block::new(Region::whole(&crate::axis::shape(&wanted.axes)), DType::Float64)?;
+    number.elements_mut::<f64>()[0] = then(&block) + low as f64;
+    Ok(number)
 }
 
 /// Writes or prints a result that is put together in memory, or goes down a pipe.

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use crate::array::Selection;
-use crate::cli::{CalcArgs, InputArgs, NameArgs, ReduceArgs, StitchArgs, StorageArgs};
+use crate::cli::{CalcArgs, DecomposeArgs, InputArgs, NameArgs, PairwiseArgs, ReduceArgs, StitchArgs, StorageArgs};
 use crate::consume::levels::Levels;
 use crate::error::{Error, Result};
 use crate::layout::ORDER;
@@ -67,6 +67,33 @@ pub(super) fn calc(args: &CalcArgs) -> Result<()> {
     places(output, &[], |_| "calc writes one output".to_owned())?;
     storage(&args.storage, sink::extension(Path::new(output)) == "zarr")?;
     free(Path::new(output), &args.input, args.overwrite)
+}
+
+/// Refuses what `pairwise` could not do whatever the files hold.
+///
+/// # Errors
+/// `Usage`, saying which flag and what would do.
+pub(super) fn pairwise(args: &PairwiseArgs) -> Result<()> {
+    axes(&args.names)?;
+    args.select.as_deref().map_or(Ok(()), Selection::check)?;
+    match args.output.as_deref().map(Path::new) {
+        Some(output) if sink::extension(output) != "csv" => free(output, &args.input, args.overwrite),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what `decompose` could not do whatever the files hold.
+///
+/// # Errors
+/// `Usage`, saying which flag and what would do.
+pub(super) fn decompose(args: &DecomposeArgs) -> Result<()> {
+    axes(&args.names)?;
+    args.select.as_deref().map_or(Ok(()), Selection::check)?;
+    for output in std::iter::once(&args.output).chain(&args.denoised) {
+        storage(&args.storage, sink::extension(output) == "zarr")?;
+        free(output, &args.input, args.overwrite)?;
+    }
+    Ok(())
 }
 
 /// Refuses braces in the name of an output that nothing fills in; `how` says what would.

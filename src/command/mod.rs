@@ -11,8 +11,11 @@ use crate::error::Error;
 mod beside;
 mod calc;
 mod collection;
+mod decompose;
 mod early;
+mod heatmap;
 mod inspect;
+mod pairwise;
 mod planning;
 mod presets;
 mod progress;
@@ -42,6 +45,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Reduce(args) => reduce::run(&args),
         Command::Calc(args) => calc::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Pairwise(args) => pairwise::run(&args),
+        Command::Decompose(args) => decompose::run(&args),
         Command::Patterns(args) => presets::run(&args),
         Command::Completions { shell } => completions(shell),
     }
@@ -79,6 +84,17 @@ fn quoted(word: &str) -> String {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Puts `bytes` under the name `path`, whole or not at all.
+///
+/// # Errors
+/// `Io`.
+fn publish_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let partial = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+    std::fs::write(&partial, bytes).map_err(|e| Error::io(&partial, "cannot write", e))?;
+    std::fs::rename(&partial, path).map_err(|e| Error::io(path, "cannot write", e))
 }
 
 /// Prints `value` as JSON on standard output.

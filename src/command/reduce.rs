@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::progress::Progress;
 use super::resources::{self, Resources};
 use super::results::{self, Figures, Target};
-use super::{early, resolve, stop, tell};
+use super::{calc, early, resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::axis::Axis;
 use crate::block::size_bytes;
@@ -17,6 +17,7 @@ use crate::cli::{Missing, ReduceArgs};
 use crate::consume::{self, Consumer, Job};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
+use crate::expression::Output;
 use crate::open::Opened;
 use crate::plan::Plan;
 use crate::reduce::{Grouping, Predicate, Reducer, Reduction, Settings};
@@ -67,6 +68,14 @@ fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
     if !select.is_empty() {
         array = crate::array::select(array, &select)?;
     }
+    let mut _calculated = None;
+    let stop = stop::early(start, args.run.deadline)?;
+    if let Some(text) = &args.elements.calc {
+        let place = calc::private(Path::new(args.output.as_deref().unwrap_or("stackctl")));
+        let made = calc::calculated(text, &[("a".into(), array)], &Output::default(), &args.run, &place, &stop)?;
+        array = Arc::clone(&made.array);
+        _calculated = Some(made);
+    }
     if let Some(whole_groups) = trimmed(args, array.axes())? {
         array = Arc::new(View::new(array, &whole_groups)?);
     }
@@ -79,7 +88,6 @@ fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
         }
     }
     let budget = Resources::new(&args.run);
-    let stop = stop::early(start, args.run.deadline)?;
     let reduction = Reduction::new(Arc::clone(&reducer), results::write_bytes(args, &reducer)?);
     let (plan, reduction) = planned(args, &targets, &budget, &*array, &reducer, reduction, &provenance)?;
     let terms = budget.terms(&plan, &*array, &[&reduction], &stop);

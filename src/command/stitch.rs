@@ -12,7 +12,7 @@ use super::collection::Building;
 use super::planning::{self, fit_levels, no_image, storage};
 use super::progress::Progress;
 use super::resources::{self, Resources};
-use super::{early, print_json, resolve, space, stop, tell, voice};
+use super::{calc, early, print_json, resolve, space, stop, tell, voice};
 use crate::array::{Array, Losses, select};
 use crate::block::size_bytes;
 use crate::cli::{BesideArgs, Missing, RunArgs, StitchArgs, StorageArgs};
@@ -21,6 +21,7 @@ use crate::consume::{Consumer, Job};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
+use crate::expression::Output;
 use crate::open::Opened;
 use crate::plan::Plan;
 use crate::provenance::Ledger;
@@ -190,9 +191,19 @@ fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<se
     let losses = stack.losses().cloned().unwrap_or_default();
     let mut unit = stack.layout().unit().to_vec();
     let mut array: Arc<dyn Array> = Arc::new(stack);
+    let stored = array.axes().len();
     if let Some(text) = &args.select {
         array = select(array, text)?;
         unit = Vec::new();
+    }
+    let how = args.values.output()?;
+    let mut calculated = None;
+    if args.calc.is_some() || how != Output::default() {
+        let text = args.calc.as_deref().unwrap_or("a");
+        let made = calc::calculated(text, &[("a".into(), array)], &how, &args.run, &calc::private(&output), stop)?;
+        array = Arc::clone(&made.array);
+        unit.retain(|_| array.axes().len() == stored);
+        calculated = Some(made);
     }
     let mut attributes = serde_json::Map::new();
     if let ([input], true) = (inputs.as_slice(), is_single) {
@@ -211,6 +222,8 @@ fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<se
         "missing": format!("{:?}", args.names.missing),
         "beside": format!("{:?}", args.beside),
         "picture": format!("{:?}", args.picture),
+        "calc": args.calc,
+        "values": format!("{:?}", args.values),
     });
     let (storage, run, overwrite) = (&args.storage, &args.run, args.overwrite);
     let writing = Writing {
@@ -234,7 +247,11 @@ fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<se
         settings,
         start,
     };
-    write(&writing, array, stop)
+    let told = write(&writing, array, stop)?;
+    if let Some(made) = calculated.filter(|_| !args.run.dry_run) {
+        calc::tell_counts(&made.tally);
+    }
+    Ok(told)
 }
 
 /// How an array is written, and what is to be told of it.

@@ -2,6 +2,7 @@
 
 pub mod canvas;
 pub mod diagram;
+pub mod heatmap;
 pub mod presence;
 pub mod table;
 pub mod values;

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 pub type Known = HashMap<String, Arc<dyn Array>>;
 
 /// What becomes of the values of an expression.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Output {
     /// Type of the elements; the one that holds every value if `None`.
     pub dtype: Option<DType>,
@@ -77,6 +77,7 @@ pub fn build(
         room,
         leaves: Vec::new(),
         memo: HashMap::new(),
+        awaits: false,
         wanted: Vec::new(),
         parts: Vec::new(),
     };
@@ -120,7 +121,9 @@ pub(super) struct Builder<'a> {
     room: u64,
     leaves: Vec<Arc<dyn Array>>,
     /// Values by what they would be typed as: what is written twice is made once.
-    memo: HashMap<String, Value>,
+    memo: HashMap<String, (Value, bool)>,
+    /// Whether what is being made has a part that must be computed first.
+    awaits: bool,
     wanted: Vec<Wanted>,
     parts: Vec<Part>,
 }
@@ -140,11 +143,14 @@ impl Builder<'_> {
 
     pub(super) fn value(&mut self, expression: &Expression) -> Result<Value> {
         let text = expression.to_string();
-        if let Some(value) = self.memo.get(&text) {
+        if let Some((value, awaits)) = self.memo.get(&text) {
+            self.awaits |= awaits;
             return Ok(value.clone());
         }
+        let before = std::mem::replace(&mut self.awaits, false);
         let value = self.made(expression)?;
-        self.memo.insert(text, value.clone());
+        self.memo.insert(text, (value.clone(), self.awaits));
+        self.awaits |= before;
         Ok(value)
     }
 
@@ -315,12 +321,12 @@ impl Builder<'_> {
         self.known.get(text).cloned()
     }
 
-    pub(super) fn n_wanted(&self) -> usize {
-        self.wanted.len()
-    }
-
+    /// Asks for a reduction, unless what it reduces must be computed before.
     pub(super) fn want(&mut self, wanted: Wanted) {
-        self.wanted.push(wanted);
+        if !self.awaits {
+            self.wanted.push(wanted);
+        }
+        self.awaits = true;
     }
 
     pub(super) fn is_input(&self, name: &str) -> bool {

@@ -10,7 +10,8 @@ use super::syntax::Kind;
 use crate::array::calc::Values;
 use crate::array::{Array, Held};
 use crate::axis::Axis;
-use crate::block::size_bytes;
+use crate::block::{Block, size_bytes};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::reduce::{OPERATORS, Predicate, Reducer, Settings};
 
@@ -26,6 +27,8 @@ pub struct Wanted {
     pub settings: Settings,
     /// Axes of the result.
     pub axes: Vec<Axis>,
+    /// The number that is made of the result, if it is one.
+    pub then: Option<fn(&Block) -> f64>,
 }
 
 /// Groups of those that are computed in one pass: of the same array along the same axes.
@@ -65,9 +68,7 @@ pub(super) fn reduce(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value
     let [of, rest @ ..] = &call.placed[..] else {
         return Err(builder.fault(&call.span, format!("{} needs an array", call.name)));
     };
-    let n_before = builder.n_wanted();
     let value = builder.value(of)?;
-    let depends = builder.n_wanted() > n_before;
     let array = builder.array(&value, &of.span)?;
     let (mut axes, mut numbers) = (Vec::new(), Vec::new());
     for argument in rest {
@@ -112,10 +113,14 @@ pub(super) fn reduce(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value
         None if fits(builder, &array, &reducer) => Arc::new(Folded::new(array, reducer)),
         None => {
             let result = Arc::new(Held::awaited(output.axes.clone(), output.dtype, false));
-            // What depends on others comes after them.
-            if !depends {
-                builder.want(Wanted { text: text.clone(), of: of.to_string(), array, settings, axes: output.axes });
-            }
+            builder.want(Wanted {
+                text: text.clone(),
+                of: of.to_string(),
+                array,
+                settings,
+                axes: output.axes,
+                then: None,
+            });
             result
         }
     };
@@ -166,4 +171,55 @@ impl Builder<'_> {
         let position = crate::axis::position(axes, name);
         position.ok_or_else(|| self.fault(span, format!("there is no axis {name}: the array has {}", known())))
     }
+}
+
+/// The value that best tells two kinds of elements apart, which a histogram of all of them gives.
+///
+/// Source: Otsu, A threshold selection method from gray-level histograms, 1979; ties as in scikit-image.
+pub(super) fn otsu(builder: &mut Builder<'_>, call: &Call<'_>, value: &Value) -> Result<Value> {
+    let array = builder.array(value, &call.span)?;
+    if array.dtype().is_float() || array.dtype().size() > 2 {
+        let why = format!("is of whole numbers of up to 16 bits, not {}: whole(a, uint16) makes them", array.dtype());
+        return Err(builder.fault(&call.span, why));
+    }
+    let (low, high) = crate::array::calc::range(array.dtype()).unwrap_or((0, 1));
+    let operators = format!("histogram={}:{}:{}", high - low + 1, low, high + 1);
+    let settings = Settings { operators, keep_axes: true, ..Settings::default() };
+    let ones = array.axes().iter().map(|axis| Axis { length: 1, labels: None, coordinates: None, ..axis.clone() });
+    let axes: Vec<Axis> = ones.collect();
+    let text = format!("otsu of {}", call.text);
+    let result: Arc<dyn Array> = match builder.known(&text) {
+        Some(known) => known,
+        None => {
+            let of = call.placed[0].to_string();
+            let array = Arc::clone(&array);
+            builder.want(Wanted { text, of, array, settings, axes: axes.clone(), then: Some(best_cut) });
+            Arc::new(Held::awaited(axes, DType::Float64, false))
+        }
+    };
+    builder.leaf(result, value.loose.clone(), &call.span)
+}
+
+/// The number of the last bin of the lower kind.
+fn best_cut(histogram: &Block) -> f64 {
+    let counts: Vec<f64> = match histogram.dtype() {
+        DType::Float64 => histogram.elements::<f64>().to_vec(),
+        _ => histogram.elements::<u64>().iter().map(|&n| n as f64).collect(),
+    };
+    let (n, sum) = counts.iter().enumerate().fold((0.0, 0.0), |(n, s), (i, c)| (n + c, s + c * i as f64));
+    let (mut below, mut sum_below, mut best) = (0.0, 0.0, (f64::NEG_INFINITY, 0));
+    for (i, c) in counts.iter().enumerate() {
+        below += c;
+        sum_below += c * i as f64;
+        let above = n - below;
+        if below == 0.0 || above == 0.0 {
+            continue;
+        }
+        let apart = sum_below / below - (sum - sum_below) / above;
+        let between = below * above * apart * apart;
+        if between > best.0 {
+            best = (between, i);
+        }
+    }
+    best.1 as f64
 }

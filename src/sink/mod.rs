@@ -221,6 +221,11 @@ fn remembered<T>(place: &Place, mut tally: T, mut add: impl FnMut(&mut T, &[u8])
     Ok(tally)
 }
 
+/// A whole array as `.npy`: `elements` are of `dtype`, row-major.
+pub fn npy_bytes(shape: &[u64], dtype: DType, elements: &[u8]) -> Vec<u8> {
+    npy::whole(shape, dtype, elements)
+}
+
 /// A stream of `.npy`, such as standard output.
 pub fn stream(to: Box<dyn Write + Send>, spec: &Spec) -> Box<dyn Consumer> {
     npy::stream(to, spec)

@@ -35,6 +35,13 @@ pub(super) fn stream(to: Box<dyn Write + Send>, spec: &Spec) -> Box<dyn Consumer
     Box::new(FlatSink::stream(spec, to, head(&spec.shape(), spec.dtype)))
 }
 
+/// A whole array.
+pub(super) fn whole(shape: &[u64], dtype: DType, elements: &[u8]) -> Vec<u8> {
+    let mut bytes = head(shape, dtype);
+    bytes.extend_from_slice(elements);
+    bytes
+}
+
 /// Everything before the elements.
 fn head(shape: &[u64], dtype: DType) -> Vec<u8> {
     let mut typestr = dtype.typestr();

@@ -423,6 +423,19 @@ impl Merger for PngMerger<'_> {
     }
 }
 
+/// A picture in colours as a `.png`.
+///
+/// # Errors
+/// `Unsupported` if it is too large.
+pub fn encode(picture: &crate::draw::canvas::Canvas) -> Result<Vec<u8>> {
+    let mut encoded = Vec::new();
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    image::codecs::png::PngEncoder::new(&mut encoded)
+        .write_image(&picture.bytes, width, height, ExtendedColorType::Rgb8)
+        .map_err(Error::unsupported)?;
+    Ok(encoded)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,11 +11,15 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::Region;
 
+mod ball;
+mod bilateral;
 mod extremum;
 mod rank;
 mod separable;
 mod weights;
 
+pub use ball::Ball;
+pub use bilateral::Bilateral;
 pub use extremum::Extremum;
 pub use rank::Rank;
 pub use separable::Separable;

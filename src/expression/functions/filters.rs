@@ -1,7 +1,7 @@
 //! Filters as functions: sizes along axes in elements, or in units of the voxel size.
 
 use super::*;
-use crate::array::filter::{DEFAULT, Extremum, Filter, Filtered, Rank, Reach, Separable, Weights};
+use crate::array::filter::{Ball, Bilateral, DEFAULT, Extremum, Filter, Filtered, Rank, Reach, Separable, Weights};
 use crate::axis::AxisKind;
 use crate::expression::reductions;
 
@@ -58,6 +58,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     },
     Function { name: "variance", about: "variance of a box: variance(a, y=5, x=5)", make: variance },
     Function { name: "convolve", about: "sum with the weights of a .npy: convolve(a, kernel.npy)", make: convolve },
+    Function { name: "bilateral", about: "means that leave edges: bilateral(a, 2, range=50)", make: bilateral },
+    Function { name: "rolling_ball", about: "the background below a ball: rolling_ball(a, 50)", make: rolling_ball },
 ];
 
 /// Names of arguments that all filters know.
@@ -428,4 +430,40 @@ fn convolve(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     let values = if dtype == DType::Float64 { Values::Double } else { values };
     let filtered = through(builder, call, array, Weights::new(reach, &weights, dtype))?;
     Ok(builder.leaf_of(filtered, value.loose, values))
+}
+
+fn bilateral(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let sigmas = sizes(builder, call, array.axes(), 1, &["range", "truncate"])?;
+    let sigmas: Vec<f64> = sigmas.into_iter().map(|s| s.unwrap_or(0.0)).collect();
+    let number = |name: &str, default: &str| call.get(name).unwrap_or(default).parse::<f64>().ok().filter(|x| *x > 0.0);
+    let range = number("range", "")
+        .ok_or_else(|| builder.fault(&call.span, "say what difference of values is large: range=50"))?;
+    let truncate =
+        number("truncate", "2").ok_or_else(|| builder.fault(&call.span, "truncate= is a number of deviations"))?;
+    let filtered = through(builder, call, array, Bilateral::new(&sigmas, truncate, range))?;
+    builder.leaf(filtered, value.loose, &call.span)
+}
+
+fn rolling_ball(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let radii = sizes(builder, call, array.axes(), 1, &[])?;
+    let along: Vec<bool> = radii.iter().map(Option::is_some).collect();
+    let mut all = radii.into_iter().flatten();
+    let radius = all.next().unwrap_or(0.0);
+    if radius <= 0.0 || all.any(|r| r != radius) {
+        return Err(builder.fault(&call.span, "a ball has one radius above 0 along all its axes"));
+    }
+    // Nothing lies beyond the edges: as high as can be.
+    let dtype = array.dtype();
+    let most = crate::array::calc::range(dtype).map_or("inf".to_owned(), |r| r.1.to_string());
+    let value_beyond = dtype
+        .parse_element(if dtype == DType::Bool { "1" } else { &most })
+        .map_err(|e| builder.pointed(e, &call.span))?;
+    let edges = Edges { mode: Mode::Constant, value: value_beyond };
+    let filtered: Arc<dyn Array> = Arc::new(
+        Filtered::new(array, Box::new(Ball::new(radius, &along)), edges).map_err(|e| builder.pointed(e, &call.span))?,
+    );
+    builder.tell(call.text.clone(), &filtered);
+    builder.leaf(filtered, value.loose, &call.span)
 }

@@ -18,6 +18,17 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function { name: "bin", about: "one element for several: bin(a, y=2, x=2, mean)", make: bin },
     Function { name: "clip", about: "values from a least to a greatest: clip(a, 0, 255)", make: clip },
     Function { name: "whole", about: "an integer type, checked as --dtype: whole(a, uint8)", make: whole },
+    Function {
+        name: "deskew",
+        about: "light-sheet planes where they were: deskew(a, angle=31.8, z=0.5um, x=0.1um)",
+        make: deskew,
+    },
+    Function { name: "threshold", about: "what is brighter than the rest: threshold(a, otsu)", make: threshold },
+    Function {
+        name: "flatfield",
+        about: "(raw - dark) / (flat - dark) * mean(flat - dark): flatfield(raw, flat, dark)",
+        make: flatfield,
+    },
 ];
 
 fn whole_number(builder: &Builder<'_>, text: &str, span: &Range<usize>) -> Result<i64> {
@@ -210,4 +221,75 @@ fn whole(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     let dtype: DType = call.word(1).unwrap_or_default().parse().map_err(|e| builder.pointed(e, &call.span))?;
     let array = builder.array_as(&value, Some(dtype), &call.span)?;
     builder.leaf(array, value.loose, &call.span)
+}
+
+/// Planes along z lie `cos(angle)` of their distance from each other along x.
+fn deskew(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, array) = call.first(builder)?;
+    let [angle, z, x] = &call.named(builder, &["angle", "z", "x"])?[..] else { return Ok(value) };
+    let angle: f64 =
+        angle.parse().map_err(|_| builder.fault(&call.span, "say how steep the sheet is, in degrees: angle=31.8"))?;
+    let (over, along) = (builder.axis(array.axes(), "z", &call.span)?, builder.axis(array.axes(), "x", &call.span)?);
+    let size = |text: &str, axis: &Axis| -> Result<f64> {
+        if let Ok(number) = text.parse::<f64>() {
+            return Ok(number);
+        }
+        let known = if text.is_empty() {
+            axis.calibration.clone()
+        } else {
+            Some(unit::quantity(text).map_err(|e| builder.pointed(e, &call.span))?)
+        };
+        let found = known.ok_or_else(|| {
+            builder.fault(&call.span, format!("say the voxel size along {}, as in {}=0.5um", axis.name, axis.name))
+        })?;
+        let factor = found.unit.as_deref().and_then(unit::factor).map_or(1.0, |f| f.0);
+        Ok(found.step.abs() * factor)
+    };
+    let shift = size(z, &array.axes()[over])? * angle.to_radians().cos() / size(x, &array.axes()[along])?;
+    if !shift.is_finite() || shift.abs() > 1e4 {
+        return Err(builder.fault(&call.span, format!("planes would be shifted by {shift} elements each")));
+    }
+    let sheared: Arc<dyn Array> = Arc::new(crate::array::sheared::Sheared::new(array, over, along, shift));
+    builder.tell(call.text.clone(), &sheared);
+    builder.leaf(sheared, value.loose, &call.span)
+}
+
+fn threshold(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let (value, _) = call.first(builder)?;
+    match call.word(1) {
+        Some("otsu") => {
+            let limit = crate::expression::reductions::otsu(builder, call, &value)?;
+            builder.apply(Operation::Less, vec![limit, value], &call.span)
+        }
+        _ => Err(builder.fault(&call.span, "say how: threshold(a, otsu); or compare, as in a > 100")),
+    }
+}
+
+/// Written out: frames that are stacks are their medians.
+fn flatfield(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
+    let [raw, flat, dark] = call.placed[..] else {
+        return Err(
+            builder.fault(&call.span, "takes the images, flat frames and dark frames: flatfield(raw, flat, dark)")
+        );
+    };
+    call.named(builder, &[])?;
+    let at = |kind: Kind| Expression { span: call.span.clone(), kind };
+    let name = |name: &str| Argument::Placed(at(Kind::Name(name.to_owned())));
+    let mut frame = |of: &Expression| -> Result<Expression> {
+        let axes = builder.value(of)?.axes;
+        let pages = axes.iter().filter(|a| a.length > 1 && !matches!(a.name.as_str(), "y" | "x" | "c"));
+        let pages: Vec<Argument> = pages.map(|axis| name(&axis.name)).collect();
+        if pages.is_empty() {
+            return Ok(of.clone());
+        }
+        let arguments = std::iter::once(Argument::Placed(of.clone())).chain(pages).collect();
+        Ok(at(Kind::Call("median".to_owned(), arguments)))
+    };
+    let (flat, dark) = (frame(flat)?, frame(dark)?);
+    let of =
+        |operator, a: &Expression, b: &Expression| at(Kind::Binary(operator, Box::new(a.clone()), Box::new(b.clone())));
+    let gain = of("-", &flat, &dark);
+    let mean = at(Kind::Call("mean".to_owned(), vec![Argument::Placed(gain.clone()), name("y"), name("x")]));
+    let corrected = of("/", &of("-", raw, &dark), &gain);
+    builder.value(&of("*", &corrected, &mean))
 }

@@ -1,0 +1,127 @@
+//! `decompose`: principal components, singular values, thin QR of an array cut into long rows.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::progress::Progress;
+use super::resources::Resources;
+use super::stitch::{self, Writing};
+use super::{early, resolve, stop, tell};
+use crate::array::select;
+use crate::block::size_bytes;
+use crate::cli::{BesideArgs, DecomposeArgs};
+use crate::decompose::{Decomposition, Kind, decompose, held_bytes};
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::exec::budget::Bytes;
+use crate::open::Opened;
+use crate::pairwise::{Rows, held_bytes as pairs_bytes};
+use crate::report::{count, tuple};
+use crate::sink;
+
+pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
+    let start = Instant::now();
+    early::decompose(args)?;
+    let stop = stop::early(start, args.run.deadline)?;
+    let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
+    request.stored_order = true;
+    let opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
+    let provenance = resolve::provenance(&opened);
+    let Opened { stack, notes, is_single, .. } = opened;
+    let files = stack.paths().to_vec();
+    super::refuse_input(&args.output, &files)?;
+    let chosen = resolve::own_axes(&stack, is_single, &args.names, args.select.as_slice());
+    let array = select(Arc::new(stack), &chosen)?;
+    let along = super::pairwise::axes_named(&args.along, array.axes(), "--along")?;
+    let rows = Rows::new(Arc::clone(&array), (0..array.axes().len()).map(|i| along.contains(&i)).collect());
+    let budget = Resources::new(&args.run);
+    let (n, k) = (rows.n_rows(), args.components);
+    let limit = budget.room(&*array).saturating_sub(held_bytes(n, k as u64));
+    if args.run.dry_run {
+        let text = format!(
+            "{} {} ({}), {} of {}\n  reads        every row once for products (again for reflections if small values are lost), \
+             once for components\n  memory       {} of {}\nnothing was read (--dry-run)\n",
+            tuple(&array.shape()),
+            array.dtype(),
+            Bytes(size_bytes(&array.shape(), array.dtype())),
+            count(n, "row"),
+            count(rows.n_columns(), "element"),
+            Bytes(pairs_bytes(n, n, crate::pairwise::Metric::Dot).saturating_add(held_bytes(n, k as u64))),
+            Bytes(limit)
+        );
+        return super::print(text.as_bytes());
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(budget.threads).build().map_err(Error::format)?;
+    let mut progress = Progress::new(size_bytes(&array.shape(), array.dtype()), args.run.quiet);
+    let dtype = args.dtype.unwrap_or(DType::Float64);
+    if !matches!(dtype, DType::Float32 | DType::Float64) {
+        return Err(Error::usage(format!("--dtype {dtype}: components are float32 or float64")).into());
+    }
+    let made = pool.install(|| decompose(rows, args.kind, k, dtype, limit, &stop, |bytes| progress.add(bytes)))?;
+    progress.finish();
+    tell_values(args, &made);
+    let width = made.values.len() as u64;
+    numbers(&beside(&args.output, "scores"), &[n, width], &made.scores, args.overwrite)?;
+    numbers(&beside(&args.output, "values"), &[width], &made.values, args.overwrite)?;
+    let beside_args = BesideArgs::default();
+    let mut writing = Writing {
+        storage: &args.storage,
+        run: &args.run,
+        overwrite: args.overwrite,
+        output: &args.output,
+        shown: &args.output,
+        name: None,
+        beside: &beside_args,
+        png: Default::default(),
+        inputs: files,
+        n_holes: 0,
+        n_absent: 0,
+        notes,
+        losses: Default::default(),
+        ledger: Default::default(),
+        unit: Vec::new(),
+        provenance,
+        attributes: serde_json::Map::new(),
+        settings: json!({ "kind": format!("{:?}", args.kind), "along": args.along, "components": k }),
+        start,
+    };
+    let told = stitch::write(&writing, made.components, &stop)?;
+    if let Some(path) = &args.denoised {
+        let array = made.denoised.ok_or_else(|| Error::usage("--denoised: a QR leaves the rows as they are"))?;
+        (writing.output, writing.shown) = (path, path);
+        stitch::write(&writing, array, &stop)?;
+    }
+    if args.run.json {
+        return super::print_json(&json!({
+            "singular_values": made.values, "explained": made.explained, "method": made.method, "components": told,
+        }));
+    }
+    Ok(())
+}
+
+fn tell_values(args: &DecomposeArgs, made: &Decomposition) {
+    if args.run.quiet {
+        return;
+    }
+    tell(format_args!("by {}", made.method));
+    let name = if args.kind == Kind::Qr { "diagonal" } else { "singular value" };
+    for (i, (value, share)) in made.values.iter().zip(&made.explained).take(20).enumerate() {
+        tell(format_args!("  component {i}: {name} {value:.6e}, {:.2} % of the sum of squares", 100.0 * share));
+    }
+}
+
+/// `pca.zarr` and `scores` are `pca_scores.npy`.
+fn beside(output: &Path, what: &str) -> PathBuf {
+    let stem = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    output.with_file_name(format!("{stem}_{what}.npy"))
+}
+
+fn numbers(path: &Path, shape: &[u64], values: &[f64], overwrite: bool) -> Result<()> {
+    sink::check_free(path, overwrite)?;
+    super::publish_file(path, &sink::npy_bytes(shape, DType::Float64, bytemuck::cast_slice(values)))?;
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! `pairwise`: distances between the slices of an array.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::progress::Progress;
+use super::resources::Resources;
+use super::stitch::{self, Writing};
+use super::{early, resolve, results, stop, tell};
+use crate::array::{Array, Held, select};
+use crate::axis::Axis;
+use crate::block::{Block, size_bytes};
+use crate::cli::{BesideArgs, InputArgs, PairwiseArgs, StorageArgs};
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::exec::budget::{Bytes, peak_bytes};
+use crate::grid::{Region, n_elements};
+use crate::open::Opened;
+use crate::pairwise::{Rows, distances, held_bytes};
+use crate::report::{count, duration, tuple};
+use crate::sink;
+use crate::source::headers::Note;
+
+/// Numbers that are printed when no output is named.
+const MOST_PRINTED: u64 = 1 << 16;
+
+pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
+    let start = Instant::now();
+    early::pairwise(args)?;
+    let stop = stop::early(start, args.run.deadline)?;
+    let (mut files, mut notes) = (Vec::new(), Vec::new());
+    let mut open = |input: &InputArgs| -> Result<(Arc<dyn Array>, serde_json::Value)> {
+        let mut request = resolve::request(input, &args.names, args.run.memory, args.run.threads)?;
+        request.stored_order = true;
+        let opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
+        let provenance = resolve::provenance(&opened);
+        let Opened { stack, notes: own, is_single, .. } = opened;
+        Note::merge(&mut notes, &own);
+        files.extend(stack.paths().to_vec());
+        let chosen = resolve::own_axes(&stack, is_single, &args.names, args.select.as_slice());
+        Ok((select(Arc::new(stack), &chosen)?, provenance))
+    };
+    let (a, provenance) = open(&args.input)?;
+    let b = match &args.with {
+        Some(with) => Some(open(&InputArgs { inputs: vec![with.clone()], ..InputArgs::default() })?.0),
+        None => None,
+    };
+    if let Some(output) = args.output.as_deref() {
+        super::refuse_input(Path::new(output), &files)?;
+    }
+    let kept = axes_named(&args.keep, a.axes(), "--keep")?;
+    let groups = groups(&kept, &a, b.as_ref())?;
+    let rows = |array: &Arc<dyn Array>| -> Result<Rows, Error> {
+        let along = axes_named(&args.along, array.axes(), "--along")?;
+        Ok(Rows::new(Arc::clone(array), (0..array.axes().len()).map(|i| along.contains(&i)).collect()))
+    };
+    let budget = Resources::new(&args.run);
+    let [n, m] = [&a, b.as_ref().unwrap_or(&a)].map(|array| rows(array).map(|rows| rows.n_rows()));
+    let (n, m) = (n?, m?);
+    let lengths: Vec<u64> = kept.iter().map(|&i| a.axes()[i].length).collect();
+    let result_bytes = n_elements(&lengths).saturating_mul(n * m * 8);
+    let limit = budget.room(&*a).saturating_sub(result_bytes);
+    if args.run.dry_run {
+        return dry_run(args, &a, &rows(&a)?, (n, m), limit);
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(budget.threads).build().map_err(Error::format)?;
+    let bytes_in = size_bytes(&a.shape(), a.dtype());
+    let mut progress = Progress::new(bytes_in, args.run.quiet);
+    let mut values: Vec<f64> = Vec::with_capacity((result_bytes / 8) as usize);
+    for (a, b) in &groups {
+        let (a, b) = (rows(a)?, b.as_ref().map(&rows).transpose()?);
+        let made =
+            pool.install(|| distances(&a, b.as_ref(), args.metric, limit, &stop, |bytes| progress.add(bytes)))?;
+        values.extend(made);
+    }
+    progress.finish();
+    if !args.run.quiet {
+        tell(format_args!(
+            "{} distances of {} in {}, peak {}",
+            n_elements(&lengths) * n * m,
+            Bytes(bytes_in),
+            duration(start.elapsed().as_secs_f64()),
+            Bytes(peak_bytes())
+        ));
+    }
+    let mut axes: Vec<Axis> = kept.iter().map(|&i| a.axes()[i].clone()).collect();
+    let [first, second] =
+        [(&a, ""), (b.as_ref().unwrap_or(&a), "_other")].map(|(array, more)| row_axis(array, &args.along, more));
+    axes.extend([first, second]);
+    if let Some(png) = &args.png {
+        super::heatmap::write(png, &axes, &values, &format!("{:?}", args.metric), args.overwrite)?;
+    }
+    put(args, axes, values, provenance, files, notes, start, &stop)
+}
+
+/// Where the distances go.
+#[allow(clippy::too_many_arguments)]
+fn put(
+    args: &PairwiseArgs,
+    axes: Vec<Axis>,
+    values: Vec<f64>,
+    provenance: serde_json::Value,
+    files: Vec<std::path::PathBuf>,
+    notes: Vec<Note>,
+    start: Instant,
+    stop: &std::sync::atomic::AtomicBool,
+) -> Result<()> {
+    let shape = crate::axis::shape(&axes);
+    let mut block = Block::new(Region::whole(&shape), DType::Float64)?;
+    block.elements_mut::<f64>().copy_from_slice(&values);
+    drop(values);
+    match args.output.as_deref() {
+        None if args.png.is_some() => Ok(()),
+        None if args.run.json => {
+            let value = results::text::numbers_json(&shape, &block);
+            super::print_json(&json!({ "axes": axes, "dtype": "float64", "value": value }))
+        }
+        None if n_elements(&shape) <= MOST_PRINTED => super::print(results::text::numbers(&axes, &block).as_bytes()),
+        None => Err(Error::usage(format!("gives an array of {}: say with -o where to write it", tuple(&shape))).into()),
+        Some(output) if sink::extension(Path::new(output)) == "csv" => csv(output, &axes, &block, args.overwrite),
+        Some(output) => {
+            let writing = Writing {
+                storage: &StorageArgs { plain: true, ..args.storage.clone() },
+                run: &args.run,
+                overwrite: args.overwrite,
+                output: Path::new(output),
+                shown: Path::new(output),
+                name: None,
+                beside: &BesideArgs::default(),
+                png: Default::default(),
+                inputs: files,
+                n_holes: 0,
+                n_absent: 0,
+                notes,
+                losses: Default::default(),
+                ledger: Default::default(),
+                unit: Vec::new(),
+                provenance,
+                attributes: serde_json::Map::new(),
+                settings: json!({ "metric": format!("{:?}", args.metric), "along": args.along, "keep": args.keep }),
+                start,
+            };
+            let told = stitch::write(&writing, Arc::new(Held::new(axes, block)), stop)?;
+            told.map_or(Ok(()), |value| super::print_json(&value))
+        }
+    }
+}
+
+pub(super) fn axes_named(names: &[String], axes: &[Axis], flag: &str) -> Result<Vec<usize>, Error> {
+    let known = || axes.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(",");
+    let position = |name: &String| {
+        crate::axis::position(axes, name)
+            .ok_or_else(|| Error::usage(format!("{flag} {name}: the array has axes {}", known())))
+    };
+    names.iter().map(position).collect()
+}
+
+/// One pair of arrays for each position along the axes that are kept.
+type Group = (Arc<dyn Array>, Option<Arc<dyn Array>>);
+
+fn groups(kept: &[usize], a: &Arc<dyn Array>, b: Option<&Arc<dyn Array>>) -> Result<Vec<Group>, Error> {
+    let lengths: Vec<u64> = kept.iter().map(|&i| a.axes()[i].length).collect();
+    let one = |position: Vec<u64>| {
+        let choice: Vec<String> =
+            kept.iter().zip(position).map(|(&k, i)| format!("{}={i}:{}", a.axes()[k].name, i + 1)).collect();
+        let choose = |array: &Arc<dyn Array>| select(Arc::clone(array), &choice.join(","));
+        Ok((choose(a)?, b.map(choose).transpose()?))
+    };
+    crate::grid::positions(&lengths).map(one).collect()
+}
+
+/// The axis that rows lie along; several together are numbered.
+fn row_axis(array: &Arc<dyn Array>, along: &[String], more: &str) -> Axis {
+    let found: Vec<&Axis> = array.axes().iter().filter(|axis| along.contains(&axis.name)).collect();
+    match found.as_slice() {
+        [one] => Axis { name: format!("{}{more}", one.name), ..(*one).clone() },
+        all => {
+            let name = all.iter().map(|a| a.name.as_str()).collect::<String>();
+            Axis::new(format!("{name}{more}"), all.iter().map(|a| a.length).product())
+        }
+    }
+}
+
+fn csv(output: &str, axes: &[Axis], block: &Block, overwrite: bool) -> Result<()> {
+    let path = Path::new(output);
+    if path.exists() && !overwrite {
+        return Err(Error::usage(format!("{output}: exists already: choose another name or use --overwrite")).into());
+    }
+    let m = axes.last().map_or(1, |axis| axis.length as usize);
+    let mut text = String::new();
+    for row in block.elements::<f64>().chunks(m.max(1)) {
+        for (j, value) in row.iter().enumerate() {
+            let comma = if j > 0 { "," } else { "" };
+            let _ = write!(text, "{comma}{value}");
+        }
+        text.push('\n');
+    }
+    super::publish_file(path, text.as_bytes())?;
+    Ok(())
+}
+
+fn dry_run(args: &PairwiseArgs, a: &Arc<dyn Array>, rows: &Rows, (n, m): (u64, u64), limit: u64) -> Result<()> {
+    let block = rows.block_shape(64 << 20);
+    let text = format!(
+        "{} {} ({}), {n} x {m} distances of rows of {}\n  reads        every row once{}, in blocks of up to {}\n  \
+         memory       {} of {}\nnothing was read (--dry-run)\n",
+        tuple(&a.shape()),
+        a.dtype(),
+        Bytes(size_bytes(&a.shape(), a.dtype())),
+        count(rows.n_columns(), "element"),
+        if a.dtype().is_float() && args.metric == crate::pairwise::Metric::Correlation {
+            " for means, once for products"
+        } else {
+            ""
+        },
+        tuple(&block),
+        Bytes(held_bytes(n, m, args.metric).saturating_add(rows.needs(&block))),
+        Bytes(limit)
+    );
+    super::print(text.as_bytes())
+}

@@ -1,0 +1,350 @@
+//! Decompositions of an array cut into a few long rows: principal components, singular values, thin QR.
+//!
+//! The rows are far too long for memory, but there are few of them. One reading gives their products (the Gram matrix), whose
+//! eigenvectors say how to put rows together to components; the components are an array that is read region by region. Where
+//! the wanted singular values are so small that the Gram matrix has lost them, a second reading reduces the rows by
+//! Householder's reflections instead (TSQR), which keeps them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::array::calc::convert;
+use crate::array::{Array, Reader, Scratch};
+use crate::axis::Axis;
+use crate::block::{Block, Buffer, Coverage, Target, size_bytes};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::grid::Region;
+use crate::pairwise::{Metric, Rows, distances};
+
+mod eigen;
+mod tall;
+
+/// What is made of the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Principal components: the mean of all rows is taken away first.
+    Pca,
+    /// Singular values and vectors of the rows as they are.
+    Svd,
+    /// The rows as products of a triangle with orthonormal rows.
+    Qr,
+}
+
+impl std::str::FromStr for Kind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "pca" => Ok(Self::Pca),
+            "svd" => Ok(Self::Svd),
+            "qr" => Ok(Self::Qr),
+            _ => Err(Error::usage(format!("'{text}' is no decomposition: pca, svd or qr"))),
+        }
+    }
+}
+
+/// Singular values below this part of the greatest are lost in products of the rows.
+const LOST: f64 = 1e-6;
+/// A QR by products of the rows is as far from orthogonal as the square of this part allows.
+const LOST_QR: f64 = 1e-3;
+/// More rows are not reduced by reflections.
+const MOST_REFLECTED: u64 = 1024;
+
+/// A decomposition: the rows are `scores` times the components, and the mean where it was taken away.
+pub struct Decomposition {
+    /// Singular values, greatest first; of a QR the diagonal of its triangle.
+    pub values: Vec<f64>,
+    /// Share of the sum of squares that each component explains.
+    pub explained: Vec<f64>,
+    /// A row of weights of the components for each row.
+    pub scores: Vec<f64>,
+    /// The components, along a new axis, and the axes that rows do not lie along.
+    pub components: Arc<dyn Array>,
+    /// The rows as far as the components make them up; of a QR they are what they were.
+    pub denoised: Option<Arc<dyn Array>>,
+    /// How it was done.
+    pub method: &'static str,
+}
+
+/// Decomposes `rows` into `k` components.
+///
+/// # Errors
+/// `Usage` if there are fewer than `k` rows or rows are shorter than many; `Limit`; `Format` if rows depend on each other
+/// where a QR needs them not to; what reading says.
+pub fn decompose(
+    rows: Rows,
+    kind: Kind,
+    k: usize,
+    dtype: DType,
+    limit_bytes: u64,
+    stop: &AtomicBool,
+    progress: impl FnMut(u64),
+) -> Result<Decomposition> {
+    let (n, d) = (rows.n_rows() as usize, rows.n_columns());
+    let k = if kind == Kind::Qr { n } else { k };
+    if k == 0 || k > n || n as u64 > d {
+        let why = format!("{n} rows of {d} elements have 1 to {} components, asked for are {k}", (n as u64).min(d));
+        return Err(Error::usage(why));
+    }
+    let mut products = distances(&rows, None, Metric::Dot, limit_bytes, stop, progress)?;
+    if kind == Kind::Qr {
+        return qr(rows, &products, n, dtype, limit_bytes, stop);
+    }
+    if kind == Kind::Pca {
+        centre(&mut products, n);
+    }
+    let total: f64 = (0..n).map(|i| products[i * n + i]).sum();
+    let found = eigen::greatest(&products, n, k);
+    let values: Vec<f64> = found.values.iter().map(|v| v.max(0.0).sqrt()).collect();
+    let mut vectors = found.vectors;
+    let (mut values, mut method) = (values, "products of the rows");
+    let is_lost = values.iter().any(|v| *v < LOST * values[0]);
+    if is_lost && n as u64 <= MOST_REFLECTED {
+        let triangle = tall::triangle(&rows, kind == Kind::Pca, limit_bytes, stop)?;
+        let found = eigen::singular(transposed(&triangle, n), n);
+        (values, vectors) = (found.values[..k].to_vec(), found.vectors[..k * n].to_vec());
+        method = "reflections (TSQR), since small values are lost in products";
+    }
+    settle_signs(&mut vectors, n);
+    let mut scores = vec![0.0; n * k];
+    let mut weights = vec![0.0; k * n];
+    for (c, value) in values.iter().enumerate() {
+        for i in 0..n {
+            scores[i * k + c] = vectors[c * n + i] * value;
+            // What has no size has no direction.
+            weights[c * n + i] = if *value > values[0] * 1e-14 { vectors[c * n + i] / value } else { 0.0 };
+        }
+    }
+    if kind == Kind::Pca {
+        // Weights whose sum is zero take the mean away.
+        for row in weights.chunks_exact_mut(n) {
+            let mean = row.iter().sum::<f64>() / n as f64;
+            row.iter_mut().for_each(|w| *w -= mean);
+        }
+    }
+    let explained = values.iter().map(|v| v * v / total.max(f64::MIN_POSITIVE)).collect();
+    let denoised = denoised(&rows, &vectors, kind == Kind::Pca, dtype);
+    let components = Arc::new(Combined::new(rows, weights, "component", dtype));
+    Ok(Decomposition { values, explained, scores, components, denoised: Some(denoised), method })
+}
+
+/// The rows as far as `vectors`, and the mean if it was taken away, make them up.
+fn denoised(rows: &Rows, vectors: &[f64], has_mean: bool, dtype: DType) -> Arc<dyn Array> {
+    let n = rows.n_rows() as usize;
+    let mut weights = vec![0.0; n * n];
+    let mean = if has_mean { 1.0 / n as f64 } else { 0.0 };
+    for i in 0..n {
+        for j in 0..n {
+            let along: f64 = vectors.chunks_exact(n).map(|v| v[i] * v[j]).sum();
+            // What the vectors have of the mean itself comes with it.
+            weights[i * n + j] = along + mean;
+        }
+    }
+    Arc::new(Combined::new(rows.clone(), weights, &rows.name(), dtype))
+}
+
+/// Thin QR of the transposed rows: rows are the transposed triangle times orthonormal ones.
+fn qr(
+    rows: Rows,
+    products: &[f64],
+    n: usize,
+    dtype: DType,
+    limit_bytes: u64,
+    stop: &AtomicBool,
+) -> Result<Decomposition> {
+    let (mut triangle, mut method) = (cholesky(products, n), "products of the rows (Cholesky)");
+    let is_lost = |t: &[f64]| {
+        let most = (0..n).map(|i| t[i * n + i]).fold(0.0, f64::max);
+        (0..n).any(|i| t[i * n + i] < LOST_QR * most)
+    };
+    if triangle.as_ref().is_none_or(|t| is_lost(t)) && n as u64 <= MOST_REFLECTED {
+        triangle = Some(tall::triangle(&rows, false, limit_bytes, stop)?);
+        method = "reflections (TSQR), since rows are nearly dependent";
+    }
+    let triangle = triangle.filter(|t| (0..n).all(|i| t[i * n + i].abs() > f64::MIN_POSITIVE));
+    let triangle = triangle
+        .ok_or_else(|| Error::format("the rows depend on each other: they have no QR with orthonormal rows"))?;
+    let values: Vec<f64> = (0..n).map(|i| triangle[i * n + i]).collect();
+    let total: f64 = (0..n).map(|i| products[i * n + i]).sum();
+    let explained = (0..n).map(|i| triangle[i * n..(i + 1) * n].iter().map(|t| t * t).sum::<f64>() / total).collect();
+    let weights = inverse_transposed(&triangle, n);
+    let components = Arc::new(Combined::new(rows, weights, "component", dtype));
+    let scores = transposed(&triangle, n);
+    Ok(Decomposition { values, explained, scores, components, denoised: None, method })
+}
+
+/// Takes the mean of rows away from their products.
+fn centre(products: &mut [f64], n: usize) {
+    let means: Vec<f64> = products.chunks_exact(n).map(|row| row.iter().sum::<f64>() / n as f64).collect();
+    let mean = means.iter().sum::<f64>() / n as f64;
+    for i in 0..n {
+        (0..n).for_each(|j| products[i * n + j] += mean - means[i] - means[j]);
+    }
+}
+
+/// The sign of a vector is nobody's: the element of greatest size is made positive.
+fn settle_signs(vectors: &mut [f64], n: usize) {
+    for vector in vectors.chunks_exact_mut(n) {
+        let most = vector.iter().copied().reduce(|a, b| if b.abs() > a.abs() { b } else { a }).unwrap_or(1.0);
+        if most < 0.0 {
+            vector.iter_mut().for_each(|v| *v = -*v);
+        }
+    }
+}
+
+fn transposed(a: &[f64], n: usize) -> Vec<f64> {
+    (0..n * n).map(|k| a[k % n * n + k / n]).collect()
+}
+
+/// The upper triangle whose product with its transpose is `a`, if there is one.
+fn cholesky(a: &[f64], n: usize) -> Option<Vec<f64>> {
+    let mut t = vec![0.0; n * n];
+    for j in 0..n {
+        let square = a[j * n + j] - (0..j).map(|k| t[k * n + j] * t[k * n + j]).sum::<f64>();
+        if square.is_nan() || square <= 0.0 {
+            return None;
+        }
+        t[j * n + j] = square.sqrt();
+        for i in j + 1..n {
+            let rest = a[j * n + i] - (0..j).map(|k| t[k * n + j] * t[k * n + i]).sum::<f64>();
+            t[j * n + i] = rest / t[j * n + j];
+        }
+    }
+    Some(t)
+}
+
+/// The transposed inverse of an upper triangle: a lower triangle.
+fn inverse_transposed(t: &[f64], n: usize) -> Vec<f64> {
+    let mut out = vec![0.0; n * n];
+    for i in 0..n {
+        out[i * n + i] = 1.0 / t[i * n + i];
+        for j in 0..i {
+            let sum: f64 = (j..i).map(|k| t[k * n + i] * out[k * n + j]).sum();
+            out[i * n + j] = -sum / t[i * n + i];
+        }
+    }
+    out
+}
+
+/// Columns of all rows that are put together at once.
+const COLUMNS: usize = 4096;
+
+/// Rows put together with weights: an array of results, and the axes that rows do not lie along.
+struct Combined {
+    rows: Rows,
+    /// A row of weights for each result.
+    weights: Vec<f64>,
+    axes: Vec<Axis>,
+    dtype: DType,
+}
+
+impl Combined {
+    fn new(rows: Rows, weights: Vec<f64>, name: &str, dtype: DType) -> Self {
+        let n = rows.n_rows();
+        let own =
+            rows.array().axes().iter().enumerate().filter(|(i, _)| !rows.is_along(*i)).map(|(_, axis)| axis.clone());
+        let axes = std::iter::once(Axis::new(name, weights.len() as u64 / n)).chain(own).collect();
+        Self { rows, weights, axes, dtype }
+    }
+
+    /// All rows of `region`.
+    fn inner(&self, region: &Region) -> Region {
+        let array = self.rows.array();
+        let mut inner = Region::whole(&array.shape());
+        let columns = (0..array.axes().len()).filter(|&i| !self.rows.is_along(i));
+        for (i, k) in columns.zip(1..) {
+            (inner.origin[i], inner.shape[i]) = (region.origin[k], region.shape[k]);
+        }
+        inner
+    }
+
+    fn axis(&self, axis: usize) -> Option<usize> {
+        (0..self.rows.array().axes().len()).filter(|&i| !self.rows.is_along(i)).nth(axis.checked_sub(1)?)
+    }
+}
+
+impl Array for Combined {
+    fn axes(&self) -> &[Axis] {
+        &self.axes
+    }
+
+    fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    fn grain(&self, axis: usize, at: u64) -> (u64, u64) {
+        // What is read gives all components.
+        self.axis(axis).map_or((0, self.axes[0].length), |i| self.rows.array().grain(i, at))
+    }
+
+    fn coded(&self) -> bool {
+        true
+    }
+
+    fn needs(&self, shape: &[u64]) -> u64 {
+        let inner = self.inner(&Region::whole(shape)).shape;
+        let columns = (self.rows.n_rows() + shape[0]).saturating_mul(COLUMNS as u64 * 8);
+        self.rows.needs(&inner).saturating_add(columns)
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.rows.array().held_bytes().saturating_add(self.weights.len() as u64 * 8)
+    }
+
+    fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
+        let inner = Arc::clone(self.rows.array()).reader(scratch);
+        Box::new(CombinedReader { of: self, inner, buffer: Buffer::default() })
+    }
+}
+
+struct CombinedReader {
+    of: Arc<Combined>,
+    inner: Box<dyn Reader>,
+    buffer: Buffer,
+}
+
+impl Reader for CombinedReader {
+    fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
+        crate::array::check_read(&*self.of, region, target)?;
+        let of = Arc::clone(&self.of);
+        let (array, inner) = (of.rows.array(), of.inner(region));
+        let (n, size) = (of.rows.n_rows() as usize, array.dtype().size());
+        let d = (inner.n_elements() as usize) / n;
+        let bytes = self.buffer.sized(n * d * size);
+        let mut whole = of.rows.ordered(bytes, &inner);
+        self.inner.read(&inner, &mut whole)?;
+        let (first, k) = (region.origin[0] as usize, region.shape[0] as usize);
+        let weights = &of.weights[first * n..(first + k) * n];
+        let mut out = Block::new(Region::new([0, 0], [k as u64, d as u64]), of.dtype)?;
+        let (mut columns, mut results) = (Vec::new(), Vec::new());
+        let own = of.dtype.size();
+        for from in (0..d).step_by(COLUMNS) {
+            let width = COLUMNS.min(d - from);
+            columns.resize(n * width, 0.0f64);
+            for (row, to) in columns.chunks_exact_mut(width).enumerate() {
+                let start = (row * d + from) * size;
+                let bytes = &self.buffer.bytes()[start..start + width * size];
+                convert(array.dtype(), bytes, DType::Float64, bytemuck::cast_slice_mut(to));
+            }
+            results.resize(k * width, 0.0f64);
+            crate::pairwise::product(weights, &columns, (k, n, width), &mut results);
+            for (row, values) in results.chunks_exact(width).enumerate() {
+                let start = (row * d + from) * own;
+                let to = &mut out.bytes_mut()[start..start + width * own];
+                convert(DType::Float64, bytemuck::cast_slice(values), of.dtype, to);
+            }
+        }
+        target.paste(out.bytes());
+        Ok(Coverage::default())
+    }
+
+    fn release(self: Box<Self>) -> Scratch {
+        self.inner.release()
+    }
+}
+
+/// Memory that the components of a decomposition hold, in bytes.
+pub fn held_bytes(n: u64, k: u64) -> u64 {
+    size_bytes(&[n, n + 2 * k], DType::Float64)
+}

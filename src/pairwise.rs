@@ -1,0 +1,604 @@
+//! Distances between the slices of an array: rows of numbers that are far too long, in blocks of some columns of all rows.
+//!
+//! Every metric is a sum (or a maximum) over the columns, so that one reading is enough whatever the memory: blocks come
+//! one after the other, and pairs of rows are shared out among threads. Products and squares of whole numbers of up to 16
+//! bits are exact: a distance of 0 means that slices are identical. Sums are put together in an order that does not depend
+//! on threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use crate::array::calc::convert;
+use crate::array::{Array, Scratch};
+use crate::block::{Buffer, Target, size_bytes};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::grid::{Grid, Region, row_major_strides};
+
+/// How far apart two rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Metric {
+    Euclidean,
+    SquaredEuclidean,
+    Cityblock,
+    Chebyshev,
+    Cosine,
+    Correlation,
+    Canberra,
+    BrayCurtis,
+    Dot,
+}
+
+/// Metrics by name.
+pub const METRICS: [(&str, Metric); 9] = [
+    ("euclidean", Metric::Euclidean),
+    ("sqeuclidean", Metric::SquaredEuclidean),
+    ("cityblock", Metric::Cityblock),
+    ("chebyshev", Metric::Chebyshev),
+    ("cosine", Metric::Cosine),
+    ("correlation", Metric::Correlation),
+    ("canberra", Metric::Canberra),
+    ("braycurtis", Metric::BrayCurtis),
+    ("dot", Metric::Dot),
+];
+
+impl std::str::FromStr for Metric {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let names = || METRICS.map(|m| m.0).join(", ");
+        let found = METRICS.iter().find(|m| m.0 == text);
+        found.map(|m| m.1).ok_or_else(|| Error::usage(format!("'{text}' is no metric: {}", names())))
+    }
+}
+
+/// Columns that pairs of rows are compared in at once: two rows of them stay in a first-level cache.
+const COLUMNS: usize = 2048;
+/// Rows of a tile of pairs.
+const TILE: usize = 32;
+/// Bytes of a block that is read at once, if memory allows.
+const BLOCK_BYTES: u64 = 64 << 20;
+
+/// An array as a matrix: rows along some axes, columns along the others.
+#[derive(Clone)]
+pub struct Rows {
+    array: Arc<dyn Array>,
+    /// Which axes the rows lie along.
+    along: Vec<bool>,
+}
+
+impl Rows {
+    /// `array` with rows along the axes that `along` says.
+    pub fn new(array: Arc<dyn Array>, along: Vec<bool>) -> Self {
+        Self { array, along }
+    }
+
+    fn product(&self, is_row: bool) -> u64 {
+        let lengths = self.array.shape();
+        (0..lengths.len()).filter(|&i| self.along[i] == is_row).map(|i| lengths[i]).product()
+    }
+
+    /// Number of rows.
+    pub fn n_rows(&self) -> u64 {
+        self.product(true)
+    }
+
+    /// Number of columns.
+    pub fn n_columns(&self) -> u64 {
+        self.product(false)
+    }
+
+    /// Whether rows lie along axis number `axis`.
+    pub(crate) fn is_along(&self, axis: usize) -> bool {
+        self.along[axis]
+    }
+
+    /// Names of the axes that rows lie along, one behind the other.
+    pub(crate) fn name(&self) -> String {
+        self.array.axes().iter().zip(&self.along).filter(|a| *a.1).map(|(axis, _)| axis.name.as_str()).collect()
+    }
+
+    /// `bytes` as a place for `region` whose rows lie one behind the other, whatever the order of the axes.
+    pub(crate) fn ordered<'a>(&self, bytes: &'a mut [u8], region: &Region) -> Target<'a> {
+        let (n, size) = (region.rank(), self.array.dtype().size() as isize);
+        let order: Vec<usize> = (0..n).filter(|&i| self.along[i]).chain((0..n).filter(|&i| !self.along[i])).collect();
+        let lengths: Vec<u64> = order.iter().map(|&i| region.shape[i]).collect();
+        let mut strides = vec![0isize; n];
+        order.iter().zip(row_major_strides(&lengths)).for_each(|(&i, s)| strides[i] = s as isize * size);
+        Target { bytes, start: 0, shape: region.shape.clone(), strides, dtype: self.array.dtype() }
+    }
+
+    /// Calls `f` with some columns of all rows after the other, as `float64`, one row behind the other, and their number.
+    pub(crate) fn each_block(&self, bytes: u64, f: &mut dyn FnMut(&mut [f64], usize) -> Result<()>) -> Result<()> {
+        let (mut matrix, mut columns) = (Matrix::new(self.array.dtype()), Vec::new());
+        for block in blocks(self, bytes) {
+            self.read(&block, &mut matrix)?;
+            for from in (0..matrix.n_columns).step_by(COLUMNS) {
+                let to = (from + COLUMNS).min(matrix.n_columns);
+                matrix.doubles(from, to, None, &mut columns);
+                f(&mut columns, to - from)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The array.
+    pub fn array(&self) -> &Arc<dyn Array> {
+        &self.array
+    }
+
+    /// Shape of a block of all rows that takes about `bytes` in memory, whole rows along the fastest axes first.
+    pub fn block_shape(&self, bytes: u64) -> Vec<u64> {
+        let shape = self.array.shape();
+        let mut block: Vec<u64> = (0..shape.len()).map(|i| if self.along[i] { shape[i] } else { 1 }).collect();
+        let mut room = (bytes / size_bytes(&block, self.array.dtype()).max(1)).max(1);
+        for i in (0..shape.len()).rev().filter(|&i| !self.along[i]) {
+            let stored = self.array.grain(i, 1).1.clamp(1, shape[i]);
+            let most = room.min(shape[i]);
+            // Where stored pieces end, if one fits.
+            block[i] = if most >= stored && most < shape[i] { most / stored * stored } else { most };
+            room /= block[i];
+            if room <= 1 {
+                break;
+            }
+        }
+        block
+    }
+
+    /// Memory that reading a block of `shape` takes, in bytes.
+    pub fn needs(&self, shape: &[u64]) -> u64 {
+        size_bytes(shape, self.array.dtype()).saturating_add(self.array.needs(shape))
+    }
+
+    /// Reads the rows of `region`, whose rows are all there are, as `float64`: rows one behind the other.
+    fn read(&self, region: &Region, out: &mut Matrix) -> Result<()> {
+        let shape = self.array.shape();
+        let first = (0..shape.len()).find(|&i| self.along[i] && shape[i] > 1);
+        let n = first.map_or(1, |i| shape[i]);
+        let size = self.array.dtype().size();
+        out.n_rows = self.n_rows() as usize;
+        out.n_columns = region.n_elements() as usize / out.n_rows.max(1);
+        out.dtype = self.array.dtype();
+        let bytes = out.bytes.sized(out.n_rows * out.n_columns * size);
+        let step = n.div_ceil(rayon::current_num_threads() as u64).max(1);
+        let each = bytes.len() / n as usize * step as usize;
+        let parts: Vec<(usize, &mut [u8])> = bytes.chunks_mut(each.max(1)).enumerate().collect();
+        parts.into_par_iter().try_for_each(|(k, bytes)| {
+            let mut part = region.clone();
+            if let Some(i) = first {
+                part.origin[i] = k as u64 * step;
+                part.shape[i] = step.min(n - part.origin[i]);
+            }
+            let mut target = self.ordered(bytes, &part);
+            Arc::clone(&self.array).reader(Scratch::default()).read(&part, &mut target).map(|_| ())
+        })
+    }
+}
+
+/// Some columns of all rows, as they were read.
+struct Matrix {
+    bytes: Buffer,
+    n_rows: usize,
+    n_columns: usize,
+    dtype: DType,
+}
+
+impl Matrix {
+    fn new(dtype: DType) -> Self {
+        Self { bytes: Buffer::default(), n_rows: 0, n_columns: 0, dtype }
+    }
+
+    /// Columns `from..to` of every row as `float64`, less the row's `shift`.
+    fn doubles(&self, from: usize, to: usize, shift: Option<&[f64]>, out: &mut Vec<f64>) {
+        let (n, size) = (to - from, self.dtype.size());
+        out.resize(self.n_rows * n, 0.0);
+        out.par_chunks_mut(n).enumerate().for_each(|(row, out)| {
+            let start = (row * self.n_columns + from) * size;
+            convert(
+                self.dtype,
+                &self.bytes.bytes()[start..start + n * size],
+                DType::Float64,
+                bytemuck::cast_slice_mut(out),
+            );
+            if let Some(shift) = shift {
+                out.iter_mut().for_each(|x| *x -= shift[row]);
+            }
+        });
+    }
+
+    fn words(&self, row: usize, from: usize, to: usize) -> &[u16] {
+        &bytemuck::cast_slice(self.bytes.bytes())[row * self.n_columns + from..row * self.n_columns + to]
+    }
+}
+
+/// What is summed up for each pair of rows.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Products.
+    Products,
+    /// One number for each column, or two.
+    Columns,
+}
+
+/// What is summed up, of rows of one matrix (`n`), or of two.
+struct Sums {
+    /// Whether both matrices are the same, so that half of the pairs is enough.
+    is_symmetric: bool,
+    m: usize,
+    /// Sums for every pair of rows.
+    pairs: Vec<f64>,
+    /// Where one sum is not enough.
+    second: Vec<f64>,
+    /// Products of whole numbers, which floats do not hold in the end.
+    whole: Vec<i64>,
+}
+
+/// Says what memory the distances of `n` by `m` rows take beside a block, in bytes.
+pub fn held_bytes(n: u64, m: u64, metric: Metric) -> u64 {
+    let each = if metric == Metric::BrayCurtis { 24 } else { 16 };
+    n.saturating_mul(m).saturating_mul(each).saturating_add((n + m).saturating_mul(COLUMNS as u64 * 8 + 64))
+}
+
+/// The distances of every row of `a` to every row of `b`, or of `a` if there is none: row-major.
+///
+/// # Errors
+/// `Usage` if rows are not equally long, there are none, or numbers are complex; `Limit` if `limit_bytes` do not do, with
+/// what would; `Stopped`; what reading says.
+pub fn distances(
+    a: &Rows,
+    b: Option<&Rows>,
+    metric: Metric,
+    limit_bytes: u64,
+    stop: &AtomicBool,
+    mut progress: impl FnMut(u64),
+) -> Result<Vec<f64>> {
+    let other = b.unwrap_or(a);
+    let (n, m, d) = (a.n_rows(), other.n_rows(), a.n_columns());
+    if d != other.n_columns() {
+        return Err(Error::usage(format!("rows of {d} and of {} elements have no distance", other.n_columns())));
+    }
+    let dtypes = [a.array.dtype(), other.array.dtype()];
+    if n * m == 0 || d == 0 || dtypes.iter().any(|d| d.is_complex()) {
+        return Err(Error::usage("distances are of real numbers, of which there must be some"));
+    }
+    let shapes = |bytes: u64| [a.block_shape(bytes), other.block_shape(bytes)];
+    let needs = |shapes: &[Vec<u64>; 2]| a.needs(&shapes[0]) + b.map_or(0, |b| b.needs(&shapes[1]));
+    let held = held_bytes(n, m, metric);
+    let mut bytes = BLOCK_BYTES;
+    while held.saturating_add(needs(&shapes(bytes))) > limit_bytes {
+        if bytes < 64 << 10 {
+            let needed = held.saturating_add(needs(&shapes(bytes)));
+            return Err(Error::limit(format!("{n} x {m} distances need {} MiB beside the program", needed >> 20)));
+        }
+        bytes /= 2;
+    }
+    let is_small = |d: &DType| !d.is_float() && d.size() <= 2;
+    let exact = dtypes.iter().all(is_small);
+    let means = match metric {
+        Metric::Correlation if !exact => {
+            Some([means(a, bytes, stop)?, b.map_or(Ok(Vec::new()), |b| means(b, bytes, stop))?])
+        }
+        _ => None,
+    };
+    let kind = match metric {
+        Metric::Euclidean | Metric::SquaredEuclidean if !exact => Kind::Columns,
+        Metric::Cityblock | Metric::Chebyshev | Metric::Canberra | Metric::BrayCurtis => Kind::Columns,
+        _ => Kind::Products,
+    };
+    let size = (n * m) as usize;
+    let mut sums = Sums {
+        is_symmetric: b.is_none(),
+        m: m as usize,
+        pairs: vec![0.0; if kind == Kind::Products && exact { 0 } else { size }],
+        second: vec![0.0; if metric == Metric::BrayCurtis { size } else { 0 }],
+        whole: vec![0; if kind == Kind::Products && exact { size } else { 0 }],
+    };
+    let mut own = [Marginals::new(n), Marginals::new(if b.is_some() { m } else { 0 })];
+    let mut matrices = [Matrix::new(dtypes[0]), Matrix::new(dtypes[1])];
+    let mut doubles = [Vec::new(), Vec::new()];
+    for (first, second) in blocks(a, bytes).zip(blocks(other, bytes)) {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Stopped("stopped before all rows were compared: nothing was written".into()));
+        }
+        a.read(&first, &mut matrices[0])?;
+        if let Some(b) = b {
+            b.read(&second, &mut matrices[1])?;
+        }
+        let d = matrices[0].n_columns;
+        if b.is_some() && matrices[1].n_columns != d {
+            return Err(Error::usage(
+                "arrays whose columns are cut alike are needed: give them axes in the same order",
+            ));
+        }
+        for from in (0..d).step_by(COLUMNS) {
+            let to = (from + COLUMNS).min(d);
+            let words = metric == Metric::Cityblock && dtypes == [DType::Uint16; 2];
+            let [x, y] = &mut doubles;
+            if words {
+                sums.add_words(&matrices[0], b.map_or(&matrices[0], |_| &matrices[1]), from, to);
+                continue;
+            }
+            matrices[0].doubles(from, to, means.as_ref().map(|m| &m[0][..]), x);
+            own[0].add(x, to - from);
+            if b.is_some() {
+                matrices[1].doubles(from, to, means.as_ref().map(|m| &m[1][..]), y);
+                own[1].add(y, to - from);
+            }
+            let y: &[f64] = if b.is_some() { y } else { x };
+            match kind {
+                Kind::Products => sums.add_products(x, y, to - from),
+                Kind::Columns => sums.add_columns(x, y, to - from, metric),
+            }
+        }
+        progress(first.n_elements() * dtypes[0].size() as u64);
+    }
+    let [first, second] = own;
+    Ok(sums.finish(&first, if b.is_some() { &second } else { &first }, metric, d))
+}
+
+/// Boxes of all rows, in order.
+fn blocks(rows: &Rows, bytes: u64) -> impl Iterator<Item = Region> {
+    let grid = Grid::new(&rows.array.shape(), &rows.block_shape(bytes));
+    (0..grid.len()).map(move |i| grid.region(&grid.unravel(i)))
+}
+
+/// The mean of every row.
+fn means(rows: &Rows, bytes: u64, stop: &AtomicBool) -> Result<Vec<f64>> {
+    let mut own = Marginals::new(rows.n_rows());
+    let (mut matrix, mut doubles) = (Matrix::new(rows.array.dtype()), Vec::new());
+    for block in blocks(rows, bytes) {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Stopped("stopped before all rows were compared: nothing was written".into()));
+        }
+        rows.read(&block, &mut matrix)?;
+        for from in (0..matrix.n_columns).step_by(COLUMNS) {
+            let to = (from + COLUMNS).min(matrix.n_columns);
+            matrix.doubles(from, to, None, &mut doubles);
+            own.add(&doubles, to - from);
+        }
+    }
+    let d = rows.n_columns() as f64;
+    Ok(own.sums.into_iter().map(|s| s / d).collect())
+}
+
+/// Sums of every row, and of its squares.
+struct Marginals {
+    sums: Vec<f64>,
+    squares: Vec<f64>,
+    /// Squares of whole numbers, which floats do not hold in the end.
+    whole: Vec<i128>,
+}
+
+impl Marginals {
+    fn new(n: u64) -> Self {
+        Self { sums: vec![0.0; n as usize], squares: vec![0.0; n as usize], whole: vec![0; n as usize] }
+    }
+
+    fn add(&mut self, rows: &[f64], d: usize) {
+        let all = self.sums.par_iter_mut().zip(&mut self.squares).zip(&mut self.whole).zip(rows.par_chunks(d));
+        all.for_each(|(((sum, squares), whole), row)| {
+            let square = lanes(row, row, |a, b| a * b);
+            *sum += lanes(row, row, |a, _| a);
+            *squares += square;
+            *whole += square as i128;
+        });
+    }
+}
+
+/// A sum over columns, in lanes that do not depend on the processor.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn lanes<F: Fn(f64, f64) -> f64>(a: &[f64], b: &[f64], f: F) -> f64 {
+    let mut sums = [0.0; 32];
+    let whole = a.len() / 32 * 32;
+    for at in (0..whole).step_by(32) {
+        let (a, b) = (&a[at..at + 32], &b[at..at + 32]);
+        (0..32).for_each(|l| sums[l] += f(a[l], b[l]));
+    }
+    let rest: f64 = (whole..a.len()).map(|i| f(a[i], b[i])).sum();
+    sums.iter().sum::<f64>() + rest
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn farthest(a: &[f64], b: &[f64]) -> f64 {
+    let mut most = [0.0f64; 32];
+    let whole = a.len() / 32 * 32;
+    for at in (0..whole).step_by(32) {
+        let (a, b) = (&a[at..at + 32], &b[at..at + 32]);
+        for l in 0..32 {
+            let x = (a[l] - b[l]).abs();
+            // NaN stays.
+            most[l] = if x > most[l] || x.is_nan() { x } else { most[l] };
+        }
+    }
+    let rest = (whole..a.len()).map(|i| (a[i] - b[i]).abs());
+    most.iter().copied().chain(rest).fold(0.0, |m, x| if x > m || x.is_nan() { x } else { m })
+}
+
+/// The sum of differences of whole numbers, of at most 65536 columns.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn differences(a: &[u16], b: &[u16]) -> u32 {
+    let n = a.len();
+    let b = &b[..n];
+    (0..n).map(|i| u32::from(a[i].max(b[i]) - a[i].min(b[i]))).sum()
+}
+
+impl Sums {
+    /// Rows of tiles that are worked on together: the first row, and where it begins among the pairs.
+    fn tiles(m: usize, pairs: &mut [f64]) -> impl ParallelIterator<Item = (usize, &mut [f64])> {
+        pairs.par_chunks_mut((TILE * m).max(1)).enumerate().map(|(k, rows)| (k * TILE, rows))
+    }
+
+    /// Calls `f` for every pair of rows of a tile that is needed: the row of `a`, that of `b`, and the pair's place.
+    fn pairs(first: usize, n: usize, m: usize, is_symmetric: bool, mut f: impl FnMut(usize, usize, usize)) {
+        let from = if is_symmetric { first } else { 0 };
+        for start in (from..m).step_by(TILE) {
+            for i in 0..n {
+                let least = if is_symmetric { start.max(first + i) } else { start };
+                (least..(start + TILE).min(m)).for_each(|j| f(first + i, j, i * m + j));
+            }
+        }
+    }
+
+    fn add_words(&mut self, a: &Matrix, b: &Matrix, from: usize, to: usize) {
+        let (m, is_symmetric) = (self.m, self.is_symmetric);
+        Self::tiles(m, &mut self.pairs).for_each(|(first, sums)| {
+            Self::pairs(first, sums.len() / m, m, is_symmetric, |i, j, at| {
+                sums[at] += f64::from(differences(a.words(i, from, to), b.words(j, from, to)));
+            });
+        });
+    }
+
+    fn add_columns(&mut self, x: &[f64], y: &[f64], d: usize, metric: Metric) {
+        let (m, is_symmetric) = (self.m, self.is_symmetric);
+        if metric == Metric::BrayCurtis {
+            Self::tiles(m, &mut self.second).for_each(|(first, sums)| {
+                Self::pairs(first, sums.len() / m, m, is_symmetric, |i, j, at| {
+                    sums[at] += lanes(&x[i * d..(i + 1) * d], &y[j * d..(j + 1) * d], |a, b| (a + b).abs());
+                });
+            });
+        }
+        Self::tiles(m, &mut self.pairs).for_each(|(first, sums)| {
+            Self::pairs(first, sums.len() / m, m, is_symmetric, |i, j, at| {
+                let (a, b) = (&x[i * d..(i + 1) * d], &y[j * d..(j + 1) * d]);
+                match metric {
+                    Metric::Chebyshev => {
+                        let far = farthest(a, b);
+                        sums[at] = if far > sums[at] || far.is_nan() { far } else { sums[at] };
+                    }
+                    Metric::Canberra => {
+                        sums[at] += lanes(a, b, |a, b| {
+                            let size = a.abs() + b.abs();
+                            if size == 0.0 { 0.0 } else { (a - b).abs() / size }
+                        });
+                    }
+                    Metric::Euclidean | Metric::SquaredEuclidean => sums[at] += lanes(a, b, |a, b| (a - b) * (a - b)),
+                    _ => sums[at] += lanes(a, b, |a, b| (a - b).abs()),
+                }
+            });
+        });
+    }
+
+    /// Products of rows, tile by tile.
+    fn add_products(&mut self, x: &[f64], y: &[f64], d: usize) {
+        /// Rows of a tile of products.
+        const ROWS: usize = 128;
+        let (m, is_symmetric) = (self.m, self.is_symmetric);
+        let multiply = |first: usize, n: usize, out: &mut dyn FnMut(usize, usize, f64)| {
+            let mut products = vec![0.0; n * ROWS];
+            let from = if is_symmetric { first } else { 0 };
+            for start in (from..m).step_by(ROWS) {
+                let columns = ROWS.min(m - start);
+                gram(&x[first * d..(first + n) * d], &y[start * d..(start + columns) * d], d, columns, &mut products);
+                for (i, row) in products.chunks_exact(columns).take(n).enumerate() {
+                    row.iter().enumerate().for_each(|(j, p)| out(i, start + j, *p));
+                }
+            }
+        };
+        let n_whole = self.whole.len();
+        if n_whole > 0 {
+            self.whole.par_chunks_mut(ROWS * m).enumerate().for_each(|(k, sums)| {
+                multiply(k * ROWS, sums.len() / m, &mut |i, j, p| sums[i * m + j] += p as i64);
+            });
+        } else {
+            self.pairs.par_chunks_mut(ROWS * m).enumerate().for_each(|(k, sums)| {
+                multiply(k * ROWS, sums.len() / m, &mut |i, j, p| sums[i * m + j] += p);
+            });
+        }
+    }
+
+    /// From what was summed up to distances.
+    fn finish(mut self, a: &Marginals, b: &Marginals, metric: Metric, d: u64) -> Vec<f64> {
+        let m = self.m;
+        let n = self.pairs.len().max(self.whole.len()) / m.max(1);
+        let exact = !self.whole.is_empty();
+        let mut out = vec![0.0; n * m];
+        let d = i128::from(d);
+        for i in 0..n {
+            for j in if self.is_symmetric { i } else { 0 }..m {
+                let at = i * m + j;
+                let p = if exact { i128::from(self.whole[at]) } else { 0 };
+                let (aa, bb) = (a.whole[i], b.whole[j]);
+                let (sa, sb) = (a.sums[i] as i128, b.sums[j] as i128);
+                let same = self.is_symmetric && i == j;
+                out[at] = match (metric, exact) {
+                    (Metric::Euclidean, true) => ((aa + bb - 2 * p) as f64).sqrt(),
+                    (Metric::SquaredEuclidean, true) => (aa + bb - 2 * p) as f64,
+                    (Metric::Euclidean, false) => self.pairs[at].sqrt(),
+                    (Metric::Dot, true) => p as f64,
+                    (Metric::Cosine, true) => 1.0 - p as f64 / ((aa as f64).sqrt() * (bb as f64).sqrt()),
+                    (Metric::Correlation, true) => {
+                        let (va, vb) = (d * aa - sa * sa, d * bb - sb * sb);
+                        1.0 - (d * p - sa * sb) as f64 / ((va as f64).sqrt() * (vb as f64).sqrt())
+                    }
+                    (Metric::Cosine | Metric::Correlation, false) => {
+                        1.0 - self.pairs[at] / (a.squares[i].sqrt() * b.squares[j].sqrt())
+                    }
+                    (Metric::BrayCurtis, _) => self.pairs[at] / self.second[at],
+                    _ => self.pairs[at],
+                };
+                // A row is at no distance from itself, unless it has no direction.
+                if same && matches!(metric, Metric::Cosine | Metric::Correlation) && !out[at].is_nan() {
+                    out[at] = 0.0;
+                }
+                if self.is_symmetric {
+                    out[j * m + i] = out[at];
+                }
+            }
+        }
+        self.pairs.clear();
+        out
+    }
+}
+
+/// Products of every row of `a` with every row of `b`, rows of `d` numbers: `n_b` for each row of `a`.
+pub(crate) fn gram(a: &[f64], b: &[f64], d: usize, n_b: usize, out: &mut [f64]) {
+    let n_a = a.len() / d.max(1);
+    assert!(a.len() == n_a * d && b.len() == n_b * d && out.len() >= n_a * n_b, "rows and results are as long as told");
+    // SAFETY: the lengths were checked; strides stay within them.
+    unsafe {
+        matrixmultiply::dgemm(
+            n_a,
+            d,
+            n_b,
+            1.0,
+            a.as_ptr(),
+            d as isize,
+            1,
+            b.as_ptr(),
+            1,
+            d as isize,
+            0.0,
+            out.as_mut_ptr(),
+            n_b as isize,
+            1,
+        );
+    }
+}
+
+/// The product of a matrix of (`n`, `k`) and one of (`k`, `m`), both row-major.
+pub(crate) fn product(a: &[f64], b: &[f64], (n, k, m): (usize, usize, usize), out: &mut [f64]) {
+    assert!(a.len() == n * k && b.len() == k * m && out.len() >= n * m, "matrices and results are as large as told");
+    // SAFETY: the lengths were checked; strides stay within them.
+    unsafe {
+        matrixmultiply::dgemm(
+            n,
+            k,
+            m,
+            1.0,
+            a.as_ptr(),
+            k as isize,
+            1,
+            b.as_ptr(),
+            m as isize,
+            1,
+            0.0,
+            out.as_mut_ptr(),
+            m as isize,
+            1,
+        );
+    }
+}

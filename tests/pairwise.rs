@@ -1,0 +1,11 @@
+//! `pairwise` against SciPy and `decompose` against NumPy, through the whole program.
+
+use std::path::Path;
+
+mod common;
+
+#[test]
+fn distances_are_scipys_and_decompositions_numpys() {
+    let work = tempfile::tempdir().unwrap();
+    common::python("pairwise.py", &[Path::new(env!("CARGO_BIN_EXE_stackctl")), work.path()]);
+}
