@@ -3,7 +3,6 @@
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements, row_major_strides};
-use crate::provenance::Share;
 
 /// Bytes aligned for every element type, whose storage is kept when it is used again.
 #[derive(Default)]
@@ -63,6 +62,17 @@ pub struct Block {
     pub coverage: Coverage,
 }
 
+/// A part of a file that was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Portion {
+    /// The file's number.
+    pub file: u32,
+    /// What the part adds to the digest of the file's array.
+    pub sum: u64,
+    /// Its elements.
+    pub n_elements: u64,
+}
+
 /// Which elements of a region nothing covers, and hold the fill value instead: no file, a plane that a file
 /// counts and lacks, a strip, tile or chunk that is not stored.
 ///
@@ -70,7 +80,7 @@ pub struct Block {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     absent: Vec<Region>,
-    shares: Vec<Share>,
+    portions: Vec<Portion>,
 }
 
 impl Coverage {
@@ -99,18 +109,18 @@ impl Coverage {
     }
 
     /// What was read of the files that cover the rest, where a stack is to sum that up.
-    pub fn shares(&self) -> &[Share] {
-        &self.shares
+    pub fn portions(&self) -> &[Portion] {
+        &self.portions
     }
 
     /// A part of a file was read.
-    pub fn read(&mut self, share: Share) {
-        self.shares.push(share);
+    pub fn read(&mut self, portion: Portion) {
+        self.portions.push(portion);
     }
 
     /// Takes in what `other` lacks, box by box as `place` says where it lies here, and what was read for it.
     pub fn take(&mut self, other: &Self, mut place: impl FnMut(&Region) -> Option<Region>) {
-        self.shares.extend_from_slice(&other.shares);
+        self.portions.extend_from_slice(&other.portions);
         other.absent.iter().filter_map(&mut place).for_each(|region| self.lacks(region));
     }
 }

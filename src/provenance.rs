@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::block::Portion;
 use crate::digest;
 use crate::error::{Error, Result};
 
@@ -30,17 +31,6 @@ pub struct Input {
     /// What it says of its own origin.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub provenance: Value,
-}
-
-/// A part of a file that was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share {
-    /// The file's number.
-    pub file: u32,
-    /// What the part adds to the digest of the file's array.
-    pub sum: u64,
-    /// Its elements.
-    pub n_elements: u64,
 }
 
 /// What was read.
@@ -69,17 +59,17 @@ struct Totals {
 
 impl Account {
     /// Adds a part of a file.
-    pub fn read(&mut self, share: &Share) {
-        let (sum, n_elements) = self.shares.entry(share.file).or_default();
-        *sum ^= share.sum;
-        *n_elements += share.n_elements;
+    pub fn read(&mut self, portion: &Portion) {
+        let (sum, n_elements) = self.shares.entry(portion.file).or_default();
+        *sum ^= portion.sum;
+        *n_elements += portion.n_elements;
     }
 
     /// Adds what `other` says.
     pub fn add(&mut self, other: &Self) {
         self.n_absent += other.n_absent;
-        let shares = other.shares.iter().map(|(&file, &(sum, n_elements))| Share { file, sum, n_elements });
-        shares.for_each(|share| self.read(&share));
+        let portions = other.shares.iter().map(|(&file, &(sum, n_elements))| Portion { file, sum, n_elements });
+        portions.for_each(|portion| self.read(&portion));
     }
 
     /// As it is recorded.

@@ -226,7 +226,7 @@ impl Pass<'_> {
             for piece in self.plan.pieces(task) {
                 let block = worker.reader.block(&piece, self.array.dtype(), std::mem::take(&mut worker.buffer))?;
                 look.n_absent += block.coverage.n_absent();
-                block.coverage.shares().iter().for_each(|share| look.read(share));
+                block.coverage.portions().iter().for_each(|portion| look.read(portion));
                 for (taker, _) in takers.iter_mut().zip(&parts).filter(|(_, part)| part.is_none()) {
                     taker.take(&block, &mut worker.desk)?;
                 }

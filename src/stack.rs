@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use crate::array::{Array, Losses, Reader, Scratch, check_read};
 use crate::axis::Axis;
-use crate::block::{Coverage, Target};
+use crate::block::{Coverage, Portion, Target};
 use crate::digest::Elements;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::grid::{Region, n_elements};
 use crate::layout::{Layout, Part};
-use crate::provenance::Share;
 use crate::source::files::Files;
 use crate::source::headers::{Headers, name_of};
 use crate::source::{Info, OpenOptions};
@@ -47,7 +46,7 @@ impl Stack {
         self.losses.as_ref()
     }
 
-    /// The same, whose readers sum up what they read of every file: [`Coverage::shares`].
+    /// The same, whose readers sum up what they read of every file: [`Coverage::portions`].
     #[must_use]
     pub fn summed(self, summed: bool) -> Self {
         Self { summed, ..self }
@@ -59,11 +58,11 @@ impl Stack {
     }
 
     /// What was just read of `file`: `inside`, in its own axes, to `into`.
-    fn share(&self, file: u32, inside: &Region, into: &Target<'_>) -> Option<Share> {
+    fn portion(&self, file: u32, inside: &Region, into: &Target<'_>) -> Option<Portion> {
         let shape = self.headers().info(file).filter(|_| self.summed)?.shape();
         let elements = Elements { bytes: into.bytes, start: into.start, strides: &into.strides, dtype: into.dtype };
         let sum = crate::digest::part(&shape, inside, &elements);
-        Some(Share { file, sum, n_elements: inside.n_elements() })
+        Some(Portion { file, sum, n_elements: inside.n_elements() })
     }
 
     /// Where the files lie.
@@ -237,7 +236,7 @@ impl Reader for StackReader {
             let mut into = Target { start, shape, strides, dtype, bytes: piece.bytes };
             let found = self.read_part(part.file, &inside, &mut into)?;
             if found.absent().is_empty() {
-                stack.share(part.file, &inside, &into).into_iter().for_each(|share| coverage.read(share));
+                stack.portion(part.file, &inside, &into).into_iter().for_each(|portion| coverage.read(portion));
                 continue;
             }
             let own = stack.files.get(part.file).is_ok_and(|file| file.fill().is_some());

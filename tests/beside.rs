@@ -119,8 +119,13 @@ fn the_same_comes_of_any_number_of_threads_and_of_killed_runs() {
                 n_killed += 1;
                 continue;
             }
-            assert!(run.wait().unwrap().success());
-            break;
+            if run.wait().unwrap().success() {
+                break;
+            }
+            // Killed when some of the outputs had their names and others had not: all are made anew.
+            assert!(n_killed > 0 && folder.path().join("out.zarr").exists());
+            clear();
+            n_killed = 4;
         }
         let found = made(folder.path());
         let different: Vec<_> = whole.iter().filter(|(path, bytes)| found.get(*path) != Some(bytes)).collect();

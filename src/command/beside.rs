@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::reduce::{for_imagej, reduced_axes};
+use super::resolve::{for_imagej, reduced_axes};
 use crate::array::Array;
 use crate::cli::BesideArgs;
 use crate::consume::Consumer;

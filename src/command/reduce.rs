@@ -22,7 +22,6 @@ use crate::open::Opened;
 use crate::plan::Plan;
 use crate::reduce::{Grouping, Predicate, Reducer, Reduction, Settings};
 use crate::report::{count, tuple};
-use crate::sink;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let start = Instant::now();
@@ -198,7 +197,7 @@ fn planned(
 /// The choice that leaves a shorter last group out, if there is one and it is to be left out.
 fn trimmed(args: &ReduceArgs, axes: &[Axis]) -> Result<Option<String>> {
     let (Some(n), true) = (args.elements.every, args.elements.trim) else { return Ok(None) };
-    let [axis] = reduced_axes(&args.axis, axes)?[..] else { return Ok(None) };
+    let [axis] = resolve::reduced_axes(&args.axis, axes)?[..] else { return Ok(None) };
     let Axis { name, length, .. } = &axes[axis];
     let kept = length.checked_div(n).unwrap_or(0) * n;
     Ok((kept > 0 && kept < *length).then(|| format!("{name}=:{kept}")))
@@ -207,7 +206,7 @@ fn trimmed(args: &ReduceArgs, axes: &[Axis]) -> Result<Option<String>> {
 /// What the flags mean for an array of `axes`.
 fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings> {
     let elements = &args.elements;
-    let reduced = reduced_axes(&args.axis, axes)?;
+    let reduced = resolve::reduced_axes(&args.axis, axes)?;
     let predicate: Predicate = elements.condition.as_deref().map(str::parse).transpose()?.unwrap_or_default();
     let grouping = match (elements.every, elements.window) {
         (Some(n), _) => Some(Grouping::every(n, elements.trim)),
@@ -229,40 +228,6 @@ fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings> {
         keep_axes: elements.keepdims,
         grouping,
         dtype: elements.dtype,
-        narrow: args.output.as_deref().is_some_and(|name| for_imagej(Path::new(name))),
+        narrow: args.output.as_deref().is_some_and(|name| resolve::for_imagej(Path::new(name))),
     })
-}
-
-/// Whether ImageJ is to open `output`, which opens no elements of 64 bits.
-pub(super) fn for_imagej(output: &Path) -> bool {
-    matches!(sink::extension(output).as_str(), "tif" | "tiff" | "btf")
-}
-
-/// Numbers of the axes that `names` give by name or number; `all`, or none, are all.
-pub(super) fn reduced_axes(names: &[String], axes: &[Axis]) -> Result<Vec<usize>, Error> {
-    if names.is_empty() || matches!(names, [all] if all == "all" && crate::axis::position(axes, "all").is_none()) {
-        return Ok((0..axes.len()).collect());
-    }
-    let mut numbers = Vec::new();
-    for name in names {
-        let number = crate::axis::position(axes, name).or_else(|| {
-            let n = name.parse::<i64>().ok()?;
-            let n = if n < 0 { n + axes.len() as i64 } else { n };
-            usize::try_from(n).ok().filter(|&n| n < axes.len())
-        });
-        let number = number.ok_or_else(|| {
-            let known: Vec<&str> = axes.iter().map(|a| a.name.as_str()).collect();
-            Error::usage(format!(
-                "--axis {name}: the array has axes {}, numbered 0 to {} or from -1 backwards",
-                known.join(","),
-                axes.len().saturating_sub(1)
-            ))
-        })?;
-        if numbers.contains(&number) {
-            return Err(Error::usage(format!("--axis {name}: axis {} is named twice", axes[number].name)));
-        }
-        numbers.push(number);
-    }
-    numbers.sort_unstable();
-    Ok(numbers)
 }

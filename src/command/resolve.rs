@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::progress::HeaderProgress;
 use super::{presets, tell, voice};
 use crate::array::{Array, Losses};
-use crate::axis::Calibration;
+use crate::axis::{Axis, Calibration};
 use crate::cli::{InputArgs, NameArgs, RunArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit, processors};
@@ -16,6 +16,7 @@ use crate::layout::LayoutOptions;
 use crate::open::{Names, Naming, Opened, Origin, Request, Survey, inputs};
 use crate::pattern::{InferOptions, Pattern, TileOrder};
 use crate::provenance::{Input, Ledger};
+use crate::sink;
 use crate::source::headers::Note;
 use crate::source::scan::Inputs;
 use crate::source::{OpenOptions, zarr};
@@ -240,6 +241,40 @@ fn without(keys: &[&str], mut provenance: Value) -> Value {
         keys.iter().for_each(|key| drop(entries.remove(*key)));
     }
     provenance
+}
+
+/// Whether ImageJ is to open `output`, which opens no elements of 64 bits.
+pub(super) fn for_imagej(output: &Path) -> bool {
+    matches!(sink::extension(output).as_str(), "tif" | "tiff" | "btf")
+}
+
+/// Numbers of the axes that `names` give by name or number; `all`, or none, are all.
+pub(super) fn reduced_axes(names: &[String], axes: &[Axis]) -> Result<Vec<usize>, Error> {
+    if names.is_empty() || matches!(names, [all] if all == "all" && crate::axis::position(axes, "all").is_none()) {
+        return Ok((0..axes.len()).collect());
+    }
+    let mut numbers = Vec::new();
+    for name in names {
+        let number = crate::axis::position(axes, name).or_else(|| {
+            let n = name.parse::<i64>().ok()?;
+            let n = if n < 0 { n + axes.len() as i64 } else { n };
+            usize::try_from(n).ok().filter(|&n| n < axes.len())
+        });
+        let number = number.ok_or_else(|| {
+            let known: Vec<&str> = axes.iter().map(|a| a.name.as_str()).collect();
+            Error::usage(format!(
+                "--axis {name}: the array has axes {}, numbered 0 to {} or from -1 backwards",
+                known.join(","),
+                axes.len().saturating_sub(1)
+            ))
+        })?;
+        if numbers.contains(&number) {
+            return Err(Error::usage(format!("--axis {name}: axis {} is named twice", axes[number].name)));
+        }
+        numbers.push(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 #[cfg(test)]
