@@ -5,11 +5,14 @@
 //! [`reduce`](crate::reduce) are functions as well. Nothing is read here.
 
 mod build;
+mod builder;
+mod call;
 mod folded;
 mod functions;
 mod reductions;
 pub mod syntax;
 
-pub use build::{Built, Known, Output, build};
+pub use build::{Built, Output, build};
+pub use builder::{Known, Wanted};
 pub use functions::{abouts, names};
-pub use reductions::{Wanted, together};
+pub use reductions::together;

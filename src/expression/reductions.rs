@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::build::{Builder, Value};
+use super::builder::{Builder, Value, Wanted};
+use super::call::Call;
 use super::folded::Folded;
-use super::functions::Call;
 use super::syntax::Kind;
 use crate::array::calc::Values;
 use crate::array::{Array, Held};
@@ -14,22 +14,6 @@ use crate::block::{Block, size_bytes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::reduce::{OPERATORS, Predicate, Reducer, Settings};
-
-/// A reduction that must be computed.
-pub struct Wanted {
-    /// The reduction as it would be typed.
-    pub text: String,
-    /// What is reduced, as it would be typed.
-    pub of: String,
-    /// What is reduced.
-    pub array: Arc<dyn Array>,
-    /// How: one operator, axes kept with length one.
-    pub settings: Settings,
-    /// Axes of the result.
-    pub axes: Vec<Axis>,
-    /// The number that is made of the result, if it is one.
-    pub then: Option<fn(&Block) -> f64>,
-}
 
 /// Groups of those that are computed in one pass: of the same array along the same axes.
 pub fn together(wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
@@ -161,15 +145,6 @@ fn values_of(name: &str, values: Values, reducer: &Reducer, array: &Arc<dyn Arra
         "min" | "max" | "mode" if values != Values::Bool => Some(values),
         "range" => Some(Values::Whole { low: 0, high: high - low }),
         _ => None,
-    }
-}
-
-impl Builder<'_> {
-    /// Number of the axis called `name`.
-    pub(super) fn axis(&self, axes: &[Axis], name: &str, span: &std::ops::Range<usize>) -> Result<usize> {
-        let known = || axes.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ");
-        let position = crate::axis::position(axes, name);
-        position.ok_or_else(|| self.fault(span, format!("there is no axis {name}: the array has {}", known())))
     }
 }
 

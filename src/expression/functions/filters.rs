@@ -1,8 +1,16 @@
 //! Filters as functions: sizes along axes in elements, or in units of the voxel size.
 
-use super::*;
+use std::sync::Arc;
+
+use crate::array::Array;
+use crate::array::calc::{Operation, Values};
+use crate::array::extend::{Edges, Mode};
 use crate::array::filter::{Ball, Bilateral, DEFAULT, Extremum, Filter, Filtered, Rank, Reach, Separable, Weights};
-use crate::axis::AxisKind;
+use crate::axis::{Axis, AxisKind};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::expression::builder::{Builder, Value};
+use crate::expression::call::{Call, Function, elements};
 use crate::expression::reductions;
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -175,7 +183,7 @@ fn variance(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     };
     let square = apply(builder, Operation::Multiply, &value, &value)?;
     let (sums, squares) = (summed(builder, call, &value, &reach)?, summed(builder, call, &square, &reach)?);
-    let n = crate::expression::build::number(n as f64, Some(n.into()));
+    let n = crate::expression::builder::number(n as f64, Some(n.into()));
     // (n sum(x^2) - sum(x)^2) / n^2, exact for whole numbers but for the division.
     let all = apply(builder, Operation::Multiply, &squares, &n)?;
     let mean = apply(builder, Operation::Multiply, &sums, &sums)?;
@@ -284,8 +292,11 @@ fn unsharp(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
         call.get("amount").unwrap_or("1").parse().map_err(|_| builder.fault(&call.span, "amount= is a number"))?;
     let smooth = linear(builder, call, &value, sigmas.iter().map(|&s| bell(s, truncate, 0)).collect())?;
     let detail = builder.apply(Operation::Subtract, vec![value.clone(), smooth], &call.span)?;
-    let more =
-        builder.apply(Operation::Multiply, vec![detail, crate::expression::build::number(amount, None)], &call.span)?;
+    let more = builder.apply(
+        Operation::Multiply,
+        vec![detail, crate::expression::builder::number(amount, None)],
+        &call.span,
+    )?;
     builder.apply(Operation::Add, vec![value, more], &call.span)
 }
 

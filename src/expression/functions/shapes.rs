@@ -1,9 +1,20 @@
 //! Functions that choose, move, join and turn elements.
 
-use super::*;
+use std::ops::Range;
+use std::sync::Arc;
+
 use crate::array::bins::{Bins, Statistic};
-use crate::array::calc::Loose;
+use crate::array::calc::{Loose, Operation, Values};
 use crate::array::cumulative::Cumulative;
+use crate::array::extend::{Mode, Padded};
+use crate::array::{Arranged, Array, Joined};
+use crate::axis::Axis;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::expression::builder::{Builder, Value};
+use crate::expression::call::{Call, Function};
+use crate::expression::syntax::{Argument, Expression, Kind};
+use crate::unit;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function { name: "shift", about: "elements moved along axes: shift(a, t=1)", make: shift },

@@ -1,0 +1,151 @@
+//! The call of a function, and the reading of its arguments.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::builder::{Builder, Value};
+use super::syntax::{Argument, Expression, Kind};
+use crate::array::Array;
+use crate::array::extend::{Edges, Mode};
+use crate::axis::Axis;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::unit;
+
+/// A function.
+pub(super) struct Function {
+    pub(super) name: &'static str,
+    /// What it gives, in a line.
+    pub(super) about: &'static str,
+    pub(super) make: fn(&mut Builder<'_>, &Call<'_>) -> Result<Value>,
+}
+
+/// A call of a function.
+pub(super) struct Call<'a> {
+    pub(super) name: &'a str,
+    /// As it would be typed.
+    pub(super) text: String,
+    pub(super) span: Range<usize>,
+    /// Arguments by their place.
+    pub(super) placed: Vec<&'a Expression>,
+    /// Arguments by their names.
+    given: Vec<(&'a str, &'a str, &'a Range<usize>)>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(name: &'a str, arguments: &'a [Argument], whole: &Expression) -> Self {
+        let (mut placed, mut given) = (Vec::new(), Vec::new());
+        for argument in arguments {
+            match argument {
+                Argument::Placed(value) => placed.push(value),
+                Argument::Named(name, value, span) => given.push((name.as_str(), value.as_str(), span)),
+            }
+        }
+        Self { name, text: whole.to_string(), span: whole.span.clone(), placed, given }
+    }
+
+    /// Refuses any other number of arguments by place, and names that are not `known`.
+    pub(super) fn expects(&self, builder: &Builder<'_>, n: usize, known: &[&str]) -> Result<()> {
+        if self.placed.len() != n {
+            let (name, found) = (self.name, self.placed.len());
+            return Err(builder.fault(&self.span, format!("{name} takes {n} arrays or numbers, found {found}")));
+        }
+        self.named(builder, known).map(|_| ())
+    }
+
+    /// The values of the arguments called as `known`, empty where they are not given; no other is allowed.
+    pub(super) fn named(&self, builder: &Builder<'_>, known: &[&str]) -> Result<Vec<String>> {
+        if let Some((name, _, span)) = self.given.iter().find(|g| !known.contains(&g.0)) {
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(builder.fault(span, format!("{} has no argument {name}: {known}", self.name)));
+        }
+        Ok(known.iter().map(|k| self.get(k).unwrap_or_default().to_owned()).collect())
+    }
+
+    /// The value of the argument called `name`.
+    pub(super) fn get(&self, name: &str) -> Option<&'a str> {
+        self.given.iter().find(|g| g.0 == name).map(|g| g.1)
+    }
+
+    /// Arguments whose names are axes of the array, with the axis; others must be among `known`.
+    pub(super) fn by_axis(
+        &self,
+        builder: &Builder<'_>,
+        axes: &[Axis],
+        known: &[&str],
+    ) -> Result<Vec<(usize, &'a str, Range<usize>)>> {
+        let others = self.given.iter().filter(|g| !known.contains(&g.0));
+        others.map(|(name, value, span)| Ok((builder.axis(axes, name, span)?, *value, (*span).clone()))).collect()
+    }
+
+    /// Whether no argument has a name.
+    pub(super) fn has_none(&self) -> bool {
+        self.given.is_empty()
+    }
+
+    /// The array of the first argument, as a value.
+    pub(super) fn first(&self, builder: &mut Builder<'_>) -> Result<(Value, Arc<dyn Array>)> {
+        let Some(first) = self.placed.first() else {
+            return Err(builder.fault(&self.span, format!("{} needs an array", self.name)));
+        };
+        let value = builder.value(first)?;
+        let array = builder.array(&value, &first.span)?;
+        Ok((value, array))
+    }
+
+    /// The number that argument `i` is.
+    pub(super) fn number(&self, builder: &Builder<'_>, i: usize) -> Result<Option<f64>> {
+        let Some(argument) = self.placed.get(i) else { return Ok(None) };
+        match &argument.kind {
+            Kind::Integer(n) => Ok(Some(*n as f64)),
+            Kind::Float(x) => Ok(Some(*x)),
+            Kind::Unary("-", inner) => match &inner.kind {
+                Kind::Integer(n) => Ok(Some(-(*n as f64))),
+                Kind::Float(x) => Ok(Some(-x)),
+                _ => Err(builder.fault(&argument.span, "a number is needed here")),
+            },
+            _ => Err(builder.fault(&argument.span, "a number is needed here")),
+        }
+    }
+
+    /// The word that argument `i` is.
+    pub(super) fn word(&self, i: usize) -> Option<&'a str> {
+        match &self.placed.get(i)?.kind {
+            Kind::Name(name) | Kind::Text(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// What stands beyond the edges: `mode=` and `value=`.
+    pub(super) fn edges(&self, builder: &Builder<'_>, dtype: DType, default: Mode) -> Result<Edges> {
+        let mode = match self.get("mode") {
+            Some(text) => text.parse().map_err(|e| builder.pointed(e, &self.span))?,
+            None => default,
+        };
+        let value =
+            dtype.parse_element(self.get("value").unwrap_or("0")).map_err(|e| builder.pointed(e, &self.span))?;
+        Ok(Edges { mode, value })
+    }
+}
+
+/// A size along `axis` in elements: a number, or one with a unit that the axis is measured in.
+pub(super) fn elements(builder: &Builder<'_>, axis: &Axis, text: &str, span: &Range<usize>) -> Result<f64> {
+    if let Ok(n) = text.parse::<f64>() {
+        return Ok(n);
+    }
+    let size = unit::quantity(text).map_err(|e| builder.pointed(e, span))?;
+    let name = &axis.name;
+    let unknown = || {
+        builder.fault(span, format!("nothing is known of the voxel size along axis {name}: give a number of elements"))
+    };
+    let own = axis.calibration.as_ref().ok_or_else(unknown)?;
+    let factor = |unit: &Option<String>| unit.as_deref().and_then(unit::factor);
+    match (factor(&size.unit), factor(&own.unit)) {
+        (Some((asked, a)), Some((has, b))) if a == b => Ok(size.step * asked / (own.step.abs() * has)),
+        _ if size.unit == own.unit => Ok(size.step / own.step.abs()),
+        _ => {
+            let unit = own.unit.as_deref().unwrap_or("no unit");
+            Err(builder.fault(span, format!("axis {name} is measured in {unit}")))
+        }
+    }
+}
