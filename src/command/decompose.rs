@@ -9,11 +9,11 @@ use serde_json::json;
 
 use super::progress::Progress;
 use super::resources::Resources;
-use super::stitch::{self, Writing};
+use super::writing::{self, Lineage, Writing};
 use super::{early, resolve, stop, tell};
 use crate::array::select;
 use crate::block::size_bytes;
-use crate::cli::{BesideArgs, DecomposeArgs};
+use crate::cli::DecomposeArgs;
 use crate::decompose::{Decomposition, Kind, decompose, held_bytes};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -30,10 +30,9 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
     request.stored_order = true;
     let opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
-    let provenance = resolve::provenance(&opened);
-    let Opened { stack, notes, is_single, .. } = opened;
-    let files = stack.paths().to_vec();
-    super::refuse_input(&args.output, &files)?;
+    let lineage = Lineage { n_holes: 0, unit: Vec::new(), ..Lineage::of(&opened) };
+    let Opened { stack, is_single, .. } = opened;
+    super::refuse_input(&args.output, &lineage.inputs)?;
     let chosen = resolve::own_axes(&stack, is_single, &args.names, args.select.as_slice());
     let array = select(Arc::new(stack), &chosen)?;
     let along = super::pairwise::axes_named(&args.along, array.axes(), "--along")?;
@@ -67,33 +66,14 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     let width = made.values.len() as u64;
     numbers(&beside(&args.output, "scores"), &[n, width], &made.scores, args.overwrite)?;
     numbers(&beside(&args.output, "values"), &[width], &made.values, args.overwrite)?;
-    let beside_args = BesideArgs::default();
-    let mut writing = Writing {
-        storage: &args.storage,
-        run: &args.run,
-        overwrite: args.overwrite,
-        output: &args.output,
-        shown: &args.output,
-        name: None,
-        beside: &beside_args,
-        png: Default::default(),
-        inputs: files,
-        n_holes: 0,
-        n_absent: 0,
-        notes,
-        losses: Default::default(),
-        ledger: Default::default(),
-        unit: Vec::new(),
-        provenance,
-        attributes: serde_json::Map::new(),
-        settings: json!({ "kind": format!("{:?}", args.kind), "along": args.along, "components": k }),
-        start,
-    };
-    let told = stitch::write(&writing, made.components, &stop)?;
+    let settings = json!({ "kind": format!("{:?}", args.kind), "along": args.along, "components": k });
+    let plain = Writing::new(&args.storage, &args.run, args.overwrite, &args.output);
+    let mut writing = Writing { lineage, settings, start, ..plain };
+    let told = writing::write(&writing, made.components, &stop)?;
     if let Some(path) = &args.denoised {
         let array = made.denoised.ok_or_else(|| Error::usage("--denoised: a QR leaves the rows as they are"))?;
         (writing.output, writing.shown) = (path, path);
-        stitch::write(&writing, array, &stop)?;
+        writing::write(&writing, array, &stop)?;
     }
     if args.run.json {
         return super::print_json(&json!({

@@ -10,6 +10,7 @@ use crate::error::Error;
 
 mod beside;
 mod calc;
+mod calculated;
 mod collection;
 mod decompose;
 mod early;
@@ -29,6 +30,7 @@ mod stitch;
 mod stop;
 mod verify;
 mod voice;
+mod writing;
 
 pub use voice::tell;
 

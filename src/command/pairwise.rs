@@ -10,12 +10,12 @@ use serde_json::json;
 
 use super::progress::Progress;
 use super::resources::Resources;
-use super::stitch::{self, Writing};
+use super::writing::{self, Lineage, Writing};
 use super::{early, resolve, results, stop, tell};
 use crate::array::{Array, Held, select};
 use crate::axis::Axis;
 use crate::block::{Block, size_bytes};
-use crate::cli::{BesideArgs, InputArgs, PairwiseArgs, StorageArgs};
+use crate::cli::{InputArgs, PairwiseArgs, StorageArgs};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
@@ -33,25 +33,28 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     let start = Instant::now();
     early::pairwise(args)?;
     let stop = stop::early(start, args.run.deadline)?;
-    let (mut files, mut notes) = (Vec::new(), Vec::new());
-    let mut open = |input: &InputArgs| -> Result<(Arc<dyn Array>, serde_json::Value)> {
+    let mut lineage = Lineage::default();
+    let mut open = |input: &InputArgs| -> Result<Arc<dyn Array>> {
         let mut request = resolve::request(input, &args.names, args.run.memory, args.run.threads)?;
         request.stored_order = true;
         let opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
-        let provenance = resolve::provenance(&opened);
-        let Opened { stack, notes: own, is_single, .. } = opened;
-        Note::merge(&mut notes, &own);
-        files.extend(stack.paths().to_vec());
+        let own = Lineage::of(&opened);
+        Note::merge(&mut lineage.notes, &own.notes);
+        lineage.inputs.extend(own.inputs);
+        if lineage.provenance.is_null() {
+            lineage.provenance = own.provenance;
+        }
+        let Opened { stack, is_single, .. } = opened;
         let chosen = resolve::own_axes(&stack, is_single, &args.names, args.select.as_slice());
-        Ok((select(Arc::new(stack), &chosen)?, provenance))
+        Ok(select(Arc::new(stack), &chosen)?)
     };
-    let (a, provenance) = open(&args.input)?;
+    let a = open(&args.input)?;
     let b = match &args.with {
-        Some(with) => Some(open(&InputArgs { inputs: vec![with.clone()], ..InputArgs::default() })?.0),
+        Some(with) => Some(open(&InputArgs { inputs: vec![with.clone()], ..InputArgs::default() })?),
         None => None,
     };
     if let Some(output) = args.output.as_deref() {
-        super::refuse_input(Path::new(output), &files)?;
+        super::refuse_input(Path::new(output), &lineage.inputs)?;
     }
     let kept = axes_named(&args.keep, a.axes(), "--keep")?;
     let groups = groups(&kept, &a, b.as_ref())?;
@@ -95,18 +98,15 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     if let Some(png) = &args.png {
         super::heatmap::write(png, &axes, &values, &format!("{:?}", args.metric), args.overwrite)?;
     }
-    put(args, axes, values, provenance, files, notes, start, &stop)
+    put(args, axes, values, lineage, start, &stop)
 }
 
 /// Where the distances go.
-#[allow(clippy::too_many_arguments)]
 fn put(
     args: &PairwiseArgs,
     axes: Vec<Axis>,
     values: Vec<f64>,
-    provenance: serde_json::Value,
-    files: Vec<std::path::PathBuf>,
-    notes: Vec<Note>,
+    lineage: Lineage,
     start: Instant,
     stop: &std::sync::atomic::AtomicBool,
 ) -> Result<()> {
@@ -124,28 +124,11 @@ fn put(
         None => Err(Error::usage(format!("gives an array of {}: say with -o where to write it", tuple(&shape))).into()),
         Some(output) if sink::extension(Path::new(output)) == "csv" => csv(output, &axes, &block, args.overwrite),
         Some(output) => {
-            let writing = Writing {
-                storage: &StorageArgs { plain: true, ..args.storage.clone() },
-                run: &args.run,
-                overwrite: args.overwrite,
-                output: Path::new(output),
-                shown: Path::new(output),
-                name: None,
-                beside: &BesideArgs::default(),
-                png: Default::default(),
-                inputs: files,
-                n_holes: 0,
-                n_absent: 0,
-                notes,
-                losses: Default::default(),
-                ledger: Default::default(),
-                unit: Vec::new(),
-                provenance,
-                attributes: serde_json::Map::new(),
-                settings: json!({ "metric": format!("{:?}", args.metric), "along": args.along, "keep": args.keep }),
-                start,
-            };
-            let told = stitch::write(&writing, Arc::new(Held::new(axes, block)), stop)?;
+            let storage = StorageArgs { plain: true, ..args.storage.clone() };
+            let settings = json!({ "metric": format!("{:?}", args.metric), "along": args.along, "keep": args.keep });
+            let plain = Writing::new(&storage, &args.run, args.overwrite, Path::new(output));
+            let writing = Writing { lineage, settings, start, ..plain };
+            let told = writing::write(&writing, Arc::new(Held::new(axes, block)), stop)?;
             told.map_or(Ok(()), |value| super::print_json(&value))
         }
     }

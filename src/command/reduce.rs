@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::progress::Progress;
 use super::resources::{self, Resources};
 use super::results::{self, Figures, Target};
-use super::{calc, early, resolve, stop, tell};
+use super::{calculated, early, resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::axis::Axis;
 use crate::block::size_bytes;
@@ -70,8 +70,8 @@ fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
     let mut _calculated = None;
     let stop = stop::early(start, args.run.deadline)?;
     if let Some(text) = &args.elements.calc {
-        let place = calc::private(Path::new(args.output.as_deref().unwrap_or("stackctl")));
-        let made = calc::calculated(text, &[("a".into(), array)], &Output::default(), &args.run, &place, &stop)?;
+        let place = calculated::private(Path::new(args.output.as_deref().unwrap_or("stackctl")));
+        let made = calculated::calculated(text, &[("a".into(), array)], &Output::default(), &args.run, &place, &stop)?;
         array = Arc::clone(&made.array);
         _calculated = Some(made);
     }

@@ -1,0 +1,334 @@
+//! Writing an array and what is made beside it, from one reading, with everything that is told of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::beside::{Beside, Main};
+use super::planning::{self, fit_levels, no_image, storage};
+use super::progress::Progress;
+use super::resources::{self, Resources};
+use super::{resolve, space, tell, voice};
+use crate::array::{Array, Losses};
+use crate::block::size_bytes;
+use crate::cli::{BesideArgs, RunArgs, StorageArgs};
+use crate::consume::levels::{Levels, Method};
+use crate::consume::{Consumer, Job};
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::exec::budget::{Bytes, peak_bytes};
+use crate::open::Opened;
+use crate::plan::Plan;
+use crate::provenance::Ledger;
+use crate::report::{Summary, count, tuple};
+use crate::sink::png::PngOptions;
+use crate::sink::zarr::{ZarrOptions, ZarrSink};
+use crate::sink::{self, OutputOptions, Spec};
+use crate::source::headers::Note;
+
+/// How an array is written, and what is to be told of it.
+pub(super) struct Writing<'a> {
+    pub(super) storage: &'a StorageArgs,
+    pub(super) run: &'a RunArgs,
+    pub(super) overwrite: bool,
+    pub(super) output: &'a Path,
+    /// Where it will stand when all is done.
+    pub(super) shown: &'a Path,
+    /// What the image is called, if not as its folder.
+    pub(super) name: Option<String>,
+    pub(super) beside: BesideArgs,
+    pub(super) png: PngOptions,
+    pub(super) lineage: Lineage,
+    /// What a run that goes on must have in common with this one, beside how the array is stored.
+    pub(super) settings: serde_json::Value,
+    pub(super) start: Instant,
+}
+
+impl<'a> Writing<'a> {
+    /// Of an array that is written as `output`, and nothing beside it.
+    pub(super) fn new(storage: &'a StorageArgs, run: &'a RunArgs, overwrite: bool, output: &'a Path) -> Self {
+        Self {
+            storage,
+            run,
+            overwrite,
+            output,
+            shown: output,
+            name: None,
+            beside: BesideArgs::default(),
+            png: PngOptions::default(),
+            lineage: Lineage::default(),
+            settings: serde_json::Value::Null,
+            start: Instant::now(),
+        }
+    }
+}
+
+/// What an array was made of.
+#[derive(Default)]
+pub(super) struct Lineage {
+    /// Files that are read.
+    pub(super) inputs: Vec<PathBuf>,
+    /// Positions without a file.
+    pub(super) n_holes: u64,
+    /// Elements that nothing covers, as far as it is known.
+    pub(super) n_absent: u64,
+    pub(super) notes: Vec<Note>,
+    /// What could not be read.
+    pub(super) losses: Losses,
+    /// The files, and what was read of them.
+    pub(super) ledger: Ledger,
+    /// Shape of what the files store as one piece; empty if nothing is known of it.
+    pub(super) unit: Vec<u64>,
+    pub(super) provenance: serde_json::Value,
+    /// Attributes of the input that its copy keeps.
+    pub(super) attributes: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Lineage {
+    /// What is known of an array that was opened.
+    pub(super) fn of(opened: &Opened) -> Self {
+        let stack = &opened.stack;
+        Self {
+            inputs: stack.paths().to_vec(),
+            n_holes: stack.layout().n_holes(),
+            notes: opened.notes.clone(),
+            losses: stack.losses().cloned().unwrap_or_default(),
+            unit: stack.layout().unit().to_vec(),
+            provenance: resolve::provenance(opened),
+            ..Self::default()
+        }
+    }
+}
+
+/// Writes `array`; what is to be printed as JSON, if that was asked for.
+pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool) -> Result<Option<serde_json::Value>> {
+    let Writing { storage: flags, run, output, .. } = *how;
+    let (mut provenance, mut notes) = (how.lineage.provenance.clone(), how.lineage.notes.clone());
+    let is_archived = sink::zarr::is_archive(output);
+    let options = storage(flags, how.overwrite, is_archived, &*array, &how.lineage.unit)?;
+    let mut options = ZarrOptions { durability: run.durability, ..options };
+    options.image.attributes.clone_from(&how.lineage.attributes);
+    options.image.name.clone_from(&how.name);
+    let is_zarr = sink::is_zarr(output);
+    let is_label = sink::zarr::is_label(output);
+    if is_label {
+        options.image.attributes.insert("image-label".into(), serde_json::json!({"source": {"image": "../../"}}));
+        if !run.dry_run {
+            sink::zarr::begin_label(output, options.format)?;
+        }
+    }
+    if let Some(note) = choose_mode(flags, &mut options, &how.lineage.inputs, array.dtype()).filter(|_| is_zarr) {
+        tell(format_args!("note: {note}"));
+    }
+    let budget = Resources::new(run);
+    if is_zarr && let Some(note) = fit_levels(flags, &mut options, &*array, budget.room(&*array)) {
+        tell(format_args!("note: {note}"));
+    }
+    if let Some(note) = no_image(array.axes()).filter(|_| is_zarr && !flags.plain) {
+        tell(format_args!("note: {note}"));
+        notes.push(note);
+    }
+    provenance["storage"] = planning::recorded(&options);
+    let spec = Spec { axes: array.axes().to_vec(), dtype: array.dtype(), fill: array.fill_bytes(), provenance };
+    let foretold = if is_zarr { Some(ZarrSink::new(output, &spec, &options)?) } else { None };
+    let shapes = foretold.as_ref().map_or_else(Vec::new, ZarrSink::level_shapes);
+    let most_bytes = space::most_bytes(&array, &shapes);
+    let likely_bytes =
+        || if is_zarr { space::likely_bytes(&array, how.lineage.n_absent, &options, most_bytes) } else { most_bytes };
+    space::check(output, most_bytes, likely_bytes, run.strict)?;
+    let n_output_files = foretold.as_ref().map_or(1, ZarrSink::n_files);
+    let made = OutputOptions { png: how.png, ..OutputOptions::from(&options) };
+    let mut consumers = vec![sink::create(output, &spec, &made)?];
+    let main = Main { path: output, spec: &spec, options: &options, wants: consumers[0].wants() };
+    let beside = Beside::new(&how.beside, &main, &*array)?;
+    beside.paths.iter().try_for_each(|path| super::refuse_input(path, &how.lineage.inputs))?;
+    beside.notes.iter().for_each(|note| tell(format_args!("note: {note}")));
+    check_files(flags, n_output_files, beside.n_files)?;
+    consumers.extend(beside.consumers);
+    let shared: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
+    let plan = budget.plan(&*array, &shared)?;
+    let terms = budget.terms(&plan, &*array, &shared, stop);
+    let bytes_in = size_bytes(&array.shape(), array.dtype());
+    let mut summary = Summary {
+        output: how.shown.display().to_string(),
+        axes: array.axes().iter().map(|a| a.name.clone()).collect(),
+        shape: array.shape(),
+        dtype: array.dtype().to_string(),
+        chunks: is_zarr.then(|| options.chunks.clone()),
+        shards: options.shards.clone().filter(|_| is_zarr),
+        levels: shapes,
+        input_files: how.lineage.inputs.len() as u64,
+        bytes_in,
+        bytes_out: 0,
+        output_files: n_output_files,
+        elements_filled: 0,
+        ratio: 0.0,
+        wall_s: 0.0,
+        rate_bytes_per_s: 0.0,
+        read_amplification: plan.amplification(),
+        threads: terms.workers(),
+        memory_limit_bytes: budget.limit.bytes,
+        beside: beside.paths.iter().map(|path| (path.display().to_string(), 0)).collect(),
+        predicted_peak_bytes: Resources::predicted_bytes(&*array, &shared, &terms),
+        measured_peak_bytes: 0,
+        profile: None,
+    };
+    if run.dry_run {
+        return show_plan(run.json, &*array, &notes, how.lineage.n_holes, &plan, &budget, &summary);
+    }
+    if !run.quiet {
+        tell(format_args!(
+            "reading {}, writing {}, {}, memory limit {} ({})",
+            count(summary.input_files, "file"),
+            if is_zarr { format!("Zarr v{}", flags.zarr_format) } else { output.display().to_string() },
+            count(terms.workers() as u64, "thread"),
+            Bytes(budget.limit.bytes),
+            budget.limit.from
+        ));
+    }
+    let mut progress = Progress::new(bytes_in, run.quiet);
+    let settings = serde_json::json!({
+        "asked": how.settings,
+        "fill": array.fill_bytes(),
+        "zarr_format": flags.zarr_format,
+        "chunks": options.chunks,
+        "shards": options.shards,
+        "codec": options.codec.to_string(),
+        "image": format!("{:?}", options.image),
+    });
+    let job = Job {
+        ledger: how.lineage.ledger.clone(),
+        ..resources::job(run, &*array, &how.lineage.inputs, &plan, settings, &how.lineage.losses)
+    };
+    let ran = resources::run(run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
+    progress.finish();
+    resolve::tell_losses(&how.lineage.losses);
+    if let Some(share) = run.share {
+        let told = resources::shared(run, share, &plan, &ran);
+        return Ok(run.json.then_some(told));
+    }
+    if is_label {
+        sink::zarr::list_label(output, options.format)?;
+    }
+    let written = ran.products.iter().flatten().next();
+    summary.beside.iter_mut().zip(ran.products.iter().flatten().skip(1)).for_each(|(told, made)| told.1 = made.bytes);
+    summary.elements_filled = ran.n_absent;
+    summary.bytes_out = written.map_or(0, |w| w.bytes);
+    summary.output_files = written.map_or(0, |w| w.files);
+    summary.ratio = bytes_in as f64 / summary.bytes_out.max(1) as f64;
+    summary.wall_s = how.start.elapsed().as_secs_f64();
+    summary.rate_bytes_per_s = bytes_in as f64 / summary.wall_s.max(1e-9);
+    summary.measured_peak_bytes = peak_bytes();
+    summary.profile = resources::profiled(run);
+    if run.json {
+        let mut value = serde_json::to_value(&summary).map_err(Error::format)?;
+        value["notes"] = serde_json::json!(notes);
+        value["losses"] = serde_json::json!(how.lineage.losses.texts());
+        return Ok(Some(value));
+    }
+    if !run.quiet {
+        tell(summary.text());
+    }
+    Ok(None)
+}
+
+/// Halves labels by their mode unless another way is asked for, and says why they are taken for labels.
+fn choose_mode(flags: &StorageArgs, options: &mut ZarrOptions, inputs: &[PathBuf], dtype: DType) -> Option<String> {
+    if flags.downsample.is_some() || !dtype.is_integer() || options.image.levels == Levels::None {
+        return None;
+    }
+    let why = if options.image.is_label() {
+        "the input is a label image"
+    } else if inputs.iter().all(|input| says_labels(input)) {
+        "the names say labels or masks"
+    } else {
+        return None;
+    };
+    options.image.method = Method::Mode;
+    Some(format!("{why}: levels by mode; --downsample mean takes means"))
+}
+
+/// Whether the name of a file says that it holds labels of objects.
+fn says_labels(path: &Path) -> bool {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    let mut words = name.split(|c: char| !c.is_alphabetic());
+    words.any(|word| matches!(word, "label" | "labels" | "mask" | "masks" | "seg" | "segmentation" | "labelmap"))
+}
+
+/// Refuses more files than there may be, those `beside` the output included.
+fn check_files(flags: &StorageArgs, n_files: u64, n_beside: u64) -> Result<(), Error> {
+    match flags.max_files {
+        Some(most) if n_beside > 0 && n_files.saturating_add(n_beside) > most => Err(Error::usage(format!(
+            "the output would have {n_files} files and what is made beside it {n_beside}; --max-files allows {most}: \
+             use larger --shards or --chunks"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn show_plan(
+    json: bool,
+    array: &dyn Array,
+    notes: &[Note],
+    n_holes: u64,
+    plan: &Plan,
+    budget: &Resources,
+    summary: &Summary,
+) -> Result<Option<serde_json::Value>> {
+    if json {
+        return Ok(Some(serde_json::json!({
+            "array": { "axes": array.axes(), "dtype": array.dtype(), "bytes": summary.bytes_in },
+            "chunks": summary.chunks,
+            "shards": summary.shards,
+            "levels": summary.levels,
+            "files": summary.output_files,
+            "beside": summary.beside,
+            "tasks": plan.len(),
+            "task_shape": plan.task_box(),
+            "threads": summary.threads,
+            "memory_limit_bytes": budget.limit.bytes,
+            "predicted_peak_bytes": summary.predicted_peak_bytes,
+            "read_amplification": plan.amplification(),
+            "holes": n_holes,
+            "notes": notes,
+        })));
+    }
+    let mut lines = vec![format!(
+        "{}: {} {} ({}), axes {}",
+        summary.output,
+        tuple(&summary.shape),
+        summary.dtype,
+        Bytes(summary.bytes_in),
+        summary.axes.join(" ")
+    )];
+    if let Some(chunks) = &summary.chunks {
+        lines.push(format!("  chunks       {}", tuple(chunks)));
+    }
+    if let Some(shards) = &summary.shards {
+        lines.push(format!("  shards       {}", tuple(shards)));
+    }
+    if summary.levels.len() > 1 {
+        let shapes: Vec<String> = summary.levels.iter().map(|shape| tuple(shape)).collect();
+        lines.push(format!("  levels       {}, from the same reading", shapes.join(" ")));
+    }
+    lines.push(format!("  files        at most {}", summary.output_files));
+    lines.extend(summary.beside.iter().map(|(path, _)| format!("  beside       {path}, from the same reading")));
+    lines.push(format!("  tasks        {} of up to {}", plan.len(), tuple(plan.task_box())));
+    lines.push(format!(
+        "  memory       {} with {}, limit {} ({})",
+        Bytes(summary.predicted_peak_bytes),
+        count(summary.threads as u64, "thread"),
+        Bytes(budget.limit.bytes),
+        budget.limit.from
+    ));
+    lines.push(format!("  read amplification {:.2}", plan.amplification()));
+    if n_holes > 0 {
+        lines.push(format!("  {} will hold the fill value", count(n_holes, "position")));
+    }
+    lines.push("nothing was written (--dry-run)\n".into());
+    super::print(voice::for_stdout(&lines.join("\n")).as_bytes())?;
+    Ok(None)
+}
