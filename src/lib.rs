@@ -54,6 +54,7 @@ pub mod exec;
 pub mod expression;
 pub mod grid;
 pub mod layout;
+mod network;
 pub mod open;
 #[cfg(not(fuzzing))]
 pub mod pairwise;

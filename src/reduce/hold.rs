@@ -1,9 +1,11 @@
 //! Order statistics of columns that are held in memory: as the block that brings them, or piece by piece.
 
+use multiversion::multiversion;
+
 use crate::error::Result;
 use crate::grid::Region;
+use crate::network::{MOST, Network, WIDTH};
 use crate::reduce::fold::{Counts, Fold, Refusal, Results, own};
-use crate::reduce::network::{MOST, Network, WIDTH};
 use crate::reduce::number::{Integer, Real};
 use crate::reduce::panel::{Along, Numbering, Panel};
 use crate::reduce::ranks::{Answers, Statistic, between, ranks, runs};
@@ -61,8 +63,9 @@ impl<T: Real> Hold<T> {
         let mut nans = [0u8; WIDTH];
         let answers = &mut self.answers;
         for column in (0..panel.n_columns).step_by(WIDTH) {
-            network.sort::<T>(panel, column, keys, &mut nans);
             let width = WIDTH.min(panel.n_columns - column);
+            load::<T>(panel, column, keys, &mut nans[..width]);
+            network.exchange(keys);
             let at = panel.at + column;
             let Statistic::Quantiles(quantiles) = &answers.statistic else {
                 for (i, &nan) in nans[..width].iter().enumerate() {
@@ -134,6 +137,19 @@ fn place<A: Copy>(to: &mut [A], step: usize, values: &[A]) {
         return to[..values.len()].copy_from_slice(values);
     }
     to.iter_mut().step_by(step).zip(values).for_each(|(to, &value)| *to = value);
+}
+
+/// Keys of columns of `panel` from `column` on, row by row, [`WIDTH`] to a row; `nans` tells which columns hold a NaN.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn load<T: Real>(panel: &Panel<'_>, column: usize, keys: &mut [T::Key], nans: &mut [u8]) {
+    nans.fill(0);
+    for (row, keys) in keys.chunks_exact_mut(WIDTH).enumerate() {
+        let values = &panel.row::<T>(row)[column..column + nans.len()];
+        keys.iter_mut().zip(values).for_each(|(k, &x)| *k = x.key());
+        if T::FLOAT {
+            nans.iter_mut().zip(values).for_each(|(nan, &x)| *nan |= u8::from(x.is_nan()));
+        }
+    }
 }
 
 impl<T: Real> Fold for Hold<T> {

@@ -16,7 +16,6 @@ mod histogram;
 mod hold;
 mod logic;
 mod moments;
-pub(crate) mod network;
 mod number;
 mod operator;
 mod order;

@@ -6,7 +6,7 @@ use super::{Filter, Reach, wide};
 use crate::array::Kept;
 use crate::dtype::DType;
 use crate::grid::{positions, row_major_strides};
-use crate::reduce::network::{Network, WIDTH};
+use crate::network::{Network, WIDTH};
 use crate::with_class;
 
 /// Boxes of more elements are selected from.

@@ -6,18 +6,14 @@
 
 use multiversion::multiversion;
 
-use crate::reduce::number::Real;
-use crate::reduce::panel::Panel;
-
 /// Columns that are sorted together: with [`MOST`] rows of 8 bytes they fill a second-level cache.
 pub(crate) const WIDTH: usize = 128;
 
 /// Longest column that is sorted by a network; longer ones are cheaper to sort one by one.
-pub(super) const MOST: usize = 512;
+pub(crate) const MOST: usize = 512;
 
 /// Exchanges that put the elements of the wanted ranks in their places.
 pub(crate) struct Network {
-    n: usize,
     exchanges: Vec<(u16, u16)>,
 }
 
@@ -56,33 +52,12 @@ impl Network {
             })
             .collect();
         needed.reverse();
-        Self { n, exchanges: needed }
-    }
-
-    /// Sorts `WIDTH` columns of `panel` from `column` on into `keys`, row by row; columns beyond its last
-    /// are left as they were. `nans` tells which columns hold a NaN.
-    pub(super) fn sort<T: Real>(&self, panel: &Panel<'_>, column: usize, keys: &mut [T::Key], nans: &mut [u8]) {
-        let n = WIDTH.min(panel.n_columns - column);
-        debug_assert_eq!(panel.n_rows, self.n);
-        load::<T>(panel, column, &mut keys[..self.n * WIDTH], &mut nans[..n]);
-        self.exchange(&mut keys[..self.n * WIDTH]);
+        Self { exchanges: needed }
     }
 
     /// Puts the wanted ranks of `WIDTH` columns of `keys`, which lie row by row, in their places.
     pub(crate) fn exchange<K: Copy + Ord>(&self, keys: &mut [K]) {
         exchange(&self.exchanges, keys);
-    }
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn load<T: Real>(panel: &Panel<'_>, column: usize, keys: &mut [T::Key], nans: &mut [u8]) {
-    nans.fill(0);
-    for (row, keys) in keys.chunks_exact_mut(WIDTH).enumerate() {
-        let values = &panel.row::<T>(row)[column..column + nans.len()];
-        keys.iter_mut().zip(values).for_each(|(k, &x)| *k = x.key());
-        if T::FLOAT {
-            nans.iter_mut().zip(values).for_each(|(nan, &x)| *nan |= u8::from(x.is_nan()));
-        }
     }
 }
 
