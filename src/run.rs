@@ -1,8 +1,9 @@
 //! One reading of an array for everything that is to come of it:
 //!
-//! > Each Task's Block is read once, shown to every consumer, and their Parts are merged in plan order.
+//! > Each Task's Block is read once, shown to every consumer, and their Parts are placed and merged in plan order.
 
 use std::collections::BTreeSet;
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,7 +12,7 @@ use crate::block::Buffer;
 use crate::consume::{Consumer, Desk, Job, Merger, Part, Product, Taker};
 use crate::error::{Error, Result};
 use crate::exec::ahead::Ahead;
-use crate::exec::{self, Terms};
+use crate::exec::{self, Order, Terms};
 use crate::grid::Region;
 use crate::plan::{Plan, Share, Task};
 use crate::provenance::{Account, Ledger, Recalled};
@@ -150,31 +151,21 @@ impl Work<'_> {
         let pieces = self.plan.share(self.share, &is_done).flat_map(|task| self.plan.pieces(&task));
         let ahead = Ahead::new(pieces.map(|piece| (bytes(&piece), piece)), terms.limit_bytes);
         let pass = Pass { array: self.array, plan: self.plan, consumers: self.consumers };
-        let mut of_unit = Account::default();
-        // Tasks of units that are done take their place in the order.
-        let mut skipped = self.plan.tasks().filter(|task| is_done(task.unit)).peekable();
-        let mut skip = |mergers: &mut [Box<dyn Merger + '_>], before: u64| {
-            while let Some(task) = skipped.next_if(|task| task.index < before) {
-                mergers.iter_mut().try_for_each(|merger| merger.skip(&task))?;
-            }
-            Ok(())
-        };
         let take = |task: &Task, worker: &mut Worker| {
             ahead.begin(self.plan.pieces(task).map(|piece| bytes(&piece)).sum());
             pass.take(task, worker)
         };
-        let merge = |task: &Task, (parts, account): (Vec<Part>, Account)| {
-            skip(mergers, task.index)?;
-            of_unit.add(&account);
-            if task.ends_unit {
-                self.write_down(task.unit, &std::mem::take(&mut of_unit));
-            }
-            progress(bytes(&task.region));
-            mergers.iter_mut().zip(parts).try_for_each(|(merger, part)| merger.merge(task, part))
+        let skipped = self.plan.tasks().filter(|task| is_done(task.unit)).peekable();
+        let mut parts = Parts {
+            work: self,
+            mergers,
+            skipped,
+            of_unit: Account::default(),
+            merged: |task: &Task| progress(bytes(&task.region)),
         };
-        let run = || exec::run(self.plan.share(self.share, &is_done), terms, || pass.worker(), take, merge);
+        let run = || exec::run(self.plan.share(self.share, &is_done), terms, || pass.worker(), take, &mut parts);
         ahead.beside(|| pass.asker(), run)?;
-        skip(mergers, u64::MAX)
+        parts.skip(u64::MAX)
     }
 
     /// Writes down what was read for a unit, to be recorded with it.
@@ -184,6 +175,49 @@ impl Work<'_> {
         if let Some(store) = self.consumers.iter().find_map(|c| c.store()) {
             store.account(unit, account.to_json());
         }
+    }
+}
+
+/// The parts of tasks on their way to the mergers.
+struct Parts<'a, 'm, S: Iterator<Item = Task>, F> {
+    work: &'a Work<'a>,
+    mergers: &'a mut [Box<dyn Merger + 'm>],
+    /// Tasks of units that are done, which take their place in the order.
+    skipped: Peekable<S>,
+    of_unit: Account,
+    /// Hears of every task.
+    merged: F,
+}
+
+impl<S: Iterator<Item = Task>, F> Parts<'_, '_, S, F> {
+    /// Passes over tasks that are done, up to the one whose number is `before`.
+    fn skip(&mut self, before: u64) -> Result<()> {
+        while let Some(task) = self.skipped.next_if(|task| task.index < before) {
+            self.mergers.iter_mut().try_for_each(|merger| merger.skip(&task))?;
+        }
+        Ok(())
+    }
+}
+
+impl<S: Iterator<Item = Task> + Send, F: FnMut(&Task) + Send> Order<(Vec<Part>, Account)> for &mut Parts<'_, '_, S, F> {
+    fn place(&mut self, task: &Task, (parts, account): (Vec<Part>, Account)) -> Result<(Vec<Part>, Account)> {
+        let place = |(merger, part): (&mut Box<dyn Merger + '_>, Part)| merger.place(task, part);
+        let placed = self.mergers.iter_mut().zip(parts).map(place).collect::<Result<_>>()?;
+        Ok((placed, account))
+    }
+
+    fn settle((parts, account): (Vec<Part>, Account)) -> Result<(Vec<Part>, Account)> {
+        Ok((parts.into_iter().map(Part::settle).collect::<Result<_>>()?, account))
+    }
+
+    fn merge(&mut self, task: &Task, (parts, account): (Vec<Part>, Account)) -> Result<()> {
+        self.skip(task.index)?;
+        self.of_unit.add(&account);
+        if task.ends_unit {
+            self.work.write_down(task.unit, &std::mem::take(&mut self.of_unit));
+        }
+        (self.merged)(task);
+        self.mergers.iter_mut().zip(parts).try_for_each(|(merger, part)| merger.merge(task, part))
     }
 }
 
@@ -221,7 +255,7 @@ impl Pass<'_> {
         let mut parts: Vec<Option<Part>> = takers.iter().map(|_| None).collect();
         let mut account = None;
         // Most consumers need one look; some operators need more.
-        while parts.contains(&None) {
+        while parts.iter().any(Option::is_none) {
             let mut look = Account::default();
             for piece in self.plan.pieces(task) {
                 let block = worker.reader.block(&piece, self.array.dtype(), std::mem::take(&mut worker.buffer))?;

@@ -535,7 +535,7 @@ mod consumer {
                 parts.insert(task.index, part(array, &*consumer, plan, task));
             }
             for (task, part) in tasks.iter().zip(parts.into_values()) {
-                merger.merge(task, part).unwrap();
+                merger.put(task, part).unwrap();
             }
             if !merger.end_pass().unwrap() {
                 break;
@@ -676,7 +676,7 @@ mod executor {
             &terms,
             || 0u64,
             took,
-            |task, square| {
+            |task: &stackctl::plan::Task, square| {
                 merge(task.index)?;
                 merged.push(square);
                 Ok(())

@@ -141,7 +141,7 @@ impl Bands<'_> {
         let mut taker = behind.taker(&task)?;
         taker.take(band, &mut self.desk)?;
         match taker.end(&mut self.desk)? {
-            Some(part) => merger.merge(&task, part),
+            Some(part) => merger.put(&task, part),
             None => Err(Error::format("what is put together is shown once")),
         }
     }

@@ -2,18 +2,19 @@
 //! of this kind, and any number of them see each block of one reading.
 //!
 //! On any worker a [`Consumer`] gives a [`Taker`] for each task, which is shown the task's blocks and makes a
-//! [`Part`] of them; its one [`Merger`] puts parts together in plan order, so that what comes of it does not depend
-//! on threads. This module names no format.
+//! [`Part`] of them; its one [`Merger`] gives parts their places and puts them together in plan order, so that what
+//! comes of it does not depend on threads. This module names no format.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::array::{Array, Kept, Losses};
 use crate::block::{Block, Buffer, size_bytes};
 use crate::error::Result;
 use crate::plan::{Cost, Plan, Request, Task, Wants};
 use crate::provenance::Ledger;
-use crate::store::{Start, Store, Stored};
+use crate::store::{Append, Start, Store, Stored};
 
 mod assemble;
 pub mod levels;
@@ -151,7 +152,6 @@ pub struct Job {
 }
 
 /// What a consumer made of one task.
-#[derive(Debug, PartialEq)]
 pub enum Part {
     /// Objects, or pieces of them, that are stored already.
     Stored(Vec<Stored>),
@@ -166,15 +166,62 @@ pub enum Part {
     State(Vec<u8>),
     /// One of each consumer behind this one.
     Many(Vec<Part>),
+    /// Bytes that have their place in an object, and are to be written there.
+    Placed {
+        /// The object.
+        object: Arc<Append>,
+        /// Their place, which it gave out.
+        offset: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// Whether they are its last.
+        ends: bool,
+    },
+    /// An object, all bytes of which are written.
+    Ended(Arc<Append>),
+}
+
+impl Part {
+    /// The same, written where it has its place; on any worker.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn settle(self) -> Result<Self> {
+        match self {
+            Self::Placed { object, offset, bytes, ends } => {
+                object.write_at(offset, &bytes)?;
+                Ok(if ends { Self::Ended(object) } else { Self::Stored(Vec::new()) })
+            }
+            Self::Many(parts) => parts.into_iter().map(Self::settle).collect::<Result<_>>().map(Self::Many),
+            part => Ok(part),
+        }
+    }
 }
 
 /// Puts parts together, one at a time, in plan order.
 pub trait Merger: Send {
-    /// Takes the next part.
+    /// Gives the next part its place where it is to be written, if it has one; before it is merged, in plan order too.
+    ///
+    /// # Errors
+    /// As [`Merger::merge`].
+    fn place(&mut self, _task: &Task, part: Part) -> Result<Part> {
+        Ok(part)
+    }
+
+    /// Takes the next part, which has been [settled](Part::settle) where it has its place.
     ///
     /// # Errors
     /// `Io` if the output cannot be written; what an operator refuses.
     fn merge(&mut self, task: &Task, part: Part) -> Result<()>;
+
+    /// Places, settles and merges the next part.
+    ///
+    /// # Errors
+    /// As [`Merger::merge`].
+    fn put(&mut self, task: &Task, part: Part) -> Result<()> {
+        let placed = self.place(task, part)?;
+        self.merge(task, placed.settle()?)
+    }
 
     /// Passes over the next task, which belongs to a unit that an earlier run has finished.
     ///

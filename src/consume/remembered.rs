@@ -64,7 +64,7 @@ impl Merger for Keeper<'_> {
     fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
         match part {
             Part::State(bytes) | Part::Bytes { bytes, .. } => self.0.keep(task, &bytes),
-            Part::Stored(_) | Part::Many(_) => Err(Error::format("a part that cannot be kept")),
+            _ => Err(Error::format("a part that cannot be kept")),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Runs the tasks of a plan: admits them within the memory budget, in order, and merges their results in
+//! Runs the tasks of a plan: admits them within the memory budget, in order, and places and merges their results in
 //! order. Knows nothing of pixels or formats.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,21 +55,58 @@ impl Terms<'_> {
     }
 }
 
-/// Runs every task: `work` on any worker, then `merge` one at a time in task order. Each worker has one `W` for good.
+/// What becomes of what workers make of tasks, in the order of the tasks.
+///
+/// A function that takes a task and what was made of it merges, and places nothing.
+pub trait Order<T>: Send {
+    /// Gives what was made of the next task its place. One at a time: what takes long is left to [`Order::settle`].
+    ///
+    /// # Errors
+    /// Whatever is to end the run.
+    fn place(&mut self, _task: &Task, made: T) -> Result<T> {
+        Ok(made)
+    }
+
+    /// Does what is left to do at that place; on any worker, in any order.
+    ///
+    /// # Errors
+    /// As [`Order::place`].
+    fn settle(placed: T) -> Result<T>
+    where
+        Self: Sized,
+    {
+        Ok(placed)
+    }
+
+    /// Takes what has been settled of the next task; one at a time.
+    ///
+    /// # Errors
+    /// As [`Order::place`].
+    fn merge(&mut self, task: &Task, settled: T) -> Result<()>;
+}
+
+impl<T, F: FnMut(&Task, T) -> Result<()> + Send> Order<T> for F {
+    fn merge(&mut self, task: &Task, made: T) -> Result<()> {
+        self(task, made)
+    }
+}
+
+/// Runs every task: `work` on any worker, then what `order` makes of it, in task order. Each worker has one `W` for
+/// good.
 ///
 /// # Errors
 /// The first error in task order among those that happened; [`Error::Stopped`] if stopped from outside while a task
 /// was left to begin.
-pub fn run<W, T: Send>(
+pub fn run<W, T: Send, O: Order<T>>(
     tasks: impl Iterator<Item = Task> + Send,
     terms: &Terms<'_>,
     worker: impl Fn() -> W + Sync,
     work: impl Fn(&Task, &mut W) -> Result<T> + Sync,
-    merge: impl FnMut(&Task, T) -> Result<()> + Send,
+    order: O,
 ) -> Result<()> {
     match terms.workers() {
-        1 => serial::run(tasks, terms, worker, work, merge),
-        _ => threads::run(tasks, terms, worker, work, merge),
+        1 => serial::run(tasks, terms, worker, work, order),
+        _ => threads::run(tasks, terms, worker, work, order),
     }
 }
 
@@ -112,13 +149,65 @@ mod tests {
                 &terms(threads, &stop, 1000),
                 || (),
                 work,
-                |_, n| {
+                |_: &Task, n| {
                     merged.push(n);
                     Ok(())
                 },
             )
             .unwrap();
             assert_eq!(merged, (0..100).map(|n| n * 2).collect::<Vec<_>>());
+        }
+    }
+
+    /// Gives out places in order, and remembers what was merged.
+    #[derive(Default)]
+    struct Places {
+        next: u64,
+        merged: Vec<(u64, u64)>,
+    }
+
+    impl Order<(u64, u64)> for &mut Places {
+        fn place(&mut self, task: &Task, (made, _): (u64, u64)) -> Result<(u64, u64)> {
+            assert_eq!(task.index, self.next);
+            self.next += 1;
+            Ok((made, 10 * task.index))
+        }
+
+        fn settle((made, place): (u64, u64)) -> Result<(u64, u64)> {
+            // Some take longer than what comes after them.
+            std::thread::sleep(std::time::Duration::from_micros(if made % 3 == 0 { 300 } else { 1 }));
+            Ok((made, place + 1))
+        }
+
+        fn merge(&mut self, task: &Task, settled: (u64, u64)) -> Result<()> {
+            assert_eq!(task.index, settled.0);
+            self.merged.push(settled);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn places_are_given_out_in_order_and_settled_by_any_worker() {
+        for threads in [1, 2, 8] {
+            let (stop, mut places) = (AtomicBool::new(false), Places::default());
+            let terms = terms(threads, &stop, 1000);
+            run(tasks(200), &terms, || (), |task, _| Ok((task.index, 0)), &mut places).unwrap();
+            assert_eq!(places.merged, (0..200).map(|n| (n, 10 * n + 1)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn what_is_in_hand_when_a_run_is_stopped_is_merged() {
+        for threads in [1, 2, 8] {
+            let (stop, mut places) = (AtomicBool::new(false), Places::default());
+            let begun = AtomicUsize::new(0);
+            let work = |task: &Task, _: &mut ()| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                stop.store(task.index >= 20, Ordering::Relaxed);
+                Ok((task.index, 0))
+            };
+            run(tasks(1000), &terms(threads, &stop, 1000), || (), work, &mut places).unwrap_err();
+            assert_eq!(places.merged.len(), begun.load(Ordering::SeqCst));
         }
     }
 
@@ -139,7 +228,7 @@ mod tests {
             &terms,
             || (),
             work,
-            |_, ()| {
+            |_: &Task, ()| {
                 now.fetch_sub(1, Ordering::SeqCst);
                 Ok(())
             },
@@ -157,7 +246,7 @@ mod tests {
                 done.fetch_add(1, Ordering::SeqCst);
                 if task.index == 5 { Err(Error::format("broken")) } else { Ok(()) }
             };
-            let error = run(tasks(1000), &terms(threads, &stop, 1000), || (), work, |_, ()| Ok(())).unwrap_err();
+            let error = run(tasks(1000), &terms(threads, &stop, 1000), || (), work, |_: &Task, ()| Ok(())).unwrap_err();
             assert_eq!(error.to_string(), "broken");
             assert!(done.load(Ordering::SeqCst) < 100);
         }
@@ -206,6 +295,6 @@ mod tests {
             assert_ne!(task.index, 3, "this panic is part of the test");
             Ok(())
         };
-        let _ = run(tasks(1000), &terms(3, &stop, 1000), || (), work, |_, ()| Ok(()));
+        let _ = run(tasks(1000), &terms(3, &stop, 1000), || (), work, |_: &Task, ()| Ok(()));
     }
 }

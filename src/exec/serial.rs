@@ -1,21 +1,22 @@
 //! Tasks one after the other on the calling thread: the reference that other executors are compared with.
 
-use super::{Result, Task, Terms, stopped_after};
+use super::{Order, Result, Task, Terms, stopped_after};
 
-pub(super) fn run<W, T>(
+pub(super) fn run<W, T, O: Order<T>>(
     tasks: impl Iterator<Item = Task>,
     terms: &Terms<'_>,
     worker: impl Fn() -> W,
     work: impl Fn(&Task, &mut W) -> Result<T>,
-    mut merge: impl FnMut(&Task, T) -> Result<()>,
+    mut order: O,
 ) -> Result<()> {
     let mut worker = worker();
     for (n_done, task) in tasks.enumerate() {
         if terms.stopped() {
             return Err(stopped_after(n_done as u64));
         }
-        let part = work(&task, &mut worker)?;
-        merge(&task, part)?;
+        let made = work(&task, &mut worker)?;
+        let placed = order.place(&task, made)?;
+        order.merge(&task, O::settle(placed)?)?;
     }
     Ok(())
 }

@@ -1,26 +1,51 @@
-//! Tasks on several threads, merged in order by whichever worker finds the next one ready.
+//! Tasks on several threads. What they make is placed in task order, settled by any worker, and merged in task order.
 //!
-//! No thread waits for another but for memory: a worker that finishes a task merges it and all that follow
-//! it and are ready; if an earlier task is still in work, the result waits, and counts.
+//! No thread waits for another but for memory: a worker that brings something places and merges all that is next in
+//! line, if nobody else does; if an earlier task is still in work, what it brought waits, and counts. What is left to
+//! be written where it was placed is done by whichever worker comes first, before another task is begun.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{Error, Result, Task, Terms, stopped_after};
+use super::{Error, Order, Result, Task, Terms, stopped_after};
 use crate::profile::{self, Stage};
+
+/// What comes out of order and goes on in order, by the order in which tasks were handed out.
+struct Line<T> {
+    ready: BTreeMap<u64, (Task, T)>,
+    next: u64,
+}
+
+impl<T> Line<T> {
+    fn new() -> Self {
+        Self { ready: BTreeMap::new(), next: 0 }
+    }
+
+    /// What is next, if it is there.
+    fn take(&mut self) -> Option<(u64, Task, T)> {
+        let number = self.next;
+        let (task, made) = self.ready.remove(&number)?;
+        self.next += 1;
+        Some((number, task, made))
+    }
+}
 
 struct State<I, T> {
     tasks: I,
     /// Tasks handed out so far.
     n_admitted: u64,
-    /// Results that wait for an earlier one, by the order in which their tasks were handed out.
-    ready: BTreeMap<u64, (Task, T)>,
     /// Tasks handed out and not yet merged.
     n_open: usize,
-    /// Which is to be merged next.
-    next_merge: u64,
-    /// A worker is merging.
-    merging: bool,
+    /// No task is left.
+    exhausted: bool,
+    /// What was made, to be placed.
+    made: Line<T>,
+    /// What was placed, to be settled.
+    placed: VecDeque<(u64, Task, T)>,
+    /// What was settled, to be merged.
+    settled: Line<T>,
+    /// A worker is placing and merging.
+    busy: bool,
     /// The error of the earliest task that failed.
     error: Option<(u64, Error)>,
     stopped: bool,
@@ -29,8 +54,8 @@ struct State<I, T> {
 }
 
 impl<I, T> State<I, T> {
-    fn ended(&self) -> bool {
-        self.error.is_some() || self.stopped || self.abandoned
+    fn failed(&self) -> bool {
+        self.error.is_some() || self.abandoned
     }
 
     fn fail(&mut self, number: u64, error: Error) {
@@ -40,9 +65,15 @@ impl<I, T> State<I, T> {
     }
 }
 
+/// What a worker does next.
+enum Step<T> {
+    Work(u64, Task),
+    Settle(u64, Task, T),
+}
+
 struct Shared<'a, I, T> {
     state: Mutex<State<I, T>>,
-    /// Something was merged or ended.
+    /// Something was placed, merged or ended.
     moved: Condvar,
     terms: &'a Terms<'a>,
     n_parts: usize,
@@ -61,24 +92,33 @@ impl<I, T> Drop for Alarm<'_, '_, I, T> {
 }
 
 impl<I: Iterator<Item = Task>, T> Shared<'_, I, T> {
-    /// The next task and its number, once there is room for its parts; `None` when there is no more to do.
-    fn admit(&self) -> Option<(u64, Task)> {
+    /// What is to be done next, a task once there is room for its parts; `None` when there is no more to do.
+    fn next(&self) -> Option<Step<T>> {
         let mut state = self.lock();
         loop {
-            if state.ended() {
+            if state.failed() {
                 return None;
             }
-            if state.n_open < self.n_parts {
-                let task = state.tasks.next()?;
-                // Only where work is left does a stop end the run early.
-                if self.terms.stopped() {
-                    state.stopped = true;
-                    self.moved.notify_all();
-                    return None;
+            // What is in hand is finished when the run is stopped.
+            if let Some((number, task, placed)) = state.placed.pop_front() {
+                return Some(Step::Settle(number, task, placed));
+            }
+            if state.stopped || state.exhausted && state.n_open == 0 {
+                return None;
+            }
+            if !state.exhausted && state.n_open < self.n_parts {
+                match state.tasks.next() {
+                    // Only where work is left does a stop end the run early.
+                    Some(_) if self.terms.stopped() => state.stopped = true,
+                    Some(task) => {
+                        state.n_open += 1;
+                        state.n_admitted += 1;
+                        return Some(Step::Work(state.n_admitted - 1, task));
+                    }
+                    None => state.exhausted = true,
                 }
-                state.n_open += 1;
-                state.n_admitted += 1;
-                return Some((state.n_admitted - 1, task));
+                self.moved.notify_all();
+                continue;
             }
             let wait = || self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
             state = profile::stage(Stage::Wait, 0, wait);
@@ -92,69 +132,89 @@ impl<I, T> Shared<'_, I, T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a result in line, and merges all that are next in line if nobody else does.
-    fn deliver(&self, number: u64, task: Task, result: Result<T>, merge: &Mutex<impl FnMut(&Task, T) -> Result<()>>) {
+    /// Puts what became of a task in the line that `line` names.
+    fn deliver(&self, number: u64, task: Task, made: Result<T>, line: impl Fn(&mut State<I, T>) -> &mut Line<T>) {
         let mut state = self.lock();
-        match result {
-            Ok(part) => {
-                state.ready.insert(number, (task, part));
-            }
+        match made {
+            Ok(made) => drop(line(&mut state).ready.insert(number, (task, made))),
             Err(error) => {
                 state.fail(number, error);
                 self.moved.notify_all();
-                return;
             }
         }
-        if state.merging {
+    }
+
+    /// Places and merges all that is next in line, if nobody else does.
+    fn advance(&self, order: &Mutex<impl Order<T>>) {
+        let mut state = self.lock();
+        if state.busy {
             return;
         }
-        state.merging = true;
-        // What is ready is kept when the run is stopped.
-        while state.error.is_none() && !state.abandoned {
-            let next = state.next_merge;
-            let Some((task, part)) = state.ready.remove(&next) else { break };
-            drop(state);
-            let merged = merge.lock().unwrap_or_else(PoisonError::into_inner)(&task, part);
-            state = self.lock();
-            state.next_merge += 1;
-            state.n_open -= 1;
-            if let Err(error) = merged {
-                state.fail(next, error);
+        state.busy = true;
+        while !state.failed() {
+            if let Some((number, task, made)) = state.made.take() {
+                drop(state);
+                let placed = order.lock().unwrap_or_else(PoisonError::into_inner).place(&task, made);
+                state = self.lock();
+                match placed {
+                    Ok(placed) => state.placed.push_back((number, task, placed)),
+                    Err(error) => state.fail(number, error),
+                }
+            } else if let Some((number, task, settled)) = state.settled.take() {
+                drop(state);
+                let merged = order.lock().unwrap_or_else(PoisonError::into_inner).merge(&task, settled);
+                state = self.lock();
+                state.n_open -= 1;
+                if let Err(error) = merged {
+                    state.fail(number, error);
+                }
+            } else {
+                break;
             }
             self.moved.notify_all();
         }
-        state.merging = false;
+        state.busy = false;
     }
 }
 
-pub(super) fn run<W, T: Send>(
+pub(super) fn run<W, T: Send, O: Order<T>>(
     tasks: impl Iterator<Item = Task> + Send,
     terms: &Terms<'_>,
     worker: impl Fn() -> W + Sync,
     work: impl Fn(&Task, &mut W) -> Result<T> + Sync,
-    merge: impl FnMut(&Task, T) -> Result<()> + Send,
+    order: O,
 ) -> Result<()> {
     let state = State {
         tasks,
         n_admitted: 0,
-        ready: BTreeMap::new(),
         n_open: 0,
-        next_merge: 0,
-        merging: false,
+        exhausted: false,
+        made: Line::new(),
+        placed: VecDeque::new(),
+        settled: Line::new(),
+        busy: false,
         error: None,
         stopped: false,
         abandoned: false,
     };
     let shared = Shared { state: Mutex::new(state), moved: Condvar::new(), terms, n_parts: terms.parts() };
-    let merge = Mutex::new(merge);
+    let order = Mutex::new(order);
     std::thread::scope(|scope| {
         for _ in 0..terms.workers() {
             scope.spawn(|| {
                 let _alarm = Alarm(&shared);
                 let mut worker = worker();
-                while let Some((number, task)) = shared.admit() {
-                    let result = work(&task, &mut worker);
-                    shared.deliver(number, task, result, &merge);
+                while let Some(step) = shared.next() {
+                    match step {
+                        Step::Work(number, task) => {
+                            let made = work(&task, &mut worker);
+                            shared.deliver(number, task, made, |state| &mut state.made);
+                        }
+                        Step::Settle(number, task, placed) => {
+                            shared.deliver(number, task, O::settle(placed), |state| &mut state.settled);
+                        }
+                    }
+                    shared.advance(&order);
                 }
             });
         }
@@ -162,7 +222,7 @@ pub(super) fn run<W, T: Send>(
     let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     match state.error {
         Some((_, error)) => Err(error),
-        None if state.stopped => Err(stopped_after(state.next_merge)),
+        None if state.stopped => Err(stopped_after(state.settled.next)),
         None => Ok(()),
     }
 }

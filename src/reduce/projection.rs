@@ -209,7 +209,7 @@ impl Totals<'_> {
             let mut taker = output.taker(&task)?;
             taker.take(&blocks[i], &mut self.desk)?;
             let part = taker.end(&mut self.desk)?.ok_or_else(|| Error::format("results are shown once"))?;
-            merger.merge(&task, part)?;
+            merger.put(&task, part)?;
             if let Some(store) = output.store() {
                 (units.start..unit).try_for_each(|unit| store.record(unit, &[], &[]))?;
             }

@@ -296,7 +296,7 @@ impl<'a> Totals<'a> {
         let (number, tile) = self.of.tile_of(task);
         if !self.of.split {
             let parts = self.of.show(&self.of.results(&tile, state)?, &tile, task, &mut self.desk)?;
-            return self.forward(&tile, task, parts);
+            return self.pass_on(&tile, task, parts);
         }
         if number < self.next || self.ready.contains_key(&number) {
             return Ok(());
@@ -321,27 +321,44 @@ impl<'a> Totals<'a> {
                 self.of.between().insert(number, next.save().into());
             }
         }
-        self.pass_on()
+        self.pass_on_ready()
     }
 
     /// Shows results to their consumers as far as none before them is missing.
-    fn pass_on(&mut self) -> Result<()> {
+    fn pass_on_ready(&mut self) -> Result<()> {
         while let Some((task, blocks)) = self.ready.remove(&self.next) {
             let (_, tile) = self.of.tile_of(&task);
             let parts = self.of.show(&blocks, &tile, &task, &mut self.desk)?;
-            self.forward(&tile, &task, parts)?;
+            self.pass_on(&tile, &task, parts)?;
             self.next += 1;
         }
         Ok(())
     }
 
-    fn forward(&mut self, tile: &Region, task: &Task, parts: Vec<Part>) -> Result<()> {
-        let merging = self.outputs.iter_mut().zip(parts).enumerate();
-        merging.into_iter().try_for_each(|(i, (output, part))| output.merge(&self.of.task_of(i, tile, task), part))
+    fn pass_on(&mut self, tile: &Region, task: &Task, parts: Vec<Part>) -> Result<()> {
+        self.forward(tile, task, parts, |output, task, part| output.put(task, part)).map(drop)
+    }
+
+    /// Does the same with the part of each output.
+    fn forward<T>(
+        &mut self,
+        tile: &Region,
+        task: &Task,
+        parts: Vec<Part>,
+        each: impl Fn(&mut dyn Merger, &Task, Part) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let forwarding = self.outputs.iter_mut().zip(parts).enumerate();
+        forwarding.map(|(i, (output, part))| each(&mut **output, &self.of.task_of(i, tile, task), part)).collect()
     }
 }
 
 impl Merger for Totals<'_> {
+    fn place(&mut self, task: &Task, part: Part) -> Result<Part> {
+        let Part::Many(parts) = part else { return Ok(part) };
+        let (_, tile) = self.of.tile_of(task);
+        self.forward(&tile, task, parts, |output, task, part| output.place(task, part)).map(Part::Many)
+    }
+
     fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
         match part {
             Part::State(state) => {
@@ -350,7 +367,7 @@ impl Merger for Totals<'_> {
             }
             Part::Many(parts) => {
                 let (_, tile) = self.of.tile_of(task);
-                self.forward(&tile, task, parts)
+                self.forward(&tile, task, parts, |output, task, part| output.merge(task, part)).map(drop)
             }
             _ => Err(Error::format("a part of another consumer")),
         }

@@ -51,7 +51,7 @@ pub(crate) fn show(
 ) {
     let parts: Vec<Part> = regions.iter().rev().map(|r| part(consumer, &block(r.clone())).unwrap()).collect();
     for (i, (region, part)) in regions.iter().zip(parts.into_iter().rev()).enumerate() {
-        merger.merge(&task(i as u64, region.clone()), part).unwrap();
+        merger.put(&task(i as u64, region.clone()), part).unwrap();
     }
 }
 

@@ -1,6 +1,6 @@
 //! One Zarr array under construction: chunks to files, or chunks to shards.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::archive::Archive;
 use super::chunk::{gather, holds_only};
@@ -51,7 +51,7 @@ pub(crate) struct Encoder<'a> {
     stored: Vec<Stored>,
 }
 
-/// Puts the chunks of shards together, and counts what has come.
+/// Gives chunks their places in shards, and counts what has come.
 pub(crate) struct Shards<'a> {
     array: &'a ArrayWriter,
     store: &'a Store,
@@ -59,13 +59,14 @@ pub(crate) struct Shards<'a> {
     open: Option<OpenShard>,
     /// Files of the unit in hand.
     stored: Vec<Stored>,
+    /// Chunks that have been given a place, or passed over.
     n_chunks: u64,
 }
 
 /// The shard whose chunks are arriving. Its file is not there before its first chunk with content.
 struct OpenShard {
     position: Vec<u64>,
-    file: Option<Append>,
+    file: Option<Arc<Append>>,
     index: Vec<(u64, u64)>,
     n_awaited: u64,
 }
@@ -260,17 +261,35 @@ impl Taker for Encoder<'_> {
 }
 
 impl Shards<'_> {
-    /// Takes what an encoder made of `task`.
+    /// Gives what an encoder made of `task` its place in a shard.
+    ///
+    /// # Errors
+    /// `Io` if the shard cannot be created; `Format` if the one before it was never completed.
+    pub(crate) fn place(&mut self, task: &Task, part: Part) -> Result<Part> {
+        self.skip(task);
+        match (part, &self.array.shards) {
+            (Part::Bytes { pieces, bytes }, Some(shards)) => {
+                let position: Vec<u64> = task.region.origin.iter().zip(shards.cell()).map(|(o, s)| o / s).collect();
+                self.place_in(shards, &position, self.array.n_chunks_in(&task.region), pieces, bytes)
+            }
+            (part, _) => Ok(part),
+        }
+    }
+
+    /// Takes what was [placed](Self::place), and stored there since.
     ///
     /// # Errors
     /// `Io`.
-    pub(crate) fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
+    pub(crate) fn merge(&mut self, part: Part) -> Result<()> {
         match part {
             Part::Stored(stored) => self.stored.extend(stored),
-            Part::Bytes { pieces, bytes } => self.add(task, pieces, &bytes)?,
+            Part::Bytes { pieces, bytes } if self.array.shards.is_none() => self.archive(pieces, &bytes)?,
+            Part::Ended(object) => {
+                let object = Arc::into_inner(object).ok_or_else(|| Error::format("a shard ended before its parts"))?;
+                self.stored.push(object.close()?);
+            }
             _ => return Err(Error::format("a part of another consumer")),
         }
-        self.skip(task);
         Ok(())
     }
 
@@ -284,36 +303,47 @@ impl Shards<'_> {
         self.n_chunks += self.array.n_chunks_in(&task.region);
     }
 
-    /// Adds chunks to the shard that `task` lies in.
-    fn add(&mut self, task: &Task, pieces: Vec<(u64, u64)>, bytes: &[u8]) -> Result<()> {
-        let Some(shards) = &self.array.shards else { return self.archive(pieces, bytes) };
-        let n_chunks = self.array.n_chunks_in(&task.region);
-        let position: Vec<u64> = task.region.origin.iter().zip(shards.cell()).map(|(o, s)| o / s).collect();
+    /// Gives `n_chunks` chunks, of which `pieces` are stored, their place in the shard at `position`; its index lies
+    /// behind the last of them.
+    fn place_in(
+        &mut self,
+        shards: &Grid,
+        position: &[u64],
+        n_chunks: u64,
+        pieces: Vec<(u64, u64)>,
+        mut bytes: Vec<u8>,
+    ) -> Result<Part> {
         let mut open = match self.open.take() {
             Some(open) if open.position == position => open,
-            other => {
-                self.stored.extend(other.map_or(Ok(None), OpenShard::end)?);
-                self.array.start(shards, &position)
+            None => self.array.start(shards, position),
+            Some(open) => {
+                return Err(Error::format(format!("shard {:?} lacks {} chunks", open.position, open.n_awaited)));
             }
         };
-        if !pieces.is_empty() {
-            let file = match &mut open.file {
-                Some(file) => file,
-                none => none.insert(self.store.create(&self.array.key(&position))?),
-            };
-            let mut offset = file.n_bytes();
-            file.append(bytes)?;
-            for (number, n_bytes) in pieces {
-                open.index[number as usize] = (offset, n_bytes);
-                offset += n_bytes;
-            }
-        }
+        let file = match &open.file {
+            Some(file) => Some(Arc::clone(file)),
+            None if pieces.is_empty() => None,
+            None => Some(Arc::new(self.store.create(&self.array.key(position))?)),
+        };
+        open.file.clone_from(&file);
         open.n_awaited = open.n_awaited.saturating_sub(n_chunks);
-        match open.n_awaited {
-            0 => self.stored.extend(open.end()?),
-            _ => self.open = Some(open),
+        let ends = open.n_awaited == 0;
+        let Some(object) = file else {
+            // A shard without content has no file.
+            self.open = Some(open).filter(|_| !ends);
+            return Ok(Part::Stored(Vec::new()));
+        };
+        let mut end = object.n_bytes();
+        for (number, n_bytes) in pieces {
+            open.index[number as usize] = (end, n_bytes);
+            end += n_bytes;
         }
-        Ok(())
+        if ends {
+            open.write_index(&mut bytes);
+        } else {
+            self.open = Some(open);
+        }
+        Ok(Part::Placed { offset: object.reserve(bytes.len() as u64), object, bytes, ends })
     }
 
     /// Adds chunks to the archive.
@@ -328,12 +358,11 @@ impl Shards<'_> {
         Ok(())
     }
 
-    /// Ends the last shard.
+    /// Says whether all chunks have come.
     ///
     /// # Errors
-    /// `Io`; `Format` if some chunks never came.
+    /// `Format` if some never did.
     pub(crate) fn finish(self) -> Result<()> {
-        self.open.map_or(Ok(None), OpenShard::end)?;
         let expected = self.array.chunks.len();
         if self.n_chunks != expected {
             return Err(Error::format(format!(
@@ -346,17 +375,15 @@ impl Shards<'_> {
 }
 
 impl OpenShard {
-    /// Writes the index behind the chunks; a shard without content has no file.
-    fn end(self) -> Result<Option<Stored>> {
-        let Some(file) = self.file else { return Ok(None) };
-        let mut bytes = Vec::with_capacity(self.index.len() * ENTRY_BYTES as usize + 4);
+    /// Adds the index to `bytes`.
+    fn write_index(&self, bytes: &mut Vec<u8>) {
+        let start = bytes.len();
+        bytes.reserve_exact(self.index.len() * ENTRY_BYTES as usize + 4);
         for (offset, n_bytes) in &self.index {
             bytes.extend_from_slice(&offset.to_le_bytes());
             bytes.extend_from_slice(&n_bytes.to_le_bytes());
         }
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-        file.append(&bytes)?;
-        file.close().map(Some)
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes[start..]).to_le_bytes());
     }
 }
 

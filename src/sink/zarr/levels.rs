@@ -198,19 +198,31 @@ impl<'a> LevelMerger<'a> {
         }
     }
 
-    /// Takes what a worker made of `task`.
+    /// Gives what a worker made of `task` its place; of chunks that it shares with other tasks, those that it completes.
     ///
     /// # Errors
     /// `Io`.
-    pub(super) fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
+    pub(super) fn place(&mut self, task: &Task, part: Part) -> Result<Part> {
         let region = self.level.region(&task.region);
         match part {
-            Part::State(bytes) => self.put_together(task, &region, &bytes),
-            part => self.shards.merge(&Task { region, ..task.clone() }, part),
+            Part::State(bytes) => self.put_together(task, &region, &bytes).map(Part::Many),
+            part => self.shards.place(&Task { region, ..task.clone() }, part),
         }
     }
 
-    fn put_together(&mut self, task: &Task, region: &Region, bytes: &[u8]) -> Result<()> {
+    /// Takes what was [placed](Self::place), and stored there since.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn merge(&mut self, part: Part) -> Result<()> {
+        match part {
+            Part::Many(parts) => parts.into_iter().try_for_each(|part| self.shards.merge(part)),
+            part => self.shards.merge(part),
+        }
+    }
+
+    fn put_together(&mut self, task: &Task, region: &Region, bytes: &[u8]) -> Result<Vec<Part>> {
+        let mut complete = Vec::new();
         for position in self.chunks.overlapping(region) {
             let cell = self.chunks.region(&position);
             let Some(both) = cell.intersect(region) else { continue };
@@ -224,12 +236,12 @@ impl<'a> LevelMerger<'a> {
             match lacking.saturating_sub(both.n_elements()) {
                 0 => {
                     let part = encoded(&self.level.array, &block, self.store, &mut self.desk)?;
-                    self.shards.merge(&Task { region: cell, ..task.clone() }, part)?;
+                    complete.push(self.shards.place(&Task { region: cell, ..task.clone() }, part)?);
                 }
                 lacking => drop(self.open.insert(position, (block, lacking))),
             }
         }
-        Ok(())
+        Ok(complete)
     }
 
     /// Passes over a task that is done; its unit ended with whole chunks, each of which counts once.
@@ -249,10 +261,10 @@ impl<'a> LevelMerger<'a> {
         self.shards.stored()
     }
 
-    /// Ends the last shard.
+    /// Says whether all chunks have come.
     ///
     /// # Errors
-    /// `Io`; `Format` if some chunks never came.
+    /// `Format` if some never did.
     pub(super) fn finish(self) -> Result<()> {
         self.shards.finish()
     }

@@ -694,7 +694,7 @@ impl Taker for ZarrTaker<'_> {
     }
 }
 
-/// Puts shards together, and describes the arrays at the end.
+/// Gives chunks their places, and describes the arrays at the end.
 struct ZarrMerger<'a> {
     sink: &'a ZarrSink,
     /// Once it has begun.
@@ -714,14 +714,27 @@ struct Merging<'a> {
 }
 
 impl Merging<'_> {
+    fn place(&mut self, task: &Task, part: Part) -> Result<Part> {
+        let Part::Many(parts) = part else { return Err(Error::format("a part of another consumer")) };
+        // Of the full resolution, of each level, and what was seen.
+        let place = |(i, part): (usize, Part)| match i {
+            0 => self.full.place(task, part),
+            i => match self.levels.get_mut(i - 1) {
+                Some(level) => level.place(task, part),
+                None => Ok(part),
+            },
+        };
+        parts.into_iter().enumerate().map(place).collect::<Result<_>>().map(Part::Many)
+    }
+
     fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
         let Part::Many(parts) = part else { return Err(Error::format("a part of another consumer")) };
         let mut parts = parts.into_iter();
         let mut next = || parts.next().ok_or_else(|| Error::format("a part of another consumer"));
-        self.full.merge(task, next()?)?;
+        self.full.merge(next()?)?;
         self.stored.extend(self.full.stored());
         for level in &mut self.levels {
-            level.merge(task, next()?)?;
+            level.merge(next()?)?;
             self.stored.extend(level.stored());
         }
         let Part::State(state) = next()? else { return Err(Error::format("a part of another consumer")) };
@@ -748,6 +761,13 @@ impl Merging<'_> {
 }
 
 impl Merger for ZarrMerger<'_> {
+    fn place(&mut self, task: &Task, part: Part) -> Result<Part> {
+        match &mut self.merging {
+            Some(merging) => merging.place(task, part),
+            None => Ok(part),
+        }
+    }
+
     fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
         self.merging.as_mut().map_or(Ok(()), |merging| merging.merge(task, part))
     }
