@@ -54,6 +54,8 @@ pub struct VoiceArgs {
 pub enum Command {
     /// Show what a pile of files is: fields, array, holes, duplicates, and the command to run
     Inspect(Box<InspectArgs>),
+    /// Try codecs on a few chunks: sizes, rates, files, and which to take
+    Advise(Box<AdviseArgs>),
     /// Write the files as one Zarr array
     Stitch(Box<StitchArgs>),
     /// Add levels to an OME-Zarr image that has one, in place
@@ -251,6 +253,29 @@ pub struct InspectArgs {
     /// Threads that read headers, and that stitch would have [default: all processors the job may use]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
+}
+
+/// Arguments of `advise`.
+#[derive(Args, Clone, Debug)]
+pub struct AdviseArgs {
+    /// Which files.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// How names become axes.
+    #[command(flatten)]
+    pub names: NameArgs,
+    /// How stitch would store the array.
+    #[command(flatten)]
+    pub storage: StorageArgs,
+    /// Try this codec too; may be given several times
+    #[arg(long = "try", value_name = "CODEC", value_parser = CODEC, hide_possible_values = true)]
+    pub also: Vec<Codec>,
+    /// Chunks that are tried
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..))]
+    pub sample: u64,
+    /// How the run would go.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// Arguments of `patterns`.

@@ -148,6 +148,14 @@ impl Grid {
         &self.counts
     }
 
+    /// Numbers of at most `n` boxes from all over the grid: one of each of equal parts, shifted against each other so that
+    /// not all lie at the same place of a plane.
+    pub fn spread(&self, n: u64) -> impl Iterator<Item = u64> + use<> {
+        let (total, n) = (self.len(), n.min(self.len()));
+        let part = total.checked_div(n).unwrap_or(0);
+        (0..n).map(move |i| i * part + (part / 2 + i.wrapping_mul(0x9E37_79B9) % part.max(1)) % part.max(1))
+    }
+
     /// Number of boxes.
     pub fn len(&self) -> u64 {
         n_elements(&self.counts)

@@ -107,6 +107,16 @@ impl Codec {
         }
     }
 
+    /// What decodes it.
+    pub fn decoder(&self) -> decode::Decoder {
+        match self {
+            Self::None => decode::Decoder::None,
+            Self::Blosc(_) => decode::Decoder::Blosc,
+            Self::Zstd { .. } => decode::Decoder::Zstd,
+            Self::Gzip { .. } => decode::Decoder::Gzip,
+        }
+    }
+
     /// Zarr v2's `compressor`.
     pub fn v2(&self) -> Value {
         match self {

@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::cli::{Cli, Command};
 use crate::error::Error;
 
+mod advise;
 mod beside;
 mod calc;
 mod calculated;
@@ -42,6 +43,7 @@ pub fn run(cli: Cli) -> Result<()> {
     voice::set(&cli.voice)?;
     match cli.command {
         Command::Inspect(args) => inspect::run(&args),
+        Command::Advise(args) => advise::run(&args),
         Command::Stitch(args) => stitch::run(&args),
         Command::Pyramid(args) => pyramid::run(&args),
         Command::Reduce(args) => reduce::run(&args),

@@ -43,19 +43,14 @@ pub(in crate::command) fn sample(
         return None;
     }
     let grid = Grid::new(&array.shape(), chunks);
-    let total = grid.len();
-    let n = total.min(MOST_CHUNKS);
     let start = Instant::now();
     let (mut reader, mut contexts) = (Arc::clone(array).reader(Scratch::default()), Contexts::default());
     let (mut buffer, mut encoded) = (Buffer::default(), Vec::new());
     let mut found = Sample { chunks: 0, bytes: 0, encoded_bytes: 0, ratio: 1.0, output_bytes: 0 };
-    for i in 0..n {
+    for number in grid.spread(MOST_CHUNKS) {
         if start.elapsed() > ENOUGH {
             break;
         }
-        // The middle of equal parts; with many chunks shifted, so that not all lie at the same place of a file.
-        let part = total / n;
-        let number = i * part + (part / 2 + i.wrapping_mul(0x9E37_79B9) % part.max(1)) % part.max(1);
         let region = grid.region(&grid.unravel(number));
         let block = match reader.block(&region, array.dtype(), std::mem::take(&mut buffer)) {
             Ok(block) => block,
