@@ -28,6 +28,8 @@ pub enum Provenance {
     ImageJ,
     /// Another program's own tags: MetaMorph, LSM, Micro-Manager.
     Vendor,
+    /// Coordinate variables of a NetCDF or HDF5 file.
+    Coordinates,
     /// TIFF resolution tags with an absolute unit.
     Resolution,
     /// The file names.
@@ -42,6 +44,7 @@ impl Provenance {
             Self::Ome => "OME metadata",
             Self::ImageJ => "ImageJ's description",
             Self::Vendor => "the acquisition program's tags",
+            Self::Coordinates => "the coordinates in the file",
             Self::Resolution => "the TIFF resolution tags",
             Self::Name => "the names",
         }
@@ -108,6 +111,22 @@ impl Axis {
         }
     }
 
+    /// Says places that are evenly apart by the first one and the step.
+    pub fn settle(&mut self) {
+        let Some(places) = self.coordinates.take() else { return };
+        let (Some(&first), Some(&last)) = (places.first(), places.last()) else { return };
+        let step = (last - first) / (places.len() - 1).max(1) as f64;
+        let tolerance = 1e-6 * step.abs() + 4.0 * f64::EPSILON * first.abs().max(last.abs());
+        let even = places.iter().enumerate().all(|(i, place)| (place - first - i as f64 * step).abs() <= tolerance);
+        if let (Some(calibration), true) = (&mut self.calibration, step != 0.0) {
+            calibration.step = step;
+        }
+        self.origin = first;
+        self.coordinates = Some(places).filter(|_| !even || (step != 0.0 && self.calibration.is_none()));
+        // One place says no step.
+        self.calibration.take_if(|calibration| calibration.step == 0.0);
+    }
+
     /// The same axis with `calibration`, unless it has one from a source that wins.
     #[must_use]
     pub fn calibrated(mut self, calibration: Calibration) -> Self {
@@ -120,6 +139,33 @@ impl Axis {
 
 fn is_zero(value: &f64) -> bool {
     *value == 0.0
+}
+
+/// What axes of one kind that follow one another make together: lengths add up, names and places follow one another.
+///
+/// # Panics
+/// If there is none.
+pub fn joined(parts: &[&Axis]) -> Axis {
+    let all = |known: fn(&Axis) -> bool| parts.iter().all(|axis| known(axis));
+    let labels: Option<Vec<String>> = all(|a| a.labels.is_some())
+        .then(|| parts.iter().flat_map(|axis| axis.labels.iter().flatten().cloned()).collect());
+    let placed = all(|a| (a.coordinates.is_some() || a.calibration.is_some()) && a.length > 0);
+    let places = placed.then(|| parts.iter().flat_map(|axis| (0..axis.length).map(|i| axis.coordinate(i))).collect());
+    let length = parts.iter().map(|a| a.length).sum();
+    let mut axis = Axis { length, labels, coordinates: places, ..parts[0].clone() };
+    if !placed {
+        axis.calibration = None;
+    }
+    axis.settle();
+    axis
+}
+
+/// What the axis number `i` of `rank` is called where nothing says: the last three are `z`, `y` and `x`.
+pub fn unnamed(i: usize, rank: usize) -> String {
+    match ["x", "y", "z"].get(rank - 1 - i).filter(|_| rank > 1) {
+        Some(name) => (*name).to_owned(),
+        None => format!("dim_{i}"),
+    }
 }
 
 /// Position of the axis called `name`.

@@ -134,6 +134,14 @@ pub struct NameArgs {
     /// Which level of a multiscale image, from 0, the full resolution; inspect lists them [default: 0]
     #[arg(long, value_name = "N")]
     pub level: Option<usize>,
+    /// Which variable of NetCDF and HDF5 files [default: the only one that is no coordinate; inspect lists them]. A
+    /// template such as t{t}/s{c}/0/cells joins the datasets that it matches
+    #[arg(long, value_name = "NAME")]
+    pub variable: Option<String>,
+    /// Make of packed numbers the values that they stand for, by scale_factor, add_offset and _FillValue of each file;
+    /// missing values end the run, or by --missing become NaN or are left out
+    #[arg(long)]
+    pub unpack: bool,
     /// What to do about positions without a file, and planes that a file should hold and does not
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Missing::Error)]
     pub missing: Missing,
@@ -303,8 +311,8 @@ pub struct StitchArgs {
     /// Write one array for each value of FIELD, or of several joined by commas: positions, wells, plates
     #[arg(long, value_name = "FIELD")]
     pub by: Option<String>,
-    /// With --by: write all arrays into one Zarr, a plate if divided by well (or row,column) and field, else a series as
-    /// bioformats2raw lays it out
+    /// With --by: write all arrays into one Zarr, a plate if divided by well (or row,column) and field, else a series
+    /// as bioformats2raw lays it out
     #[arg(long, requires = "by")]
     pub collection: bool,
     /// Write a part: slices of axes by NumPy's rules, such as 'c=1,t=::4,z=10:20'; labels (c=GFP) and
@@ -539,8 +547,8 @@ pub struct CalcArgs {
     /// The inputs: NAME=PATH for each, such as raw=raw/ dark=dark.tif; those without a name are together 'a'.
     #[command(flatten)]
     pub input: InputArgs,
-    /// Where to write: a name ending in .zarr, .npy, .tif or .png; - writes .npy to standard output. Without it, numbers
-    /// are printed
+    /// Where to write: a name ending in .zarr, .npy, .tif or .png; - writes .npy to standard output. Without it,
+    /// numbers are printed
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath, allow_hyphen_values = true)]
     pub output: Option<String>,
     /// Replace an existing output, once the new one is complete

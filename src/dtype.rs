@@ -263,6 +263,48 @@ impl serde::Serialize for DType {
     }
 }
 
+/// Turns the bytes of every unit of `size` bytes around.
+///
+/// # Panics
+/// If `bytes` are not aligned for such units.
+pub fn swap_bytes(bytes: &mut [u8], size: usize) {
+    match size {
+        2 => swap_u16(bytemuck::cast_slice_mut(bytes)),
+        4 => swap_u32(bytemuck::cast_slice_mut(bytes)),
+        8 => swap_u64(bytemuck::cast_slice_mut(bytes)),
+        _ => {}
+    }
+}
+
+macro_rules! swap {
+    ($name:ident, $t:ty) => {
+        #[multiversion::multiversion(targets("x86_64+avx2", "x86_64+ssse3"))]
+        fn $name(values: &mut [$t]) {
+            for v in values {
+                *v = v.swap_bytes();
+            }
+        }
+    };
+}
+swap!(swap_u16, u16);
+swap!(swap_u32, u32);
+swap!(swap_u64, u64);
+
+/// The numbers that `bytes`, aligned elements of `dtype` in native order, are; of complex ones the real parts.
+///
+/// # Panics
+/// If `bytes` are not aligned, or no whole elements.
+pub fn to_f64(dtype: DType, bytes: &[u8]) -> Vec<f64> {
+    with_class!(dtype,
+        int T => bytemuck::cast_slice::<u8, T>(bytes).iter().map(|&n| n as f64).collect(),
+        float T => bytemuck::cast_slice::<u8, T>(bytes).iter().map(|&n| real(n)).collect(),
+        complex T => bytemuck::cast_slice::<u8, T>(bytes).iter().step_by(2).map(|&n| real(n)).collect())
+}
+
+fn real(number: impl Into<f64>) -> f64 {
+    number.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -82,8 +82,8 @@ impl Layout {
     ///
     /// # Errors
     /// `Format` if files differ in dtype or shape where the grid does not allow it, naming the groups;
-    /// `Usage` if an axis of the names is also one inside the files and nobody says that they join, if tiles overlap, or if
-    /// `--axes` does not name the axes.
+    /// `Usage` if an axis of the names is also one inside the files and nobody says that they join, if tiles overlap,
+    /// or if `--axes` does not name the axes.
     pub fn arranged(
         fields: &[FieldAxis],
         placed: &[(u64, u32)],
@@ -127,6 +127,12 @@ impl Layout {
         for (axis, cuts) in axes.iter().zip(&cuts) {
             if let Some(field) = fields.iter().find(|f| f.name == axis.name && f.join) {
                 refuse_overlap(field, cuts)?;
+            }
+        }
+        let mut axes = axes;
+        for (i, axis) in axes.iter_mut().enumerate().filter(|(i, _)| cells.counts()[*i] > 1) {
+            if let Some(whole) = along(i, &cells, &parts, &file_axes, headers) {
+                *axis = whole;
             }
         }
         let lacks = |file| headers.info(file).and_then(|info| info.absent.clone());
@@ -211,6 +217,7 @@ impl Layout {
             axis.labels.take_if(|l| l.len() as u64 != axis.length);
             axis.colours.take_if(|c| c.len() as u64 != axis.length);
             axis.coordinates.take_if(|c| c.len() as u64 != axis.length);
+            axis.settle();
         }
         let mut unit = vec![1; axes.len()];
         for (i, axis) in file_axes.iter().enumerate() {
@@ -423,7 +430,8 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
             axis.calibration.clone_from(&known.calibration);
         }
         // An axis of the names and the pages joins end to end; labels and steps are then those of the files.
-        let joins = field.join || inside.iter().any(|a| a.name == field.name && a.length > 1);
+        let own = |a: &Axis| a.name == field.name && (a.length > 1 || a.coordinates.is_some());
+        let joins = field.join || inside.iter().any(own);
         if !joins {
             axis.labels = Some(field.labels.clone());
             axis.coordinates.clone_from(&field.coordinates);
@@ -523,6 +531,21 @@ fn check_dtypes(headers: &Headers, paths: &[PathBuf]) -> Result<()> {
         if a.dtype != b.dtype || axes(a) != axes(b) {
             return Err(Error::Format(mismatch(headers, paths)));
         }
+        let (one, other) = (name_of(&paths[main.first as usize]), name_of(&paths[kind.first as usize]));
+        if a.packing != b.packing {
+            return Err(Error::Format(format!(
+                "{one} and {other} are packed by scales of their own, so that equal numbers in them are different values: \
+                 --unpack gives the values"
+            )));
+        }
+        if a.calendar != b.calendar {
+            let named = |calendar: &Option<String>| calendar.clone().unwrap_or_else(|| "none".to_owned());
+            return Err(Error::Format(format!(
+                "the dates of {one} are of calendar {}, those of {other} of calendar {}: they are on no common axis",
+                named(&b.calendar),
+                named(&a.calendar)
+            )));
+        }
     }
     Ok(())
 }
@@ -568,6 +591,24 @@ fn refuse_overlap(field: &FieldAxis, cuts: &[u64]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Axis number `axis` of the array, put together of those of the files that lie along it, where all say where they are.
+fn along(
+    axis: usize,
+    cells: &Grid,
+    parts: &[(u64, Part)],
+    file_axes: &[Option<usize>],
+    headers: &Headers,
+) -> Option<Axis> {
+    let inside = file_axes.iter().position(|a| *a == Some(axis))?;
+    let mut pieces: Vec<Option<&Axis>> = vec![None; cells.counts()[axis] as usize];
+    for (cell, part) in parts {
+        pieces[cells.unravel(*cell)[axis] as usize] =
+            headers.axis(part.file, inside).filter(|own| own.coordinates.is_some());
+    }
+    let pieces = pieces.into_iter().collect::<Option<Vec<&Axis>>>()?;
+    Some(crate::axis::joined(&pieces))
 }
 
 /// Boundaries of the cells along every axis, checked against every file.
@@ -641,22 +682,8 @@ mod tests {
     use crate::source::headers::Kind;
 
     fn info(axes: &[(&str, u64)], unit: &[u64]) -> Info {
-        Info {
-            axes: axes.iter().map(|(name, length)| Axis::new(*name, *length)).collect(),
-            dtype: DType::Uint16,
-            unit: unit.to_vec(),
-            coded: true,
-            storage: "LZW".into(),
-            scratch_bytes: 0,
-            held_bytes: 0,
-            file_bytes: 0,
-            notes: Vec::new(),
-            series: Vec::new(),
-            levels: Vec::new(),
-            set: None,
-            absent: None,
-            member: None,
-        }
+        let axes = axes.iter().map(|(name, length)| Axis::new(*name, *length)).collect();
+        Info { unit: unit.to_vec(), coded: true, storage: "LZW".into(), ..Info::of(axes, DType::Uint16) }
     }
 
     /// Headers of one file per entry.

@@ -441,6 +441,24 @@ mod array {
         }
 
         #[test]
+        fn numpy_netcdf_and_hdf5_files() {
+            let folder = tempfile::tempdir().unwrap();
+            common::python("formats_make.py", &[folder.path()]);
+            let expected = bytes(0..3 * 37 * 50);
+            let mut n_files = 0;
+            for entry in std::fs::read_dir(folder.path()).unwrap() {
+                let path = entry.unwrap().path();
+                let is_template = path.ends_with("template.h5");
+                let variable = is_template.then(|| "t{t}/s0/cells".to_owned());
+                let file = open(&path, &OpenOptions { variable, ..OpenOptions::default() });
+                let file = file.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+                conforms(&(file as Arc<dyn Array>), &expected);
+                n_files += 1;
+            }
+            assert_eq!(n_files, 4 + 2 + 2 * (1 + 4 * 3) + 3);
+        }
+
+        #[test]
         fn stacks() {
             for (compression, tile) in [(1, None), (8, None), (8, Some((16, 16)))] {
                 let (_folder, array, elements) =

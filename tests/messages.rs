@@ -92,9 +92,9 @@ const LATE: &[Row] = &[
     (&["stitch", "zeiss/a.czi", "-o", "a.zarr"], 1, &["a.czi", "Zeiss CZI", "bioformats2raw"]),
     (&["stitch", "zeiss/a.nd2", "-o", "a.zarr"], 1, &["a.nd2", "Nikon ND2", "bfconvert"]),
     (&["stitch", "zeiss/a.lif", "-o", "a.zarr"], 1, &["a.lif", "Leica LIF"]),
-    (&["stitch", "zeiss/a.ims", "-o", "a.zarr"], 1, &["a.ims", "Imaris"]),
-    (&["stitch", "zeiss/a.nc", "-o", "a.zarr"], 1, &["a.nc", "netCDF", "to_zarr"]),
-    (&["stitch", "zeiss/a.h5", "-o", "a.zarr"], 1, &["a.h5", "HDF5"]),
+    (&["stitch", "odd/a.ims", "-o", "a.zarr"], 1, &["a.ims", "HDF5"]),
+    (&["stitch", "odd/a.nc", "-o", "a.zarr"], 1, &["a.nc", "no NetCDF", "begins otherwise"]),
+    (&["stitch", "odd/a.h5", "-o", "a.zarr"], 1, &["a.h5", "HDF5"]),
     (&["stitch", "zeiss/a.png", "-o", "a.zarr"], 1, &["a.png", "picture", "TIFF"]),
     (
         &["stitch", "cut", "--pattern", P, "-o", "a.zarr"],
@@ -135,9 +135,8 @@ fn place() -> tempfile::TempDir {
     }
     make("taken.zarr/zarr.json", b"{}");
     make("nothing/notes.txt", b"");
-    ["czi", "nd2", "lif", "ims", "nc", "h5", "png"]
-        .iter()
-        .for_each(|e| make(&format!("zeiss/a.{e}"), b"PK\x03\x04 no TIFF"));
+    ["czi", "nd2", "lif", "png"].iter().for_each(|e| make(&format!("zeiss/a.{e}"), b"PK\x03\x04 no TIFF"));
+    ["ims", "nc", "h5"].iter().for_each(|e| make(&format!("odd/a.{e}"), b"PK\x03\x04 no TIFF"));
     fs::create_dir(folder.path().join("zarrs")).unwrap();
     stackctl(folder.path()).args(["stitch", "raw", "--pattern", P, "-q", "-o", "zarrs/x.zarr"]).assert().success();
     folder

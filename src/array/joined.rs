@@ -43,7 +43,7 @@ impl Joined {
         let mut starts = vec![0];
         parts.iter().for_each(|part| starts.push(starts[starts.len() - 1] + part.axes()[axis].length));
         let mut axes = first.axes().to_vec();
-        axes[axis] = joined(&parts.iter().map(|part| &part.axes()[axis]).collect::<Vec<_>>());
+        axes[axis] = crate::axis::joined(&parts.iter().map(|part| &part.axes()[axis]).collect::<Vec<_>>());
         Ok(Self { parts, starts, axes, axis })
     }
 
@@ -61,24 +61,6 @@ impl Joined {
         };
         (0..self.parts.len()).filter_map(share).collect::<Vec<_>>().into_iter()
     }
-}
-
-/// What is known of an axis that others make together.
-fn joined(parts: &[&Axis]) -> Axis {
-    let all = |known: fn(&Axis) -> bool| parts.iter().all(|axis| known(axis));
-    let labels: Option<Vec<String>> = all(|a| a.labels.is_some())
-        .then(|| parts.iter().flat_map(|axis| axis.labels.iter().flatten().cloned()).collect());
-    let calibrated = all(|a| a.calibration.is_some() && a.length > 0);
-    let places = || parts.iter().flat_map(|axis| (0..axis.length).map(|i| axis.coordinate(i)));
-    let mut axis = Axis { length: parts.iter().map(|a| a.length).sum(), labels, coordinates: None, ..parts[0].clone() };
-    let step = axis.calibration.as_ref().map_or(1.0, |c| c.step);
-    let even = places().enumerate().all(|(i, x)| (x - axis.origin - i as f64 * step).abs() <= 1e-6 * step.abs());
-    if !calibrated {
-        axis.calibration = None;
-    } else if !even {
-        axis.coordinates = Some(places().collect());
-    }
-    axis
 }
 
 impl Array for Joined {

@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 use crate::grid::{Region, positions};
 use crate::unit::{self, Unit};
 
+/// What stands for a unit where dates are meant: `t@date=2014-04`.
+const DATE: &str = "date";
+
 /// What is chosen of one axis: `start`, `start + step`, .. , `length` indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slice {
@@ -148,6 +151,7 @@ impl Selection {
             let part = part?;
             let fault = |why: String| Err(Error::usage(format!("--select '{}': {why}", part.text)));
             match part.unit {
+                Some(DATE) => Ok(()),
                 Some(unit) if unit::named(unit).is_none() => fault(Unit::unknown(unit)),
                 None if part.choice.split(':').count() > 3 => fault("expected start:stop:step".into()),
                 _ => Ok(()),
@@ -174,6 +178,7 @@ impl Selection {
                 return Err(fault(format!("axis {name} is named twice")));
             }
             slices[i] = match unit {
+                Some(DATE) => by_date(&axes[i], choice),
                 Some(unit) => by_coordinate(&axes[i], unit, choice),
                 None => by_index(&axes[i], choice),
             }
@@ -570,6 +575,39 @@ fn by_index(axis: &Axis, text: &str) -> Result<Slice, String> {
     }
     let length = (count as u64).div_ceil(step.unsigned_abs());
     Ok(Slice { start: start as u64, step, length, kept: true })
+}
+
+/// Indices whose labels are dates from one to another, both with all that begins like them: `2014-04`,
+/// `2014-04:2014-06`.
+fn by_date(axis: &Axis, text: &str) -> Result<Slice, String> {
+    let is_date = |label: &String| label.len() >= 10 && label.as_bytes()[4] == b'-' && label.as_bytes()[7] == b'-';
+    let dates = axis.labels.as_ref().filter(|labels| labels.iter().all(is_date)).ok_or_else(|| {
+        format!("the indices of axis {0} have no dates: choose by index, as in {0}=0, or by coordinate", axis.name)
+    })?;
+    // The times of a day hold colons too.
+    let is_end =
+        |at: &usize| text[at + 1..].is_empty() || text[at + 1..].split('-').next().is_some_and(|y| y.len() == 4);
+    let cut = text.match_indices(':').map(|(at, _)| at).find(|at| *at == 0 || is_end(at));
+    let (from, to) = cut.map_or((text, text), |at| (&text[..at], &text[at + 1..]));
+    let (from, to) = (from.trim(), to.trim());
+    let inside =
+        |date: &String| *date.as_str() >= *from && (to.is_empty() || *date.as_str() <= *to || date.starts_with(to));
+    let chosen: Vec<u64> = (0..).zip(dates).filter(|(_, date)| inside(date)).map(|(i, _)| i).collect();
+    match (chosen.first(), chosen.last()) {
+        (Some(&start), Some(&last)) if last - start + 1 == chosen.len() as u64 => Ok(Slice {
+            start,
+            step: 1,
+            length: chosen.len() as u64,
+            kept: cut.is_some() || dates[start as usize] != text,
+        }),
+        (Some(_), _) => Err(format!("the dates of axis {} are not in order: choose by index", axis.name)),
+        _ => Err(format!(
+            "nothing of axis {} is chosen: its dates go from {} to {}",
+            axis.name,
+            dates.first().map_or("", String::as_str),
+            dates.last().map_or("", String::as_str)
+        )),
+    }
 }
 
 /// Indices whose coordinates, in `unit`, lie in `from:to`, `to` left out; or the one at a coordinate.

@@ -140,6 +140,13 @@ impl Codec {
     }
 }
 
+impl Contexts {
+    /// Puts elements of `size` bytes whose bytes lie plane by plane back in order, into `out` of the same length.
+    pub(crate) fn unshuffle(&mut self, size: usize, planes: &[u8], out: &mut [u8]) {
+        self.unblosc.unshuffle(size, planes, out);
+    }
+}
+
 /// Memory of a Zstandard compressor for inputs of `n_bytes`: its tables are sized by the smaller of the
 /// level's parameters and the input.
 fn zstd_context_bytes(level: i32, n_bytes: u64) -> u64 {

@@ -223,7 +223,8 @@ fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings> {
         axes: reduced,
         ddof: elements.ddof,
         weights,
-        predicate: predicate.skipping_nan(elements.skipna),
+        predicate: predicate
+            .skipping_nan(elements.skipna || (args.names.unpack && args.names.missing == Missing::Skip)),
         skip_absent: args.names.missing == Missing::Skip,
         keep_axes: elements.keepdims,
         grouping,

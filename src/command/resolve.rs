@@ -13,13 +13,13 @@ use crate::cli::{InputArgs, NameArgs, RunArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit, processors};
 use crate::layout::LayoutOptions;
-use crate::open::{Names, Naming, Opened, Origin, Request, Survey, inputs};
+use crate::open::{Missing, Names, Naming, Opened, Origin, Request, Survey, inputs};
 use crate::pattern::{InferOptions, Pattern, TileOrder};
 use crate::provenance::{Input, Ledger};
 use crate::sink;
 use crate::source::headers::Note;
 use crate::source::scan::Inputs;
-use crate::source::{OpenOptions, zarr};
+use crate::source::{OpenOptions, Unpack, zarr};
 use crate::stack::Stack;
 use crate::unit::{self, Quantity};
 
@@ -48,6 +48,8 @@ pub(super) fn request(
             pages: names.pages.is_some(),
         },
         source: OpenOptions {
+            variable: names.variable.clone(),
+            unpack: unpack(names)?,
             series: names.series,
             level: names.level,
             pages: names.pages.clone(),
@@ -60,6 +62,18 @@ pub(super) fn request(
         limit_bytes: Some(Limit::resolve(memory).bytes),
         ..Request::default()
     })
+}
+
+/// How packed values are unpacked, if they are to be.
+fn unpack(names: &NameArgs) -> Result<Option<Unpack>, Error> {
+    let value = match (&names.fill_value, names.missing) {
+        (Some(text), Missing::Fill) => {
+            text.parse().map_err(|_| Error::usage(format!("--fill-value '{text}' is no number")))?
+        }
+        _ => f64::NAN,
+    };
+    let hole = (names.missing != Missing::Error).then_some(value);
+    Ok(names.unpack.then_some(Unpack { hole }))
 }
 
 fn names(flags: &NameArgs) -> Result<Names, Error> {
@@ -156,8 +170,8 @@ pub(super) fn open(request: &Request, run: &RunArgs) -> Result<Vec<Opened>, Erro
     opened.map(|()| all)
 }
 
-/// What is chosen of the array, beside what is `selected`. One file alone keeps its own axes: those of length 1 that were
-/// added to make the usual five go.
+/// What is chosen of the array, beside what is `selected`. One file alone keeps its own axes: those of length 1 that
+/// were added to make the usual five go.
 pub(super) fn own_axes(stack: &Stack, is_single: bool, names: &NameArgs, selected: &[String]) -> String {
     let mut parts: Vec<String> = selected.to_vec();
     let asked = names.axes.iter().flatten();

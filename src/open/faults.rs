@@ -148,7 +148,7 @@ impl Survey {
     pub fn n_absent(&self, layout: &Layout) -> u64 {
         match self.naming {
             Naming::Set { .. } if !self.members_missing().is_empty() => 0,
-            Naming::Set { .. } => layout.n_holes(),
+            Naming::Set { .. } | Naming::Places { .. } => layout.n_holes(),
             // Names say which cells are empty.
             _ => layout.n_absent_planes(),
         }
@@ -161,7 +161,8 @@ impl Survey {
             let (place, planes) = (layout.run(&lack), if lack.n_planes == 1 { "this plane" } else { "these planes" });
             (lack.n_planes, format!("{place}: the file {file} lacks {planes}"))
         });
-        let is_set = matches!(self.naming, Naming::Set { .. }) && self.members_missing().is_empty();
+        let is_set = matches!(self.naming, Naming::Set { .. } | Naming::Places { .. });
+        let is_set = is_set && self.members_missing().is_empty();
         let cells = is_set.then(|| layout.empty_cells()).into_iter().flatten();
         let cells = cells.map(|cell| {
             let place = layout.position(&layout.cell_region(&cell).origin, None);
@@ -228,8 +229,8 @@ impl Survey {
         whole + saved.map(|file| file.info().n_planes()).sum::<u64>()
     }
 
-    /// Refuses planes that a description counts and no file holds; if a part is chosen, every position in it that no file
-    /// covers.
+    /// Refuses planes that a description counts and no file holds; if a part is chosen, every position in it that no
+    /// file covers.
     ///
     /// # Errors
     /// `Format`, listing them; `Usage` if there is no such part.

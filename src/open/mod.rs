@@ -23,6 +23,7 @@ use crate::stack::Stack;
 
 mod faults;
 pub mod inputs;
+mod places;
 mod request;
 mod survey;
 
@@ -42,7 +43,7 @@ pub struct Opened {
     pub pattern: Option<String>,
     /// What was set aside, assumed or left unused.
     pub notes: Vec<Note>,
-    /// Whether it is one file, which is the array.
+    /// Whether one file is the array, or files make one along axes of their own: it has no axes but these.
     pub is_single: bool,
 }
 
@@ -69,8 +70,7 @@ impl Survey {
     /// As [`Request::open`].
     pub fn open(mut self, request: &Request) -> Result<Opened> {
         self.check(request)?;
-        let cells = self.arrangement().map_or(&[(0, 0)][..], |a| &a.cells);
-        let layout = self.layout(cells, &self.headers, request)?;
+        let layout = self.layout(self.cells(), &self.headers, request)?;
         if request.missing == Missing::Error {
             self.check_covered(&layout, request.select.as_deref())?;
         }
@@ -83,7 +83,7 @@ impl Survey {
             notes,
             value: self.value.take(),
             pattern: self.pattern(),
-            is_single: matches!(self.naming, Naming::Single),
+            is_single: matches!(self.naming, Naming::Single | Naming::Places { .. }),
             stack: Stack::new(layout, self.headers, self.paths, self.options, fill).salvaging(losses),
         })
     }

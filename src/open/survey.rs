@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::places;
 use super::request::{Names, Request};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
-use crate::pattern::{self, Arrangement, InferOptions, Inferred, Pattern, Preset};
+use crate::pattern::{self, Arrangement, FieldAxis, InferOptions, Inferred, Pattern, Preset};
 use crate::report::count;
 use crate::source::headers::{Headers, Kind, Note, name_of};
 use crate::source::indexes::Indexes;
-use crate::source::{Info, NoteKind, OpenOptions, Set, scan};
+use crate::source::{Info, NoteKind, OpenOptions, Set, has_axes, scan};
 use crate::stack::Stack;
 use crate::unit;
 
@@ -29,9 +30,11 @@ impl Request {
         survey.n_left_out = found.n_left_out;
         let reading = NameRule::new(&self.names);
         let by_set = survey.set().is_some_and(|set| survey.paths.len() > 1 || !set.elsewhere);
+        let places = reading.pattern.is_none().then(|| places::arranged(&survey.headers)).flatten();
         let survey = match reading.pattern {
             None if by_set => survey.by_set(self, progress),
             None if survey.paths.len() == 1 && !self.names_only => survey,
+            None if let Some((axes, cells)) = places => Survey { naming: Naming::Places { axes, cells }, ..survey },
             _ => survey.by_names(&reading)?,
         };
         Ok(vec![survey])
@@ -103,6 +106,13 @@ pub enum Naming {
         set: Arc<Set>,
         /// For every member of the set, the file, if it is there.
         members: Vec<Option<u32>>,
+    },
+    /// By the coordinates in them.
+    Places {
+        /// Axes along which they lie.
+        axes: Vec<FieldAxis>,
+        /// Row-major number of a cell over `axes` and the file in it, sorted by cell.
+        cells: Vec<(u64, u32)>,
     },
     /// By their names, but nobody knows how; the reason.
     Unknown(Error),
@@ -265,6 +275,15 @@ impl Survey {
         }
     }
 
+    /// Row-major numbers of cells and the files in them, by names or coordinates.
+    pub(super) fn cells(&self) -> &[(u64, u32)] {
+        match &self.naming {
+            Naming::Names { arrangement, .. } => &arrangement.cells,
+            Naming::Places { cells, .. } => cells,
+            _ => &[(0, 0)],
+        }
+    }
+
     /// The pattern by which names are read.
     pub fn pattern(&self) -> Option<String> {
         match &self.naming {
@@ -278,13 +297,14 @@ impl Survey {
         let mut options = request.layout.clone();
         if let (Naming::Single, [path], [kind], None, true) =
             (&self.naming, &self.paths[..], &headers.kinds[..], &options.axes, request.stored_order)
-            && path.is_dir()
+            && has_axes(path)
         {
             options.axes = Some(kind.info.axes.iter().map(|a| a.name.clone()).collect());
         }
         match &self.naming {
             Naming::Unknown(reason) => Err(Error::Usage(reason.to_string())),
             Naming::Single => Layout::arranged(&[], cells, headers, &self.paths, &options),
+            Naming::Places { axes, .. } => Layout::arranged(axes, cells, headers, &self.paths, &options),
             Naming::Set { set, members } => Layout::of_set(set, members, headers, &self.paths, &options),
             Naming::Names { arrangement, .. } => {
                 Layout::arranged(&arrangement.axes, cells, headers, &self.paths, &options)
@@ -302,9 +322,9 @@ impl Survey {
     /// Why there is no array even so.
     pub fn fitting(&self, request: &Request) -> Result<(Stack, Vec<u32>)> {
         let by_names = self.arrangement().is_some();
-        let mut cells: Vec<(u64, u32)> = match self.arrangement() {
-            Some(arrangement) => arrangement.cells.clone(),
-            None => (0..self.paths.len() as u32).map(|file| (0, file)).collect(),
+        let mut cells: Vec<(u64, u32)> = match &self.naming {
+            Naming::Names { .. } | Naming::Places { .. } => self.cells().to_vec(),
+            _ => (0..self.paths.len() as u32).map(|file| (0, file)).collect(),
         };
         if by_names {
             cells.dedup_by_key(|c| c.0);

@@ -3,20 +3,16 @@
 use std::path::Path;
 
 /// Extensions, lower case without dot, what the format is, and what converts it.
-const FOREIGN: [(&[&str], &str, &str); 11] = [
+const FOREIGN: &[(&[&str], &str, &str)] = &[
     (&["czi"], "Zeiss CZI", BIOFORMATS),
     (&["nd2"], "Nikon ND2", BIOFORMATS),
     (&["lif", "lof", "xlif"], "Leica LIF", BIOFORMATS),
     (&["oib", "oif", "oir", "vsi"], "Olympus/Evident", BIOFORMATS),
     (&["dv", "r3d", "sld", "zvi", "ics", "ids", "mvd2", "spe"], "a microscope's own format", BIOFORMATS),
-    (&["ims"], "Imaris (HDF5)", BIOFORMATS),
+    #[cfg(not(feature = "hdf5"))]
+    (&["ims", "h5", "hdf5", "hdf", "he5", "nc4"], "HDF5", "a stackctl built with its feature hdf5 reads it"),
     (&["dm3", "dm4", "mrc", "ser", "emd"], "an electron microscope's format", BIOFORMATS),
-    (
-        &["h5", "hdf5", "hdf", "n5"],
-        "HDF5 or N5",
-        "write its arrays as Zarr, in Python with 'zarr.save(name, h5py.File(name)[..])'",
-    ),
-    (&["nc", "nc4", "cdf"], "netCDF", "write it as Zarr, in Python with 'xarray.open_dataset(name).to_zarr(..)'"),
+    (&["n5"], "N5", "write its arrays as Zarr, in Python with 'zarr.save(name, ..)'"),
     (&["dcm", "dicom"], "DICOM", BIOFORMATS),
     (
         &["png", "jpg", "jpeg", "bmp", "gif", "jp2", "webp", "jxl"],

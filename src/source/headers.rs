@@ -32,6 +32,8 @@ pub struct Headers {
     pub kinds: Vec<Kind>,
     /// For every file its kind, or `None` if it could not be opened.
     pub kind_of: Vec<Option<u32>>,
+    /// Axes whose coordinates in a file are not those of the first one of its kind.
+    own_axes: HashMap<u32, Vec<Axis>>,
     /// For every file, which member of its data set it is, if it knows.
     pub member_of: Vec<Option<u32>>,
     /// Files that could not be opened, in order.
@@ -174,6 +176,8 @@ struct Key {
     storage: String,
     set: Option<String>,
     absent: Option<Arc<AbsentPlanes>>,
+    calendar: Option<String>,
+    packing: Option<(u64, u64)>,
 }
 
 impl Key {
@@ -185,6 +189,8 @@ impl Key {
             storage: info.storage.clone(),
             set: info.set.as_ref().map(|s| s.id.clone()),
             absent: info.absent.clone(),
+            calendar: info.calendar.clone(),
+            packing: info.packing.map(|(scale, offset)| (scale.to_bits(), offset.to_bits())),
         }
     }
 }
@@ -270,6 +276,13 @@ impl Headers {
         let kind = *kinds.entry(Key::of(&info)).or_insert(next);
         if kind == next {
             self.kinds.push(Kind { info, first: file, n_files: 0 });
+        } else {
+            let known = &self.kinds[kind as usize].info.axes;
+            let differs = |(own, known): &(Axis, &Axis)| own.coordinates.is_some() && own != *known;
+            let own: Vec<Axis> = info.axes.into_iter().zip(known).filter(differs).map(|(own, _)| own).collect();
+            if !own.is_empty() {
+                self.own_axes.insert(file, own);
+            }
         }
         self.kinds[kind as usize].n_files += 1;
         self.kind_of.push(Some(kind));
@@ -323,6 +336,7 @@ impl Headers {
         Self {
             kinds,
             kind_of,
+            own_axes: self.own_axes.clone(),
             member_of: self.member_of.clone(),
             broken: Vec::new(),
             bytes_of: self.bytes_of.clone(),
@@ -340,6 +354,13 @@ impl Headers {
     pub fn info(&self, file: u32) -> Option<&Info> {
         let kind = self.kind_of.get(file as usize).copied().flatten()?;
         Some(&self.kinds[kind as usize].info)
+    }
+
+    /// Axis number `axis` of file number `file`, with its own coordinates.
+    pub fn axis(&self, file: u32, axis: usize) -> Option<&Axis> {
+        let known = self.info(file)?.axes.get(axis)?;
+        let own = self.own_axes.get(&file).and_then(|own| own.iter().find(|own| own.name == known.name));
+        Some(own.unwrap_or(known))
     }
 
     /// The kind that most files are of.

@@ -15,10 +15,15 @@ use crate::axis::Axis;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 
+mod cf;
 pub mod files;
 mod foreign;
+#[cfg(feature = "hdf5")]
+mod hdf5;
 pub mod headers;
 pub mod indexes;
+mod linear;
+mod netcdf;
 pub mod npy;
 pub mod scan;
 pub mod tiff;
@@ -59,6 +64,12 @@ pub struct Info {
     /// Planes that the description counts and the file lacks, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub absent: Option<Arc<AbsentPlanes>>,
+    /// The calendar of its dates, if it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<String>,
+    /// Scale and offset by which its values are packed, where they stay so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packing: Option<(f64, f64)>,
     /// Which of the data set's files it is, by its identity, whatever its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member: Option<u32>,
@@ -99,6 +110,28 @@ impl AbsentPlanes {
 }
 
 impl Info {
+    /// What is known of an array of `axes` in one piece; the rest is to be put in.
+    pub(crate) fn of(axes: Vec<Axis>, dtype: DType) -> Self {
+        Self {
+            unit: crate::axis::shape(&axes),
+            axes,
+            dtype,
+            coded: false,
+            storage: String::new(),
+            scratch_bytes: 0,
+            held_bytes: 4 << 10,
+            file_bytes: 0,
+            notes: Vec::new(),
+            series: Vec::new(),
+            levels: Vec::new(),
+            set: None,
+            absent: None,
+            member: None,
+            calendar: None,
+            packing: None,
+        }
+    }
+
     /// Whether the file breaks off, so that there may have been more planes.
     pub fn breaks_off(&self) -> bool {
         self.notes.iter().any(|note| note.kind == NoteKind::BrokenOff)
@@ -217,10 +250,14 @@ pub struct Set {
 }
 
 /// How a file is to be understood, where it leaves a choice.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OpenOptions {
     /// Which series, counted from zero; the main one if `None`.
     pub series: Option<usize>,
+    /// Which variable of a file that holds several; the only one if `None`.
+    pub variable: Option<String>,
+    /// Whether packed values are unpacked, and how.
+    pub unpack: Option<Unpack>,
     /// Axis that the pages of a file are when nothing in the file says so; `z` if `None`.
     pub pages: Option<String>,
     /// Which level of a multiscale image, counted from zero; full resolution if `None`.
@@ -234,6 +271,13 @@ pub struct OpenOptions {
     pub as_pages: bool,
     /// Largest index of pages that may be held in memory, in bytes; no limit but the file's size if `None`.
     pub limit_bytes: Option<u64>,
+}
+
+/// How packed values become those that they stand for: by scale_factor, add_offset and _FillValue of their own file.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Unpack {
+    /// What missing values become; if `None`, they are refused.
+    pub hole: Option<f64>,
 }
 
 /// An open file that holds an array.
@@ -270,28 +314,61 @@ pub struct Format {
     pub extensions: &'static [&'static str],
     /// Whether a folder is a file of this format, for formats that are folders.
     pub recognise: Option<fn(&Path) -> bool>,
+    /// Whether a file that begins with these bytes, as many as there are of the first 16, is of this format, where its
+    /// extension does not say.
+    pub magic: Option<fn(&[u8]) -> bool>,
     /// Opens a file, reading headers only.
     pub open: fn(&Path, &OpenOptions) -> Result<Arc<dyn FileArray>>,
 }
 
 /// Every input format.
-pub const FORMATS: &[Format] = &[tiff::FORMAT, zarr::FORMAT];
+pub const FORMATS: &[Format] = &[
+    tiff::FORMAT,
+    zarr::FORMAT,
+    npy::FORMAT,
+    netcdf::FORMAT,
+    #[cfg(feature = "hdf5")]
+    hdf5::FORMAT,
+];
 
 /// Whether `path` is a folder that one of the formats reads as a file.
 pub fn is_foldered_file(path: &Path) -> bool {
     FORMATS.iter().filter_map(|f| f.recognise).any(|recognise| recognise(path))
 }
 
-/// Opens `path`: a folder by what is in it, a file by its extension; files with an unknown one are tried as
-/// the first format.
+fn extension(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+/// Whether a file is named as those of the first format, whose pages are planes.
+pub fn is_image(path: &Path) -> bool {
+    FORMATS[0].extensions.contains(&extension(path).as_str())
+}
+
+/// Whether `path` is named as one of a format whose arrays have axes of their own, in an order of their own.
+pub fn has_axes(path: &Path) -> bool {
+    is_foldered_file(path) || FORMATS[1..].iter().any(|format| format.extensions.contains(&extension(path).as_str()))
+}
+
+/// The format that the first bytes of the file at `path` are of.
+fn by_first_bytes(path: &Path) -> Option<&'static Format> {
+    use std::io::Read;
+    let mut first = Vec::new();
+    std::fs::File::open(path).ok()?.take(16).read_to_end(&mut first).ok()?;
+    FORMATS.iter().find(|format| format.magic.is_some_and(|is| is(&first)))
+}
+
+/// Opens `path`: a folder by what is in it, a TIFF by its extension, any other file by its first bytes, else by its
+/// extension; what nothing knows is tried as the first format.
 ///
 /// # Errors
 /// As the format's `open`.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let extension = extension(path);
     let by_content = FORMATS.iter().find(|f| f.recognise.is_some_and(|recognise| recognise(path)));
     let by_extension = || FORMATS.iter().find(|f| f.extensions.contains(&extension.as_str()));
-    let format = by_content.or_else(by_extension).unwrap_or(&FORMATS[0]);
+    let sure = by_extension().filter(|format| format.magic.is_none());
+    let format = by_content.or(sure).or_else(|| by_first_bytes(path)).or_else(by_extension).unwrap_or(&FORMATS[0]);
     (format.open)(path, options).map_err(|e| match (e, foreign::known(path)) {
         (io @ Error::Io { .. }, _) => io,
         (_, Some(what)) => Error::unsupported(what).at(path.display()),

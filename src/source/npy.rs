@@ -1,10 +1,26 @@
-//! Small `.npy` files as input: weights of means and kernels.
+//! NumPy's `.npy`: arrays, and small files as weights of means and kernels.
+//!
+//! Source: NEP 1, a simple file format for NumPy arrays.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
+use super::cf::Form;
+use super::linear::{self, Linear};
+use super::{FileArray, Format, Info, OpenOptions};
+use crate::axis::{Axis, unnamed};
+use crate::dtype::{DType, swap_bytes, to_f64};
 use crate::error::Error;
 
+/// The format's entry in the table.
+pub(super) const FORMAT: Format =
+    Format { name: "NPY", extensions: &["npy"], recognise: None, magic: Some(|first| first.starts_with(MAGIC)), open };
+
+const MAGIC: &[u8] = b"\x93NUMPY";
+/// Longest header that is read.
+const MOST_HEADER: usize = 1 << 20;
 /// Largest file that is read: weights are one number for each index of an axis, kernels are small.
 const MOST_BYTES: u64 = 64 << 20;
 
@@ -34,59 +50,104 @@ pub fn numbers(path: &Path) -> Result<(Vec<u64>, Vec<f64>), Error> {
     })
 }
 
-fn parse(bytes: &[u8]) -> Option<(Vec<u64>, Vec<f64>)> {
-    let rest = bytes.strip_prefix(b"\x93NUMPY")?;
-    let (length_at, length_bytes) = if rest.first()? >= &2 { (2, 4) } else { (2, 2) };
-    let mut length = [0u8; 4];
-    length[..length_bytes].copy_from_slice(rest.get(length_at..length_at + length_bytes)?);
-    let header_end = length_at + length_bytes + u32::from_le_bytes(length) as usize;
-    let header = std::str::from_utf8(rest.get(length_at + length_bytes..header_end)?).ok()?;
-    let data = rest.get(header_end..)?;
-    let quoted = |key: &str| {
-        let after = header.split_once(&format!("'{key}':"))?.1.trim_start();
-        after.strip_prefix('\'')?.split_once('\'').map(|(v, _)| v)
+fn open(path: &Path, _: &OpenOptions) -> Result<Arc<dyn FileArray>, Error> {
+    let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+    let mut first = Vec::new();
+    file.take(12).read_to_end(&mut first).map_err(|e| Error::io(path, "cannot read", e))?;
+    let length = Head::length(&first).filter(|n| *n <= MOST_HEADER);
+    let read = |n: usize| {
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+        file.take(n as u64).read_to_end(&mut bytes).map(|_| bytes).map_err(|e| Error::io(path, "cannot read", e))
     };
-    let descr = quoted("descr")?;
-    let shape = header.split_once("'shape':")?.1.split_once('(')?.1.split_once(')')?.0;
-    let lengths = shape.split(',').map(str::trim).filter(|s| !s.is_empty());
-    let shape: Vec<u64> = lengths.map(|n| n.parse().ok()).collect::<Option<_>>()?;
-    let n = usize::try_from(crate::grid::n_elements(&shape)).ok()?;
-    let is_fortran = header.split_once("'fortran_order':")?.1.trim_start().starts_with("True");
-    if is_fortran && shape.len() > 1 {
-        return None;
-    }
-    let size: usize = descr.get(2..)?.parse().ok()?;
-    let big = descr.starts_with('>');
-    if size == 0 || size > 8 || data.len() / size < n {
-        return None;
-    }
-    let number = |raw: &[u8]| -> Option<f64> {
-        let mut native: Vec<u8> = raw.to_vec();
-        if big != cfg!(target_endian = "big") && size > 1 {
-            native.reverse();
+    let bytes = read(length.ok_or_else(|| Error::format("not a .npy: it begins otherwise"))?)?;
+    let head = Head::parse(&bytes)?;
+    let rank = head.shape.len();
+    let axes: Vec<Axis> = (0..rank).map(|i| Axis::new(unnamed(i, rank), head.shape[i])).collect();
+    let size = head.dtype.size() as u64;
+    let mut strides = vec![size; rank];
+    let (order, slower): (Vec<usize>, fn(usize) -> usize) = if head.is_fortran {
+        ((1..rank).collect(), |i| i - 1)
+    } else {
+        ((0..rank.saturating_sub(1)).rev().collect(), |i| i + 1)
+    };
+    order.into_iter().for_each(|i| strides[i] = strides[slower(i)].saturating_mul(head.shape[slower(i)]));
+    let row_bytes =
+        strides.iter().zip(&head.shape).filter(|(s, _)| **s == size).map(|(s, n)| s * n).max().unwrap_or(size);
+    let info = Info {
+        storage: format!("NPY, {} order", if head.is_fortran { "Fortran" } else { "C" }),
+        scratch_bytes: linear::scratch_bytes(row_bytes),
+        ..Info::of(axes, head.dtype)
+    };
+    let form = Form::plain(head.dtype, head.is_swapped);
+    Ok(Arc::new(Linear::open(path, head.n_bytes as u64, strides, form, info)?))
+}
+
+/// What stands before the elements.
+struct Head {
+    dtype: DType,
+    is_swapped: bool,
+    is_fortran: bool,
+    shape: Vec<u64>,
+    n_bytes: usize,
+}
+
+impl Head {
+    /// Bytes of the head of a file that begins with `first`.
+    fn length(first: &[u8]) -> Option<usize> {
+        let rest = first.strip_prefix(MAGIC)?;
+        match rest.first()? {
+            1 => Some(10 + usize::from(u16::from_le_bytes(rest.get(2..4)?.try_into().ok()?))),
+            _ => Some(12 + u32::from_le_bytes(rest.get(2..6)?.try_into().ok()?) as usize),
         }
-        macro_rules! as_f64 {
-            ($t:ty) => {
-                <$t>::from_ne_bytes(native.try_into().ok()?) as f64
-            };
-        }
-        Some(match descr.get(1..)? {
-            "f2" => half::f16::from_ne_bytes(native.try_into().ok()?).to_f64(),
-            "f4" => f64::from(f32::from_ne_bytes(native.try_into().ok()?)),
-            "f8" => f64::from_ne_bytes(native.try_into().ok()?),
-            "u1" | "b1" => as_f64!(u8),
-            "u2" => as_f64!(u16),
-            "u4" => as_f64!(u32),
-            "u8" => as_f64!(u64),
-            "i1" => as_f64!(i8),
-            "i2" => as_f64!(i16),
-            "i4" => as_f64!(i32),
-            "i8" => as_f64!(i64),
-            _ => return None,
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let text = || {
+            let n_bytes = Self::length(bytes)?;
+            let start = if bytes[6] == 1 { 10 } else { 12 };
+            Some((n_bytes, std::str::from_utf8(bytes.get(start..n_bytes)?).ok()?))
+        };
+        let (n_bytes, text) = text().ok_or_else(|| Error::format("not a .npy: its header is cut off"))?;
+        let after = |key: &str| text.split_once(&format!("'{key}':")).map(|(_, rest)| rest.trim_start());
+        let wrong = || Error::format("not a .npy: its header says no descr, fortran_order and shape");
+        let descr = after("descr").ok_or_else(wrong)?;
+        let descr = descr.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).map(|(descr, _)| descr);
+        let dtype = descr.and_then(|descr| DType::ALL.into_iter().find(|d| Some(&d.typestr()[1..]) == descr.get(1..)));
+        let dtype = dtype.ok_or_else(|| {
+            Error::unsupported(
+                "a .npy of something else than one number for each element: numpy.save makes one of each field",
+            )
+        })?;
+        let swapped = if cfg!(target_endian = "little") { '>' } else { '<' };
+        let lengths = after("shape").and_then(|rest| rest.split_once('(')?.1.split_once(')')).ok_or_else(wrong)?.0;
+        let lengths = lengths.split(',').map(str::trim).filter(|length| !length.is_empty());
+        Ok(Self {
+            dtype,
+            is_swapped: descr.is_some_and(|descr| descr.starts_with(swapped)),
+            is_fortran: after("fortran_order").ok_or_else(wrong)?.starts_with("True"),
+            shape: lengths.map(|length| length.parse().map_err(|_| wrong())).collect::<Result<_, _>>()?,
+            n_bytes,
         })
-    };
-    let numbers: Option<Vec<f64>> = data.chunks_exact(size).take(n).map(number).collect();
-    Some((shape, numbers?))
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<(Vec<u64>, Vec<f64>)> {
+    let Head { dtype, is_swapped, is_fortran, shape, n_bytes } = Head::parse(bytes).ok()?;
+    if (is_fortran && shape.len() > 1) || dtype.is_complex() {
+        return None;
+    }
+    let n = usize::try_from(crate::grid::n_elements(&shape)).ok()?.checked_mul(dtype.size())?;
+    if n > bytes.len() {
+        return None;
+    }
+    let mut elements = crate::block::Buffer::default();
+    let out = elements.sized(n);
+    out.copy_from_slice(bytes.get(n_bytes..)?.get(..n)?);
+    if is_swapped {
+        swap_bytes(out, dtype.size());
+    }
+    Some((shape, to_f64(dtype, out)))
 }
 
 #[cfg(test)]

@@ -115,11 +115,12 @@ fn expand(input: &str, paths: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Adds all files below `directory` that an input format knows by extension. Hidden entries are passed
-/// over. The type of an entry comes from the directory, without asking the file.
+/// Adds all files below `directory` that an input format knows by extension: images, or where there are none those of
+/// other formats, such as results that lie beside images. Hidden entries are passed over. The type of an entry comes
+/// from the directory, without asking the file.
 fn walk(directory: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     let before = paths.len();
-    let (mut arrays, mut foreign) = (Vec::new(), Vec::new());
+    let (mut arrays, mut foreign, mut others) = (Vec::new(), Vec::new(), Vec::new());
     let mut open = vec![directory.to_owned()];
     while let Some(current) = open.pop() {
         let entries = fs::read_dir(&current).map_err(|e| Error::io(&current, "cannot list", e))?;
@@ -135,19 +136,24 @@ fn walk(directory: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
                 // A link to a file counts; a link to a directory could lead in a circle.
                 kind = match fs::metadata(&path) {
                     Ok(meta) => meta.file_type(),
-                    Err(_) if !is_image(&path) => continue,
+                    Err(_) if !super::is_image(&path) && !super::has_axes(&path) => continue,
                     Err(e) => return Err(Error::io(&path, "cannot follow the link", e)),
                 };
             }
             if kind.is_dir() && !is_link {
                 let place = if super::is_foldered_file(&path) { &mut arrays } else { &mut open };
                 place.push(path);
-            } else if kind.is_file() && is_image(&path) {
+            } else if kind.is_file() && super::is_image(&path) {
                 paths.push(path);
+            } else if kind.is_file() && super::has_axes(&path) {
+                others.push(path);
             } else if kind.is_file() && super::foreign::known(&path).is_some() {
                 foreign.push(path);
             }
         }
+    }
+    if paths.len() == before {
+        paths.append(&mut others);
     }
     if paths.len() == before {
         return Err(Error::usage(nothing_read(&arrays, &foreign)).at(directory.display()));
@@ -166,11 +172,6 @@ fn nothing_read(arrays: &[PathBuf], foreign: &[PathBuf]) -> String {
     }
     let known: Vec<&str> = FORMATS.iter().flat_map(|f| f.extensions).copied().collect();
     format!("no image files in it (looked for .{})", known.join(" ."))
-}
-
-fn is_image(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    FORMATS.iter().any(|f| f.extensions.contains(&extension.as_str()))
 }
 
 fn read_list(list: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {

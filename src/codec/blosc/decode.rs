@@ -18,6 +18,11 @@ pub(in crate::codec) struct Decoder {
 }
 
 impl Decoder {
+    /// Puts elements of `size` bytes whose bytes lie plane by plane back in order, into `out` of the same length.
+    pub(in crate::codec) fn unshuffle(&mut self, size: usize, planes: &[u8], out: &mut [u8]) {
+        self.shuffler.backward(super::Shuffle::Byte, size, planes, out);
+    }
+
     /// Decodes `container` to the start of `out` and returns the number of bytes.
     ///
     /// # Errors

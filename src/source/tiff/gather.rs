@@ -4,7 +4,7 @@
 use std::io::IoSliceMut;
 
 use super::headers::Input;
-use super::samples;
+use crate::dtype::swap_bytes;
 use crate::error::Result;
 use crate::profile::{self, Stage};
 
@@ -207,7 +207,7 @@ fn swap(bytes: &mut [u8], size: usize) {
         return;
     }
     if (bytes.as_ptr() as usize).is_multiple_of(size) {
-        samples::swap_bytes(bytes, size);
+        swap_bytes(bytes, size);
     } else {
         bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
     }

@@ -34,7 +34,7 @@ use read::{Five, PageReader, Place};
 use series::{PageList, Series};
 
 /// TIFF, classic and BigTIFF.
-pub const FORMAT: Format = Format { name: "TIFF", extensions: EXTENSIONS, recognise: None, open };
+pub const FORMAT: Format = Format { name: "TIFF", extensions: EXTENSIONS, recognise: None, magic: None, open };
 
 /// Extensions of TIFF files, among them those of slide scanners and microscopes.
 const EXTENSIONS: &[&str] =
@@ -406,6 +406,8 @@ fn describe(directory: &Directory, kind: &PageKind, series: &Series, inner: &[us
         levels: Vec::new(),
         set: series.set.clone(),
         absent,
+        calendar: None,
+        packing: None,
         member: series.member,
     }
 }

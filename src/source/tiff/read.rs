@@ -12,7 +12,7 @@ use super::page::{Chunk, Packing, PageKind};
 use super::{predict, samples};
 use crate::array::Scratch;
 use crate::block::Target;
-use crate::dtype::DType;
+use crate::dtype::{DType, swap_bytes};
 use crate::error::{Error, Result};
 use crate::profile::{self, Stage};
 
@@ -163,7 +163,7 @@ impl<'a> PageReader<'a> {
             if swap > 1 {
                 // Rows begin at multiples of the element size.
                 let whole = stored.len() / swap * swap;
-                samples::swap_bytes(&mut stored[..whole], swap);
+                swap_bytes(&mut stored[..whole], swap);
             }
             let strides = [0, 0, row as usize, pixel as usize, size];
             let start = c.origin[4] as usize * size;
@@ -248,14 +248,14 @@ impl<'a> PageReader<'a> {
                 let row = extra.sized(row_bytes);
                 predict::undo_float_differences(elements, row_bytes, size, samples_per_pixel, row);
             } else {
-                samples::swap_bytes(elements, swap_size(kind, directory.big_endian));
+                swap_bytes(elements, swap_size(kind, directory.big_endian));
                 if kind.predictor == 2 {
                     predict::undo_differences(elements, row_bytes, size, samples_per_pixel);
                 }
             }
         }
         if native && kind.codec().is_swapped() {
-            samples::swap_bytes(elements, swap_size(kind, directory.big_endian));
+            swap_bytes(elements, swap_size(kind, directory.big_endian));
         }
         if !direct {
             let pixel = c.shape[4] as usize * size;

@@ -10,33 +10,6 @@ pub(super) fn reverse_bits(bytes: &mut [u8]) {
     }
 }
 
-/// Turns the bytes of every unit of `size` bytes around.
-///
-/// # Panics
-/// If `bytes` are not aligned for such units.
-pub(super) fn swap_bytes(bytes: &mut [u8], size: usize) {
-    match size {
-        2 => swap_u16(bytemuck::cast_slice_mut(bytes)),
-        4 => swap_u32(bytemuck::cast_slice_mut(bytes)),
-        8 => swap_u64(bytemuck::cast_slice_mut(bytes)),
-        _ => {}
-    }
-}
-
-macro_rules! swap {
-    ($name:ident, $t:ty) => {
-        #[multiversion::multiversion(targets("x86_64+avx2", "x86_64+ssse3"))]
-        fn $name(values: &mut [$t]) {
-            for v in values {
-                *v = v.swap_bytes();
-            }
-        }
-    };
-}
-swap!(swap_u16, u16);
-swap!(swap_u32, u32);
-swap!(swap_u64, u64);
-
 /// Widens rows of packed samples, `bits` each and the highest bit first, to elements of `dtype` in native
 /// byte order. Rows begin at whole bytes: `packed_row_bytes` and `n_row` elements each.
 pub(super) fn unpack(

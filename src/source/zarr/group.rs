@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::axis::{Axis, AxisKind, Calibration, Provenance};
+use crate::axis::{Axis, AxisKind, Calibration, Provenance, unnamed};
 use crate::error::{Error, Result};
 use crate::pattern::natural_cmp;
 use crate::source::OpenOptions;
@@ -252,13 +252,7 @@ pub(super) fn axes(shape: &[u64], names: Option<&[Option<String>]>, image: Optio
         let own = names.and_then(|n| n.get(i)).and_then(Option::as_deref);
         let name = described.as_ref().map(|d| d[i].0.as_str()).or(own).filter(|n| !n.is_empty());
         let taken = |name: &str, axes: &[Axis]| axes.iter().any(|a| a.name == name);
-        let fallback = || {
-            let from_last = shape.len() - i;
-            match ["x", "y", "z"].get(from_last - 1).filter(|_| names.is_none() && shape.len() > 1) {
-                Some(name) => (*name).to_owned(),
-                None => format!("dim_{i}"),
-            }
-        };
+        let fallback = || if names.is_none() { unnamed(i, shape.len()) } else { format!("dim_{i}") };
         let name = name.filter(|n| !taken(n, &axes)).map_or_else(fallback, str::to_owned);
         let mut axis = Axis::new(name, length);
         if let Some(kind) = described.as_ref().and_then(|d| d[i].1) {

@@ -31,7 +31,7 @@ use chain::Stored;
 
 /// The format's entry in the table.
 pub const FORMAT: Format =
-    Format { name: "Zarr", extensions: &["zarr"], recognise: Some(group::is_zarr), open: open_shared };
+    Format { name: "Zarr", extensions: &["zarr"], recognise: Some(group::is_zarr), magic: None, open: open_shared };
 
 /// Shards whose file and index are kept at hand.
 const MOST_OPEN_SHARDS: u64 = 16;
@@ -140,7 +140,6 @@ impl ZarrSource {
             .saturating_add(index_bytes.saturating_mul(3))
             .saturating_add(256 << 10);
         let info = Info {
-            dtype: stored.dtype,
             unit: stored.unit.clone(),
             coded: true,
             storage: format!("{}, chunks of {}{shards}", stored.storage, by(&stored.unit)),
@@ -148,13 +147,8 @@ impl ZarrSource {
             held_bytes: index_bytes.saturating_mul(most_open) + (64 << 10),
             // As many as there are elements for: asking every file would take longer than reading headers may.
             file_bytes: size_bytes(stored.shape(), stored.dtype),
-            notes: vec![],
             series: chosen.series,
-            levels: vec![],
-            set: None,
-            absent: None,
-            member: None,
-            axes,
+            ..Info::of(axes, stored.dtype)
         };
         let most_open = most_open as usize;
         let mut source = Self { info, stored, chunks, chunk_bytes, open: Mutex::default(), most_open };
