@@ -122,7 +122,7 @@ pub struct NameArgs {
     #[arg(long, value_name = "ORDER")]
     pub layout: Vec<String>,
     /// Order of the array's axes, slowest first [default: t,c,z,y,x, others in front]
-    #[arg(long, value_name = "AXES", value_delimiter = ',')]
+    #[arg(long, value_name = "AXES", value_parser = AXIS, hide_possible_values = true, value_delimiter = ',')]
     pub axes: Option<Vec<String>>,
     /// What the pages of a file are, slowest axis first, with lengths where there are several, such as t,z=3,c=2
     /// [default: what the file says, else z]
@@ -509,6 +509,10 @@ pub struct ReduceArgs {
     /// operator; - writes .npy to standard output. Without it, numbers are printed, with their places
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath, allow_hyphen_values = true)]
     pub output: Option<String>,
+    /// Draw the result too, of one or two axes, to FILE.png or FILE.svg: a curve for each channel, or a heat map with a
+    /// bar of colours; {op} in it stands for the operator. Without -o numbers are not printed then
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub plot: Option<PathBuf>,
     /// Reduce one array for each value of FIELD: positions, wells, plates; -o holds {FIELD}, such as '{p}_{op}.tif'
     #[arg(long, value_name = "FIELD", requires = "output", conflicts_with = "json")]
     pub by: Option<String>,
@@ -551,6 +555,10 @@ pub struct CalcArgs {
     /// numbers are printed
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath, allow_hyphen_values = true)]
     pub output: Option<String>,
+    /// Draw the result, of one or two axes, to FILE.png or FILE.svg instead of printing numbers: a curve for each channel,
+    /// or a heat map with a bar of colours
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "output")]
+    pub plot: Option<PathBuf>,
     /// Replace an existing output, once the new one is complete
     #[arg(long)]
     pub overwrite: bool,
@@ -575,10 +583,10 @@ pub struct PairwiseArgs {
     #[command(flatten)]
     pub input: InputArgs,
     /// Axes whose indices are the slices, such as t or t,c,z; all others are flattened
-    #[arg(long, value_name = "AXES", value_delimiter = ',', required = true)]
+    #[arg(long, value_name = "AXES", value_parser = AXIS, hide_possible_values = true, value_delimiter = ',', required = true)]
     pub along: Vec<String>,
     /// Axes along which distances are measured one by one, such as c
-    #[arg(long, value_name = "AXES", value_delimiter = ',')]
+    #[arg(long, value_name = "AXES", value_delimiter = ',', value_parser = AXIS, hide_possible_values = true)]
     pub keep: Vec<String>,
     /// How: euclidean, sqeuclidean, cityblock, chebyshev, cosine, correlation, canberra, braycurtis, or dot (products)
     #[arg(long, value_name = "METRIC", default_value = "euclidean")]
@@ -589,12 +597,12 @@ pub struct PairwiseArgs {
     /// Take a part: slices of axes by NumPy's rules, such as 'c=1,t=::4'
     #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
     pub select: Option<String>,
-    /// Where to write: a name ending in .npy, .csv, .tif or .zarr. Without it, and without --png, numbers are printed
+    /// Where to write: a name ending in .npy, .csv, .tif or .zarr. Without it, and without --plot, numbers are printed
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub output: Option<String>,
-    /// Draw them too, with axes and a bar of colours
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub png: Option<PathBuf>,
+    /// Draw them too, with axes and a bar of colours, to FILE.png or FILE.svg
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, visible_alias = "png")]
+    pub plot: Option<PathBuf>,
     /// Replace an existing output, once the new one is complete
     #[arg(long)]
     pub overwrite: bool,
@@ -616,7 +624,7 @@ pub struct DecomposeArgs {
     #[command(flatten)]
     pub input: InputArgs,
     /// Axes whose indices are the rows, such as t; all others are the columns
-    #[arg(long, value_name = "AXES", value_delimiter = ',', required = true)]
+    #[arg(long, value_name = "AXES", value_parser = AXIS, hide_possible_values = true, value_delimiter = ',', required = true)]
     pub along: Vec<String>,
     /// What: pca (the mean of all rows is taken away first), svd (rows as they are), or qr
     #[arg(long, value_name = "KIND", default_value = "pca")]
@@ -788,6 +796,22 @@ fn picture_bits(text: &str) -> Result<u8, String> {
     text.parse().ok().filter(|n| matches!(n, 8 | 16)).ok_or_else(|| "expected 8 or 16".into())
 }
 
+/// Elements of an axis that are reduced together; of the only one that is reduced if it is not named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartOf {
+    /// The axis.
+    pub axis: Option<String>,
+    /// How many.
+    pub n: u64,
+}
+
+fn part(text: &str) -> Result<PartOf, String> {
+    let (axis, n) = text.split_once('=').map_or((None, text), |(axis, n)| (Some(axis.trim().to_owned()), n));
+    let n =
+        n.trim().parse().map_err(|_| "expected a number of elements, or an axis with one, such as t=3".to_owned())?;
+    Ok(PartOf { axis, n })
+}
+
 /// What goes into a result, and what comes out.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Elements")]
@@ -811,15 +835,16 @@ pub struct ElementArgs {
     /// Weights for the mean: a one-dimensional .npy as long as the first reduced axis
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub weights: Option<PathBuf>,
-    /// Reduce the axis in groups of N; the last may be shorter
-    #[arg(long, value_name = "N", conflicts_with = "window")]
-    pub every: Option<u64>,
+    /// Reduce the axis in groups of N; the last may be shorter. Of several axes as in t=2,y=4: these are reduced beside
+    /// those of --axis, or alone without it
+    #[arg(long, value_name = "N|AXIS=N", value_delimiter = ',', value_parser = part)]
+    pub every: Vec<PartOf>,
     /// With --every: leave a shorter last group out
     #[arg(long, requires = "every")]
     pub trim: bool,
-    /// Reduce every run of N neighbours along the axis; the result is N-1 shorter
-    #[arg(long, value_name = "N")]
-    pub window: Option<u64>,
+    /// Reduce every run of N neighbours along the axis; the result is N-1 shorter. Of several axes as with --every
+    #[arg(long, value_name = "N|AXIS=N", value_delimiter = ',', value_parser = part)]
+    pub window: Vec<PartOf>,
     /// Keep reduced axes, with length 1
     #[arg(long)]
     pub keepdims: bool,

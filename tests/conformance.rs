@@ -208,6 +208,18 @@ mod array {
         regions(&shape).iter().for_each(|region| needs(array, region));
     }
 
+    /// As [`conforms`], for an array that is made of another: boundaries of what it reads lie elsewhere than at themselves.
+    fn made_conforms(array: &Arc<dyn Array>) {
+        let (shape, whole) = (array.shape(), common::read_whole(array).unwrap());
+        outside(array, &shape);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| parts(array, whole.bytes(), &shape));
+            }
+        });
+        regions(&shape).iter().for_each(|region| needs(array, region));
+    }
+
     fn grain(array: &dyn Array, shape: &[u64]) {
         for (axis, &length) in shape.iter().enumerate() {
             let mut last = (0, 0);
@@ -381,9 +393,11 @@ mod array {
         use super::*;
         use crate::consumer;
         use crate::run::{Acquisition, PATTERN};
-        use stackctl::array::View;
+        use stackctl::array::{Held, View};
+        use stackctl::expression::{Known, Output, Wanted, build, names, syntax};
         use stackctl::open::{Missing, Names, Request};
         use stackctl::pattern::Pattern;
+        use stackctl::reduce::{OPERATORS, Outcome, Reducer};
         use stackctl::sink::{self, zarr::Format};
         use stackctl::source::{OpenOptions, open};
 
@@ -483,6 +497,86 @@ mod array {
             let first = elements[..3 * 37 * 50].iter().rev().copied();
             let back = "t=0,c=0,z=2::-1,y=::-1,x=::-1";
             conforms(&(Arc::new(View::new(array, back).unwrap()) as Arc<dyn Array>), &bytes(first));
+        }
+
+        /// An example of every function of expressions.
+        const FUNCTIONS: &str = "uniform(a, y=3, x=4); uniform(a, 3); total(a, 3); gaussian(a, 2); gaussian(a, t=1, \
+            z=0.7, y=2, x=1, order=1); median(a, 3); median(a, y=12, x=13); percentile(a, 20, y=5, x=5); rank(a, -2, 3); \
+            minimum(a, 3); maximum(a, y=6); erosion(a, 3); dilation(a, 4); opening(a, y=5, x=7); closing(a, 3); \
+            tophat(a, y=5, x=5); white_tophat(a, 3); black_tophat(a, 3); laplace(a); laplace(a, y, x); log(a, 1); log(a); \
+            dog(a, 1, 2); sobel(a, x); prewitt(a, y); gradient_magnitude(a, 1); unsharp(a, 1); variance(a, y=5, x=5); \
+            variance(a, 3); bilateral(a, 1, range=50); rolling_ball(a, 3); convolve(a, KERNEL); shift(a, t=1, x=-3); \
+            diff(a, t); diff(a, x); cumsum(a, t); cumsum(a, y); stack(a, a + 1, axis=c); concat(a, a, axis=z); flip(a, x); \
+            transpose(a, x, y, t, z); crop(a, y=3:20); pad(a, y=2, x=1:3, mode=wrap); bin(a, y=2, x=3, mean); \
+            bin(a, z=2, max); clip(a, 9, 30000); whole(a / 3, uint16); deskew(a, angle=31.8, z=0.5um, x=0.2um); \
+            threshold(a, otsu); flatfield(a, a[t=0], a[t=1]); min(a, 7); max(a, 9, a + 3); hypot(a, 3); abs(a - 900); \
+            sqrt(a); exp(a / 65536); log2(a); log10(a); floor(a / 7); ceil(a / 7); round(a / 7); sign(a - 9); isnan(a / a); \
+            where(a > 99, a, -a); float32(a); float64(a); excess(a, 999); a[t=::-1, y=3::2, x=[10,1,5]] * 2; \
+            gaussian(median(a - mean(a, t), 3), 1) > 3 * std(a, z, y, x)";
+
+        /// What `wanted` comes to, in memory.
+        fn folded(wanted: &Wanted) -> Arc<dyn Array> {
+            let reducer = Reducer::new(wanted.array.axes(), wanted.array.dtype(), &wanted.settings).unwrap();
+            let tile = Region::whole(&reducer.frame());
+            let (block, mut partial) = (common::read_whole(&wanted.array).unwrap(), reducer.start(&tile, true));
+            let mut made = loop {
+                reducer.fold(&mut partial, &block, &[]).unwrap();
+                match reducer.finish(partial).unwrap() {
+                    Outcome::Again(next) => partial = next,
+                    Outcome::Done(mut blocks) => break blocks.remove(0),
+                }
+            };
+            if let Some(then) = wanted.then {
+                let number = then(&made);
+                made = Block::new(Region::whole(&vec![1; wanted.axes.len()]), DType::Float64).unwrap();
+                made.elements_mut::<f64>()[0] = number;
+            }
+            Arc::new(Held::new(wanted.axes.clone(), made))
+        }
+
+        fn built(text: &str, array: &Arc<dyn Array>) -> Arc<dyn Array> {
+            let (tree, mut known) = (syntax::parse(text).unwrap(), Known::new());
+            loop {
+                let inputs = [("a".to_owned(), Arc::clone(array))];
+                let made = build(text, &tree, &inputs, &known, 64 << 20, &Output::default());
+                let made = made.unwrap_or_else(|e| panic!("{text}: {e}"));
+                if made.wanted.is_empty() {
+                    return made.array;
+                }
+                known.extend(made.wanted.iter().map(|wanted| (wanted.text.clone(), folded(wanted))));
+            }
+        }
+
+        /// Every function and operator of the tables, whatever region of it is read by however many readers, has the same
+        /// elements, and takes no more memory than it says.
+        #[test]
+        fn operations() {
+            let shape = [3, 4, 13, 22];
+            let elements =
+                (0..shape.iter().product::<u64>()).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16);
+            let axes = ["t", "z", "y", "x"].iter().zip(shape).map(|(name, n)| Axis::new(*name, n)).collect();
+            let hole = Region::new([0; 4], [0; 4]);
+            let array: Arc<dyn Array> = Arc::new(Memory { axes, dtype: DType::Uint16, bytes: bytes(elements), hole });
+            let folder = tempfile::tempdir().unwrap();
+            let kernel = folder.path().join("kernel.npy");
+            let weights = Memory::of(&["y", "x"], &[3, 4], Region::new([0, 0], [0, 0]));
+            consumer::write(&kernel, &weights, &sink::OutputOptions::default());
+            let functions: Vec<String> = FUNCTIONS
+                .split(';')
+                .map(|text| text.trim().replace("KERNEL", &format!("'{}'", kernel.display())))
+                .collect();
+            let operators = OPERATORS.iter().filter(|o| o.name != "histogram" && o.name != "prod").flat_map(|o| {
+                let number = if o.argument.is_empty() { "" } else { "1, " };
+                [format!("{}(a, {number}t)", o.name), format!("{}(a % 4, {number}y, x) + a", o.name)]
+            });
+            let all: Vec<String> = functions.into_iter().chain(operators).collect();
+            let tested = |name: &String| all.iter().any(|text| text.contains(&format!("{name}(")));
+            let untested: Vec<String> = names().into_iter().filter(|name| !tested(name)).collect();
+            assert_eq!(untested, ["neg", "prod", "histogram"]);
+            for text in &all {
+                println!("{text}");
+                made_conforms(&built(text, &array));
+            }
         }
 
         #[test]

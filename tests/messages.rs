@@ -108,9 +108,12 @@ const LATE: &[Row] = &[
     (&["reduce", "nowhere", "--op", "stdev,max"], 2, &["do you mean std:"]),
     (&["reduce", "nowhere", "--op", "p50"], 2, &["do you mean quantile=0.5:"]),
     (&["reduce", "nowhere", "--op", "medain"], 2, &["do you mean median:"]),
+    (&["reduce", "nowhere", "--op", "p99.9"], 2, &["do you mean quantile=0.999:"]),
     (&["reduce", "nowhere", "--op", "0.9"], 2, &["quantile=0.1:0.9"]),
     (&["reduce", "raw", "--pattern", P, "--op", "mean", "--dtype", "float23"], 2, &["--dtype", "float23", "float32"]),
     (&["reduce", "raw", "--pattern", P, "--op", "mean", "--axis", "q"], 2, &["--axis q", "t,c,z,y,x"]),
+    (&["stitch", "nowhere", "--by", "p,q", "-o", "x_{p}.zarr"], 2, &["--by p,q", "{q}", "--collection", "!nowhere:"]),
+    (&["reduce", "nowhere", "--op", "max", "--plot", "x.pdf"], 2, &["x.pdf", ".png or .svg"]),
     (&["stich", "raw"], 2, &["stich", "stitch"]),
     (&["help", "stich"], 2, &["stich"]),
 ];
@@ -182,6 +185,22 @@ fn what_the_input_shows_is_refused_with_a_way_out() {
     let before = names(folder.path());
     all_right(LATE.iter().map(|(words, code, expected)| wrong(folder.path(), words, *code, expected)));
     assert_eq!(names(folder.path()), before);
+}
+
+#[test]
+fn a_picture_of_one_pixel_is_told() {
+    let folder = place();
+    let said = |command: &[&str], z: &str, output: &str| {
+        let part = format!("t=0,c=0,z={z},y=3:4,x=4:5");
+        let one = ["--pattern", P, "--select", &part, "-o", output, "--overwrite"];
+        let output = stackctl(folder.path()).args(command).arg("raw").args(one).output().unwrap();
+        assert!(output.status.success(), "{}", message(&output));
+        message(&output)
+    };
+    for said in [said(&["reduce", "--op", "max", "--axis", "z"], ":", "one.png"), said(&["stitch"], "0", "one.png")] {
+        assert!(said.contains("one.png: a picture of one pixel"), "{said}");
+    }
+    assert!(!said(&["stitch"], "0", "one.npy").contains("one pixel"));
 }
 
 #[test]

@@ -265,6 +265,11 @@ def parts_of_an_axis():
     np.testing.assert_array_equal(got["max"], array.max((0, 2), keepdims=True))
     got = reduced(path, "max", "t", "--select", "t=::4,y=5:1:-2,z=1")
     np.testing.assert_array_equal(got["max"], array[::4, 1, 5:1:-2].max(0))
+    got = reduced(path, "sum,median", "t,z", "--every", "t=4,x=2", "--window", "y=3")
+    boxes = [array[t : t + 4, :, y : y + 3, x : x + 2] for t in (0, 4, 8) for y in range(5) for x in range(0, 9, 2)]
+    for name, f in [("sum", np.sum), ("median", np.median)]:
+        np.testing.assert_array_equal(got[name].ravel(), [f(box) for box in boxes])
+    assert got["sum"].shape == (3, 5, 5)
     weights = RNG.normal(2, 1, 11)
     np.save(WORK / "weights.npy", weights)
     got = reduced(path, "mean", "t,z", "--weights", WORK / "weights.npy")

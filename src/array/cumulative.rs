@@ -35,7 +35,7 @@ impl Array for Cumulative {
 
     fn grain(&self, axis: usize, at: u64) -> (u64, u64) {
         // What is summed up is read from the first element on.
-        if axis == self.axis { (0, self.axes()[axis].length) } else { self.inner.grain(axis, at) }
+        if axis == self.axis { (0, self.axes()[axis].length) } else { super::decoded(&*self.inner, axis, at) }
     }
 
     fn coded(&self) -> bool {

@@ -172,6 +172,11 @@ impl Kept {
     }
 }
 
+/// Where pieces begin and end around `at` of `axis` that are decoded whole: any element where none are.
+fn decoded(array: &dyn Array, axis: usize, at: u64) -> (u64, u64) {
+    if array.coded() { array.grain(axis, at) } else { (at, at) }
+}
+
 /// Memory that several arrays hold on to, those that are given twice counted once.
 fn held_together<'a>(arrays: impl Iterator<Item = &'a Arc<dyn Array>>) -> u64 {
     let mut seen: Vec<*const ()> = Vec::new();

@@ -64,7 +64,7 @@ impl Array for Sheared {
         match axis == self.along {
             // Rows are read whole: what is cut of them lies elsewhere in every plane.
             true => (0, self.axes[axis].length),
-            false => self.inner.grain(axis, at),
+            false => super::decoded(&*self.inner, axis, at),
         }
     }
 

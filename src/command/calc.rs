@@ -11,7 +11,7 @@ use serde_json::{Map, json};
 use super::calculated::{self, Calculated, calculated};
 use super::resources::{self, Resources};
 use super::writing::{self, Lineage, Writing};
-use super::{early, resolve, results, stop};
+use super::{early, plot, resolve, results, stop};
 use crate::axis::Axis;
 use crate::cli::{CalcArgs, InputArgs, Missing, NameArgs};
 use crate::consume::{Assemble, Consumer, Job};
@@ -136,7 +136,9 @@ fn small(args: &CalcArgs, made: &Calculated, provenance: &serde_json::Value, sto
     let array = &made.array;
     let shape = array.shape();
     let is_piped = args.output.as_deref() == Some("-");
-    if !is_piped && crate::grid::n_elements(&shape) > results::MOST_PRINTED {
+    if let Some(plot) = &args.plot {
+        plot::check_result(array.axes(), array.dtype()).map_err(|e| e.at(format!("--plot {}", plot.display())))?;
+    } else if !is_piped && crate::grid::n_elements(&shape) > results::MOST_PRINTED {
         return Err(Error::usage(format!("gives an array of {}: say with -o where to write it", tuple(&shape))).into());
     }
     let spec = Spec { provenance: provenance.clone(), ..Spec::of(&**array) };
@@ -156,6 +158,9 @@ fn small(args: &CalcArgs, made: &Calculated, provenance: &serde_json::Value, sto
     let ran = resources::run(&args.run, array, &plan, &mut consumers, &Job::default(), &terms, |_| {})?;
     made.tell_counts();
     let Some(block) = ran.products.into_iter().flatten().find_map(|p| p.values) else { return Ok(()) };
+    if let Some(plot) = &args.plot {
+        return plot::write(plot, array.axes(), &block, &args.expression, args.overwrite);
+    }
     // Axes of length one that are left of reductions number nothing.
     let shown: Vec<Axis> = array.axes().iter().filter(|axis| axis.length > 1).cloned().collect();
     if args.run.json {

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use super::plot;
 use crate::array::Selection;
 use crate::cli::{CalcArgs, DecomposeArgs, InputArgs, NameArgs, PairwiseArgs, ReduceArgs, StitchArgs, StorageArgs};
 use crate::consume::levels::Levels;
@@ -21,6 +22,9 @@ pub(super) fn stitch(args: &StitchArgs) -> Result<()> {
     let output = args.output.to_string_lossy();
     let how = |field: &str| format!("--by {field} writes one output for each of its values");
     places(&output, &by, how)?;
+    if !args.collection {
+        all_placed(&output, &by, ", or use --collection")?;
+    }
     axes(&args.names)?;
     args.select.as_deref().map_or(Ok(()), Selection::check)?;
     storage(&args.storage, sink::is_zarr(&args.output))?;
@@ -46,13 +50,15 @@ pub(super) fn reduce(args: &ReduceArgs) -> Result<()> {
             "-o -: .npy says nothing on a terminal: send it on with > or |, or insist with --force",
         ));
     }
-    let Some(output) = args.output.as_deref().filter(|name| *name != "-") else { return Ok(()) };
     let by: Vec<&str> = args.by.iter().flat_map(|by| by.split(',')).map(str::trim).collect();
+    if let Some(plot) = &args.plot {
+        plot::check(plot, args.overwrite)?;
+        all_placed(&plot.to_string_lossy(), &by, "")?;
+    }
+    let Some(output) = args.output.as_deref().filter(|name| *name != "-") else { return Ok(()) };
     let how = |field: &str| format!("{{op}} is the operator, and --by {field} gives one output for each of its values");
     places(output, &[&by[..], &["op"]].concat(), how)?;
-    if let Some(lost) = by.iter().find(|field| !output.contains(&format!("{{{field}}}"))) {
-        return Err(Error::usage(format!("-o {output}: --by {lost} gives many outputs: put {{{lost}}} into the name")));
-    }
+    all_placed(output, &by, "")?;
     free(Path::new(output), &args.input, args.overwrite)
 }
 
@@ -63,6 +69,7 @@ pub(super) fn reduce(args: &ReduceArgs) -> Result<()> {
 pub(super) fn calc(args: &CalcArgs) -> Result<()> {
     axes(&args.names)?;
     crate::expression::syntax::parse(&args.expression)?;
+    args.plot.as_deref().map_or(Ok(()), |plot| plot::check(plot, args.overwrite))?;
     let Some(output) = args.output.as_deref().filter(|name| *name != "-") else { return Ok(()) };
     places(output, &[], |_| "calc writes one output".to_owned())?;
     storage(&args.storage, sink::extension(Path::new(output)) == "zarr")?;
@@ -76,6 +83,7 @@ pub(super) fn calc(args: &CalcArgs) -> Result<()> {
 pub(super) fn pairwise(args: &PairwiseArgs) -> Result<()> {
     axes(&args.names)?;
     args.select.as_deref().map_or(Ok(()), Selection::check)?;
+    args.plot.as_deref().map_or(Ok(()), |plot| plot::check(plot, args.overwrite))?;
     match args.output.as_deref().map(Path::new) {
         Some(output) if sink::extension(output) != "csv" => free(output, &args.input, args.overwrite),
         _ => Ok(()),
@@ -107,6 +115,17 @@ fn places(output: &str, known: &[&str], how: impl Fn(&str) -> String) -> Result<
         Some(field) => Err(Error::usage(format!(
             "-o {output}: nothing fills in {{{field}}}: {}, or leave the braces out",
             how(field)
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a name that lacks a field of `by`, all of whose values it must tell apart; `or` says what else would do.
+fn all_placed(output: &str, by: &[&str], or: &str) -> Result<()> {
+    match by.iter().find(|field| !output.contains(&format!("{{{field}}}"))) {
+        Some(lost) => Err(Error::usage(format!(
+            "{output}: --by {} gives many outputs: put {{{lost}}} into the name{or}",
+            by.join(",")
         ))),
         None => Ok(()),
     }

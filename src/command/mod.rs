@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::cli::{Cli, Command};
 use crate::error::Error;
+use crate::sink;
 
 mod advise;
 mod beside;
@@ -15,10 +16,10 @@ mod calculated;
 mod collection;
 mod decompose;
 mod early;
-mod heatmap;
 mod inspect;
 mod pairwise;
 mod planning;
+mod plot;
 mod presets;
 mod progress;
 mod pyramid;
@@ -88,6 +89,18 @@ fn quoted(word: &str) -> String {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Tells of a picture that would have one pixel, which nobody asks for.
+fn tell_one_pixel(path: &Path, shape: &[u64]) {
+    let is_picture = matches!(sink::extension(path).as_str(), "png" | "tif" | "tiff");
+    if is_picture && crate::grid::n_elements(shape) == 1 {
+        tell(format_args!(
+            "note: {}: a picture of one pixel: without -o the number is printed, and fewer axes in --axis or --select \
+             leave more pixels",
+            path.display()
+        ));
+    }
 }
 
 /// Puts `bytes` under the name `path`, whole or not at all.

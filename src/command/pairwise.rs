@@ -62,6 +62,13 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
         let along = axes_named(&args.along, array.axes(), "--along")?;
         Ok(Rows::new(Arc::clone(array), (0..array.axes().len()).map(|i| along.contains(&i)).collect()))
     };
+    let mut axes: Vec<Axis> = kept.iter().map(|&i| a.axes()[i].clone()).collect();
+    let [first, second] =
+        [(&a, ""), (b.as_ref().unwrap_or(&a), "_other")].map(|(array, more)| row_axis(array, &args.along, more));
+    axes.extend([first, second]);
+    if args.plot.is_some() {
+        super::plot::check_result(&axes, DType::Float64)?;
+    }
     let budget = Resources::new(&args.run);
     let [n, m] = [&a, b.as_ref().unwrap_or(&a)].map(|array| rows(array).map(|rows| rows.n_rows()));
     let (n, m) = (n?, m?);
@@ -91,31 +98,27 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
             Bytes(peak_bytes())
         ));
     }
-    let mut axes: Vec<Axis> = kept.iter().map(|&i| a.axes()[i].clone()).collect();
-    let [first, second] =
-        [(&a, ""), (b.as_ref().unwrap_or(&a), "_other")].map(|(array, more)| row_axis(array, &args.along, more));
-    axes.extend([first, second]);
-    if let Some(png) = &args.png {
-        super::heatmap::write(png, &axes, &values, &format!("{:?}", args.metric), args.overwrite)?;
+    let mut block = Block::new(Region::whole(&crate::axis::shape(&axes)), DType::Float64)?;
+    block.elements_mut::<f64>().copy_from_slice(&values);
+    drop(values);
+    if let Some(path) = &args.plot {
+        super::plot::write(path, &axes, &block, &format!("{:?}", args.metric), args.overwrite)?;
     }
-    put(args, axes, values, lineage, start, &stop)
+    put(args, axes, block, lineage, start, &stop)
 }
 
 /// Where the distances go.
 fn put(
     args: &PairwiseArgs,
     axes: Vec<Axis>,
-    values: Vec<f64>,
+    block: Block,
     lineage: Lineage,
     start: Instant,
     stop: &std::sync::atomic::AtomicBool,
 ) -> Result<()> {
     let shape = crate::axis::shape(&axes);
-    let mut block = Block::new(Region::whole(&shape), DType::Float64)?;
-    block.elements_mut::<f64>().copy_from_slice(&values);
-    drop(values);
     match args.output.as_deref() {
-        None if args.png.is_some() => Ok(()),
+        None if args.plot.is_some() => Ok(()),
         None if args.run.json => {
             let value = results::text::numbers_json(&shape, &block);
             super::print_json(&json!({ "axes": axes, "dtype": "float64", "value": value }))

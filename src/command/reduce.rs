@@ -13,14 +13,14 @@ use super::{calculated, early, resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::axis::Axis;
 use crate::block::size_bytes;
-use crate::cli::{Missing, ReduceArgs};
+use crate::cli::{Missing, PartOf, ReduceArgs};
 use crate::consume::{self, Consumer, Job};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::expression::Output;
 use crate::open::Opened;
 use crate::plan::Plan;
-use crate::reduce::{Grouping, Predicate, Reducer, Reduction, Settings};
+use crate::reduce::{Grouping, Groupings, Predicate, Reducer, Reduction, Settings};
 use crate::report::{count, tuple};
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
@@ -43,12 +43,14 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
 /// The same for the value of `--by` that an array has: the output's name has it in the field's place.
 fn named(args: &ReduceArgs, opened: &Opened) -> Result<ReduceArgs, Error> {
     let mut args = args.clone();
-    let (Some(by), Some(values), Some(output)) = (&args.by, &opened.value, &mut args.output) else { return Ok(args) };
+    let (Some(by), Some(values)) = (&args.by, &opened.value) else { return Ok(args) };
     for (field, value) in by.split(',').map(str::trim).zip(values.split(',')) {
         // A value is one part of a path, never a way out of the folder.
         let value = value.replace(['/', '\\'], "_");
-        *output =
-            output.replace(&format!("{{{field}}}"), if value.trim_matches('.').is_empty() { "_" } else { &value });
+        let value = if value.trim_matches('.').is_empty() { "_" } else { &value };
+        let filled = |name: &str| name.replace(&format!("{{{field}}}"), value);
+        args.output = args.output.as_deref().map(filled);
+        args.plot = args.plot.as_deref().map(|plot| filled(&plot.to_string_lossy()).into());
     }
     Ok(args)
 }
@@ -84,6 +86,11 @@ fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
     for target in &targets {
         if let Target::File(path) = target {
             super::refuse_input(path, &paths)?;
+        }
+    }
+    for (output, target) in reducer.outputs().iter().zip(&targets) {
+        if let Target::File(path) = target {
+            super::tell_one_pixel(path, &output.shape());
         }
     }
     let budget = Resources::new(&args.run);
@@ -194,25 +201,55 @@ fn planned(
     Err(budget.refusal(array, None, least.0, least.1).into())
 }
 
-/// The choice that leaves a shorter last group out, if there is one and it is to be left out.
+/// The choice that leaves shorter last groups out, if there are any and they are to be left out.
 fn trimmed(args: &ReduceArgs, axes: &[Axis]) -> Result<Option<String>> {
-    let (Some(n), true) = (args.elements.every, args.elements.trim) else { return Ok(None) };
-    let [axis] = resolve::reduced_axes(&args.axis, axes)?[..] else { return Ok(None) };
-    let Axis { name, length, .. } = &axes[axis];
-    let kept = length.checked_div(n).unwrap_or(0) * n;
-    Ok((kept > 0 && kept < *length).then(|| format!("{name}=:{kept}")))
+    let short = |(axis, grouping): &(usize, Grouping)| {
+        let Axis { name, length, .. } = &axes[*axis];
+        let kept = length.checked_div(grouping.n).unwrap_or(0) * grouping.n;
+        (grouping.stride > 1 && kept > 0 && kept < *length).then(|| format!("{name}=:{kept}"))
+    };
+    let parts: Vec<String> = reduced(args, axes)?.1.iter().filter(|_| args.elements.trim).filter_map(short).collect();
+    Ok((!parts.is_empty()).then(|| parts.join(",")))
+}
+
+/// Numbers of the axes that are reduced, and of those among them that are reduced in groups.
+fn reduced(args: &ReduceArgs, axes: &[Axis]) -> Result<(Vec<usize>, Groupings)> {
+    let elements = &args.elements;
+    let every = elements.every.iter().map(|part| (part, Grouping::every(part.n, elements.trim)));
+    let parts: Vec<(&PartOf, Grouping)> =
+        every.chain(elements.window.iter().map(|part| (part, Grouping::window(part.n)))).collect();
+    let named: Vec<String> = parts.iter().filter_map(|(part, _)| part.axis.clone()).collect();
+    let own = |name: &String| Ok::<_, Error>(resolve::reduced_axes(std::slice::from_ref(name), axes)?[0]);
+    let mut all = match (named.is_empty(), args.axis.is_empty()) {
+        (false, true) => Vec::new(),
+        _ => resolve::reduced_axes(&args.axis, axes)?,
+    };
+    for name in &named {
+        let axis = own(name)?;
+        if !all.contains(&axis) {
+            all.push(axis);
+        }
+    }
+    all.sort_unstable();
+    let place = |(part, grouping): (&PartOf, Grouping)| match (&part.axis, &all[..], parts.len()) {
+        (Some(name), ..) => Ok((own(name)?, grouping)),
+        (None, [only], 1) => Ok((*only, grouping)),
+        _ => Err(Error::usage(format!(
+            "groups of {} run along one axis, but {} are reduced: name it with --axis, or as in --every t={}",
+            part.n,
+            all.len(),
+            part.n
+        ))),
+    };
+    let groupings = parts.iter().map(|(part, grouping)| place((part, *grouping))).collect::<Result<_, _>>()?;
+    Ok((all, groupings))
 }
 
 /// What the flags mean for an array of `axes`.
 fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings> {
     let elements = &args.elements;
-    let reduced = resolve::reduced_axes(&args.axis, axes)?;
+    let (reduced, groupings) = reduced(args, axes)?;
     let predicate: Predicate = elements.condition.as_deref().map(str::parse).transpose()?.unwrap_or_default();
-    let grouping = match (elements.every, elements.window) {
-        (Some(n), _) => Some(Grouping::every(n, elements.trim)),
-        (None, Some(n)) => Some(Grouping::window(n)),
-        (None, None) => None,
-    };
     let weights = match &elements.weights {
         // They belong to the first reduced axis.
         Some(path) => Some(crate::source::npy::vector(path)?.into()),
@@ -227,7 +264,7 @@ fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings> {
             .skipping_nan(elements.skipna || (args.names.unpack && args.names.missing == Missing::Skip)),
         skip_absent: args.names.missing == Missing::Skip,
         keep_axes: elements.keepdims,
-        grouping,
+        groupings,
         dtype: elements.dtype,
         narrow: args.output.as_deref().is_some_and(|name| resolve::for_imagej(Path::new(name))),
     })

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::plot;
 use crate::block::size_bytes;
 use crate::cli::ReduceArgs;
 use crate::consume::{Assemble, Consumer, band_shape};
@@ -62,9 +63,22 @@ pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Re
             )));
         }
     }
+    if let Some(plot) = &args.plot {
+        if outputs.len() > 1 && !plot.to_string_lossy().contains("{op}") {
+            let n = outputs.len();
+            return Err(Error::usage(format!(
+                "--plot {}: {n} operators need a name each: put {{op}} into it",
+                plot.display()
+            )));
+        }
+        outputs.iter().try_for_each(|o| plot::check_result(&o.axes, o.dtype).map_err(|e| e.at(&o.label)))?;
+    }
     let Some(name) = &args.output else {
         let most = if std::io::stdout().is_terminal() { MOST_SHOWN } else { MOST_PRINTED };
         // Of a bin for each value most are left out.
+        if args.plot.is_some() {
+            return Ok(vec![Target::Print; outputs.len()]);
+        }
         let lines = |o: &Quantity| match o.axes.first() {
             Some(own) if own.name == "bin" => n_elements(&o.shape()[1..]),
             _ => n_elements(&o.shape()),
@@ -188,7 +202,8 @@ pub(super) fn outputs(
         let spec =
             Spec { axes: output.axes.clone(), dtype: output.dtype, fill: vec![0; output.dtype.size()], provenance };
         let (shape, tile) = (spec.shape(), reducer.output_of(i, &Region::whole(tile)).shape);
-        let band = band(target, output, &tile);
+        let drawn = args.plot.is_some();
+        let band = if drawn { Some(shape.clone()) } else { band(target, output, &tile) };
         let behind = match target {
             Target::Print => None,
             Target::Pipe => Some(sink::stream(Box::new(std::io::stdout()), &spec)),
@@ -201,7 +216,7 @@ pub(super) fn outputs(
             }
         };
         Ok(match (band, behind) {
-            (Some(band), behind) => Box::new(Assemble::new(&shape, &band, output.dtype, behind)),
+            (Some(band), behind) => Box::new(Assemble::new(&shape, &band, output.dtype, behind).keeping(drawn)),
             (None, Some(behind)) => behind,
             (None, None) => return Err(Error::format("a result that goes nowhere")),
         })

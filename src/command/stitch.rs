@@ -143,8 +143,7 @@ fn place_for(template: &Path, by: &str, values: &str) -> Result<PathBuf, Error> 
         let place = format!("{{{field}}}");
         if !text.contains(&place) {
             return Err(Error::Usage(format!(
-                "{text}: --by {by} writes many outputs: put {place} into the name, such as 'out/{place}.zarr', or use \
-                 --collection"
+                "{text}: --by {by} writes many outputs: put {place} into the name, such as 'out/{place}.zarr'"
             )));
         }
         // A value is one part of a path, never a way out of the folder.

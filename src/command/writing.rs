@@ -140,6 +140,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         || if is_zarr { space::likely_bytes(&array, how.lineage.n_absent, &options, most_bytes) } else { most_bytes };
     space::check(output, most_bytes, likely_bytes, run.strict)?;
     let n_output_files = foretold.as_ref().map_or(1, ZarrSink::n_files);
+    super::tell_one_pixel(output, &spec.shape());
     let made = OutputOptions { png: how.png, ..OutputOptions::from(&options) };
     let mut consumers = vec![sink::create(output, &spec, &made)?];
     let main = Main { path: output, spec: &spec, options: &options, wants: consumers[0].wants() };

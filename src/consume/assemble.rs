@@ -16,6 +16,8 @@ pub struct Assemble {
     grid: Grid,
     dtype: DType,
     behind: Option<Box<dyn Consumer>>,
+    /// Whether the last band is a product even if it went on.
+    keeps: bool,
 }
 
 /// Shape of the bands that tiles of shape `tile`, which come in row-major order, fill one by one.
@@ -28,7 +30,14 @@ impl Assemble {
     /// Bands of shape `band` of an array of `shape`.
     pub fn new(shape: &[u64], band: &[u64], dtype: DType, behind: Option<Box<dyn Consumer>>) -> Self {
         let cell: Vec<u64> = band.iter().map(|&n| n.max(1)).collect();
-        Self { grid: Grid::new(shape, &cell), dtype, behind }
+        Self { grid: Grid::new(shape, &cell), dtype, behind, keeps: false }
+    }
+
+    /// The same, which gives the last band as well as passing it on, if it `keeps` it.
+    #[must_use]
+    pub fn keeping(mut self, keeps: bool) -> Self {
+        self.keeps = keeps;
+        self
     }
 
     /// Memory of a band and of what writing it takes, in bytes.
@@ -184,14 +193,16 @@ impl Merger for Bands<'_> {
         self.paste(task, &bytes)
     }
 
-    fn finish(self: Box<Self>) -> Result<Vec<Product>> {
+    fn finish(mut self: Box<Self>) -> Result<Vec<Product>> {
         let complete = self.block.as_ref().map_or(0, |b| b.region().n_elements());
         if self.n_arrived != complete || (self.number + 1 < self.of.grid.len()) {
             return Err(Error::format("some elements never came"));
         }
-        match self.merger {
-            Some(merger) => merger.finish(),
-            None => Ok(vec![Product { values: self.block, ..Product::default() }]),
-        }
+        let Some(merger) = self.merger else {
+            return Ok(vec![Product { values: self.block, ..Product::default() }]);
+        };
+        let mut products = merger.finish()?;
+        products.iter_mut().take(usize::from(self.of.keeps)).for_each(|product| product.values = self.block.take());
+        Ok(products)
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use super::presence::{Presence, State};
+use super::surface::escaped;
 
 /// One array to draw.
 #[derive(Clone, Debug, Default)]
@@ -102,8 +103,7 @@ fn one(diagram: &Diagram, x: f64, y: f64, out: &mut String) -> (f64, f64) {
 }
 
 fn text(out: &mut String, x: f64, y: f64, class: &str, anchor: &str, content: &str) {
-    let content = content.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let content: String = content.chars().filter(|c| !c.is_control()).collect();
+    let content = escaped(content);
     let _ =
         writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\" text-anchor=\"{anchor}\">{content}</text>");
 }

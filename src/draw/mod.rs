@@ -1,9 +1,12 @@
 //! Pictures and tables as text: aligned columns, the presence map, and the block diagram. Pure.
 
 pub mod canvas;
+pub mod curves;
 pub mod diagram;
 pub mod heatmap;
 pub mod presence;
+pub mod scale;
+pub mod surface;
 pub mod table;
 pub mod values;
 

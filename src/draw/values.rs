@@ -30,17 +30,19 @@ struct PlaceColumn<'a> {
     unit: Option<(String, f64)>,
 }
 
+/// The unit of an axis's coordinates, with what they are multiplied by: seconds for times.
+pub(super) fn world(axis: &Axis) -> Option<(String, f64)> {
+    let name = axis.calibration.as_ref()?.unit.as_deref()?;
+    Some(unit::seconds(name).map_or_else(|| (unit::short(name).to_owned(), 1.0), |s| ("s".to_owned(), s)))
+}
+
 /// The columns for elements of an array with `axes`: indices or labels, and coordinates where their unit is known,
 /// times in seconds.
 fn columns(axes: &[Axis]) -> Vec<PlaceColumn<'_>> {
-    let unit = |axis: &Axis| {
-        let name = axis.calibration.as_ref()?.unit.as_deref()?;
-        Some(unit::seconds(name).map_or_else(|| (unit::short(name).to_owned(), 1.0), |s| ("s".to_owned(), s)))
-    };
     let mut columns = Vec::new();
     for axis in 0..axes.len() {
         columns.push(PlaceColumn { axes, axis, unit: None });
-        columns.extend(unit(&axes[axis]).map(|unit| PlaceColumn { axes, axis, unit: Some(unit) }));
+        columns.extend(world(&axes[axis]).map(|unit| PlaceColumn { axes, axis, unit: Some(unit) }));
     }
     columns
 }

@@ -141,8 +141,8 @@ fn values_of(name: &str, values: Values, reducer: &Reducer, array: &Arc<dyn Arra
     };
     match name {
         "sum" => Some(Values::Whole { low: low.checked_mul(n)?.min(0), high: high.checked_mul(n)?.max(0) }),
-        "count" | "argmin" | "argmax" => Some(Values::Whole { low: 0, high: n }),
-        "min" | "max" | "mode" if values != Values::Bool => Some(values),
+        "count" | "unique" | "argmin" | "argmax" => Some(Values::Whole { low: 0, high: n }),
+        "min" | "max" | "mode" | "topk" if values != Values::Bool => Some(values),
         "range" => Some(Values::Whole { low: 0, high: high - low }),
         _ => None,
     }

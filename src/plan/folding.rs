@@ -60,7 +60,7 @@ impl Folding<'_> {
 
     /// The groups along `axis`, if it has any.
     fn groups(&self, axis: usize) -> Option<Groups> {
-        self.folds.groups.filter(|g| g.axis == axis)
+        self.folds.groups.iter().copied().find(|g| g.axis == axis)
     }
 
     /// Elements beyond a tile's own that its groups reach to.
@@ -122,10 +122,10 @@ impl Folding<'_> {
             }
         };
         let object = self.object(&tile);
-        let n_groups = self.folds.groups.map_or(1, |g| tile[g.axis]);
+        let n_groups: u64 = self.folds.groups.iter().map(|g| tile[g.axis]).product();
         // The state of many groups costs more to share out than their elements do to read; and groups that share
         // elements have them from one task.
-        let apart = self.folds.groups.is_none_or(|g| g.span == g.stride);
+        let apart = self.folds.groups.iter().all(|g| g.span == g.stride);
         let few = n_tiles(&tile) < ENOUGH_TILES && n_groups <= FEW_GROUPS && apart;
         let split = few && !whole && piece != self.input(&tile);
         let task_box = if split { self.share(&object, &piece) } else { object.clone() };
@@ -154,17 +154,22 @@ impl Folding<'_> {
         let Folds { axes: folded, whole, .. } = self.folds;
         let mut tile = vec![1u64; shape.len()];
         let unit = |i: usize| if coded && aligned { grain(i, 1).1.clamp(1, shape[i]) } else { 1 };
-        if let Some(Groups { axis, stride, span }) = self.folds.groups {
+        let mut n_groups = 1;
+        for Groups { axis, stride, span } in self.folds.groups.iter().rev().copied() {
             // Groups of a tile share what they read: together a block, and stored pieces as whole as can be.
-            let inner_bytes = self.bytes(&shape[axis + 1..]);
-            let block = (block_bytes / inner_bytes.saturating_mul(stride).max(1)).min(MOST_GROUPS);
+            let inner =
+                (axis + 1..shape.len()).map(|k| if self.groups(k).is_some() { self.input(&tile)[k] } else { shape[k] });
+            let inner_bytes = self.bytes(&inner.collect::<Vec<_>>());
+            let block = block_bytes / inner_bytes.saturating_mul(stride).max(1);
             let stored = match unit(axis) {
                 unit if unit <= 1 || stride % unit == 0 => 1,
                 unit if unit % stride == 0 && stride > 1 => unit / stride,
                 unit => unit.saturating_mul(4).div_ceil(stride),
             };
             let shared = if span > stride { 2 * span } else { 1 };
-            tile[axis] = block.max(stored).max(shared).min(self.frame()[axis]);
+            let most = (MOST_GROUPS / n_groups).max(1);
+            tile[axis] = block.min(most).max(stored).max(shared).min(self.frame()[axis]);
+            n_groups = tile[axis].saturating_mul(n_groups).min(MOST_GROUPS);
         }
         let input = self.input(&tile);
         let most = |i: usize| if folded[i] { input[i] } else { shape[i] };
@@ -242,13 +247,13 @@ mod tests {
 
     /// A plan for folding `axes` with 8 bytes of state per output.
     fn cut(shape: &[u64], axes: &[usize], whole: bool, strip: &[u64], coded: bool, limit: u64) -> Result<Plan, u64> {
-        grouped(shape, axes, None, whole, strip, coded, limit)
+        grouped(shape, axes, vec![], whole, strip, coded, limit)
     }
 
     fn grouped(
         shape: &[u64],
         axes: &[usize],
-        groups: Option<Groups>,
+        groups: Vec<Groups>,
         whole: bool,
         strip: &[u64],
         coded: bool,
@@ -304,15 +309,17 @@ mod tests {
     fn pieces_of_tasks_read_every_element_once_and_groups_what_they_reach() {
         let shape = [230, 50, 70];
         for (axes, groups) in [
-            (&[0][..], None),
-            (&[0, 2], None),
-            (&[1], None),
-            (&[0], Some(Groups { axis: 0, stride: 4, span: 4 })),
-            (&[0], Some(Groups { axis: 0, stride: 1, span: 6 })),
+            (&[0][..], vec![]),
+            (&[0, 2], vec![]),
+            (&[1], vec![]),
+            (&[0], vec![Groups { axis: 0, stride: 4, span: 4 }]),
+            (&[0], vec![Groups { axis: 0, stride: 1, span: 6 }]),
+            (&[0, 2], vec![Groups { axis: 0, stride: 1, span: 6 }, Groups { axis: 2, stride: 3, span: 3 }]),
+            (&[0, 1, 2], vec![Groups { axis: 1, stride: 2, span: 2 }, Groups { axis: 2, stride: 3, span: 3 }]),
         ] {
-            let plan = grouped(&shape, axes, groups, false, &[2, 5, 3], true, 200_000).unwrap();
+            let plan = grouped(&shape, axes, groups.clone(), false, &[2, 5, 3], true, 200_000).unwrap();
             let mut seen = vec![0u64; n_elements(&shape) as usize];
-            let reach = groups.map_or(0, |g| g.span - g.stride);
+            let reach = groups.first().map_or(0, |g| g.span - g.stride);
             for task in plan.tasks() {
                 let pieces: Vec<_> = plan.pieces(&task).collect();
                 let read: u64 = pieces.iter().map(|p| p.n_elements()).sum();

@@ -110,8 +110,8 @@ impl Wants {
 pub struct Folds {
     /// Which axes are folded.
     pub axes: Vec<bool>,
-    /// The folded axis whose parts are folded one by one.
-    pub groups: Option<Groups>,
+    /// The folded axes whose parts are folded one by one.
+    pub groups: Vec<Groups>,
     /// Whether it does better on blocks that bring all elements of their outputs.
     pub whole: bool,
     /// Memory of its state per output, in bytes.
@@ -154,6 +154,10 @@ pub struct Request<'a> {
 const TARGET_BYTES: std::ops::RangeInclusive<u64> = 512 << 10..=8 << 20;
 /// Tasks that an array should have.
 const ENOUGH_TASKS: u64 = 64;
+/// Fewer tasks, or fewer that fit into memory together, leave processors without one ...
+const FEW_TASKS: u64 = 8;
+/// ... which is worth so much more decoding.
+const WORTH: f64 = 1.5;
 
 /// Bytes of a block that a task should have.
 fn target_bytes(request: &Request<'_>) -> u64 {
@@ -183,12 +187,18 @@ impl Plan {
     /// Boxes that are whole for what is stored.
     ///
     /// They are grown from one unit along the fastest axes first. Among the boxes that leave room for two tasks, the
-    /// one with the least read amplification wins, then the one nearest to the target size.
+    /// one with the least read amplification wins, unless many tasks can be had for little more; then the one nearest to
+    /// the target size.
     fn whole_boxes(request: &Request<'_>) -> Result<Self, u64> {
         let Wants { unit, object, across, .. } = request.wants;
         let distance = |task_box: &[u64]| {
             let bytes = n_elements(task_box).saturating_mul(request.element_bytes) as f64;
             (bytes / target_bytes(request) as f64).ln().abs()
+        };
+        let is_large = n_elements(request.shape).saturating_mul(request.element_bytes) > *TARGET_BYTES.end();
+        let worth = |task_box: &[u64], needed: u64| {
+            let n_tasks = Grid::new(request.shape, task_box).len().min(request.limit_bytes / needed.max(1));
+            if is_large && n_tasks < FEW_TASKS { WORTH } else { 1.0 }
         };
         // With room for two tasks, and with room for one.
         let mut found: [Option<(Vec<u64>, f64)>; 2] = [None, None];
@@ -197,7 +207,7 @@ impl Plan {
             if needed > request.limit_bytes {
                 continue;
             }
-            let amplification = amplification(request, &task_box);
+            let amplification = amplification(request, &task_box) * worth(&task_box, needed);
             let slot = &mut found[usize::from(needed > request.limit_bytes / 2)];
             let better = slot.as_ref().is_none_or(|(b, a)| {
                 amplification < a - 1e-9 || (amplification < a + 1e-9 && distance(&task_box) < distance(b))
@@ -206,9 +216,10 @@ impl Plan {
                 *slot = Some((task_box, amplification));
             }
         }
-        let Some((task_box, amplification)) = found.into_iter().flatten().next() else {
+        let Some((task_box, _)) = found.into_iter().flatten().next() else {
             return Err((request.cost)(unit, unit).alone());
         };
+        let amplification = amplification(request, &task_box);
         // A box larger than an object covers whole objects; otherwise objects are cut into boxes.
         let object = object.iter().zip(&task_box).map(|(o, b)| *o.max(b)).collect();
         let candidate = Candidate { object, piece: task_box.clone(), task_box };

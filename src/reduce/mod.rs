@@ -42,5 +42,5 @@ pub use predicate::Predicate;
 pub use projection::Projection;
 pub use reducer::{Quantity, Reducer};
 pub use reduction::{Reduction, WriteBytes};
-pub use settings::{Grouping, Settings};
+pub use settings::{Grouping, Groupings, Settings};
 pub use table::{OPERATORS, OperatorKind, check_operators};

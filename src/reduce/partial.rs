@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::block::{Block, Buffer};
+use crate::block::Block;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements};
@@ -115,18 +115,18 @@ impl Reducer {
     /// their outputs.
     pub fn start(&self, tile: &Region, whole: bool) -> Partial {
         let digest = crc32c::crc32c_append(self.digest, format!("{whole} {tile:?}").as_bytes());
-        let n_cells = self.grouped().map_or(1, |axis| tile.shape[axis]);
-        let cells = (0..n_cells).map(|c| self.start_cell(&self.part(tile, c), whole)).collect();
+        let cells = self.parts(tile).map(|part| self.start_cell(&part, whole)).collect();
         Partial { tile: tile.clone(), digest, passes: 0, cells }
     }
 
-    /// The part of `tile` that is cell `c`.
-    fn part(&self, tile: &Region, c: u64) -> Region {
-        let mut part = tile.clone();
-        if let Some(axis) = self.grouped() {
-            (part.origin[axis], part.shape[axis]) = (tile.origin[axis] + c, 1);
-        }
-        part
+    /// The parts of `tile` that are cells, in their order.
+    fn parts(&self, tile: &Region) -> impl Iterator<Item = Region> + use<> {
+        let (cells, origin) = (self.cells(&tile.shape), tile.origin.clone());
+        (0..cells.len()).map(move |c| {
+            let mut part = cells.region(&cells.unravel(c));
+            part.origin.iter_mut().zip(&origin).for_each(|(at, from)| *at += from);
+            part
+        })
     }
 
     fn start_cell(&self, part: &Region, whole: bool) -> Cell {
@@ -258,25 +258,22 @@ impl Reducer {
     fn block(&self, partial: &mut Partial, i: usize) -> Result<Block> {
         let region = self.output_of(i, &partial.tile);
         let dtype = self.outputs[i].dtype;
-        let placed = |refusal, c: usize| self.placed(refusal, i, &self.part(&partial.tile, c as u64));
         // States go before the block comes, which may take their place in memory.
-        let finish =
-            |(c, cell): (usize, &mut Cell)| cell.folds.remove(0).fold.finish(&cell.counts).map_err(|r| placed(r, c));
-        let mut values: Vec<Results> = partial.cells.iter_mut().enumerate().map(finish).collect::<Result<_>>()?;
-        let asked = self.settings.dtype.is_some() || self.settings.narrow;
-        let stored = |(c, values)| store(values, dtype, asked).map_err(|r| placed(r, c));
-        let Some(axis) = self.grouped() else {
-            let buffer = values.pop().map_or_else(|| Ok(Buffer::default()), |values| stored((0, values)))?;
-            return Block::reusing(buffer, region, dtype);
+        let parts = || self.parts(&partial.tile);
+        let placed = |refusal, part: &Region| self.placed(refusal, i, part);
+        let finish = |(cell, part): (&mut Cell, Region)| {
+            cell.folds.remove(0).fold.finish(&cell.counts).map_err(|refusal| placed(refusal, &part))
         };
-        // A cell is one index of the grouped axis in every output before it.
-        let own = usize::from(self.outputs[i].n_own.is_some());
-        let at = own + (0..axis).filter(|&a| self.stays(a)).count();
+        let mut values: Vec<Results> = partial.cells.iter_mut().zip(parts()).map(finish).collect::<Result<_>>()?;
+        let asked = self.settings.dtype.is_some() || self.settings.narrow;
+        let stored = |values, part: &Region| store(values, dtype, asked).map_err(|refusal| placed(refusal, part));
+        if let ([_], Some(only)) = (&partial.cells[..], values.pop_if(|_| partial.cells.len() == 1)) {
+            return Block::reusing(stored(only, &partial.tile)?, region, dtype);
+        }
         let mut block = Block::new(region.clone(), dtype)?;
-        for (c, values) in values.into_iter().enumerate() {
-            let mut part = Region::whole(&region.shape);
-            (part.origin[at], part.shape[at]) = (c as u64, 1);
-            block.target().part(&part).paste(stored((c, values))?.bytes());
+        for (values, part) in values.into_iter().zip(parts()) {
+            let place = self.output_of(i, &part).relative_to(&region.origin);
+            block.target().part(&place).paste(stored(values, &part)?.bytes());
         }
         Ok(block)
     }

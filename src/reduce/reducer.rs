@@ -3,7 +3,7 @@
 use crate::axis::{Axis, AxisKind, Calibration, shape};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::grid::{Region, n_elements};
+use crate::grid::{Grid, Region, n_elements};
 use crate::reduce::operator::Subject;
 use crate::reduce::settings::{Grouping, Settings};
 use crate::reduce::table::{Labelled, parse_operators};
@@ -113,8 +113,9 @@ impl Reducer {
         let all = settings.axes.is_empty();
         let reduced: Vec<bool> = (0..axes.len()).map(|i| all || settings.axes.contains(&i)).collect();
         let mut fates: Vec<Fate> = reduced.iter().map(|&r| if r { Fate::Reduced } else { Fate::Kept }).collect();
-        if let Some(grouping) = settings.grouping {
-            fates[grouped_axis(axes, &reduced, grouping)?] = Fate::Grouped(grouping);
+        for &(axis, grouping) in &settings.groupings {
+            check_grouping(axes, &fates, axis, grouping)?;
+            fates[axis] = Fate::Grouped(grouping);
         }
         let operators = parse_operators(settings)?;
         check_options(axes, &reduced, &operators, settings)?;
@@ -179,9 +180,12 @@ impl Reducer {
         self.settings.keep_axes || self.fates[i] != Fate::Reduced
     }
 
-    /// The grouped axis.
-    pub(super) fn grouped(&self) -> Option<usize> {
-        self.fates.iter().position(|fate| matches!(fate, Fate::Grouped(_)))
+    /// The parts of a tile of the frame of shape `tile` that share their reduced elements: all of it, or one for each
+    /// index of the grouped axes.
+    pub(super) fn cells(&self, tile: &[u64]) -> Grid {
+        let length = |(fate, &n): (&Fate, &u64)| if matches!(fate, Fate::Grouped(_)) { 1 } else { n.max(1) };
+        let cell: Vec<u64> = self.fates.iter().zip(tile).map(length).collect();
+        Grid::new(tile, &cell)
     }
 
     /// What operators are told of the array. `whole`: each block brings all elements of its outputs.
@@ -285,15 +289,15 @@ fn check_options(axes: &[Axis], reduced: &[bool], operators: &[Labelled], settin
     Ok(())
 }
 
-fn grouped_axis(axes: &[Axis], reduced: &[bool], Grouping { n, .. }: Grouping) -> Result<usize> {
-    let all: Vec<usize> = (0..axes.len()).filter(|&i| reduced[i]).collect();
-    let [axis] = all[..] else {
-        let n_axes = all.len();
-        return Err(Error::usage(format!("groups run along one axis, but {n_axes} are reduced: name it with --axis")));
+fn check_grouping(axes: &[Axis], fates: &[Fate], axis: usize, Grouping { n, .. }: Grouping) -> Result<()> {
+    let Some((Axis { name, length, .. }, fate)) = axes.get(axis).zip(fates.get(axis)) else {
+        return Err(Error::usage(format!("axis {axis}: the array has {} axes", axes.len())));
     };
-    let Axis { name, length, .. } = &axes[axis];
+    if *fate != Fate::Reduced {
+        return Err(Error::usage(format!("axis {name} has groups twice, or is not reduced")));
+    }
     if n == 0 || n > *length {
         return Err(Error::usage(format!("groups of {n}: axis {name} has {length} elements: 1 to {length} will do")));
     }
-    Ok(axis)
+    Ok(())
 }

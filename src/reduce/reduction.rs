@@ -140,10 +140,11 @@ impl Reduction {
 impl Consumer for Reduction {
     fn wants(&self) -> Wants {
         let reducer = &self.reducer;
-        let groups = reducer.fates.iter().enumerate().find_map(|(axis, fate)| match *fate {
+        let group = |(axis, fate): (usize, &Fate)| match *fate {
             Fate::Grouped(Grouping { n, stride, .. }) => Some(Groups { axis, stride, span: n }),
             _ => None,
-        });
+        };
+        let groups = reducer.fates.iter().enumerate().filter_map(group).collect();
         let whole = reducer.wants_whole();
         let ones = vec![1; reducer.reduced().len()];
         let state_bytes = reducer.state_bytes(whole);
@@ -159,7 +160,7 @@ impl Consumer for Reduction {
             (0..task.len()).any(|i| reducer.reduced()[i] && task[i] < reducer.fates[i].stride().min(reducer.shape[i]));
         let whole = !split && piece == reducer.input_of(&Region::whole(&tile)).shape;
         let n_tile = n_elements(&tile);
-        let n_groups = reducer.grouped().map_or(1, |axis| tile[axis]);
+        let n_groups = reducer.cells(&tile).len();
         let group_bytes = n_groups.saturating_mul(GROUP_BYTES * reducer.outputs().len() as u64);
         let state_bytes = reducer.state_bytes(whole).saturating_mul(n_tile).saturating_add(group_bytes);
         let fold_bytes = n_elements(piece).saturating_mul(reducer.fold_bytes()).saturating_add(PANEL_BYTES);

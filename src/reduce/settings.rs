@@ -22,13 +22,16 @@ pub struct Settings {
     pub skip_absent: bool,
     /// Whether reduced axes stay, with length one.
     pub keep_axes: bool,
-    /// Parts of the one reduced axis to reduce one by one.
-    pub grouping: Option<Grouping>,
+    /// Numbers of the reduced axes whose parts are reduced one by one, and which parts these are.
+    pub groupings: Groupings,
     /// Type of the results; that of each operator if `None`.
     pub dtype: Option<DType>,
     /// Whether results of 64 bits become float32 unless a type is asked for.
     pub narrow: bool,
 }
+
+/// Numbers of axes with the parts that are reduced one by one.
+pub type Groupings = Vec<(usize, Grouping)>;
 
 /// Parts of a reduced axis that are reduced one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -120,7 +120,8 @@ fn meant(name: &str) -> Option<String> {
     ];
     let lower = name.to_lowercase();
     if let Some(percent) = lower.strip_prefix('p').and_then(|n| n.parse::<f64>().ok()).filter(|p| *p <= 100.0) {
-        return Some(format!("quantile={}", percent / 100.0));
+        // Of 99.9 a hundredth is not quite 0.999.
+        return Some(format!("quantile={}", (percent * 1e10).round() / 1e12));
     }
     let other = OTHERS.iter().find(|(_, others)| others.split(' ').any(|other| other == lower));
     other.map(|(ours, _)| *ours).or_else(|| nearest(&lower, OPERATORS.iter().map(|k| k.name))).map(str::to_owned)

@@ -165,7 +165,7 @@ proptest! {
             settings.predicate = "!=3".parse::<Predicate>().unwrap().skipping_nan(true);
         }
         if every && reduced.len() == 1 {
-            settings.grouping = Some(Grouping::every(1.max(shape[reduced[0]] / 2), false));
+            settings.groupings = vec![(reduced[0], Grouping::every(1.max(shape[reduced[0]] / 2), false))];
         }
         fn check<T: Element>(
             data: &[T], dtype: DType, shape: &[u64], settings: &Settings, tile: &[u64], piece: &[u64],
@@ -298,11 +298,26 @@ fn groups_and_windows_run_along_one_axis() {
         (Grouping::every(3, true), vec![6, 9, 24, 27]),
         (Grouping::window(6), vec![30, 36, 42, 48]),
     ] {
-        let settings = Settings { grouping: Some(grouping), ..settings("sum", &[0]) };
+        let settings = Settings { groupings: vec![(0, grouping)], ..settings("sum", &[0]) };
         for tile in [[1, 1], [2, 2], [9, 9]] {
             let got = reduce(&[7, 2], &data, DType::Uint8, &settings, (&tile, &[2, 2], Passing::One)).unwrap();
             assert_eq!(bytemuck::pod_collect_to_vec::<u8, u64>(&got[0]), expected, "{grouping:?} {tile:?}");
         }
+    }
+}
+
+#[test]
+fn groups_of_several_axes_are_boxes() {
+    let data: Vec<u8> = (0..3 * 5 * 7).collect();
+    let groupings = vec![(0, Grouping::window(2)), (2, Grouping::every(3, false))];
+    let (settings, mut expected) = (Settings { groupings, ..settings("sum", &[0, 2]) }, Vec::new());
+    for (z, y, x) in (0..2).flat_map(|z| (0..5).flat_map(move |y| (0..3).map(move |x| (z, y, x)))) {
+        let row = |z: u64| (3 * x..7.min(3 * x + 3)).map(move |x| 35 * z + 7 * y + x).sum::<u64>();
+        expected.push(row(z) + row(z + 1));
+    }
+    for (tile, piece) in [([1, 1, 1], [1, 5, 2]), ([2, 5, 3], [3, 5, 7]), ([2, 2, 2], [1, 1, 7])] {
+        let got = reduce(&[3, 5, 7], &data, DType::Uint8, &settings, (&tile, &piece, Passing::One)).unwrap();
+        assert_eq!(bytemuck::pod_collect_to_vec::<u8, u64>(&got[0]), expected, "{tile:?}");
     }
 }
 
@@ -325,8 +340,8 @@ fn axes_that_survive_keep_what_is_known_of_them() {
     let mut list = axes(&[6, 2]);
     list[0].calibration =
         Some(crate::axis::Calibration { step: 0.5, unit: None, from: crate::axis::Provenance::ImageJ });
-    let every = Some(Grouping::every(4, false));
-    let settings = Settings { grouping: every, ..settings("quantile=0.1:0.9,max", &[0]) };
+    let groupings = vec![(0, Grouping::every(4, false))];
+    let settings = Settings { groupings, ..settings("quantile=0.1:0.9,max", &[0]) };
     let reducer = Reducer::new(&list, DType::Uint8, &settings).unwrap();
     let [quantiles, max] = reducer.outputs() else { panic!("two operators") };
     assert_eq!(quantiles.shape(), [2, 2, 2]);

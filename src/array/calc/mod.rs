@@ -165,10 +165,11 @@ impl Array for Calc {
             return (0, self.axes[axis].length);
         }
         let leaves = self.leaves.iter().filter_map(|leaf| leaf.of[axis].map(|i| (leaf, i)));
-        let coded = leaves.clone().filter(|(leaf, _)| leaf.array.coded());
-        let grains = coded.map(|(leaf, i)| leaf.array.grain(i, at));
-        let all = grains.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-        all.or_else(|| leaves.clone().next().map(|(leaf, i)| leaf.array.grain(i, at))).unwrap_or((at, at))
+        if !self.coded() {
+            return leaves.map(|(leaf, i)| leaf.array.grain(i, at)).next().unwrap_or((at, at));
+        }
+        let grains = leaves.map(|(leaf, i)| super::decoded(&*leaf.array, i, at));
+        grains.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or((at, at))
     }
 
     fn coded(&self) -> bool {

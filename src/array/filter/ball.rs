@@ -4,10 +4,9 @@
 
 use multiversion::multiversion;
 
-use super::{Filter, Reach, wide};
+use super::{Filter, Reach, as_float64, rounded, wide};
 use crate::array::Kept;
 use crate::array::calc::convert;
-use crate::block::Buffer;
 use crate::dtype::DType;
 use crate::grid::{n_elements, positions, row_major_strides};
 
@@ -35,18 +34,13 @@ impl Ball {
     }
 }
 
-/// Whole numbers up to 16 bits stay `float32`.
-fn result(dtype: DType) -> DType {
-    if dtype.size() <= 2 || dtype == DType::Float32 { DType::Float32 } else { DType::Float64 }
-}
-
 impl Filter for Ball {
     fn reach(&self) -> &Reach {
         &self.reach
     }
 
     fn dtype(&self, dtype: DType) -> DType {
-        result(dtype)
+        rounded(dtype)
     }
 
     fn scratch_bytes(&self, shape: &[u64], _: DType) -> u64 {
@@ -55,14 +49,12 @@ impl Filter for Ball {
 
     fn apply(&self, source: &[u8], dtype: DType, shape: &[u64], out: &mut [u8], kept: &mut Kept) {
         let lengths = wide(shape, &self.reach);
-        let bytes = kept.get::<Buffer>().sized(n_elements(&lengths) as usize * 8);
-        convert(dtype, source, DType::Float64, bytes);
-        let source: &[f64] = bytemuck::cast_slice(bytes);
+        let source = as_float64(source, dtype, kept);
         let strides = row_major_strides(&lengths);
         let at = |p: &[u64]| p.iter().zip(&strides).map(|(p, s)| p * s).sum::<u64>() as usize;
         let offsets: Vec<(usize, f64)> = self.falls.iter().map(|(p, fall)| (at(p), *fall)).collect();
         let Some((&length, outer)) = shape.split_last() else { return };
-        let (to, size) = (result(dtype), result(dtype).size());
+        let (to, size) = (rounded(dtype), rounded(dtype).size());
         let mut least = [0.0; STRIP];
         for (position, row) in positions(outer).zip(out.chunks_exact_mut(length as usize * size)) {
             let start = at(&position);

@@ -2,10 +2,9 @@
 //!
 //! Source: Tomasi and Manduchi, Bilateral filtering for gray and color images, 1998.
 
-use super::{Filter, Reach, wide};
+use super::{Filter, Reach, as_float64, rounded, wide};
 use crate::array::Kept;
 use crate::array::calc::convert;
-use crate::block::Buffer;
 use crate::dtype::DType;
 use crate::grid::{n_elements, positions, row_major_strides};
 
@@ -41,7 +40,7 @@ impl Filter for Bilateral {
     }
 
     fn dtype(&self, dtype: DType) -> DType {
-        if dtype.size() <= 2 || dtype == DType::Float32 { DType::Float32 } else { DType::Float64 }
+        rounded(dtype)
     }
 
     fn scratch_bytes(&self, shape: &[u64], _: DType) -> u64 {
@@ -50,14 +49,12 @@ impl Filter for Bilateral {
 
     fn apply(&self, source: &[u8], dtype: DType, shape: &[u64], out: &mut [u8], kept: &mut Kept) {
         let lengths = wide(shape, &self.reach);
-        let bytes = kept.get::<Buffer>().sized(n_elements(&lengths) as usize * 8);
-        convert(dtype, source, DType::Float64, bytes);
-        let source: &[f64] = bytemuck::cast_slice(bytes);
+        let source = as_float64(source, dtype, kept);
         let strides = row_major_strides(&lengths);
         let at = |p: &[u64]| p.iter().zip(&strides).map(|(p, s)| p * s).sum::<u64>() as usize;
         let near: Vec<(usize, f64)> = self.near.iter().map(|(p, w)| (at(p), *w)).collect();
         let middle = at(&self.reach.iter().map(|r| r.0).collect::<Vec<_>>());
-        let to = self.dtype(dtype);
+        let to = rounded(dtype);
         let factor = -0.5 / (self.range * self.range);
         for (position, out) in positions(shape).zip(out.chunks_exact_mut(to.size())) {
             let start = at(&position);

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::calc::convert;
 use super::extend::{self, Edges, Mode};
 use super::{Array, Kept, Reader, Scratch};
 use crate::axis::Axis;
@@ -82,7 +83,7 @@ impl Array for Filtered {
         let ((before, after), length) = (self.filter.reach()[axis], self.axes()[axis].length);
         let far = |at: u64| (at + after).min(length);
         let near = |at: u64| at.saturating_sub(before);
-        (self.inner.grain(axis, near(at)).0, self.inner.grain(axis, far(at)).1.max(at))
+        (super::decoded(&*self.inner, axis, near(at)).0, super::decoded(&*self.inner, axis, far(at)).1.max(at))
     }
 
     fn coded(&self) -> bool {
@@ -163,6 +164,18 @@ impl Reader for FilteredReader {
     fn release(self: Box<Self>) -> Scratch {
         self.inner.release()
     }
+}
+
+/// The type of results that are made in `float64`: of whole numbers up to 16 bits `float32` keeps all that counts.
+fn rounded(dtype: DType) -> DType {
+    if dtype.size() <= 2 || dtype == DType::Float32 { DType::Float32 } else { DType::Float64 }
+}
+
+/// Elements of `dtype` as `float64`, in memory that is kept.
+fn as_float64<'a>(source: &[u8], dtype: DType, kept: &'a mut Kept) -> &'a [f64] {
+    let bytes = kept.get::<Buffer>().sized(source.len() / dtype.size() * 8);
+    convert(dtype, source, DType::Float64, bytes);
+    bytemuck::cast_slice(bytes)
 }
 
 /// One axis of a dense box: blocks of `inner` elements, one behind the other, `outer` times.

@@ -1,12 +1,13 @@
 //! What `reduce` says of its results: the plan, files written, numbers as text or JSON.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::super::voice::width;
-use super::super::{print, print_json, tell};
+use super::super::{plot, print, print_json, tell};
 use super::{Figures, Target};
 use crate::axis::Axis;
 use crate::block::Block;
@@ -86,6 +87,14 @@ pub(in crate::command) fn show(
     n_files: u64,
 ) -> Result<()> {
     let outputs = reducer.outputs();
+    for (output, product) in outputs.iter().zip(&products) {
+        let (Some(plot), Some(block)) = (&args.plot, &product.values) else { continue };
+        let path = PathBuf::from(plot.to_string_lossy().replace("{op}", &output.file_part()));
+        plot::write(&path, &output.axes, block, &output.label, args.overwrite)?;
+        if !args.run.quiet {
+            tell(format_args!("{}: {} of {}", path.display(), output.label, tuple(&output.shape())));
+        }
+    }
     if args.run.json && !targets.contains(&Target::Pipe) {
         let list: Vec<Value> = outputs.iter().zip(&products).map(|(o, p)| as_json(o, p)).collect();
         print_json(&json!({
@@ -93,7 +102,9 @@ pub(in crate::command) fn show(
             "losses": figures.losses,
         }))?;
     } else {
-        let values = outputs.iter().zip(&products).filter_map(|(o, p)| Some((o, p.values.as_ref()?)));
+        let is_printed = |t: &Target| *t == Target::Print && args.plot.is_none();
+        let printed = outputs.iter().zip(&products).zip(targets).filter(|(_, target)| is_printed(target));
+        let values = printed.filter_map(|((o, p), _)| Some((o, p.values.as_ref()?)));
         let text = as_text(&values.collect::<Vec<_>>(), std::io::stdout().is_terminal());
         for (output, product) in outputs.iter().zip(&products).filter(|_| !args.run.quiet) {
             let Some(path) = &product.path else { continue };
@@ -132,7 +143,7 @@ fn as_json(output: &Quantity, product: &Product) -> Value {
     if let Some((low, high)) = product.window {
         value["window"] = json!([low, high]);
     }
-    if let Some(block) = &product.values {
+    if let (None, Some(block)) = (&product.path, &product.values) {
         value["value"] = numbers_json(&output.shape(), block);
     }
     value
