@@ -249,7 +249,28 @@ def inputs_and_errors():
         assert said in done.stderr and b"^" in done.stderr, (expression, done.stderr)
     done = run("a - mean(a, t)", "pile/", "--dry-run", "-o", "dry.zarr")
     assert b"mean(a, t)" in done.stdout, done.stdout
+    assert b"pass 1: mean(a, t), reads 2.8 KiB, kept in memory" in done.stdout, done.stdout
+    # A box of 5 x 3 reaches two before and behind, one to both sides.
+    done = run("median(a, y=5, x=3)", "pile/", "--dry-run", "-o", "dry.npy", "--json")
+    (line,) = json.loads(done.stdout)["tree"]
+    task = json.loads(done.stdout)["task_shape"]
+    reach = lambda n, task, r: sum(min(at + task + r, n) - max(at - r, 0) for at in range(0, n, task)) / n
+    expected = reach(10, task[-2], 2) * reach(12, task[-1], 1)
+    assert f"reads {expected:.2f} of" in line, (line, task, expected)
     assert not (WORK / "dry.zarr").exists()
+
+
+def results_on_the_way_that_do_not_fit():
+    """A mean that a task cannot hold the lines of, and the memory not the result: it goes through a temporary Zarr."""
+    a = RNG.integers(0, 255, (16, 1024, 1024), dtype="u1")
+    w = stored("w", a, "tyx", (1, 1024, 1024))
+    little = ["--memory", "48M", "--threads", "1"]
+    done = run("a - mean(a, t)", w.replace("w=", "a="), "--dry-run", "-o", "dry.npy", *little)
+    assert b"kept in a temporary Zarr" in done.stdout, done.stdout
+    expected = (a - a.mean(0)).astype("f4")
+    equal("a - mean(a, t)", [w.replace("w=", "a=")], expected, "f4", flags=["--dtype", "float32", *little])
+    done = run("a - mean(a, t)", w.replace("w=", "a="), "--dry-run", "-o", "dry.npy", "--memory", "1G")
+    assert b"pass" not in done.stdout and b"float64, reads 16.00 of what it gives" in done.stdout, done.stdout
 
 
 def other_commands():
@@ -272,7 +293,8 @@ def other_commands():
     np.testing.assert_allclose(np.load(WORK / "m.npy"), (a - np.quantile(a, 0.1, axis=0)).max(1), rtol=1e-12)
 
 
-for check in [operations, whole, broadcasting, shapes, reductions, casts, inputs_and_errors, other_commands]:
+for check in [operations, whole, broadcasting, shapes, reductions, casts, inputs_and_errors, other_commands,
+              results_on_the_way_that_do_not_fit]:
     check()
 assert not [p.name for p in WORK.iterdir() if "reduced" in p.name]
 print(n_checked, "results are NumPy's")

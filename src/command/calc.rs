@@ -57,9 +57,6 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
     if lineage.unit.len() != array.axes().len() {
         lineage.unit = Vec::new();
     }
-    if args.run.dry_run && !args.run.json {
-        super::print(format!("{}\n", made.lines.join("\n")).as_bytes())?;
-    }
     lineage.provenance = json!({
         "program": concat!("stackctl ", env!("CARGO_PKG_VERSION")),
         "command": told.values().next().map(|first| first["command"].clone()),
@@ -70,16 +67,14 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
     lineage.losses = losses.first().cloned().unwrap_or_default();
     let settings = json!({ "expression": args.expression, "values": format!("{:?}", args.values) });
     let plain = Writing::new(&args.storage, &args.run, args.overwrite, output);
-    let writing = Writing { lineage, settings, start, ..plain };
+    let writing = Writing { lineage, settings, calculated: Some(&made), start, ..plain };
     let told = writing::write(&writing, array, &stop)?;
     if !args.run.dry_run {
         losses.iter().skip(1).for_each(resolve::tell_losses);
         made.tell_counts();
     }
     told.map_or(Ok(()), |mut value| {
-        if args.run.dry_run {
-            value["tree"] = json!(made.lines);
-        } else {
+        if !args.run.dry_run {
             value["counts"] = made.counts();
         }
         super::print_json(&value)
@@ -151,8 +146,12 @@ fn small(args: &CalcArgs, made: &Calculated, provenance: &serde_json::Value, sto
     let plan = budget.plan(&**array, &[&*consumer])?;
     let mut consumers = [consumer];
     if args.run.dry_run {
-        let text = format!("  {} in {}\nnothing was read (--dry-run)\n", tuple(&shape), count(plan.len(), "task"));
-        return super::print(text.as_bytes());
+        let tree = made.tree(plan.task_box());
+        if args.run.json {
+            return super::print_json(&json!({ "tree": tree, "shape": shape, "tasks": plan.len() }));
+        }
+        let last = format!("  {} in {}\nnothing was read (--dry-run)\n", tuple(&shape), count(plan.len(), "task"));
+        return super::print(format!("{}\n{last}", tree.join("\n")).as_bytes());
     }
     let terms = budget.terms(&plan, &**array, &[&*consumers[0]], stop);
     let ran = resources::run(&args.run, array, &plan, &mut consumers, &Job::default(), &terms, |_| {})?;

@@ -11,14 +11,16 @@ use super::resources::{self, Resources};
 use super::{results, tell};
 use crate::array::calc::Tally;
 use crate::array::{Arranged, Array, Held};
+use crate::axis::Axis;
 use crate::block::{Block, size_bytes};
 use crate::cli::RunArgs;
 use crate::consume::{self, Assemble, Consumer, Job};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::Bytes;
-use crate::expression::{self, Built, Known, Output, Wanted, syntax};
-use crate::grid::Region;
+use crate::expression::{self, Built, Known, Output, Part, Wanted, syntax};
+use crate::grid::{Region, n_elements};
+use crate::plan;
 use crate::reduce::{Reducer, Reduction};
 use crate::report::{count, tuple};
 use crate::sink::{self, OutputOptions, Spec};
@@ -34,13 +36,40 @@ pub(super) fn private(output: &Path) -> PathBuf {
 pub(super) struct Calculated {
     pub(super) array: Arc<dyn Array>,
     tally: Arc<Tally>,
-    /// The tree in words.
-    pub(super) lines: Vec<String>,
+    /// Reductions that are computed first, in words.
+    passes: Vec<String>,
+    /// Parts of the tree, inner ones first.
+    parts: Vec<Part>,
     /// What was computed on the way; it goes when this does.
     _temporary: Temporary,
 }
 
 impl Calculated {
+    /// The tree in words, for tasks of shape `task`: what each part gives, and how much is read for it.
+    pub(super) fn tree(&self, task: &[u64]) -> Vec<String> {
+        let line = |part: &Part| {
+            let (array, shape) = (&part.array, part.array.shape());
+            let length = |axis: &Axis| {
+                let own = crate::axis::position(self.array.axes(), &axis.name).and_then(|i| task.get(i));
+                own.map_or(axis.length, |n| (*n).min(axis.length)).max(1)
+            };
+            let own: Vec<u64> = array.axes().iter().map(length).collect();
+            let read = match array.derived() {
+                // Whole lines of another part.
+                Some(derived) => {
+                    derived.input_of(&Region::whole(&own)).n_elements() as f64 / n_elements(&own).max(1) as f64
+                }
+                None if array.coded() => plan::amplification(&shape, &|axis, at| array.grain(axis, at), &own),
+                None => 1.0,
+            };
+            let what = format!("{} {}", tuple(&shape), array.dtype());
+            format!("  {:<40} {what}, reads {read:.2} of what it gives", part.text)
+        };
+        let mut lines: Vec<String> = self.passes.iter().cloned().chain(self.parts.iter().map(line)).collect();
+        lines.dedup();
+        lines
+    }
+
     /// Tells what elements came to.
     pub(super) fn tell_counts(&self) {
         for (_, what, n) in told(&self.tally) {
@@ -95,20 +124,21 @@ pub(super) fn calculated(
     let budget = Resources::new(args);
     let room = inputs.first().map_or(0, |(_, array)| budget.room(&**array));
     let mut known = Known::new();
-    let mut lines = Vec::new();
+    let mut passes = Vec::new();
     let temporary = Temporary(private.to_owned());
     loop {
         let Built { array, tally, wanted, parts } = expression::build(text, &tree, inputs, &known, room, output)?;
         if wanted.is_empty() {
-            for part in parts {
-                lines.push(format!("  {:<40} {} {}", part.text, tuple(&part.array.shape()), part.array.dtype()));
-            }
-            return Ok(Calculated { array, tally, lines, _temporary: temporary });
+            return Ok(Calculated { array, tally, passes, parts, _temporary: temporary });
         }
         for group in expression::together(wanted) {
             let names = group.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().join(", ");
             let bytes = size_bytes(&group[0].array.shape(), group[0].array.dtype());
-            lines.push(format!("  pass {}: {names}, reads {}", lines.len() + 1, Bytes(bytes)));
+            let outputs = group.iter().map(|one| Reducer::new(one.array.axes(), one.array.dtype(), &one.settings));
+            let total: u64 = outputs.map(|of| of.map(|of| result_bytes(&of))).sum::<Result<_, _>>()?;
+            let place = if total <= room / 4 { "memory" } else { "a temporary Zarr" };
+            let pass = passes.len() + 1;
+            passes.push(format!("  pass {pass}: {names}, reads {}, kept in {place}", Bytes(bytes)));
             if args.dry_run {
                 for one in group {
                     let of = Reducer::new(one.array.axes(), one.array.dtype(), &one.settings)?;
@@ -126,6 +156,10 @@ pub(super) fn calculated(
     }
 }
 
+fn result_bytes(reducer: &Reducer) -> u64 {
+    reducer.outputs().iter().map(|o| size_bytes(&o.shape(), o.dtype)).sum()
+}
+
 /// Computes reductions of one array along the same axes, in one pass.
 fn computed(
     group: Vec<Wanted>,
@@ -141,7 +175,7 @@ fn computed(
     let settings = crate::reduce::Settings { operators, ..group[0].settings.clone() };
     let reducer = Arc::new(Reducer::new(array.axes(), array.dtype(), &settings)?);
     let reduction = Reduction::new(Arc::clone(&reducer), Box::new(|n| n.saturating_mul(64)));
-    let total: u64 = reducer.outputs().iter().map(|o| size_bytes(&o.shape(), o.dtype)).sum();
+    let total = result_bytes(&reducer);
     let in_memory = total <= room / 4;
     let held = if in_memory { total.saturating_mul(2) } else { 0 };
     let left = budget.room(&*array).saturating_sub(held);

@@ -69,13 +69,13 @@ fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
     if !select.is_empty() {
         array = crate::array::select(array, &select)?;
     }
-    let mut _calculated = None;
+    let mut calculated = None;
     let stop = stop::early(start, args.run.deadline)?;
     if let Some(text) = &args.elements.calc {
         let place = calculated::private(Path::new(args.output.as_deref().unwrap_or("stackctl")));
         let made = calculated::calculated(text, &[("a".into(), array)], &Output::default(), &args.run, &place, &stop)?;
         array = Arc::clone(&made.array);
-        _calculated = Some(made);
+        calculated = Some(made);
     }
     if let Some(whole_groups) = trimmed(args, array.axes())? {
         array = Arc::new(View::new(array, &whole_groups)?);
@@ -113,7 +113,8 @@ fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
         ..Figures::default()
     };
     if args.run.dry_run {
-        return results::text::show_plan(args, &reducer, &targets, &figures);
+        let tree = calculated.map_or_else(Vec::new, |made| made.tree(plan.piece()));
+        return results::text::show_plan(args, &reducer, &targets, &tree, &figures);
     }
     if !args.run.quiet {
         tell(format_args!(

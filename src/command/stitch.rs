@@ -211,6 +211,7 @@ fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<Va
         png: args.picture.options(),
         lineage,
         settings,
+        calculated: calculated.as_ref(),
         start,
         ..Writing::new(&args.storage, &args.run, args.overwrite, &output)
     };

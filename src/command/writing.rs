@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::beside::{Beside, Main};
+use super::calculated::Calculated;
 use super::planning::{self, fit_levels, no_image, storage};
 use super::progress::Progress;
 use super::resources::{self, Resources};
@@ -42,6 +43,8 @@ pub(super) struct Writing<'a> {
     pub(super) beside: BesideArgs,
     pub(super) png: PngOptions,
     pub(super) lineage: Lineage,
+    /// What the array is calculated of, if it is.
+    pub(super) calculated: Option<&'a Calculated>,
     /// What a run that goes on must have in common with this one, beside how the array is stored.
     pub(super) settings: serde_json::Value,
     pub(super) start: Instant,
@@ -60,6 +63,7 @@ impl<'a> Writing<'a> {
             beside: BesideArgs::default(),
             png: PngOptions::default(),
             lineage: Lineage::default(),
+            calculated: None,
             settings: serde_json::Value::Null,
             start: Instant::now(),
         }
@@ -178,7 +182,8 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         profile: None,
     };
     if run.dry_run {
-        return show_plan(run.json, &*array, &notes, how.lineage.n_holes, &plan, &budget, &summary);
+        let tree = how.calculated.map_or_else(Vec::new, |made| made.tree(plan.task_box()));
+        return show_plan(run.json, &*array, (&tree, &notes), how.lineage.n_holes, &plan, &budget, &summary);
     }
     if !run.quiet {
         tell(format_args!(
@@ -273,7 +278,7 @@ fn check_files(flags: &StorageArgs, n_files: u64, n_beside: u64) -> Result<(), E
 fn show_plan(
     json: bool,
     array: &dyn Array,
-    notes: &[Note],
+    (tree, notes): (&[String], &[Note]),
     n_holes: u64,
     plan: &Plan,
     budget: &Resources,
@@ -295,16 +300,18 @@ fn show_plan(
             "read_amplification": plan.amplification(),
             "holes": n_holes,
             "notes": notes,
+            "tree": tree,
         })));
     }
-    let mut lines = vec![format!(
+    let mut lines = tree.to_vec();
+    lines.push(format!(
         "{}: {} {} ({}), axes {}",
         summary.output,
         tuple(&summary.shape),
         summary.dtype,
         Bytes(summary.bytes_in),
         summary.axes.join(" ")
-    )];
+    ));
     if let Some(chunks) = &summary.chunks {
         lines.push(format!("  chunks       {}", tuple(chunks)));
     }

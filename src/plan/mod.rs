@@ -195,6 +195,9 @@ impl Plan {
             let bytes = n_elements(task_box).saturating_mul(request.element_bytes) as f64;
             (bytes / target_bytes(request) as f64).ln().abs()
         };
+        let decoding = |task_box: &[u64]| {
+            if request.coded { amplification(request.shape, request.grain, task_box) } else { 1.0 }
+        };
         let is_large = n_elements(request.shape).saturating_mul(request.element_bytes) > *TARGET_BYTES.end();
         let worth = |task_box: &[u64], needed: u64| {
             let n_tasks = Grid::new(request.shape, task_box).len().min(request.limit_bytes / needed.max(1));
@@ -207,7 +210,7 @@ impl Plan {
             if needed > request.limit_bytes {
                 continue;
             }
-            let amplification = amplification(request, &task_box) * worth(&task_box, needed);
+            let amplification = decoding(&task_box) * worth(&task_box, needed);
             let slot = &mut found[usize::from(needed > request.limit_bytes / 2)];
             let better = slot.as_ref().is_none_or(|(b, a)| {
                 amplification < a - 1e-9 || (amplification < a + 1e-9 && distance(&task_box) < distance(b))
@@ -219,7 +222,7 @@ impl Plan {
         let Some((task_box, _)) = found.into_iter().flatten().next() else {
             return Err((request.cost)(unit, unit).alone());
         };
-        let amplification = amplification(request, &task_box);
+        let amplification = decoding(&task_box);
         // A box larger than an object covers whole objects; otherwise objects are cut into boxes.
         let object = object.iter().zip(&task_box).map(|(o, b)| *o.max(b)).collect();
         let candidate = Candidate { object, piece: task_box.clone(), task_box };
@@ -431,13 +434,10 @@ fn boxes(shape: &[u64], unit: &[u64], object: &[u64], across: bool, order: &[usi
     found
 }
 
-/// Bytes decoded per byte needed if the array is read in boxes of `task_box`.
-fn amplification(request: &Request<'_>, task_box: &[u64]) -> f64 {
-    if !request.coded {
-        return 1.0;
-    }
+/// Bytes decoded per byte needed if an array of `shape`, whose pieces end as `grain` says, is read in boxes of `task_box`.
+pub fn amplification(shape: &[u64], grain: &dyn Fn(usize, u64) -> (u64, u64), task_box: &[u64]) -> f64 {
     let mut product = 1.0;
-    for (axis, (&length, &step)) in request.shape.iter().zip(task_box).enumerate() {
+    for (axis, (&length, &step)) in shape.iter().zip(task_box).enumerate() {
         if length == 0 {
             continue;
         }
@@ -447,7 +447,7 @@ fn amplification(request: &Request<'_>, task_box: &[u64]) -> f64 {
         let (mut decoded, mut needed) = (0u64, 0u64);
         for cut in (0..cuts).step_by(stride as usize) {
             let (start, end) = (cut * step, (cut * step + step).min(length));
-            decoded += (request.grain)(axis, end).1.min(length) - (request.grain)(axis, start).0;
+            decoded += grain(axis, end).1.min(length) - grain(axis, start).0;
             needed += end - start;
         }
         product *= decoded as f64 / needed as f64;

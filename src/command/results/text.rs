@@ -26,6 +26,7 @@ pub(in crate::command) fn show_plan(
     args: &ReduceArgs,
     reducer: &Reducer,
     targets: &[Target],
+    tree: &[String],
     plan: &Figures,
 ) -> Result<()> {
     let place = |target: &Target| match target {
@@ -43,15 +44,16 @@ pub(in crate::command) fn show_plan(
                 })
             })
             .collect();
-        return print_json(&json!({ "outputs": outputs, "plan": plan, "notes": plan.notes }));
+        return print_json(&json!({ "outputs": outputs, "plan": plan, "notes": plan.notes, "tree": tree }));
     }
-    let mut lines = vec![format!(
+    let mut lines = tree.to_vec();
+    lines.push(format!(
         "{} {} ({}), axes {}",
         tuple(&plan.input_shape),
         plan.input_dtype,
         Bytes(plan.bytes_in),
         plan.input_axes.join(" ")
-    )];
+    ));
     for (output, target) in outputs() {
         let shape = output.shape();
         let what = if shape.is_empty() { "a number".to_owned() } else { tuple(&shape) };
