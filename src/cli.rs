@@ -14,11 +14,12 @@ use crate::consume::levels::{Levels, Method};
 use crate::decompose::Kind;
 use crate::dtype::DType;
 use crate::error::Error;
-use crate::exec::budget::Bytes;
+use crate::exec::budget::{Bytes, Limit};
 pub use crate::open::Missing;
 use crate::pairwise::Metric;
 use crate::pattern::presets;
-use crate::plan::Share;
+use crate::place::{Base, Which};
+use crate::plan::{Document, Share};
 use crate::reduce::{OPERATORS, OperatorKind};
 use crate::sink::Sharding;
 use crate::sink::png::PngOptions;
@@ -70,6 +71,19 @@ pub enum Command {
     Pairwise(Box<PairwiseArgs>),
     /// Find principal components, singular values or the QR of an array cut into long rows
     Decompose(Box<DecomposeArgs>),
+    /// Write down a stitch, reduction or calculation that many processes are to do, without doing it
+    Plan(PlanArgs),
+    /// Do a share of a plan: which one is told by flags, or by the array or launcher that started this process
+    Run(ShareArgs),
+    /// Put together what the shares of a plan have done, and give the output its name
+    #[command(visible_alias = "merge")]
+    Finalize(FinalizeArgs),
+    /// Show what of a plan is done, and which shares are to be run again
+    Status(StatusArgs),
+    /// Show which share, memory and processors a process would take that is started in this way, and why
+    Place(PlaceArgs),
+    /// Print the commands that give a plan to a scheduler as an array of jobs
+    Submit(SubmitArgs),
     /// List the patterns of acquisition programs that --preset takes, each with a name it reads
     Patterns(PatternsArgs),
     /// Print completions for a shell
@@ -217,6 +231,158 @@ pub struct RunArgs {
     /// No progress and no summary; notes and errors are still printed
     #[arg(long, short)]
     pub quiet: bool,
+    /// The plan that this run goes by, if it is part of one; never typed.
+    #[arg(skip)]
+    pub planned: Option<Planned>,
+}
+
+/// How a run goes by a plan.
+#[derive(Clone, Debug)]
+pub enum Planned {
+    /// It writes down what there is to do, and does nothing: of such a command, for so many shares.
+    Writes {
+        /// What was typed, after the program's name.
+        command: Vec<String>,
+        /// Number of shares, if it was asked for.
+        n_shares: Option<u64>,
+    },
+    /// It does its share of what was written down, or all that is left of it.
+    Goes {
+        /// What was written down.
+        document: Box<Document>,
+        /// The most memory that this process may use.
+        limit: Limit,
+    },
+}
+
+impl RunArgs {
+    /// Whether no pixel is read.
+    pub fn reads_nothing(&self) -> bool {
+        self.dry_run || matches!(self.planned, Some(Planned::Writes { .. }))
+    }
+}
+
+/// Arguments of `plan`.
+#[derive(Args, Clone, Debug)]
+pub struct PlanArgs {
+    /// How many shares there are; the array of jobs has as many
+    /// [default: one for 16 GiB of pixels, at most 1000]
+    #[arg(long, visible_alias = "shards", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub shares: Option<u64>,
+    /// The command with all its flags, as it would be typed after stackctl: stitch, reduce or calc. Without --memory its
+    /// tasks are cut for half of what this job may use, at most 2 GiB
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    pub command: Vec<String>,
+}
+
+/// Which share a process does.
+#[derive(Args, Clone, Debug, Default)]
+pub struct WhichArgs {
+    /// The share: its number, counted from 0, or that and how many there are, such as 3/64
+    /// [default: $STACKCTL_SHARD, else the index of the array of jobs, else all; ranks of a launcher divide it]
+    #[arg(long, visible_alias = "shard", value_name = "I[/N]", value_parser = which)]
+    pub share: Option<Which>,
+    /// Index of the first job of an array: 0 or 1, or auto, which is 1 under LSF and SGE and else 0
+    #[arg(long, visible_alias = "shard-base", value_name = "N", default_value = "auto", value_parser = base)]
+    pub share_base: Base,
+}
+
+/// Arguments of `run`.
+#[derive(Args, Clone, Debug)]
+pub struct ShareArgs {
+    /// The output, as the command of the plan names it
+    #[arg(value_name = "OUT", value_hint = ValueHint::AnyPath)]
+    pub output: PathBuf,
+    /// Which share.
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Ceiling of the process's resident memory, such as 512M or 2GiB
+    /// [default: half of what the job may use, divided among its processes on this machine]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<Bytes>,
+    /// Worker threads [default: all processors the job may use, divided likewise]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<u16>,
+    /// Stop after so long, such as 55m or 3h, with exit code 75: the same command goes on
+    #[arg(long, value_name = "TIME", value_parser = deadline)]
+    pub deadline: Option<Duration>,
+    /// Print what was done as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// No progress and no summary; notes and errors are still printed
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Arguments of `finalize`.
+#[derive(Args, Clone, Debug)]
+pub struct FinalizeArgs {
+    /// The output, as the command of the plan names it
+    #[arg(value_name = "OUT", value_hint = ValueHint::AnyPath)]
+    pub output: PathBuf,
+    /// Ceiling of the process's resident memory, such as 512M or 2GiB [default: half of what the job may use]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<Bytes>,
+    /// Print the result as JSON on standard output, as the command of the plan would
+    #[arg(long)]
+    pub json: bool,
+    /// No progress and no summary; notes and errors are still printed
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    /// The output, as the command of the plan names it
+    #[arg(value_name = "OUT", value_hint = ValueHint::AnyPath)]
+    pub output: PathBuf,
+    /// Print nothing but the shares that are not done, as --array of sbatch takes them: 3,7,12-15
+    #[arg(long, conflicts_with = "json")]
+    pub array: bool,
+    /// Index that the first job of an array has
+    #[arg(long, visible_alias = "shard-base", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1))]
+    pub share_base: u64,
+    /// Print it as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `place`.
+#[derive(Args, Clone, Debug)]
+pub struct PlaceArgs {
+    /// The output of a plan, which says how many shares there are
+    #[arg(value_name = "OUT", value_hint = ValueHint::AnyPath)]
+    pub output: Option<PathBuf>,
+    /// Which share.
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Print it as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `submit`.
+#[derive(Args, Clone, Debug)]
+pub struct SubmitArgs {
+    /// The output, as the command of the plan names it
+    #[arg(value_name = "OUT", value_hint = ValueHint::AnyPath)]
+    pub output: PathBuf,
+    /// To Slurm, by sbatch
+    #[arg(long, required = true)]
+    pub slurm: bool,
+    /// Submit it, instead of printing what would
+    #[arg(long)]
+    pub go: bool,
+    /// Time limit of each job, such as 90m or 4h: a share that does not end in it is put into the queue again
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = deadline)]
+    pub time: Duration,
+    /// Processors of each job
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = threads)]
+    pub cpus: u16,
+    /// Flags for sbatch, such as --partition=long --account=lab
+    #[arg(last = true, value_name = "FLAGS")]
+    pub flags: Vec<String>,
 }
 
 /// Arguments of `inspect`.
@@ -761,6 +927,19 @@ fn share(text: &str) -> Result<Share, String> {
     match parsed {
         Some((rank, n)) if rank < n => Ok(Share { rank, n }),
         _ => Err(format!("'{text}' is no share: give its number, counted from 0, and how many there are, such as 0/8")),
+    }
+}
+
+fn which(text: &str) -> Result<Which, Error> {
+    text.parse()
+}
+
+fn base(text: &str) -> Result<Base, String> {
+    match text {
+        "auto" => Ok(Base::Auto),
+        "0" => Ok(Base::Zero),
+        "1" => Ok(Base::One),
+        _ => Err("expected auto, 0 or 1".into()),
     }
 }
 

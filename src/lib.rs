@@ -59,6 +59,7 @@ pub mod open;
 #[cfg(not(fuzzing))]
 pub mod pairwise;
 pub mod pattern;
+pub mod place;
 pub mod plan;
 pub mod profile;
 pub mod provenance;

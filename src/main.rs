@@ -15,6 +15,9 @@ fn main() -> ExitCode {
     match command::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(misread_in_plan) = error.downcast_ref::<clap::Error>() {
+                return misread(misread_in_plan);
+            }
             if is_closed_pipe(&error) {
                 return ExitCode::SUCCESS;
             }

@@ -9,13 +9,14 @@ use std::sync::atomic::Ordering;
 
 use crate::array::{Array, Reader, Scratch};
 use crate::block::Buffer;
-use crate::consume::{Consumer, Desk, Job, Merger, Part, Product, Taker};
+use crate::consume::{Consumer, Desk, Job, Merger, Part, Product, Taker, differences};
 use crate::error::{Error, Result};
 use crate::exec::ahead::Ahead;
 use crate::exec::{self, Order, Terms};
 use crate::grid::Region;
-use crate::plan::{Plan, Share, Task};
+use crate::plan::{Document, Plan, Share, Task};
 use crate::provenance::{Account, Ledger, Recalled};
+use crate::store::{Start, Store};
 
 /// What a run came to.
 pub struct Ran {
@@ -87,13 +88,7 @@ pub fn run_share(
     if share.rank >= share.n {
         return Err(Error::usage(format!("there is no share {} of {}: they are counted from 0", share.rank, share.n)));
     }
-    if job.manifest.is_null() {
-        return Err(Error::usage("what no run goes on with cannot be shared out"));
-    }
-    let done = begin(plan, consumers, &Job { shared: true, ..job.clone() })?;
-    if consumers.iter().any(|c| c.store().is_none()) {
-        return Err(Error::usage("what goes down a pipe or is printed cannot be shared out: write it to a file"));
-    }
+    let done = begin_share(plan, consumers, job)?;
     let begun: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
     let mut keepers = begun.iter().map(|c| c.keeper()).collect::<Result<Vec<_>>>()?;
     job.ledger.begin(array.dtype().size() as u64);
@@ -103,6 +98,49 @@ pub fn run_share(
     terms.stop.store(false, Ordering::Relaxed);
     consumers.iter_mut().try_for_each(|c| c.leave())?;
     Ok(Ran { products: Vec::new(), n_absent: job.ledger.n_absent(), n_units_done: done.len() as u64 })
+}
+
+/// Writes `document` down for processes that will do shares of what [`run`] does, and does nothing of it. Gives the
+/// number of units that earlier ones have done.
+///
+/// # Errors
+/// As [`run_share`]; `Usage` if another plan is written there, naming what differs.
+pub fn write_plan(plan: &Plan, consumers: &mut [Box<dyn Consumer>], job: &Job, document: &mut Document) -> Result<u64> {
+    if job.start == Start::Anew {
+        // Who prepares a place for shares finds it empty.
+        begin(plan, consumers, &Job { manifest: serde_json::Value::Null, ..job.clone() })?;
+        consumers.iter_mut().try_for_each(|c| c.leave())?;
+    }
+    let done = begin_share(plan, consumers, job)?;
+    let stores: Vec<&Store> = consumers.iter().filter_map(|c| c.store()).collect();
+    document.outputs = stores.iter().map(|store| store.name().to_owned()).collect();
+    let value = serde_json::to_value(&*document).map_err(Error::format)?;
+    for store in stores {
+        let changes = store.write_plan(&value)?;
+        if !changes.is_empty() {
+            return Err(Error::usage(format!(
+                "{}: another plan is written there:\n{}\n  give the same command as then, or begin anew with --restart",
+                store.name().display(),
+                differences(&changes)
+            )));
+        }
+    }
+    consumers.iter_mut().try_for_each(|c| c.leave())?;
+    Ok(done.len() as u64)
+}
+
+/// Starts what `consumers` write for one of several processes.
+fn begin_share(plan: &Plan, consumers: &mut [Box<dyn Consumer>], job: &Job) -> Result<BTreeSet<u64>> {
+    if job.manifest.is_null() {
+        return Err(Error::usage("what no run goes on with cannot be shared out"));
+    }
+    // What refuses does so before there is anything on the disk.
+    consumers.iter().try_for_each(|c| c.keeper().map(drop))?;
+    let done = begin(plan, consumers, &Job { shared: true, ..job.clone() })?;
+    if consumers.iter().any(|c| c.store().is_none()) {
+        return Err(Error::usage("what goes down a pipe or is printed cannot be shared out: write it to a file"));
+    }
+    Ok(done)
 }
 
 /// Starts what `consumers` write. Gives the units that all of them have finished before.

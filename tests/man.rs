@@ -98,6 +98,15 @@ fn examples(name: &str) -> String {
         "stackctl-completions" => {
             "For bash, of one user:\n```sh\ncd ~/.local/share/bash-completion/completions\nstackctl completions bash > stackctl\n```"
         }
+        "stackctl-plan" | "stackctl-run" | "stackctl-finalize" | "stackctl-status" | "stackctl-place"
+        | "stackctl-submit" => {
+            let page = document("cluster.md");
+            let code = page.split("```").nth(1).unwrap_or_default();
+            return format!(
+                ".SH EXAMPLES\n{}",
+                roff::body(&format!("A plan from its beginning to its end:\n```{code}```"))
+            );
+        }
         _ => "",
     };
     format!(".SH EXAMPLES\n{}{shown}", roff::body(own))

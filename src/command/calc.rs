@@ -9,7 +9,7 @@ use anyhow::Result;
 use serde_json::{Map, json};
 
 use super::calculated::{self, Calculated, calculated};
-use super::resources::{self, Resources};
+use super::resources::{self, Came, Resources};
 use super::writing::{self, Lineage, Writing};
 use super::{early, plot, resolve, results, stop};
 use crate::axis::Axis;
@@ -33,7 +33,7 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
     let mut lineage = Lineage::default();
     let (mut arrays, mut losses, mut told) = (Vec::new(), Vec::new(), Map::new());
     for (name, opened) in inputs(args)? {
-        let own = Lineage::of(&opened);
+        let own = Lineage::of(&opened, &args.run);
         let Opened { stack, is_single, .. } = opened;
         let dropped = resolve::own_axes(&stack, is_single, &args.names, &[]);
         if lineage.unit.is_empty() && dropped.is_empty() {
@@ -69,12 +69,12 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
     let plain = Writing::new(&args.storage, &args.run, args.overwrite, output);
     let writing = Writing { lineage, settings, calculated: Some(&made), start, ..plain };
     let told = writing::write(&writing, array, &stop)?;
-    if !args.run.dry_run {
+    if !args.run.reads_nothing() {
         losses.iter().skip(1).for_each(resolve::tell_losses);
         made.tell_counts();
     }
     told.map_or(Ok(()), |mut value| {
-        if !args.run.dry_run {
+        if !args.run.reads_nothing() {
             value["counts"] = made.counts();
         }
         super::print_json(&value)
@@ -154,7 +154,10 @@ fn small(args: &CalcArgs, made: &Calculated, provenance: &serde_json::Value, sto
         return super::print(format!("{}\n{last}", tree.join("\n")).as_bytes());
     }
     let terms = budget.terms(&plan, &**array, &[&*consumers[0]], stop);
-    let ran = resources::run(&args.run, array, &plan, &mut consumers, &Job::default(), &terms, |_| {})?;
+    let Came::Whole(ran) = resources::run(&args.run, array, &plan, &mut consumers, &Job::default(), &terms, |_| {})?
+    else {
+        return Ok(());
+    };
     made.tell_counts();
     let Some(block) = ran.products.into_iter().flatten().find_map(|p| p.values) else { return Ok(()) };
     if let Some(plot) = &args.plot {

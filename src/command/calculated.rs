@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::json;
 
-use super::resources::{self, Resources};
+use super::resources::{self, Came, Resources};
 use super::{results, tell};
 use crate::array::calc::Tally;
 use crate::array::{Arranged, Array, Held};
@@ -29,7 +29,7 @@ use crate::source::{self, OpenOptions};
 /// A name beside the output for what is computed on the way.
 pub(super) fn private(output: &Path) -> PathBuf {
     let name = output.file_name().unwrap_or_default().to_string_lossy();
-    output.with_file_name(format!(".{name}.{}.reduced", std::process::id()))
+    output.with_file_name(format!(".{name}.{}.reduced", crate::store::this_process()))
 }
 
 /// What an expression came to.
@@ -139,7 +139,7 @@ pub(super) fn calculated(
             let place = if total <= room / 4 { "memory" } else { "a temporary Zarr" };
             let pass = passes.len() + 1;
             passes.push(format!("  pass {pass}: {names}, reads {}, kept in {place}", Bytes(bytes)));
-            if args.dry_run {
+            if args.reads_nothing() {
                 for one in group {
                     let of = Reducer::new(one.array.axes(), one.array.dtype(), &one.settings)?;
                     let dtype = if one.then.is_some() { DType::Float64 } else { of.outputs()[0].dtype };
@@ -202,8 +202,11 @@ fn computed(
     let outputs = (0..group.len()).map(output).collect::<Result<Vec<_>, _>>()?;
     let mut consumers: [Box<dyn Consumer>; 1] = [Box::new(reduction.fitted(&plan, outputs))];
     let terms = budget.terms(&plan, &*array, &[&*consumers[0]], stop);
-    let alone = RunArgs { share: None, ..args.clone() };
-    let ran = resources::run(&alone, &array, &plan, &mut consumers, &Job::default(), &terms, |_| {})?;
+    let alone = RunArgs { share: None, planned: None, ..args.clone() };
+    let Came::Whole(ran) = resources::run(&alone, &array, &plan, &mut consumers, &Job::default(), &terms, |_| {})?
+    else {
+        return Ok(());
+    };
     for (i, (one, product)) in group.into_iter().zip(ran.products.into_iter().flatten()).enumerate() {
         let result: Arc<dyn Array> = match product.values {
             Some(block) => Arc::new(Held::new(one.axes.clone(), made_of(block, &one)?)),

@@ -30,7 +30,7 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
     request.stored_order = true;
     let opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
-    let lineage = Lineage { n_holes: 0, unit: Vec::new(), ..Lineage::of(&opened) };
+    let lineage = Lineage { n_holes: 0, unit: Vec::new(), ..Lineage::of(&opened, &args.run) };
     let Opened { stack, is_single, .. } = opened;
     super::refuse_input(&args.output, &lineage.inputs)?;
     let chosen = resolve::own_axes(&stack, is_single, &args.names, args.select.as_slice());

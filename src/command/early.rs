@@ -28,7 +28,7 @@ pub(super) fn stitch(args: &StitchArgs) -> Result<()> {
     axes(&args.names)?;
     args.select.as_deref().map_or(Ok(()), Selection::check)?;
     storage(&args.storage, sink::is_zarr(&args.output))?;
-    if args.collection && args.run.share.is_some() {
+    if args.collection && (args.run.share.is_some() || args.run.planned.is_some()) {
         return Err(Error::usage("a collection is not shared out: share the images of --by alone"));
     }
     if sink::zarr::is_label(&args.output) && args.output.parent().is_some_and(|labels| !labels.exists()) {

@@ -18,6 +18,7 @@ mod decompose;
 mod early;
 mod inspect;
 mod pairwise;
+mod plan;
 mod planning;
 mod plot;
 mod presets;
@@ -28,6 +29,7 @@ mod resolve;
 mod resources;
 mod results;
 mod space;
+mod status;
 mod stitch;
 mod stop;
 mod verify;
@@ -42,7 +44,11 @@ pub use voice::tell;
 /// Whatever ended it; [`Error`] inside tells the exit code.
 pub fn run(cli: Cli) -> Result<()> {
     voice::set(&cli.voice)?;
-    match cli.command {
+    dispatch(cli.command)
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    match command {
         Command::Inspect(args) => inspect::run(&args),
         Command::Advise(args) => advise::run(&args),
         Command::Stitch(args) => stitch::run(&args),
@@ -52,6 +58,12 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Verify(args) => verify::run(&args),
         Command::Pairwise(args) => pairwise::run(&args),
         Command::Decompose(args) => decompose::run(&args),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Run(args) => plan::run(&args),
+        Command::Finalize(args) => plan::finalize(&args),
+        Command::Status(args) => status::status(&args),
+        Command::Place(args) => status::place(&args),
+        Command::Submit(args) => status::submit(&args),
         Command::Patterns(args) => presets::run(&args),
         Command::Completions { shell } => completions(shell),
     }
@@ -109,7 +121,7 @@ fn tell_one_pixel(path: &Path, shape: &[u64]) {
 /// `Io`.
 fn publish_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let partial = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+    let partial = path.with_file_name(format!(".{name}.{}.partial", crate::store::this_process()));
     std::fs::write(&partial, bytes).map_err(|e| Error::io(&partial, "cannot write", e))?;
     std::fs::rename(&partial, path).map_err(|e| Error::io(path, "cannot write", e))
 }

@@ -38,7 +38,7 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
         let mut request = resolve::request(input, &args.names, args.run.memory, args.run.threads)?;
         request.stored_order = true;
         let opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
-        let own = Lineage::of(&opened);
+        let own = Lineage::of(&opened, &args.run);
         Note::merge(&mut lineage.notes, &own.notes);
         lineage.inputs.extend(own.inputs);
         if lineage.provenance.is_null() {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::progress::Progress;
-use super::resources::{self, Resources};
+use super::resources::{self, Came, Resources};
 use super::{print_json, stop, tell};
 use crate::array::Array;
 use crate::block::size_bytes;
@@ -64,12 +64,13 @@ pub(super) fn run(args: &PyramidArgs) -> Result<()> {
     let mut progress = Progress::new(bytes_in, args.run.quiet);
     let settings = serde_json::json!({"codec": options.codec.to_string(), "image": format!("{:?}", options.image)});
     let job = resources::job(&args.run, &*array, &[image.array()], &plan, settings, &Default::default());
-    let ran = resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
+    let came = resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
     progress.finish();
-    if let Some(share) = args.run.share {
-        let told = resources::shared(&args.run, share, &plan, &ran);
-        return if args.run.json { print_json(&told) } else { Ok(()) };
-    }
+    let ran = match came {
+        Came::Whole(ran) => ran,
+        Came::Part(told) if args.run.json => return print_json(&told),
+        Came::Part(_) => return Ok(()),
+    };
     Image::adopt(&args.image)?;
     let written = ran.products.iter().flatten().next();
     let (bytes, files) = written.map_or((0, 0), |w| (w.bytes, w.files));

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::progress::Progress;
-use super::resources::{self, Resources};
+use super::resources::{self, Came, Resources};
 use super::results::{self, Figures, Target};
 use super::{calculated, early, resolve, stop, tell};
 use crate::array::{Array, View};
@@ -37,7 +37,8 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
         let output = twice.1.output.as_deref().unwrap_or_default();
         return Err(Error::usage(format!("two values of --by would be written to {output}")).into());
     }
-    named.iter().zip(all).try_for_each(|(args, opened)| one(args, opened, start))
+    let made = |args: &ReduceArgs| args.run.makes(Path::new(args.output.as_deref().unwrap_or_default()));
+    named.iter().zip(all).filter(|(args, _)| made(args)).try_for_each(|(args, opened)| one(args, opened, start))
 }
 
 /// The same for the value of `--by` that an array has: the output's name has it in the field's place.
@@ -57,7 +58,7 @@ fn named(args: &ReduceArgs, opened: &Opened) -> Result<ReduceArgs, Error> {
 
 /// Reduces one array.
 fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
-    let provenance = resolve::provenance(&opened);
+    let provenance = resolve::provenance(&opened, &args.run);
     let Opened { stack, notes, is_single, .. } = opened;
     let output = args.output.as_deref().map_or(Path::new("-"), Path::new);
     let ledger = resolve::ledger(&stack, output);
@@ -116,7 +117,7 @@ fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
         let tree = calculated.map_or_else(Vec::new, |made| made.tree(plan.piece()));
         return results::text::show_plan(args, &reducer, &targets, &tree, &figures);
     }
-    if !args.run.quiet {
+    if !args.run.quiet && !args.run.reads_nothing() {
         tell(format_args!(
             "reading {}, {} {} ({}), {}, memory limit {} ({})",
             count(n_files, "file"),
@@ -145,14 +146,15 @@ fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
         "picture": format!("{:?}", args.picture),
     });
     let job = Job { ledger, ..resources::job(&args.run, &*array, &paths, &plan, settings, &losses) };
-    let ran = resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
+    let came = resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
     progress.finish();
     resolve::tell_losses(&losses);
     figures.losses = losses.texts();
-    if let Some(share) = args.run.share {
-        let told = resources::shared(&args.run, share, &plan, &ran);
-        return if args.run.json { super::print_json(&told) } else { Ok(()) };
-    }
+    let ran = match came {
+        Came::Whole(ran) => ran,
+        Came::Part(told) if args.run.json => return super::print_json(&told),
+        Came::Part(_) => return Ok(()),
+    };
     figures.elements_filled = ran.n_absent;
     figures.wall_s = start.elapsed().as_secs_f64();
     figures.rate_bytes_per_s = bytes_in as f64 / figures.wall_s.max(1e-9);

@@ -209,10 +209,10 @@ pub(super) fn tell_losses(losses: &Losses) {
 }
 
 /// Origin of an output: program, command line, pattern and notes.
-pub(super) fn provenance(opened: &Opened) -> serde_json::Value {
+pub(super) fn provenance(opened: &Opened, run: &RunArgs) -> serde_json::Value {
     serde_json::json!({
         "program": concat!("stackctl ", env!("CARGO_PKG_VERSION")),
-        "command": std::env::args_os().map(|a| a.to_string_lossy().into_owned()).take(64).collect::<Vec<_>>(),
+        "command": run.command().into_iter().take(64).collect::<Vec<_>>(),
         "pattern": opened.pattern,
         "notes": opened.notes,
         "n_inputs": opened.stack.paths().len(),

@@ -3,20 +3,21 @@
 //! The plan is made from `--memory`, the array and its consumers alone; how many workers then fit goes by what the
 //! process really uses.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::array::{Array, Losses};
-use crate::cli::RunArgs;
+use crate::block::size_bytes;
+use crate::cli::{Planned, RunArgs};
 use crate::consume::{self, Consumer, Job};
 use crate::error::Error;
 use crate::exec::Terms;
 use crate::exec::budget::{Bytes, Limit, processors, resident_bytes, tame_allocator};
 use crate::open::fingerprint;
-use crate::plan::{Plan, Share};
+use crate::plan::{Document, Plan, Share};
 use crate::profile::{self, Profile};
-use crate::report::tuple;
+use crate::report::{count, tuple};
 use crate::run::{self, Ran};
 use crate::store::Start;
 
@@ -28,18 +29,35 @@ const SPARE_BYTES: u64 = 6 << 20;
 /// Memory and threads of this run.
 pub(super) struct Resources {
     pub(super) limit: Limit,
+    /// What tasks are cut for: the same in all processes that go by one plan.
+    plan_bytes: u64,
     pub(super) threads: usize,
+}
+
+/// What came of a run.
+pub(super) enum Came {
+    /// All of it.
+    Whole(Ran),
+    /// A share of it, or the plan of it: what is to be printed as JSON.
+    Part(serde_json::Value),
 }
 
 impl Resources {
     pub(super) fn new(args: &RunArgs) -> Self {
         let threads = args.threads.map_or_else(processors, usize::from);
-        let limit = Limit::resolve(args.memory);
+        let limit = match &args.planned {
+            Some(Planned::Goes { limit, .. }) => limit.clone(),
+            _ => Limit::resolve(args.memory),
+        };
+        let plan_bytes = match &args.planned {
+            Some(Planned::Goes { document, .. }) => document.memory_bytes,
+            _ => limit.bytes,
+        };
         tame_allocator(limit.bytes);
         if args.profile {
             profile::begin();
         }
-        Self { limit, threads }
+        Self { limit, plan_bytes, threads }
     }
 
     /// What is used whatever the tasks do.
@@ -49,7 +67,7 @@ impl Resources {
 
     /// What there is for tasks and for what is held of results.
     pub(super) fn room(&self, array: &dyn Array) -> u64 {
-        self.limit.bytes.saturating_sub(Self::base_bytes(array))
+        self.plan_bytes.saturating_sub(Self::base_bytes(array))
     }
 
     /// The plan of reading `array` once for `consumers`.
@@ -129,7 +147,7 @@ pub(super) fn job(
     Job { manifest, start, losses: losses.clone(), ..Job::default() }
 }
 
-/// Does all that `plan` says, or the share of it that was asked for.
+/// Does all that `plan` says, or the share of it that was asked for; or writes it down.
 ///
 /// # Errors
 /// As [`run::run`]; a stop says how to go on.
@@ -141,15 +159,53 @@ pub(super) fn run(
     job: &Job,
     terms: &Terms<'_>,
     progress: impl FnMut(u64) + Send,
-) -> Result<Ran, Error> {
-    let ran = match args.share {
-        None => run::run(array, plan, consumers, job, terms, progress),
-        Some(share) => run::run_share(array, plan, consumers, job, share, terms, progress),
+) -> Result<Came, Error> {
+    if let Some(Planned::Goes { limit, .. }) = &args.planned {
+        let needed = Resources::base_bytes(&**array).saturating_add(plan.cost().alone());
+        if needed > limit.bytes {
+            return Err(Error::Limit(format!(
+                "one task of the plan needs {}, and this process may use {} ({}): give the job more memory, or plan anew \
+                 with a smaller --memory",
+                Bytes(needed),
+                Bytes(limit.bytes),
+                limit.from
+            )));
+        }
+    }
+    let came = match (&args.planned, args.share) {
+        (Some(Planned::Writes { command, n_shares }), _) => {
+            let bytes = size_bytes(&array.shape(), array.dtype());
+            let document = Document { command: command.clone(), ..Document::of(plan, bytes, *n_shares) };
+            return written_down(document, args, plan, consumers, job).map(Came::Part);
+        }
+        (_, None) => run::run(array, plan, consumers, job, terms, progress).map(Came::Whole),
+        (planned, Some(share)) => run::run_share(array, plan, consumers, job, share, terms, progress)
+            .map(|ran| Came::Part(shared(args, planned.is_some(), share, plan, &ran))),
     };
-    ran.map_err(|error| match error {
+    came.map_err(|error| match error {
         Error::Stopped(text) => Error::Stopped(format!("{text} of {}; {}", plan.len(), super::going_on())),
         other => other,
     })
+}
+
+/// Writes `plan` down for the processes that will go by it.
+fn written_down(
+    mut document: Document,
+    args: &RunArgs,
+    plan: &Plan,
+    consumers: &mut [Box<dyn Consumer>],
+    job: &Job,
+) -> Result<serde_json::Value, Error> {
+    document.folder = std::env::current_dir().map_err(|e| Error::io(Path::new("."), "cannot find", e))?;
+    document.memory_bytes = args.memory.map_or(0, |memory| memory.0);
+    let n_done = run::write_plan(plan, consumers, job, &mut document)?;
+    if !args.quiet {
+        let done = if n_done > 0 { format!(", {n_done} of them done") } else { String::new() };
+        let output = document.outputs[0].display();
+        let (units, shares) = (count(document.units, "unit"), count(document.shares, "share"));
+        super::tell(format_args!("{output}: planned {units}{done}, in {shares}"));
+    }
+    serde_json::to_value(&document).map_err(Error::format)
 }
 
 /// Where the time went, if that was asked for; tells it, unless it is printed with the result.
@@ -162,10 +218,11 @@ pub(super) fn profiled(args: &RunArgs) -> Option<Profile> {
 }
 
 /// Tells that a share has ended, and what is left to do. Gives what is to be printed as JSON.
-pub(super) fn shared(args: &RunArgs, share: Share, plan: &Plan, ran: &Ran) -> serde_json::Value {
+fn shared(args: &RunArgs, is_planned: bool, share: Share, plan: &Plan, ran: &Ran) -> serde_json::Value {
     if !args.quiet {
+        let then = if is_planned { "stackctl finalize" } else { "the same command without --share" };
         super::tell(format_args!(
-            "share {} of {} is done: when all are, the same command without --share puts them together",
+            "share {} of {} is done: when all are, {then} puts them together",
             share.rank, share.n
         ));
     }

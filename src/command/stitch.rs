@@ -48,7 +48,7 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
     if let Some(collection) = collection.as_ref().filter(|_| !args.run.dry_run) {
         collection.begin(args.run.restart)?;
     }
-    for single in all {
+    for single in all.into_iter().filter(|single| args.run.makes(&single.output)) {
         if let Some(folder) = folder_of(&single.output).filter(|_| args.by.is_some() && !args.run.dry_run) {
             std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "cannot make the folder", e))?;
         }
@@ -163,7 +163,7 @@ fn folder_of(output: &Path) -> Option<&Path> {
 fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<Value>> {
     let start = Instant::now();
     let Single { output, shown, beside, opened } = single;
-    let mut lineage = Lineage::of(&opened);
+    let mut lineage = Lineage::of(&opened, &args.run);
     super::refuse_input(&output, &lineage.inputs)?;
     let provenance = &mut lineage.provenance;
     provenance["names"] = resolve::recorded(&args.names);
@@ -216,7 +216,7 @@ fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<Va
         ..Writing::new(&args.storage, &args.run, args.overwrite, &output)
     };
     let told = writing::write(&writing, array, stop)?;
-    if let Some(made) = calculated.filter(|_| !args.run.dry_run) {
+    if let Some(made) = calculated.filter(|_| !args.run.reads_nothing()) {
         made.tell_counts();
     }
     Ok(told)

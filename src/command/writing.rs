@@ -11,7 +11,7 @@ use super::beside::{Beside, Main};
 use super::calculated::Calculated;
 use super::planning::{self, fit_levels, no_image, storage};
 use super::progress::Progress;
-use super::resources::{self, Resources};
+use super::resources::{self, Came, Resources};
 use super::{resolve, space, tell, voice};
 use crate::array::{Array, Losses};
 use crate::block::size_bytes;
@@ -93,7 +93,7 @@ pub(super) struct Lineage {
 
 impl Lineage {
     /// What is known of an array that was opened.
-    pub(super) fn of(opened: &Opened) -> Self {
+    pub(super) fn of(opened: &Opened, run: &RunArgs) -> Self {
         let stack = &opened.stack;
         Self {
             inputs: stack.paths().to_vec(),
@@ -101,7 +101,7 @@ impl Lineage {
             notes: opened.notes.clone(),
             losses: stack.losses().cloned().unwrap_or_default(),
             unit: stack.layout().unit().to_vec(),
-            provenance: resolve::provenance(opened),
+            provenance: resolve::provenance(opened, run),
             ..Self::default()
         }
     }
@@ -185,7 +185,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         let tree = how.calculated.map_or_else(Vec::new, |made| made.tree(plan.task_box()));
         return show_plan(run.json, &*array, (&tree, &notes), how.lineage.n_holes, &plan, &budget, &summary);
     }
-    if !run.quiet {
+    if !run.quiet && !run.reads_nothing() {
         tell(format_args!(
             "reading {}, writing {}, {}, memory limit {} ({})",
             count(summary.input_files, "file"),
@@ -209,13 +209,13 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         ledger: how.lineage.ledger.clone(),
         ..resources::job(run, &*array, &how.lineage.inputs, &plan, settings, &how.lineage.losses)
     };
-    let ran = resources::run(run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
+    let came = resources::run(run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
     progress.finish();
     resolve::tell_losses(&how.lineage.losses);
-    if let Some(share) = run.share {
-        let told = resources::shared(run, share, &plan, &ran);
-        return Ok(run.json.then_some(told));
-    }
+    let ran = match came {
+        Came::Whole(ran) => ran,
+        Came::Part(told) => return Ok(run.json.then_some(told)),
+    };
     if is_label {
         sink::zarr::list_label(output, options.format)?;
     }

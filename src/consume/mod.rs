@@ -25,6 +25,7 @@ pub mod statistics;
 
 pub use assemble::{Assemble, band_shape};
 pub use place::Place;
+pub(crate) use place::differences;
 pub(crate) use remembered::{Keeper, Remembered};
 
 /// Something that wants the blocks of an array.

@@ -64,7 +64,7 @@ impl Place {
                     "{}: an earlier run is unfinished that was another job:\n{}\n  give the same command as then, or \
                      begin anew with --restart",
                     self.path.display(),
-                    told(&changes)
+                    differences(&changes)
                 )));
             }
         }
@@ -94,7 +94,7 @@ impl Place {
 }
 
 /// A line for each of the first few differences.
-fn told(changes: &[Change]) -> String {
+pub(crate) fn differences(changes: &[Change]) -> String {
     const SHOWN: usize = 5;
     let value = |value: &Option<serde_json::Value>| match value {
         None => "nothing".to_owned(),

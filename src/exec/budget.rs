@@ -1,13 +1,15 @@
 //! How much memory a run may use, and how much it did use.
 //!
 //! The default limit is half of what the job may use: the tightest of the control groups up the tree, what the
-//! scheduler granted, and the machine.
+//! scheduler granted, `ulimit -v`, and the machine. Processes that a launcher started on one machine have equal parts of
+//! it, and of its processors.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::place::{Environment, Ranks};
 pub use crate::size::Bytes;
 
 /// The ceiling of a run's resident memory and where it comes from.
@@ -25,13 +27,26 @@ impl Limit {
         if let Some(Bytes(bytes)) = asked {
             return Self { bytes, from: "--memory".into() };
         }
-        let (bytes, what) = available(Path::new("/"), &|name| std::env::var(name).ok());
-        Self { bytes: bytes / 2, from: format!("half of {what} of {}", Bytes(bytes)) }
+        let (bytes, what) = available(Path::new("/"), &variable);
+        let among = match neighbours(&variable) {
+            1 => String::new(),
+            n => format!(", among {n} processes"),
+        };
+        Self { bytes: bytes / 2 / neighbours(&variable), from: format!("half of {what} of {}{among}", Bytes(bytes)) }
     }
 }
 
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Processes that were started together on this machine, this one among them.
+fn neighbours(variable: Environment<'_>) -> u64 {
+    Ranks::find(variable).map_or(1, |ranks| ranks.local_size.max(1))
+}
+
 /// The tightest bound on this job's memory under the file system `root`, and what sets it.
-fn available(root: &Path, variable: &dyn Fn(&str) -> Option<String>) -> (u64, &'static str) {
+fn available(root: &Path, variable: Environment<'_>) -> (u64, &'static str) {
     let mut bounds = Vec::new();
     if let Some(bytes) = physical(root) {
         bounds.push((bytes, "the machine's memory"));
@@ -41,6 +56,9 @@ fn available(root: &Path, variable: &dyn Fn(&str) -> Option<String>) -> (u64, &'
     }
     if let Some(bytes) = scheduler(variable) {
         bounds.push((bytes, "the scheduler's grant"));
+    }
+    if let Some(bytes) = address_space(root) {
+        bounds.push((bytes, "the address space (ulimit -v)"));
     }
     // Without /proc nothing is known: assume a small machine.
     bounds.into_iter().min_by_key(|b| b.0).unwrap_or((2 << 30, "an assumed memory"))
@@ -89,8 +107,15 @@ fn control_groups(root: &Path) -> Option<u64> {
     tightest
 }
 
+/// What `ulimit -v` allows, by which SGE and LSF bound jobs.
+fn address_space(root: &Path) -> Option<u64> {
+    let text = fs::read_to_string(root.join("proc/self/limits")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// What Slurm, PBS, SGE or LSF say that this job may use on this machine.
-fn scheduler(variable: &dyn Fn(&str) -> Option<String>) -> Option<u64> {
+fn scheduler(variable: Environment<'_>) -> Option<u64> {
     let number = |name: &str| variable(name)?.trim().parse::<u64>().ok().filter(|&n| n > 0);
     let mut tightest: Option<u64> = None;
     let mut bound = |bytes: u64| tightest = Some(tightest.map_or(bytes, |t: u64| t.min(bytes)));
@@ -122,9 +147,48 @@ pub fn peak_bytes() -> u64 {
     status("VmHWM:").unwrap_or(0)
 }
 
-/// Number of processors this job may use.
+/// Number of processors this process may use.
 pub fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    Processors::of_this_job().n
+}
+
+/// How many processors a process may use, and what says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Processors {
+    /// How many.
+    pub n: usize,
+    /// In words: `SLURM_CPUS_PER_TASK`, `affinity and control groups`.
+    pub from: String,
+}
+
+impl Processors {
+    /// Those of this process.
+    pub fn of_this_job() -> Self {
+        let bound = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::among(bound, online().unwrap_or(bound), &variable)
+    }
+
+    /// Of a process that is `bound` to so many, on a machine of `machine`.
+    fn among(bound: usize, machine: usize, variable: Environment<'_>) -> Self {
+        let number = |name: &str| variable(name)?.trim().parse::<usize>().ok().filter(|&n| n > 0);
+        let neighbours = neighbours(variable) as usize;
+        // What a scheduler grants one task, or all tasks on this machine together.
+        let of_task = number("SLURM_CPUS_PER_TASK").map(|n| (n, "SLURM_CPUS_PER_TASK".to_owned()));
+        let of_node = ["SLURM_CPUS_ON_NODE", "NCPUS", "NSLOTS", "LSB_DJOB_NUMPROC"];
+        let of_node = of_node.iter().find_map(|name| Some((number(name)?, *name))).unwrap_or((machine, "the machine"));
+        let among = if neighbours > 1 { format!(", among {neighbours} processes") } else { String::new() };
+        let (n, from) = of_task.unwrap_or_else(|| ((of_node.0 / neighbours).max(1), format!("{}{among}", of_node.1)));
+        match n < bound {
+            true => Self { n, from },
+            false => Self { n: bound, from: "affinity and control groups".to_owned() },
+        }
+    }
+}
+
+/// Processors of the machine.
+fn online() -> Option<usize> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    Some(text.lines().filter(|line| line.starts_with("processor")).count()).filter(|n| *n > 0)
 }
 
 /// Makes the allocator give memory back, in keeping with a ceiling of `limit_bytes`: few arenas, and large
@@ -178,12 +242,32 @@ mod tests {
 
         let slurm = |name: &str| (name == "SLURM_MEM_PER_NODE").then(|| "1024".to_string());
         assert_eq!(available(root, &slurm), (1 << 30, "the scheduler's grant"));
+        write(root, "proc/self/limits", "Limit  Soft  Hard  Units\nMax address space   536870912  unlimited  bytes\n");
+        assert_eq!(available(root, &none), (512 << 20, "the address space (ulimit -v)"));
+        write(root, "proc/self/limits", "Limit  Soft  Hard  Units\nMax address space   unlimited  unlimited  bytes\n");
         let per_cpu = |name: &str| match name {
             "SLURM_MEM_PER_CPU" => Some("512".to_string()),
             "SLURM_CPUS_ON_NODE" => Some("4".to_string()),
             _ => None,
         };
         assert_eq!(available(root, &per_cpu), (2 << 30, "the scheduler's grant"));
+    }
+
+    #[test]
+    fn processors_are_those_of_the_task() {
+        for (bound, env, n) in [
+            (16, &[][..], 16),
+            (16, &[("NSLOTS", "4")][..], 4),
+            (16, &[("NCPUS", "3")][..], 3),
+            (16, &[("LSB_DJOB_NUMPROC", "40")][..], 16),
+            (2, &[("SLURM_CPUS_ON_NODE", "8")][..], 2),
+            (16, &[("SLURM_CPUS_PER_TASK", "4"), ("SLURM_CPUS_ON_NODE", "8")][..], 4),
+            (16, &[("PMI_RANK", "0"), ("PMI_SIZE", "8"), ("MPI_LOCALNRANKS", "4")][..], 4),
+            (2, &[("PMI_RANK", "0"), ("PMI_SIZE", "99"), ("MPI_LOCALNRANKS", "99")][..], 1),
+        ] {
+            let look = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+            assert_eq!(Processors::among(bound, 16, &look).n, n, "{env:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,10 @@ use serde::Serialize;
 
 use crate::grid::{Grid, Region, n_elements};
 
+mod document;
 mod folding;
+
+pub use document::{Document, Missing, list};
 
 /// One numbered piece of work.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@
 //!               state/      partial states, kept until the end
 //!               manifest.json   what must be the same for a run to go on
 //!               shared      if shares of a run write here
+//!               plan.json   what they have in common, if a plan was made first
 //!               published.json  that the output has got its name, and by which manifest
 //!               lock.N      who has it
 //! ```
@@ -62,6 +63,8 @@ const OUTPUT: &str = "output";
 const STATE: &str = "state";
 /// Key of what must be the same for a run to go on.
 const MANIFEST: &str = "manifest.json";
+/// Key of what shares have in common.
+const PLAN: &str = "plan.json";
 /// Key of what says that the place is that of shares.
 const SHARED: &str = "shared";
 /// The disk is told to begin with this many bytes of a growing object at once: for less it takes longer to
@@ -171,6 +174,56 @@ impl Begun {
                 Err(Error::usage(format!("other settings than when it was begun: {}", keys.join(", "))))
             }
         }
+    }
+}
+
+/// A name of this process that no other has, on this machine or others.
+pub fn this_process() -> String {
+    Owner::this().id()
+}
+
+/// What is found of an output that is not finished by one who only looks.
+pub struct Look {
+    site: Arc<Site>,
+}
+
+impl Look {
+    /// At `output`; `None` if nothing of it is unfinished, which may have its name already.
+    ///
+    /// # Errors
+    /// `Io`; `Usage` for a name that no output can have.
+    pub fn at(output: &Path) -> Result<Option<Self>> {
+        let name = place::real_name(output)?;
+        let partial = place::partial_name(&name);
+        let local = match Local::open(&partial, &name) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            local => local.map_err(|e| Error::io(&partial, "cannot open", e))?,
+        };
+        let site = Site::new(name, partial, Arc::new(local), None, Durability::None);
+        // It has its name, and what is left is being removed.
+        Ok(if site.published()?.is_some() { None } else { Some(Self { site }) })
+    }
+
+    /// What its shares have in common, as [`Store::write_plan`] wrote it.
+    ///
+    /// # Errors
+    /// `Io`, and `Format` if it is damaged.
+    pub fn plan<T: serde::de::DeserializeOwned>(&self) -> Result<Option<T>> {
+        match disk::read(&*self.site.disk, PLAN) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(self.site.error(PLAN, "cannot read", e)),
+            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|e| {
+                Error::format(format!("{}: {e}: plan anew with --restart", self.site.partial.join(PLAN).display()))
+            }),
+        }
+    }
+
+    /// Units that are done: recorded, and with all that they stored.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn done(&self) -> Result<BTreeSet<u64>> {
+        Ok(resume::find(&self.site, Kind::File, true)?.done)
     }
 }
 
@@ -285,7 +338,7 @@ impl Site {
 
     /// Writes a document of the private place, whole or not at all.
     fn write(&self, key: &str, document: &impl Serialize) -> Result<()> {
-        let temporary = format!("{key}{UNFINISHED}");
+        let temporary = format!("{key}.{}{UNFINISHED}", self.id);
         let written: io::Result<()> = (|| {
             let file = self.disk.create(&temporary)?;
             file.write_at(0, &serde_json::to_vec_pretty(document)?)?;
@@ -519,6 +572,18 @@ impl Store {
     /// Units that earlier runs have finished.
     pub fn done(&self) -> &BTreeSet<u64> {
         &self.found.done
+    }
+
+    /// Writes down what the shares of a run have in common, for [`Look::plan`]. Gives what differs if something else is
+    /// written there, and leaves that.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn write_plan(&self, plan: &Value) -> Result<Vec<Change>> {
+        match resume::compare_with(&self.site, PLAN, plan)? {
+            Some(changes) => Ok(changes),
+            None => self.site.write(PLAN, plan).map(|()| Vec::new()),
+        }
     }
 
     /// Forgets what earlier runs have finished but for `units`, and removes it.

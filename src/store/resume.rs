@@ -40,9 +40,14 @@ pub(super) struct Found {
 
 /// How the manifest differs from that of an earlier run, if there is one.
 pub(super) fn compare(site: &Site, given: &Value) -> Result<Option<Vec<Change>>> {
-    let text = match read(&*site.disk, MANIFEST) {
+    compare_with(site, MANIFEST, given)
+}
+
+/// How a document of the private place differs from what is `given`, if it is there.
+pub(super) fn compare_with(site: &Site, key: &str, given: &Value) -> Result<Option<Vec<Change>>> {
+    let text = match read(&*site.disk, key) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(|e| site.error(MANIFEST, "cannot read", e))?,
+        text => text.map_err(|e| site.error(key, "cannot read", e))?,
     };
     let mut changes = vec![];
     match serde_json::from_slice(&text) {

@@ -1,0 +1,194 @@
+//! `plan`, `run`, `finalize`: a command is written down once, done in shares by any number of processes, and put
+//! together. They only choose what `stitch`, `reduce` and `calc` do: each reads the command again and goes the same way.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Parser;
+
+use super::status::missing;
+use super::tell;
+use crate::cli::{Cli, Command, FinalizeArgs, InputArgs, PlanArgs, Planned, RunArgs, ShareArgs};
+use crate::error::Error;
+use crate::exec::budget::{Bytes, Limit};
+use crate::place;
+use crate::plan::{Document, list};
+use crate::store::Look;
+
+/// Most memory that tasks are cut for if nobody says how much: who plans may have more than those who go by it.
+const PLAN_BYTES: u64 = 2 << 30;
+
+pub(super) fn plan(args: &PlanArgs) -> Result<()> {
+    let mut command = parsed(&args.command)?;
+    let (run, input) = parts(&mut command)?;
+    if let Some(flag) = [("--share", run.share.is_some()), ("--dry-run", run.dry_run)].iter().find(|flag| flag.1) {
+        return Err(Error::usage(format!("{} is not for a command that is planned: leave it out", flag.0)).into());
+    }
+    if input.files_from.as_deref() == Some(Path::new("-")) {
+        return Err(
+            Error::usage("--files-from -: later processes cannot read that again: write the names to a file").into()
+        );
+    }
+    run.memory.get_or_insert_with(|| Bytes(Limit::resolve(None).bytes.min(PLAN_BYTES)));
+    let command_words = args.command.iter().filter(|word| *word != "--restart").cloned().collect();
+    run.planned = Some(Planned::Writes { command: command_words, n_shares: args.shares });
+    super::dispatch(command)
+}
+
+pub(super) fn run(args: &ShareArgs) -> Result<()> {
+    let document = find(&args.output)?;
+    let decision = place::decide(&variable, args.which.share, args.which.share_base)?;
+    let share = decision.share(document.shares, document.shares_asked)?;
+    decision.warning.iter().for_each(|warning| tell(format_args!("note: {warning}")));
+    if !args.quiet {
+        tell(format_args!("{} of {}", decision.words(), document.outputs[0].display()));
+    }
+    go(document, args.memory, |run| {
+        run.share = Some(share);
+        run.threads = args.threads.or(run.threads);
+        run.deadline = args.deadline;
+        run.json = args.json;
+        run.quiet = args.quiet;
+    })
+}
+
+pub(super) fn finalize(args: &FinalizeArgs) -> Result<()> {
+    let document = find(&args.output)?;
+    let missing = missing(&document)?;
+    if !missing.units.is_empty() {
+        return Err(Error::Fault(format!(
+            "{}: {} of {} units are not done, of shares {}: run these again",
+            args.output.display(),
+            missing.n_units(),
+            document.units,
+            list(&missing.shares, 0)
+        ))
+        .into());
+    }
+    go(document, args.memory, |run| {
+        run.deadline = None;
+        run.json = args.json;
+        run.quiet = args.quiet;
+    })
+}
+
+/// Does a part of what was written down, which `choose` says.
+fn go(document: Document, memory: Option<Bytes>, choose: impl FnOnce(&mut RunArgs)) -> Result<()> {
+    let folder = &document.folder;
+    std::env::set_current_dir(folder).map_err(|e| Error::io(folder, "cannot work where the plan was made", e))?;
+    let mut command = parsed(&document.command)?;
+    let (run, _) = parts(&mut command)?;
+    run.restart = false;
+    run.memory = Some(Bytes(document.memory_bytes));
+    run.planned = Some(Planned::Goes { limit: Limit::resolve(memory), document: Box::new(document) });
+    choose(run);
+    super::dispatch(command)
+}
+
+/// The command that `words` are.
+fn parsed(words: &[String]) -> Result<Command> {
+    let words = std::iter::once("stackctl").chain(words.iter().map(String::as_str));
+    Cli::try_parse_from(words).map(|cli| cli.command).map_err(anyhow::Error::new)
+}
+
+/// What is to be said of the run that `command` is, and where its inputs come from.
+fn parts(command: &mut Command) -> Result<(&mut RunArgs, &InputArgs), Error> {
+    match command {
+        Command::Stitch(args) => Ok((&mut args.run, &args.input)),
+        Command::Reduce(args) => Ok((&mut args.run, &args.input)),
+        Command::Calc(args) => Ok((&mut args.run, &args.input)),
+        _ => Err(Error::usage("stitch, reduce and calc can be planned, and nothing else")),
+    }
+}
+
+/// What was written down for `output`.
+///
+/// # Errors
+/// `Complete` if it has its name already; `Usage` if there is no plan.
+pub(super) fn find(output: &Path) -> Result<Document, Error> {
+    let mut is_begun = false;
+    for name in standing_for(output)? {
+        let Some(look) = Look::at(&name)? else { continue };
+        is_begun = true;
+        if let Some(document) = look.plan()? {
+            return Ok(document);
+        }
+    }
+    let shown = output.display();
+    if !is_begun && standing_for(output)?.iter().any(|name| name.exists()) {
+        return Err(Error::Complete(format!("{shown}: is complete, nothing is left to do")));
+    }
+    Err(Error::usage(format!("{shown}: there is no plan of it: make one with stackctl plan COMMAND ... -o {shown}")))
+}
+
+/// Where {op} stands in a name.
+const OPERATOR: &str = "{op}";
+
+/// Outputs that are there, finished or not, and have the name `output` with an operator in its place; itself if it has
+/// none.
+fn standing_for(output: &Path) -> Result<Vec<PathBuf>, Error> {
+    if !output.to_string_lossy().contains(OPERATOR) {
+        return Ok(vec![output.to_owned()]);
+    }
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).map_err(|e| Error::named("", folder, "cannot list", e))?;
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names = names.map(|name| match name.strip_prefix('.').and_then(|name| name.strip_suffix(".partial")) {
+        Some(unfinished) => unfinished.to_owned(),
+        None => name,
+    });
+    let mut paths: Vec<PathBuf> = names.map(|name| folder.join(name)).filter(|path| stands_for(output, path)).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// Whether `path` is `template` with an operator in its place.
+fn stands_for(template: &Path, path: &Path) -> bool {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (template, path) = (name(template), name(path));
+    let (before, after) = template.split_once(OPERATOR).unwrap_or((&template, ""));
+    path.len() >= before.len() + after.len() && path.starts_with(before) && path.ends_with(after)
+}
+
+/// A variable of this process's environment.
+pub(super) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+impl RunArgs {
+    /// What was typed: the program and its command; of a share, that of its plan.
+    pub(super) fn command(&self) -> Vec<String> {
+        match &self.planned {
+            Some(Planned::Goes { document, .. }) => [&["stackctl".to_owned()], &document.command[..]].concat(),
+            _ => std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+        }
+    }
+
+    /// Whether `output` is to be made: a plan is of one output, though its command may make others.
+    pub(super) fn makes(&self, output: &Path) -> bool {
+        let Some(Planned::Goes { document, .. }) = &self.planned else { return true };
+        let planned = super::resolved(&document.outputs[0]);
+        match output.to_string_lossy().contains(OPERATOR) {
+            true => stands_for(output, &planned) && super::resolved(output).parent() == planned.parent(),
+            false => super::resolved(output) == planned,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_an_operator_stand_for_those_with_one() {
+        for (template, path, stands) in [
+            ("a/out_{op}.npy", "out_mean.npy", true),
+            ("out_{op}.npy", "out_.npy", true),
+            ("out_{op}.npy", "out.npy", false),
+            ("out_{op}.npy", "b/out_max.tif", false),
+            ("{op}.zarr", "max.zarr", true),
+        ] {
+            assert_eq!(stands_for(Path::new(template), Path::new(path)), stands, "{template} {path}");
+        }
+    }
+}

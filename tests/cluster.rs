@@ -1,0 +1,405 @@
+//! Plans that many processes do: shares and ranks, killed anywhere and done again, come to the bytes of one run.
+//!
+//! `STACKCTL_KILLS` sets how many rounds of kills a job lives through.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+#[path = "common/pile.rs"]
+mod pile;
+#[path = "common/probe.rs"]
+mod probe;
+#[path = "common/run.rs"]
+mod run;
+#[path = "common/tiff.rs"]
+mod tiff;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+use pile::{PATTERN, Pile, files};
+use probe::{alive, program, send, told};
+use serde_json::Value;
+use tempfile::TempDir;
+use tiff::{Layout, Numbers};
+
+type Env<'a> = &'a [(&'a str, &'a str)];
+
+/// The program in `folder`, with nothing of a scheduler or launcher in its environment but `env`.
+fn command(folder: &Path, env: Env<'_>, arguments: &[&str]) -> std::process::Command {
+    let mut command = program(folder, arguments);
+    let known = ["SLURM_", "OMPI_", "PMI", "PBS_", "LSB_", "SGE_", "STACKCTL_SHARD"];
+    for (name, _) in std::env::vars().filter(|(name, _)| known.iter().any(|k| name.starts_with(k))) {
+        command.env_remove(name);
+    }
+    command.envs(env.iter().copied());
+    command
+}
+
+fn ran(folder: &Path, env: Env<'_>, arguments: &[&str]) -> (i32, String, String) {
+    told(&command(folder, env, arguments).output().unwrap())
+}
+
+fn succeeds(folder: &Path, env: Env<'_>, arguments: &[&str]) -> String {
+    let (code, out, err) = ran(folder, env, arguments);
+    assert_eq!(code, 0, "{env:?} {arguments:?}: {err}");
+    out
+}
+
+fn refused(folder: &Path, code: i32, arguments: &[&str]) -> String {
+    let (found, _, err) = ran(folder, &[], arguments);
+    assert_eq!(found, code, "{arguments:?}: {err}");
+    err
+}
+
+/// A folder with a pile of 4 MiB in `raw`, of several units whatever it becomes.
+fn raw() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout { width: 256, height: 128, bits: 16, rows_per_strip: Some(32), ..Layout::default() };
+    Pile { holes: vec![(1, 3)], ..Pile::new(2, 4, 8, layout) }.write(&folder.path().join("raw"));
+    folder
+}
+
+const INPUT: [&str; 8] = ["raw", "--pattern", PATTERN, "--missing", "fill", "--memory", "64M", "-q"];
+
+/// Small chunks and a slow codec, so that a run has many middles.
+const STITCH: [&str; 9] =
+    ["stitch", "-o", "out.zarr", "--chunks", "1,1,2,64,64", "--shards", "1,1,8,128,128", "--codec", "zstd:15"];
+
+/// Jobs, with the name of the plan and those of what they make.
+fn jobs() -> Vec<(Vec<&'static str>, &'static str, Vec<&'static str>)> {
+    let reduce = |op: &'static str, axis: &'static str, output: &'static str| {
+        vec!["reduce", "--op", op, "--axis", axis, "-o", output]
+    };
+    vec![
+        ([&STITCH[..], &["--levels", "3"]].concat(), "out.zarr", vec!["out.zarr"]),
+        (reduce("median", "t", "out.zarr"), "out.zarr", vec!["out.zarr"]),
+        (reduce("sum,std", "t,z,y,x", "out_{op}.npy"), "out_{op}.npy", vec!["out_sum.npy", "out_std.npy"]),
+        (vec!["calc", "a - mean(a, t)", "-o", "out.zarr", "--chunks", "1,1,8,64,64"], "out.zarr", vec!["out.zarr"]),
+    ]
+}
+
+fn whole<'a>(job: &[&'a str]) -> Vec<&'a str> {
+    [job, &INPUT].concat()
+}
+
+type Made = Vec<BTreeMap<PathBuf, Vec<u8>>>;
+
+fn made(folder: &Path, outputs: &[&str]) -> Made {
+    outputs.iter().map(|name| files(&folder.join(name))).collect()
+}
+
+/// What one process makes; nothing of it is left.
+fn serial(folder: &Path, job: &[&str], outputs: &[&str]) -> Made {
+    succeeds(folder, &[], &whole(job));
+    let expected = made(folder, outputs);
+    for path in outputs.iter().map(|name| folder.join(name)) {
+        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+    }
+    expected
+}
+
+/// Writes down the plan of a job for `shares`; gives what is written.
+fn planned(folder: &Path, shares: &str, job: &[&str]) -> Value {
+    let job = whole(job);
+    let out = succeeds(folder, &[], &[&["plan", "--shares", shares], &job[..], &["--json"]].concat());
+    serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"))
+}
+
+fn status(folder: &Path, output: &str) -> Value {
+    serde_json::from_str(&succeeds(folder, &[], &["status", output, "--json"])).unwrap()
+}
+
+/// The numbers of a list such as `3,7,12-15`.
+fn numbers(list: &str) -> Vec<u64> {
+    let range = |word: &str| {
+        let (first, last) = word.split_once('-').unwrap_or((word, word));
+        first.parse::<u64>().unwrap()..=last.parse().unwrap()
+    };
+    list.trim().split(',').filter(|word| !word.is_empty()).flat_map(range).collect()
+}
+
+fn finalized(folder: &Path, output: &str, outputs: &[&str], expected: &Made, what: &str) {
+    succeeds(folder, &[], &["finalize", output, "-q"]);
+    assert!(made(folder, outputs) == *expected, "{what}: other bytes than one process makes");
+    let left = run::names(folder).into_iter().filter(|name| name.starts_with('.')).collect::<Vec<_>>();
+    assert!(left.is_empty(), "{what}: {left:?} are left");
+}
+
+fn wait(children: Vec<Child>) {
+    for child in children {
+        let (code, _, err) = told(&child.wait_with_output().unwrap());
+        assert_eq!(code, 0, "{err}");
+    }
+}
+
+/// The same document for the same command, and what differs is told.
+#[test]
+fn a_plan_is_written_once() {
+    let folder = raw();
+    let folder = folder.path();
+    let written = || fs::read(folder.join(".out.zarr.partial/plan.json")).unwrap();
+    let document = planned(folder, "8", &STITCH);
+    let first = written();
+    assert_eq!(serde_json::from_slice::<Value>(&first).unwrap(), document);
+    assert_eq!((&document["shares"], &document["units"]), (&8.into(), &8.into()), "{document}");
+    assert!(!folder.join("out.zarr").exists());
+    planned(folder, "8", &STITCH);
+    assert_eq!(written(), first);
+    let with = |more: &[&'static str]| [more, &whole(&STITCH)[..]].concat();
+    let fewer = refused(folder, 2, &with(&["plan", "--shares", "4"]));
+    assert!(fewer.contains("shares: was 8, is 4"), "{fewer}");
+    let other = refused(folder, 2, &[&with(&["plan", "--shares", "8"])[..], &["--coordinates"]].concat());
+    assert!(other.contains("coordinates"), "{other}");
+    assert_eq!(written(), first, "refused plans change nothing");
+    succeeds(folder, &[], &with(&["plan", "--shares", "4"]).into_iter().chain(["--restart"]).collect::<Vec<_>>());
+    assert_eq!(status(folder, "out.zarr")["shares"], 4);
+    succeeds(folder, &[], &with(&["plan", "--shares", "4"]));
+}
+
+#[test]
+fn what_cannot_be_planned_is_refused() {
+    let folder = raw();
+    let folder = folder.path();
+    let stitch = whole(&STITCH);
+    let plan = |more: &[&str], code: i32, says: &str| {
+        let text = refused(folder, code, &[&["plan"], more].concat());
+        assert!(text.contains(says), "{more:?}: {text}");
+    };
+    plan(&["inspect", "raw"], 2, "stitch, reduce and calc");
+    plan(&["stitch", "raw", "--no-such-flag"], 2, "--no-such-flag");
+    plan(&[&stitch[..], &["--share", "0/2"]].concat(), 2, "--share");
+    plan(&[&stitch[..], &["--files-from", "-"]].concat(), 2, "--files-from -");
+    plan(&[&["reduce", "--op", "max"], &INPUT[..]].concat(), 2, "shared out");
+    plan(&[&stitch[..], &["--mip", "z"]].concat(), 1, "--mip");
+    assert_eq!(run::names(folder), ["raw"], "nothing is left of it");
+}
+
+#[test]
+fn what_no_plan_is_for_is_refused() {
+    let folder = raw();
+    let folder = folder.path();
+    for command in ["run", "finalize", "status"] {
+        let text = refused(folder, 2, &[command, "out.zarr"]);
+        assert!(text.contains("stackctl plan"), "{command}: {text}");
+    }
+    planned(folder, "8", &STITCH);
+    for wrong in ["8", "3/4", "x"] {
+        refused(folder, 2, &["run", "out.zarr", "--share", wrong]);
+    }
+    let past = told(&command(folder, &[("SLURM_ARRAY_TASK_ID", "8")], &["run", "out.zarr"]).output().unwrap());
+    assert!(past.0 == 2 && past.2.contains("SLURM_ARRAY_TASK_ID") && past.2.contains("no share 8 of 8"), "{past:?}");
+    let half = told(&command(folder, &[("PMI_RANK", "1")], &["run", "out.zarr"]).output().unwrap());
+    assert!(half.0 == 2 && half.2.contains("PMI_SIZE"), "{half:?}");
+    let gaps = refused(folder, 3, &["finalize", "out.zarr"]);
+    assert!(gaps.contains("8 of 8 units") && gaps.contains("shares 0-7"), "{gaps}");
+    assert!(!folder.join("out.zarr").exists());
+}
+
+#[test]
+fn an_array_of_jobs_makes_what_one_process_makes() {
+    for (job, name, outputs) in jobs() {
+        let folder = raw();
+        let folder = folder.path();
+        let expected = serial(folder, &job, &outputs);
+        planned(folder, "5", &job);
+        for index in ["4", "0", "2", "1"] {
+            succeeds(folder, &[("SLURM_ARRAY_TASK_ID", index), ("SLURM_ARRAY_TASK_COUNT", "1")], &["run", name, "-q"]);
+        }
+        let found = status(folder, name);
+        let n = found["units"].as_u64().unwrap();
+        let of_3 = (0..n).filter(|unit| unit % 5 == 3).count() as u64;
+        assert_eq!(found["units_done"], n - of_3, "{job:?}: {found}");
+        assert_eq!(found["missing_shares"], if of_3 > 0 { "3" } else { "" }, "{job:?}");
+        // An array of SGE begins at 1, and this one is done from another folder.
+        succeeds(&folder.join("raw"), &[("SGE_TASK_ID", "4")], &["run", &format!("../{name}"), "-q"]);
+        assert_eq!(succeeds(folder, &[], &["status", name, "--array"]).trim(), "");
+        finalized(folder, name, &outputs, &expected, &format!("{job:?}"));
+        for again in ["run", "finalize", "status"] {
+            succeeds(folder, &[], &[again, name]);
+        }
+        assert_eq!(succeeds(folder, &[], &["status", name, "--array"]), "");
+    }
+}
+
+#[test]
+fn ranks_divide_shares() {
+    let folder = raw();
+    let folder = folder.path();
+    let expected = serial(folder, &STITCH, &["out.zarr"]);
+    let started = |env: Env<'_>| command(folder, env, &["run", "out.zarr", "-q"]).spawn().unwrap();
+    planned(folder, "2", &STITCH);
+    let rank = ["0", "1", "2"];
+    wait(
+        rank.iter()
+            .map(|rank| started(&[("SLURM_ARRAY_TASK_ID", "1"), ("PMI_RANK", rank), ("PMI_SIZE", "3")]))
+            .collect(),
+    );
+    assert_eq!(status(folder, "out.zarr")["missing_units"], "0,2,4,6");
+    let mpi = |rank| started(&[("OMPI_COMM_WORLD_RANK", rank), ("OMPI_COMM_WORLD_SIZE", "3"), ("SLURM_PROCID", "0")]);
+    wait(rank.into_iter().map(mpi).collect());
+    finalized(folder, "out.zarr", &["out.zarr"], &expected, "ranks");
+}
+
+/// Two processes that both do everything.
+#[test]
+fn the_same_plan_twice_at_once_is_harmless() {
+    for (job, name, outputs) in jobs() {
+        let folder = raw();
+        let folder = folder.path();
+        let expected = serial(folder, &job, &outputs);
+        planned(folder, "2", &job);
+        let all = || command(folder, &[], &["run", name, "-q"]).spawn().unwrap();
+        wait(vec![all(), all()]);
+        finalized(folder, name, &outputs, &expected, &format!("{job:?} twice"));
+    }
+}
+
+fn n_rounds() -> usize {
+    std::env::var("STACKCTL_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
+}
+
+/// Processes of an array are killed at any moment, and only what `status` lists is done again.
+#[test]
+fn processes_that_are_killed() {
+    let mut random = Numbers(7);
+    for (job, name, outputs) in jobs() {
+        let folder = raw();
+        let folder = folder.path();
+        let expected = serial(folder, &job, &outputs);
+        planned(folder, "6", &job);
+        let mut n_killed = 0;
+        for round in 0.. {
+            let missing = numbers(&succeeds(folder, &[], &["status", name, "--array"]));
+            if missing.is_empty() {
+                break;
+            }
+            assert!(round < 100, "{job:?}: shares {missing:?} are never done");
+            let start = |share: u64| {
+                command(folder, &[("SLURM_ARRAY_TASK_ID", &share.to_string())], &["run", name, "-q"]).spawn().unwrap()
+            };
+            let mut children: Vec<Child> = missing.into_iter().map(start).collect();
+            for child in &mut children {
+                std::thread::sleep(Duration::from_millis(random.below(60)));
+                if round < n_rounds() && random.below(4) > 0 && alive(child) {
+                    send(child, "KILL");
+                    n_killed += 1;
+                }
+            }
+            children.into_iter().for_each(|child| drop(child.wait_with_output().unwrap()));
+        }
+        assert!(n_killed > 0, "{job:?}: nothing was killed");
+        finalized(folder, name, &outputs, &expected, &format!("{job:?}, {n_killed} killed"));
+    }
+}
+
+/// A process that stops in time says so, and a loop of such ends.
+#[test]
+fn a_deadline_stops_and_the_next_goes_on() {
+    let folder = raw();
+    let folder = folder.path();
+    let expected = serial(folder, &STITCH, &["out.zarr"]);
+    planned(folder, "1", &STITCH);
+    let mut codes = Vec::new();
+    while codes.last() != Some(&0) {
+        assert!(codes.len() < 200, "{codes:?}");
+        // A longer time after each, so that any machine comes to an end.
+        let deadline = format!("{}s", 0.05 * (codes.len() + 1) as f64);
+        let (code, _, err) = ran(folder, &[], &["run", "out.zarr", "--deadline", &deadline, "--threads", "1"]);
+        assert!(matches!(code, 0 | 75), "{code}: {err}");
+        assert!(code == 0 || err.contains("stackctl run out.zarr"), "{err}");
+        codes.push(code);
+    }
+    assert!(codes.len() > 1, "nothing was stopped");
+    finalized(folder, "out.zarr", &["out.zarr"], &expected, "deadlines");
+}
+
+/// An input that has changed since is found out before anything is done.
+#[test]
+fn inputs_are_those_of_the_plan() {
+    let folder = raw();
+    let folder = folder.path();
+    planned(folder, "4", &STITCH);
+    let one = folder.join("raw").join(Pile::name(0, 0));
+    fs::write(folder.join("copy"), fs::read(&one).unwrap()).unwrap();
+    fs::rename(folder.join("copy"), &one).unwrap();
+    let text = refused(folder, 2, &["run", "out.zarr", "--share", "0"]);
+    assert!(text.contains(&Pile::name(0, 0)), "{text}");
+}
+
+/// One plan for each value of a field, each run by its name.
+#[test]
+fn outputs_by_a_field_have_plans_of_their_own() {
+    let folder = raw();
+    let folder = folder.path();
+    let job = ["stitch", "--by", "c", "-o", "c{c}.zarr", "--codec", "none"];
+    let outputs = ["c0.zarr", "c1.zarr"];
+    let expected = serial(folder, &job, &outputs);
+    succeeds(folder, &[], &[&["plan", "--shares", "3"], &whole(&job)[..]].concat());
+    succeeds(folder, &[], &["run", "c0.zarr", "-q"]);
+    assert_eq!(status(folder, "c0.zarr")["missing_shares"], "");
+    assert_eq!(status(folder, "c1.zarr")["units_done"], 0);
+    succeeds(folder, &[], &["run", "c1.zarr", "-q"]);
+    succeeds(folder, &[], &["finalize", "c1.zarr", "-q"]);
+    assert!(!folder.join("c0.zarr").exists());
+    finalized(folder, "c0.zarr", &outputs, &expected, "--by");
+}
+
+/// The output says by which command it was made, not by which it was put together.
+#[test]
+fn the_output_names_the_command_of_its_plan() {
+    let folder = raw();
+    let folder = folder.path();
+    planned(folder, "1", &STITCH);
+    succeeds(folder, &[], &["run", "out.zarr", "-q"]);
+    succeeds(folder, &[], &["finalize", "out.zarr", "-q"]);
+    let text = fs::read_to_string(folder.join("out.zarr/zarr.json")).unwrap();
+    assert!(text.contains("\"stitch\"") && !text.contains("finalize"), "{text}");
+    succeeds(folder, &[], &["verify", "out.zarr", "--deep", "-q"]);
+}
+
+/// What `place` prints is what a job of that kind would do.
+#[test]
+fn place_says_why() {
+    let folder = raw();
+    let folder = folder.path();
+    planned(folder, "8", &STITCH);
+    let text = succeeds(folder, &[("SLURM_ARRAY_TASK_ID", "3")], &["place", "out.zarr"]);
+    assert!(text.starts_with("share 3 (SLURM_ARRAY_TASK_ID), alone: 1 of 8 units, every 8th from 3 on\n"), "{text}");
+    let env = [("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "4"), ("OMPI_COMM_WORLD_LOCAL_SIZE", "4")];
+    let alone = succeeds(folder, &[("SLURM_MEM_PER_NODE", "64")], &["place"]);
+    let among = succeeds(folder, &[&env[..], &[("SLURM_MEM_PER_NODE", "64")]].concat(), &["place"]);
+    assert!(alone.contains("memory 32 MiB") || alone.contains("memory 32.0 MiB"), "{alone}");
+    assert!(among.contains("rank 1 of 4 (Open MPI)") && among.contains("memory 8.0 MiB"), "{among}");
+    let body = [("SLURM_JOB_ID", "1"), ("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")];
+    assert!(succeeds(folder, &body, &["place"]).contains("srun"));
+}
+
+/// A process that may use less memory than the plan's tasks need says so before it is killed for it.
+#[test]
+fn too_little_memory_is_refused() {
+    let folder = raw();
+    let folder = folder.path();
+    planned(folder, "8", &STITCH);
+    let text = refused(folder, 2, &["run", "out.zarr", "--share", "0", "--memory", "20M"]);
+    assert!(text.contains("one task of the plan needs"), "{text}");
+}
+
+/// The array that is submitted holds what is missing.
+#[test]
+fn submit_prints_what_is_missing() {
+    let folder = raw();
+    let folder = folder.path();
+    planned(folder, "8", &STITCH);
+    for done in ["0", "1", "4"] {
+        succeeds(folder, &[], &["run", "out.zarr", "--share", done, "-q"]);
+    }
+    let text = succeeds(folder, &[], &["submit", "out.zarr", "--slurm", "--time", "90m", "--", "--partition=long"]);
+    assert!(
+        text.contains("--array=2-3,5-7 ") && text.contains("--time=90 ") && text.contains("--partition=long"),
+        "{text}"
+    );
+}
