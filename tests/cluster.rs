@@ -14,6 +14,11 @@ mod run;
 #[path = "common/tiff.rs"]
 mod tiff;
 
+#[path = "cluster/recipes.rs"]
+mod recipes;
+#[path = "cluster/slurm.rs"]
+mod slurm;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +37,8 @@ type Env<'a> = &'a [(&'a str, &'a str)];
 fn command(folder: &Path, env: Env<'_>, arguments: &[&str]) -> std::process::Command {
     let mut command = program(folder, arguments);
     let known = ["SLURM_", "OMPI_", "PMI", "PBS_", "LSB_", "SGE_", "STACKCTL_SHARD"];
-    for (name, _) in std::env::vars().filter(|(name, _)| known.iter().any(|k| name.starts_with(k))) {
+    let is_known = |name: &str| name != "SLURM_CONF" && known.iter().any(|k| name.starts_with(k));
+    for (name, _) in std::env::vars().filter(|(name, _)| is_known(name)) {
         command.env_remove(name);
     }
     command.envs(env.iter().copied());

@@ -1,0 +1,109 @@
+//! The recipes of `docs/cluster`, each where its engine is installed.
+
+use super::*;
+
+/// Whether `name` is on the search path.
+fn installed(name: &str) -> bool {
+    folder_of(name).is_some()
+}
+
+/// The folder of the search path in which `name` is.
+fn folder_of(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap();
+    let found = std::env::split_paths(&path).find(|folder| folder.join(name).is_file());
+    if found.is_none() {
+        common::skipped(format_args!("no {name} on the search path"));
+    }
+    found
+}
+
+pub(super) fn recipe(name: &str) -> String {
+    format!("{}/docs/cluster/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Search path with the program in front.
+pub(super) fn search_path() -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_stackctl"));
+    format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap())
+}
+
+/// Makes what one process makes of a plan for 8 shares, by `engine` and its arguments.
+fn makes(engine: &[&str], env: Env<'_>) {
+    let folder = raw();
+    let folder = folder.path();
+    let expected = serial(folder, &STITCH, &["out.zarr"]);
+    planned(folder, "8", &STITCH);
+    succeeds(folder, &[], &["run", "out.zarr", "--share", "2", "-q"]);
+    finishes(folder, engine, env);
+    assert!(made(folder, &["out.zarr"]) == expected, "{engine:?}");
+}
+
+fn finishes(folder: &Path, engine: &[&str], env: Env<'_>) {
+    let mut command = std::process::Command::new(engine[0]);
+    command.args(&engine[1..]).current_dir(folder).env("PATH", search_path()).envs(env.iter().copied());
+    let (code, out, err) = told(&command.output().unwrap());
+    assert_eq!(code, 0, "{engine:?}: {out}{err}");
+}
+
+#[test]
+fn gnu_parallel() {
+    if installed("parallel") {
+        makes(&["sh", &recipe("parallel.sh"), "out.zarr"], &[]);
+    }
+}
+
+const MPI: [(&str, &str); 4] = [
+    ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
+    ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
+    ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
+    ("HYDRA_IFACE", "lo"),
+];
+
+#[test]
+fn mpirun_of_open_mpi() {
+    if installed("mpirun.openmpi") {
+        makes(&["sh", &recipe("mpirun.sh"), "out.zarr"], &[&MPI[..], &[("MPIRUN", "mpirun.openmpi")]].concat());
+    }
+}
+
+#[test]
+fn mpirun_of_mpich() {
+    if installed("mpirun.mpich") {
+        makes(&["sh", &recipe("mpirun.sh"), "out.zarr"], &[&MPI[..], &[("MPIRUN", "mpirun.mpich")]].concat());
+    }
+}
+
+#[test]
+fn dask() {
+    if let Some(folder) = folder_of("dask") {
+        let python = folder.join("python3").display().to_string();
+        makes(&[&python, &recipe("dask_shares.py"), "out.zarr"], &[]);
+    }
+}
+
+#[test]
+fn snakemake() {
+    if !installed("snakemake") {
+        return;
+    }
+    let folder = raw();
+    let folder = folder.path();
+    let job = ["stitch", "raw", "--missing", "fill", "-o", "big.zarr", "--pattern", PATTERN, "-q"];
+    succeeds(folder, &[], &job);
+    let expected = made(folder, &["big.zarr"]);
+    fs::remove_dir_all(folder.join("big.zarr")).unwrap();
+    let pattern = format!("pattern={PATTERN}");
+    let file = recipe("Snakefile");
+    let config = ["--config", "input=raw", &pattern, "shares=3"];
+    finishes(folder, &[&["snakemake", "--cores", "2", "--snakefile", &file], &config[..]].concat(), &[]);
+    assert!(made(folder, &["big.zarr"]) == expected);
+}
+
+/// Nothing is run; the linter of Nextflow reads it.
+#[test]
+fn nextflow() {
+    if installed("nextflow") {
+        let folder = tempfile::tempdir().unwrap();
+        finishes(folder.path(), &["nextflow", "lint", &recipe("main.nf")], &[]);
+    }
+}
