@@ -88,7 +88,7 @@ pub fn run_share(
     if share.rank >= share.n {
         return Err(Error::usage(format!("there is no share {} of {}: they are counted from 0", share.rank, share.n)));
     }
-    let done = begin_share(plan, consumers, job)?;
+    let done = begin_share(plan, consumers, job, share)?;
     let begun: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
     let mut keepers = begun.iter().map(|c| c.keeper()).collect::<Result<Vec<_>>>()?;
     job.ledger.begin(array.dtype().size() as u64);
@@ -111,7 +111,7 @@ pub fn write_plan(plan: &Plan, consumers: &mut [Box<dyn Consumer>], job: &Job, d
         begin(plan, consumers, &Job { manifest: serde_json::Value::Null, ..job.clone() })?;
         consumers.iter_mut().try_for_each(|c| c.leave())?;
     }
-    let done = begin_share(plan, consumers, job)?;
+    let done = begin_share(plan, consumers, job, Share::WHOLE)?;
     let stores: Vec<&Store> = consumers.iter().filter_map(|c| c.store()).collect();
     document.outputs = stores.iter().map(|store| store.name().to_owned()).collect();
     let value = serde_json::to_value(&*document).map_err(Error::format)?;
@@ -130,13 +130,13 @@ pub fn write_plan(plan: &Plan, consumers: &mut [Box<dyn Consumer>], job: &Job, d
 }
 
 /// Starts what `consumers` write for one of several processes.
-fn begin_share(plan: &Plan, consumers: &mut [Box<dyn Consumer>], job: &Job) -> Result<BTreeSet<u64>> {
+fn begin_share(plan: &Plan, consumers: &mut [Box<dyn Consumer>], job: &Job, share: Share) -> Result<BTreeSet<u64>> {
     if job.manifest.is_null() {
         return Err(Error::usage("what no run goes on with cannot be shared out"));
     }
     // What refuses does so before there is anything on the disk.
     consumers.iter().try_for_each(|c| c.keeper().map(drop))?;
-    let done = begin(plan, consumers, &Job { shared: true, ..job.clone() })?;
+    let done = begin(plan, consumers, &Job { share: Some(share), ..job.clone() })?;
     if consumers.iter().any(|c| c.store().is_none()) {
         return Err(Error::usage("what goes down a pipe or is printed cannot be shared out: write it to a file"));
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::array::{Array, Kept, Losses};
 use crate::block::{Block, Buffer, size_bytes};
 use crate::error::Result;
-use crate::plan::{Cost, Plan, Request, Task, Wants};
+use crate::plan::{Cost, Plan, Request, Share, Task, Wants, gcd};
 use crate::provenance::Ledger;
 use crate::store::{Append, Start, Store, Stored};
 
@@ -144,8 +144,8 @@ pub struct Job {
     pub manifest: serde_json::Value,
     /// What becomes of what an earlier run left.
     pub start: Start,
-    /// Whether it is one share of a run, beside others.
-    pub shared: bool,
+    /// Which share of a run it is, beside others.
+    pub share: Option<Share>,
     /// What of the array cannot be read, which is known when all of it is read.
     pub losses: Losses,
     /// What is read, by this run and those before it.
@@ -320,8 +320,4 @@ fn together(a: Wants, b: Wants) -> Wants {
         // Folding beside what is stored goes by what is stored.
         folds: a.folds.filter(|f| Some(f) == b.folds.as_ref()),
     }
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -50,8 +50,8 @@ impl Place {
     /// As [`Store::begin`]; `Usage` if an earlier run was another job.
     pub fn begin(&mut self, job: &Job) -> Result<()> {
         let Self { overwrite, durability, kind, .. } = *self;
-        let (manifest, start, shared) = (job.manifest.clone(), job.start, job.shared);
-        match Store::begin(&Terms { overwrite, durability, manifest, start, shared, ..Terms::new(&self.path, kind) })? {
+        let (manifest, start, share) = (job.manifest.clone(), job.start, job.share);
+        match Store::begin(&Terms { overwrite, durability, manifest, start, share, ..Terms::new(&self.path, kind) })? {
             Begun::Ready(store) => self.store = Some(store),
             Begun::Published => {
                 return Err(Error::Complete(format!(

@@ -39,6 +39,17 @@ pub struct Share {
 impl Share {
     /// All units.
     pub const WHOLE: Self = Self { rank: 0, n: 1 };
+
+    /// Whether `unit` is one of it.
+    pub fn has(&self, unit: u64) -> bool {
+        unit % self.n == self.rank
+    }
+
+    /// Whether a unit can be one of both.
+    pub fn meets(&self, other: &Self) -> bool {
+        let common = gcd(self.n, other.n);
+        self.rank % common == other.rank % common
+    }
 }
 
 /// All tasks, in order: a grid of objects, each a grid of task boxes.
@@ -390,6 +401,11 @@ impl Plan {
         let (front, back) = text.split_at(text.len() / 2);
         format!("{:08x}{:08x}", crc32c::crc32c(&text), crc32c::crc32c_append(crc32c::crc32c(back), front))
     }
+}
+
+/// Greatest common divisor.
+pub(crate) fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Orders in which boxes are grown: the fastest axes first, or before them those along which stored pieces are as long

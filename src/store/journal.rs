@@ -1,5 +1,8 @@
 //! The record of finished units: one file per process, which only grows, of checksummed records.
 //!
+//! The name of a file says of which share of a run its units are: who does one share reads no journals of others, of
+//! which there may be thousands.
+//!
 //! A record is the lengths of its two parts and the CRC-32C of everything but itself (three little-endian
 //! 32-bit numbers), then a JSON document, then the bytes that a caller keeps with the unit. The first record of
 //! a file says who writes it. A file is believed up to its first record that is cut short or whose checksum
@@ -17,6 +20,7 @@ use serde_json::Value;
 use super::Durability;
 use super::disk::{Disk, Handle};
 use super::lock::Owner;
+use crate::plan::Share;
 
 /// Where the journals lie.
 const FOLDER: &str = "journal";
@@ -94,10 +98,12 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Starts one, durable under its name where `durability` asks for it.
-    pub(super) fn start(disk: &dyn Disk, durability: Durability) -> io::Result<Self> {
+    pub(super) fn start(disk: &dyn Disk, durability: Durability, share: Option<Share>) -> io::Result<Self> {
         let owner = Owner::this();
+        // No name of a process holds this sign.
+        let of_share = share.map_or(String::new(), |Share { rank, n }| format!("{rank}_{n}_"));
         let id = owner.id();
-        let name = |n: u32| format!("{FOLDER}/{id}-{n}");
+        let name = |n: u32| format!("{FOLDER}/{of_share}{id}-{n}");
         // A process that goes on with its own work finds its own journal; its end may be torn.
         let mut n = 0;
         while disk.length(&name(n))?.is_some() {
@@ -140,16 +146,35 @@ fn frame(document: &impl Serialize, state: &[u8]) -> io::Result<Vec<u8>> {
     Ok([&lengths[..], &crc.to_le_bytes(), &document, state].concat())
 }
 
-/// Shows every record of every journal; gives the bytes that were not believed.
+/// Shows every record of units of `share`, or of all; gives the bytes that were not believed.
 ///
 /// A journal that promised nothing to the disk is not believed once its host has been started anew.
-pub(super) fn each(disk: &dyn Disk, mut show: impl FnMut(Record) -> io::Result<()>) -> io::Result<u64> {
-    each_placed(disk, |_, record| show(record))
+pub(super) fn each(
+    disk: &dyn Disk,
+    share: Option<Share>,
+    mut show: impl FnMut(Record) -> io::Result<()>,
+) -> io::Result<u64> {
+    each_placed(disk, share, |_, record| show(record))
 }
 
 /// As [`each`], with the place of every record.
-pub(super) fn each_placed(disk: &dyn Disk, show: impl FnMut(RecordPlace, Record) -> io::Result<()>) -> io::Result<u64> {
-    each_of(disk, &keys(disk)?, show)
+pub(super) fn each_placed(
+    disk: &dyn Disk,
+    share: Option<Share>,
+    mut show: impl FnMut(RecordPlace, Record) -> io::Result<()>,
+) -> io::Result<u64> {
+    let share = share.unwrap_or(Share::WHOLE);
+    let mut keys = keys(disk)?;
+    keys.retain(|key| share_of(key).is_none_or(|other| other.meets(&share)));
+    each_of(disk, &keys, |place, record| if share.has(record.unit) { show(place, record) } else { Ok(()) })
+}
+
+/// The share that the name of a journal tells.
+fn share_of(key: &str) -> Option<Share> {
+    let name = key.rsplit('/').next()?;
+    let (rank, rest) = name.split_once('_')?;
+    let n = rest.split_once('_')?.0;
+    Some(Share { rank: rank.parse().ok()?, n: n.parse().ok().filter(|n| *n > 0)? })
 }
 
 /// The record at `place`, unless what is there cannot be believed.
@@ -165,7 +190,7 @@ pub(super) fn at(disk: &dyn Disk, place: &RecordPlace) -> io::Result<Option<Reco
 /// its objects are there again in part.
 pub(super) fn forget(disk: &dyn Disk, durability: Durability, keep: &BTreeSet<u64>) -> io::Result<()> {
     let old = keys(disk)?;
-    let mut kept = Journal::start(disk, durability)?;
+    let mut kept = Journal::start(disk, durability, None)?;
     let mut done = BTreeSet::new();
     each_of(disk, &old, |_, record| match keep.contains(&record.unit) && done.insert(record.unit) {
         true => {

@@ -36,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::plan::Share;
 use crate::profile::{self, Stage};
 
 pub mod disk;
@@ -123,8 +124,8 @@ pub struct Terms<'a> {
     pub manifest: Value,
     /// When a holder of the lock is taken for dead.
     pub patience: Patience,
-    /// Whether this is one of the shares of a run.
-    pub shared: bool,
+    /// Which units this does, if it does one of the shares of a run.
+    pub share: Option<Share>,
 }
 
 impl<'a> Terms<'a> {
@@ -138,7 +139,7 @@ impl<'a> Terms<'a> {
             start: Start::Anew,
             manifest: Value::Null,
             patience: Patience::default(),
-            shared: false,
+            share: None,
         }
     }
 }
@@ -199,7 +200,7 @@ impl Look {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             local => local.map_err(|e| Error::io(&partial, "cannot open", e))?,
         };
-        let site = Site::new(name, partial, Arc::new(local), None, Durability::None);
+        let site = Site::new(name, partial, Arc::new(local), None, Durability::None, Some(Share::WHOLE));
         // It has its name, and what is left is being removed.
         Ok(if site.published()?.is_some() { None } else { Some(Self { site }) })
     }
@@ -223,7 +224,7 @@ impl Look {
     /// # Errors
     /// `Io`.
     pub fn done(&self) -> Result<BTreeSet<u64>> {
-        Ok(resume::find(&self.site, Kind::File, true)?.done)
+        Ok(resume::find(&self.site, Kind::File)?.done)
     }
 }
 
@@ -258,6 +259,8 @@ struct Site {
     partial: PathBuf,
     disk: Arc<dyn Disk>,
     durability: Durability,
+    /// Whose records are of interest, if not all of them are.
+    share: Option<Share>,
     lock: Option<Arc<Lock>>,
     /// Sets temporary names apart from those of other processes.
     id: String,
@@ -272,10 +275,11 @@ impl Site {
         disk: Arc<dyn Disk>,
         held: Option<&Held>,
         durability: Durability,
+        share: Option<Share>,
     ) -> Arc<Self> {
         let lock = held.map(|held| held.lock().clone());
         let (files, bytes) = Default::default();
-        Arc::new(Self { name, partial, disk, durability, lock, id: Owner::this().id(), files, bytes })
+        Arc::new(Self { name, partial, disk, durability, share, lock, id: Owner::this().id(), files, bytes })
     }
 
     /// Makes the place ready for shares. The manifest, by which they know that it is, comes last.
@@ -423,7 +427,7 @@ impl Store {
     pub fn begin(terms: &Terms) -> Result<Begun> {
         let name = place::real_name(terms.output)?;
         let partial = place::partial_name(&name);
-        if terms.shared {
+        if terms.share.is_some() {
             place::refuse_taken(&name, terms.overwrite, terms.kind)?;
             return Self::join(name, partial, terms);
         }
@@ -457,13 +461,13 @@ impl Store {
         let claimed = |is_share| {
             let (local, held) = claim(name, partial, is_share, terms.patience)?;
             let (name, partial) = (name.to_owned(), partial.to_owned());
-            Ok((Site::new(name, partial, Arc::new(local), Some(&held), terms.durability), held))
+            Ok((Site::new(name, partial, Arc::new(local), Some(&held), terms.durability, terms.share), held))
         };
         let (site, held) = claimed(true)?;
         if let Some(changes) = resume::compare(&site, &terms.manifest)? {
             let length = site.disk.length(SHARED).map_err(|e| site.error(SHARED, "cannot read", e))?;
             if changes.is_empty() && length.is_some() {
-                let found = resume::find(&site, terms.kind, true)?;
+                let found = resume::find(&site, terms.kind)?;
                 return Self::with(site, Some(held), found, terms).map(Some);
             }
             held.release(true);
@@ -489,7 +493,7 @@ impl Store {
     }
 
     fn start(name: PathBuf, partial: PathBuf, disk: Arc<dyn Disk>, held: Option<Held>, terms: &Terms) -> Result<Begun> {
-        let site = Site::new(name, partial, disk, held.as_ref(), terms.durability);
+        let site = Site::new(name, partial, disk, held.as_ref(), terms.durability, None);
         if let Some(manifest) = site.published()? {
             site.clear()?;
             if terms.start == Start::Resume && !manifest.is_null() && manifest == terms.manifest {
@@ -518,7 +522,7 @@ impl Store {
                 }
                 return Ok(Begun::Changed(changes));
             }
-            Some(_) => resume::find(&site, terms.kind, false)?,
+            Some(_) => resume::find(&site, terms.kind)?,
             None => {
                 site.clear()?;
                 if !terms.manifest.is_null() {
@@ -533,7 +537,7 @@ impl Store {
     fn with(site: Arc<Site>, held: Option<Held>, found: Found, terms: &Terms) -> Result<Begun> {
         let file = match terms.kind {
             Kind::Folder(_) => None,
-            Kind::File if found.done.is_empty() && !terms.shared => Some(site.disk.create(OUTPUT)),
+            Kind::File if found.done.is_empty() && terms.share.is_none() => Some(site.disk.create(OUTPUT)),
             Kind::File => Some(site.disk.open(OUTPUT)),
         };
         let file = file.transpose().map_err(|e| site.error(OUTPUT, "cannot create", e))?.map(Arc::new);
@@ -542,7 +546,7 @@ impl Store {
         let syncer = Arc::new(Syncer::new(site.clone()));
         let (overwrite, manifest, found) = (terms.overwrite, Box::new(terms.manifest.clone()), Box::new(found));
         let (growing, loose, accounts) = Default::default();
-        let (is_share, is_over) = (terms.shared, false);
+        let (is_share, is_over) = (terms.share.is_some(), false);
         Ok(Begun::Ready(Self {
             site,
             syncer,
@@ -599,7 +603,7 @@ impl Store {
         let forgotten = journal::forget(&*self.site.disk, self.site.durability, &kept);
         forgotten.map_err(|e| self.site.error("journal", "cannot write", e))?;
         let kind = if self.file.is_some() { Kind::File } else { Kind::Folder(|_| true) };
-        *self.found = resume::find(&self.site, kind, false)?;
+        *self.found = resume::find(&self.site, kind)?;
         self.site.files.store(self.found.written.files, Ordering::Relaxed);
         self.site.bytes.store(self.found.written.bytes, Ordering::Relaxed);
         Ok(())
@@ -621,7 +625,7 @@ impl Store {
     /// As [`Store::records`], with the place of each.
     fn placed_records(&self, mut show: impl FnMut(RecordPlace, Record) -> Result<()>) -> Result<()> {
         let mut shown = Ok(());
-        let each = journal::each_placed(&*self.site.disk, |place, record| {
+        let each = journal::each_placed(&*self.site.disk, self.site.share, |place, record| {
             if shown.is_ok() {
                 shown = show(place, record);
             }

@@ -75,23 +75,24 @@ fn differ(key: &str, recorded: Option<&Value>, given: Option<&Value>, changes: &
     }
 }
 
-/// Finds what is done, and removes what is not, unless this is a share: what is not done may be in the hands of others.
-pub(super) fn find(site: &Site, kind: Kind, is_share: bool) -> Result<Found> {
-    let (found, whole) = sift(site, is_share).map_err(|e| site.error("journal", "cannot read", e))?;
-    if let (Kind::Folder(_), false) = (kind, is_share) {
+/// Finds what is done, and removes what is not. For a share that is what it is to do itself, and nothing is removed: what
+/// is not done may be in the hands of others.
+pub(super) fn find(site: &Site, kind: Kind) -> Result<Found> {
+    let (found, whole) = sift(site).map_err(|e| site.error("journal", "cannot read", e))?;
+    if let (Kind::Folder(_), None) = (kind, site.share) {
         sweep(site, &found, &whole)?;
     }
     Ok(found)
 }
 
 /// What is done, and the hashes of the keys of all whole objects, in order.
-fn sift(site: &Site, is_share: bool) -> io::Result<(Found, Vec<u64>)> {
+fn sift(site: &Site) -> io::Result<(Found, Vec<u64>)> {
     let (mut refused, mut broken) = (BTreeSet::new(), BTreeSet::new());
     let mut is_first = true;
     // A unit that is not done takes those along that wrote the same objects, and they others.
     loop {
         let before = refused.len();
-        journal::each(&*site.disk, |Record { unit, objects, .. }| {
+        journal::each(&*site.disk, site.share, |Record { unit, objects, .. }| {
             let mut fine = !refused.contains(&unit) && !objects.iter().any(|object| broken.contains(&object.key));
             if is_first {
                 for object in &objects {
@@ -112,7 +113,7 @@ fn sift(site: &Site, is_share: bool) -> io::Result<(Found, Vec<u64>)> {
     let mut found = Found::default();
     let mut whole = vec![];
     let Found { done, growing, written, .. } = &mut found;
-    let n_ignored_bytes = journal::each(&*site.disk, |Record { unit, objects, .. }| {
+    let n_ignored_bytes = journal::each(&*site.disk, site.share, |Record { unit, objects, .. }| {
         if refused.contains(&unit) || !done.insert(unit) {
             return Ok(());
         }
@@ -133,7 +134,7 @@ fn sift(site: &Site, is_share: bool) -> io::Result<(Found, Vec<u64>)> {
         }
         Ok(())
     })?;
-    if !refused.is_empty() && !is_share {
+    if !refused.is_empty() && site.share.is_none() {
         journal::forget(&*site.disk, site.durability, done)?;
     }
     whole.sort_unstable();

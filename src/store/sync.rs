@@ -298,7 +298,7 @@ impl Shared {
         let appended: io::Result<()> = (|| {
             let journal = match &mut *journal {
                 Some(journal) => journal,
-                none => none.insert(Journal::start(disk, durability)?),
+                none => none.insert(Journal::start(disk, durability, self.site.share)?),
             };
             journal.append(records, durability)
         })();
