@@ -699,6 +699,7 @@ mod consumer {
         use super::*;
         use stackctl::reduce::{Reducer, Reduction, Settings};
         use stackctl::sink::zarr::Format;
+        use stackctl::sink::{figures, preview};
 
         fn volume() -> Arc<dyn Array> {
             Memory::of(&["t", "z", "y", "x"], &[3, 4, 37, 50], Region::new([1, 0, 0, 0], [1, 2, 37, 50]))
@@ -712,6 +713,8 @@ mod consumer {
                 ("a.npy", Format::V3),
                 ("a.tif", Format::V3),
                 ("a.btf", Format::V3),
+                ("a.ozx", Format::V3),
+                ("a.zarr.zip", Format::V2),
             ] {
                 let array = volume();
                 conforms(&array, name, |path| {
@@ -730,6 +733,21 @@ mod consumer {
             for name in ["a.png", "a.csv"] {
                 conforms(&array, name, |path| {
                     let consumer = create(path, &spec(array.axes(), array.dtype()), &OutputOptions::default()).unwrap();
+                    let plan = smallest(&*array, &*consumer);
+                    (consumer, plan)
+                });
+            }
+        }
+
+        #[test]
+        fn statistics_and_contact_sheets() {
+            type Create = fn(&Path, &Spec, &OutputOptions) -> stackctl::error::Result<Box<dyn Consumer>>;
+            let array = volume();
+            let all: [(&str, Create); 3] =
+                [("a.json", figures::create), ("a.csv", figures::create), ("a.png", preview::create)];
+            for (name, make) in all {
+                conforms(&array, name, |path| {
+                    let consumer = make(path, &spec(array.axes(), array.dtype()), &OutputOptions::default()).unwrap();
                     let plan = smallest(&*array, &*consumer);
                     (consumer, plan)
                 });

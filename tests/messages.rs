@@ -203,6 +203,36 @@ fn a_picture_of_one_pixel_is_told() {
     assert!(!said(&["stitch"], "0", "one.npy").contains("one pixel"));
 }
 
+/// ImageJ opens no elements of 64 bits: every command writes others for it, and says so.
+#[test]
+fn elements_that_become_narrower_for_imagej_are_told() {
+    let folder = place();
+    let said = |words: &[&str]| {
+        let output =
+            stackctl(folder.path()).args(words).args(["raw", "--pattern", P, "--overwrite", "-q"]).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", message(&output));
+        message(&output)
+    };
+    let type_of = |name: &str| {
+        let path = folder.path().join(name);
+        stackctl::source::open(&path, &stackctl::source::OpenOptions::default()).unwrap().dtype().to_string()
+    };
+    let told = ["as float32, since ImageJ opens no elements of 64 bits", "--dtype float64"];
+    for (name, words) in [
+        ("m.tif", &["reduce", "--op", "mean", "--axis", "t", "-o", "m.tif"][..]),
+        ("c.tif", &["calc", "a - mean(a, t)", "-o", "c.tif"]),
+        ("s.tif", &["stitch", "--calc", "a - mean(a, t)", "-o", "s.tif"]),
+    ] {
+        let text = said(words);
+        assert!(told.iter().all(|part| text.contains(part)), "{words:?}: {text}");
+        assert_eq!(type_of(name), "float32");
+        let exact = said(&[words, &["--dtype", "float64"]].concat());
+        assert!(!exact.contains("ImageJ") && type_of(name) == "float64", "{words:?}: {exact}");
+    }
+    let exact = said(&["calc", "a - mean(a, t)", "-o", "c.npy"]);
+    assert!(!exact.contains("ImageJ"), "{exact}");
+}
+
 #[test]
 fn wavelengths_of_names_choose_channels() {
     let folder = place();

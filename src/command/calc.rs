@@ -16,6 +16,7 @@ use crate::axis::Axis;
 use crate::cli::{CalcArgs, InputArgs, Missing, NameArgs};
 use crate::consume::{Assemble, Consumer, Job};
 use crate::error::Error;
+use crate::expression::Output;
 use crate::open::Opened;
 use crate::report::{count, tuple};
 use crate::sink::{self, Spec};
@@ -51,7 +52,7 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
         super::refuse_input(output, &lineage.inputs)?;
     }
     let private = calculated::private(output.unwrap_or(Path::new("stackctl")));
-    let how = args.values.output()?;
+    let how = Output { narrow: output.is_some_and(resolve::for_imagej), ..args.values.output()? };
     let made = calculated(&args.expression, &arrays, &how, &args.run, &private, &stop)?;
     let array = Arc::clone(&made.array);
     if lineage.unit.len() != array.axes().len() {
@@ -64,6 +65,7 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
         "inputs": told,
     });
     let Some(output) = output else { return small(args, &made, &lineage.provenance, &stop) };
+    made.tell_narrowed(output, &how);
     lineage.losses = losses.first().cloned().unwrap_or_default();
     let settings = json!({ "expression": args.expression, "values": format!("{:?}", args.values) });
     let plain = Writing::new(&args.storage, &args.run, args.overwrite, output);

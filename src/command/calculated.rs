@@ -36,6 +36,8 @@ pub(super) fn private(output: &Path) -> PathBuf {
 pub(super) struct Calculated {
     pub(super) array: Arc<dyn Array>,
     tally: Arc<Tally>,
+    /// The type that holds every value.
+    natural: Option<DType>,
     /// Reductions that are computed first, in words.
     passes: Vec<String>,
     /// Parts of the tree, inner ones first.
@@ -68,6 +70,13 @@ impl Calculated {
         let mut lines: Vec<String> = self.passes.iter().cloned().chain(self.parts.iter().map(line)).collect();
         lines.dedup();
         lines
+    }
+
+    /// Tells if elements have been made narrower for `output`, which nobody asked for.
+    pub(super) fn tell_narrowed(&self, output: &Path, asked: &Output) {
+        if let (None, Some(natural)) = (asked.dtype, self.natural) {
+            super::tell_narrowed(output, natural, self.array.dtype());
+        }
     }
 
     /// Tells what elements came to.
@@ -127,9 +136,10 @@ pub(super) fn calculated(
     let mut passes = Vec::new();
     let temporary = Temporary(private.to_owned());
     loop {
-        let Built { array, tally, wanted, parts } = expression::build(text, &tree, inputs, &known, room, output)?;
+        let Built { array, tally, natural, wanted, parts } =
+            expression::build(text, &tree, inputs, &known, room, output)?;
         if wanted.is_empty() {
-            return Ok(Calculated { array, tally, passes, parts, _temporary: temporary });
+            return Ok(Calculated { array, tally, natural, passes, parts, _temporary: temporary });
         }
         for group in expression::together(wanted) {
             let names = group.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().join(", ");
@@ -235,6 +245,6 @@ impl crate::cli::ValueArgs {
         if self.dtype.is_some_and(DType::is_complex) {
             return Err(Error::usage("--dtype: expressions are of real numbers"));
         }
-        Ok(Output { dtype: self.dtype, cast: self.cast, scale: self.scale, offset: self.offset })
+        Ok(Output { dtype: self.dtype, cast: self.cast, scale: self.scale, offset: self.offset, narrow: false })
     }
 }

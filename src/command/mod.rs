@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::cli::{Cli, Command};
+use crate::dtype::DType;
 use crate::error::Error;
 use crate::sink;
 
@@ -101,6 +102,17 @@ fn quoted(word: &str) -> String {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Tells if a result has another type than its values would have, since ImageJ is to open it.
+fn tell_narrowed(path: &Path, natural: DType, dtype: DType) {
+    if natural != dtype {
+        let path = path.display();
+        tell(format_args!(
+            "note: {path}: {natural} as {dtype}, since ImageJ opens no elements of 64 bits: --dtype {natural} keeps them, and \
+             .zarr and .npy are exact"
+        ));
+    }
 }
 
 /// Tells of a picture that would have one pixel, which nobody asks for.

@@ -92,6 +92,9 @@ fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
     for (output, target) in reducer.outputs().iter().zip(&targets) {
         if let Target::File(path) = target {
             super::tell_one_pixel(path, &output.shape());
+            if args.elements.dtype.is_none() {
+                super::tell_narrowed(path, output.natural, output.dtype);
+            }
         }
     }
     let budget = Resources::new(&args.run);

@@ -185,9 +185,11 @@ fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<Va
     if args.calc.is_some() || how != Output::default() {
         let text = args.calc.as_deref().unwrap_or("a");
         let private = calculated::private(&output);
+        let how = Output { narrow: resolve::for_imagej(&output), ..how };
         let made = calculated::calculated(text, &[("a".into(), array)], &how, &args.run, &private, stop)?;
         array = Arc::clone(&made.array);
         lineage.unit.retain(|_| array.axes().len() == stored);
+        made.tell_narrowed(&shown, &how);
         calculated = Some(made);
     }
     if let ([input], true) = (lineage.inputs.as_slice(), is_single) {

@@ -22,6 +22,8 @@ pub struct Output {
     pub scale: Option<f64>,
     /// This is added then.
     pub offset: Option<f64>,
+    /// Whether elements of 64 bits become `float32` unless a type is asked for.
+    pub narrow: bool,
 }
 
 /// An expression as an array.
@@ -30,6 +32,8 @@ pub struct Built {
     pub array: Arc<dyn Array>,
     /// What its elements came to.
     pub tally: Arc<Tally>,
+    /// The type that holds every value.
+    pub natural: Option<DType>,
     /// Reductions to be computed, which do not depend on each other.
     pub wanted: Vec<Wanted>,
     /// Parts of the tree, inner ones first: what is read for what it gives.
@@ -73,11 +77,13 @@ pub fn build(
     if matches!(value.node.term, Term::Number(..)) || builder.leaves.is_empty() {
         return Err(fault(text, &expression.span, "is a number: an expression names an input at least once"));
     }
-    let calc = builder.calc(&value, output.dtype, output.cast).map_err(|e| e.at(text))?;
+    let natural = value.node.values.dtype();
+    let narrowed = natural.filter(|dtype| output.narrow && dtype.size() == 8).map(|_| DType::Float32);
+    let calc = builder.calc(&value, output.dtype.or(narrowed), output.cast).map_err(|e| e.at(text))?;
     let tally = calc.tally();
     let array: Arc<dyn Array> = Arc::new(calc);
     builder.parts.push(Part { text: expression.to_string(), array: Arc::clone(&array) });
-    Ok(Built { array, tally, wanted: builder.wanted, parts: builder.parts })
+    Ok(Built { array, tally, natural, wanted: builder.wanted, parts: builder.parts })
 }
 
 /// What the function `name` makes of its arguments.

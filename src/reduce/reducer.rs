@@ -62,6 +62,8 @@ pub struct Quantity {
     pub axes: Vec<Axis>,
     /// Type of its elements.
     pub dtype: DType,
+    /// The type that its values would have if nothing was said of it.
+    pub natural: DType,
     /// How the operator goes about it, where there is a choice.
     pub strategy: Option<String>,
     /// Length of the first axis, if it is of the operator's making.
@@ -152,7 +154,7 @@ impl Reducer {
         }
         let n_own = axes.first().map(|axis| axis.length);
         axes.extend((0..self.shape.len()).filter(|&i| self.stays(i)).map(|i| self.left(i)));
-        Ok(Quantity { label: label.clone(), axes, dtype, strategy: operator.strategy(&input), n_own })
+        Ok(Quantity { label: label.clone(), axes, dtype, natural, strategy: operator.strategy(&input), n_own })
     }
 
     /// What is left of axis `i`.

@@ -418,7 +418,9 @@ impl ZarrSink {
             return claim;
         }
         claim.insert("version".into(), json!("0.5"));
-        Map::from_iter([("ome".to_owned(), Value::Object(claim))])
+        // Neuroglancer, up to 2.41 at least, looks for channels where version 0.4 has them.
+        let channels = claim.get("omero").map(|omero| ("omero".to_owned(), omero.clone()));
+        channels.into_iter().chain([("ome".to_owned(), Value::Object(claim))]).collect()
     }
 
     /// Writes the metadata of levels that are added, and of the group they are added to.
