@@ -84,6 +84,8 @@ pub enum Command {
     Place(PlaceArgs),
     /// Print the commands that give a plan to a scheduler as an array of jobs
     Submit(SubmitArgs),
+    /// Show slices or a projection of an array, in the terminal or as a picture
+    View(Box<ViewArgs>),
     /// List the patterns of acquisition programs that --preset takes, each with a name it reads
     Patterns(PatternsArgs),
     /// Print completions for a shell
@@ -823,6 +825,48 @@ pub struct DecomposeArgs {
     /// How the run goes.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// Arguments of `view`.
+#[derive(Args, Clone, Debug)]
+pub struct ViewArgs {
+    /// Which files, or which Zarr array.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Show a part: slices of axes by NumPy's rules, such as 'c=1,t=4,y=100:400'. Where two indices of an axis remain,
+    /// the middle one is shown
+    #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
+    pub select: Option<String>,
+    /// Show what lies along z as its max or mean, instead of slices along three planes
+    #[arg(long, value_name = "HOW", value_parser = ["max", "mean"])]
+    pub project: Option<String>,
+    /// Write a picture instead: .png, or with --along a .png or .gif that moves, or a .mp4 if ffmpeg is installed
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Replace an existing output
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Let the picture move along this axis, such as t or z
+    #[arg(long, value_name = "AXIS", requires = "output")]
+    pub along: Option<String>,
+    /// Pictures in a second, with --along
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=60))]
+    pub rate: u16,
+    /// Largest width and height: pixels with -o [default: 1024], else columns of the terminal [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=16384))]
+    pub size: Option<u32>,
+    /// How to draw in the terminal: kitty, sixel, blocks, or auto, which asks it
+    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = ["auto", "kitty", "sixel", "blocks"])]
+    pub graphics: String,
+    /// Percentiles of the values shown that become black and white
+    #[arg(long, value_name = "LOW,HIGH", default_value = "0.5,99.8", value_parser = percentiles)]
+    pub percentiles: (f64, f64),
+    /// How names become axes.
+    #[command(flatten)]
+    pub names: NameArgs,
+    /// Say nothing but errors
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// What becomes of the values of an expression.

@@ -34,6 +34,7 @@ mod status;
 mod stitch;
 mod stop;
 mod verify;
+mod view;
 mod voice;
 mod writing;
 
@@ -65,6 +66,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Status(args) => status::status(&args),
         Command::Place(args) => status::place(&args),
         Command::Submit(args) => status::submit(&args),
+        Command::View(args) => view::run(&args),
         Command::Patterns(args) => presets::run(&args),
         Command::Completions { shell } => completions(shell),
     }

@@ -4,10 +4,12 @@ pub mod canvas;
 pub mod curves;
 pub mod diagram;
 pub mod heatmap;
+pub mod palette;
 pub mod presence;
 pub mod scale;
 pub mod surface;
 pub mod table;
+pub mod terminal;
 pub mod values;
 
 /// `text` broken between words so that no line is longer than `width`, each but the first indented by

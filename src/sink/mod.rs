@@ -16,6 +16,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::store::{self, Durability, Kind};
 
+pub mod animation;
 pub mod figures;
 mod flat;
 mod npy;

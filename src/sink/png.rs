@@ -43,9 +43,9 @@ impl Default for PngOptions {
 
 /// The values that become black and white.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Window {
-    low: f64,
-    high: f64,
+pub(crate) struct Window {
+    pub(crate) low: f64,
+    pub(crate) high: f64,
 }
 
 /// Red, green and blue, from 0 to 1.
@@ -312,7 +312,7 @@ where
 }
 
 /// The values at the two percentiles, nearest rank, of those that are finite.
-fn window(values: &mut Vec<f64>, options: PngOptions) -> Window {
+pub(crate) fn window(values: &mut Vec<f64>, options: PngOptions) -> Window {
     values.retain(|v| v.is_finite());
     let Some(last) = values.len().checked_sub(1) else { return Window { low: 0.0, high: 1.0 } };
     let mut at = |percentile: f64| {

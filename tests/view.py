@@ -1,0 +1,206 @@
+"""Compares the pictures of `stackctl view` with NumPy and Pillow. Arguments: the program, a folder, a part."""
+
+import base64
+import fcntl
+import os
+import pty
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+EXE, WORK = sys.argv[1], Path(sys.argv[2])
+RNG = np.random.default_rng(5)
+A = RNG.integers(0, 5000, (3, 7, 12, 20), dtype="u2")
+tifffile.imwrite(WORK / "a.tif", A, imagej=True, metadata={"axes": "TZYX"})
+
+
+def run(*arguments, code=0):
+    done = subprocess.run([EXE, "view", *map(str, arguments), "--overwrite"], capture_output=True, cwd=WORK)
+    assert done.returncode == code, (arguments, done.returncode, done.stderr.decode())
+    return done
+
+
+def picture(name):
+    return np.array(Image.open(WORK / name).convert("RGB"))
+
+
+def levels(panels):
+    """Grey levels between the two percentiles, nearest rank, of all that is shown."""
+    values = np.sort(np.concatenate([p.ravel() for p in panels]).astype("f8"))
+    low, high = (values[round(p / 100 * (values.size - 1))] for p in (0.5, 99.8))
+    return [np.floor(np.clip((p - low) / (high - low), 0, 1) * 255 + 0.5).astype("u1") for p in panels]
+
+
+def close(got, expected):
+    assert got.shape[:2] == expected.shape, (got.shape, expected.shape)
+    assert np.abs(got.astype(int) - expected[..., None].astype(int)).max() <= 1
+
+
+def slices(a, z, y, x):
+    return a[z], a[:, y], a[:, :, x].T
+
+
+def pictures():
+    """Three planes of one time point, a projection, a part, channels in colour, photographs, and averages."""
+    run("a.tif", "-o", "a.png")
+    xy, xz, yz = levels(slices(A[1], 3, 6, 10))
+    got = picture("a.png")
+    assert got.shape == (12 + 2 + 7, 20 + 2 + 7, 3), got.shape
+    close(got[:12, :20], xy)
+    close(got[14:, :20], xz)
+    close(got[:12, 22:], yz)
+    for how, plane in [("max", A[2].max(0)), ("mean", A[2].mean(0))]:
+        run("a.tif", "--select", "t=2", "--project", how, "-o", "p.png")
+        close(picture("p.png"), levels([plane])[0])
+    run("a.tif", "--select", "t=0,z=5,y=::-1,x=2:", "-o", "s.png")
+    close(picture("s.png"), levels([A[0, 5, ::-1, 2:]])[0])
+    # Windows of four by four become their mean.
+    large = RNG.integers(0, 60000, (64, 96), dtype="u2")
+    tifffile.imwrite(WORK / "large.tif", large)
+    run("large.tif", "-o", "small.png", "--size", "24")
+    close(picture("small.png"), levels([large.reshape(16, 4, 24, 4).mean((1, 3))])[0])
+    two = RNG.integers(0, 5000, (2, 12, 20), dtype="u2")
+    tifffile.imwrite(WORK / "two.tif", two, imagej=True, metadata={"axes": "CYX"})
+    run("two.tif", "-o", "two.png")
+    # One is green, the other magenta, as the Zarr of it has them.
+    one, other = (levels([channel])[0] for channel in two)
+    got = picture("two.png")
+    assert np.array_equal(got[..., 0], got[..., 2])
+    if np.abs(got[..., 1].astype(int) - one).max() > 1:
+        one, other = other, one
+    close(got[..., 1:2].repeat(3, 2), one)
+    close(got[..., 0:1].repeat(3, 2), other)
+    photograph = RNG.integers(0, 256, (12, 20, 3), dtype="u1")
+    tifffile.imwrite(WORK / "rgb.tif", photograph, photometric="rgb")
+    run("rgb.tif", "-o", "rgb.png")
+    np.testing.assert_array_equal(picture("rgb.png"), photograph)
+    assert b"ends in .png" in run("a.tif", "-o", "a.jpg", code=2).stderr
+    assert b"--along" in run("a.tif", "-o", "a.gif", code=2).stderr
+    np.save(WORK / "numbers.npy", np.arange(5))
+    assert b"two axes" in run("numbers.npy", "-o", "n.png", code=2).stderr
+
+
+def moving():
+    """A PNG that moves holds a frame for each index, a GIF the same; black and white do not change between them."""
+    run("a.tif", "--select", "z=2", "--along", "t", "-o", "t.png")
+    run("a.tif", "--select", "z=2", "--along", "t", "-o", "t.gif", "--rate", "4")
+    values = np.sort(A[1, 2].ravel().astype("f8"))
+    low, high = (values[round(p / 100 * (values.size - 1))] for p in (0.5, 99.8))
+    for name, delay in [("t.png", 100), ("t.gif", 250)]:
+        film = Image.open(WORK / name)
+        assert film.n_frames == 3
+        for i in range(3):
+            film.seek(i)
+            assert abs(film.info["duration"] - delay) < 1, film.info
+            expected = np.clip((A[i, 2] - low) / (high - low), 0, 1) * 255
+            close(np.array(film.convert("RGB")), np.floor(expected + 0.5).astype("u1"))
+    run("a.tif", "--along", "q", "-o", "q.gif", code=2)
+
+
+def unsixel(text):
+    """A decoder of sixels."""
+    width, height = map(int, re.match(r'"1;1;(\d+);(\d+)', text).groups())
+    image, colours = np.zeros((height + 6, width, 3), "u1"), {}
+    x = y = number = 0
+    for token in re.findall(r'"[\d;]+|#\d+(?:;\d+)*|!\d+.|.', text):
+        if token[0] == "#":
+            number, *colour = map(int, token[1:].split(";"))
+            if colour:
+                colours[number] = [round(v * 255 / 100) for v in colour[1:]]
+        elif token == "$":
+            x = 0
+        elif token == "-":
+            x, y = 0, y + 6
+        elif token[0] != '"':
+            n = int(token[1:-1]) if token[0] == "!" else 1
+            for bit in range(6):
+                if ord(token[-1]) - 63 >> bit & 1:
+                    image[y + bit, x : x + n] = colours[number]
+            x += n
+    return image[:height]
+
+
+def terminals():
+    """Kitty's graphics hold the pixels of the PNG, sixels nearly, half blocks two rows in a line."""
+    # Without a terminal a letter has 8 by 16 pixels.
+    text = run("a.tif", "--graphics", "kitty", "--size", "15").stdout.decode()
+    pieces = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", text)
+    head = dict(entry.split("=") for entry in pieces[0][0].split(","))
+    pixels = np.frombuffer(base64.b64decode("".join(p[1] for p in pieces)), "u1")
+    got = pixels.reshape(int(head["v"]), int(head["s"]), 3)
+    assert max(len(p[1]) for p in pieces) <= 4096 and pieces[-1][0].endswith("m=0")
+    run("a.tif", "--size", "120", "-o", "b.png")
+    np.testing.assert_array_equal(got, picture("b.png"))
+    sixels = run("a.tif", "--graphics", "sixel", "--size", "15").stdout.decode()
+    drawn = unsixel(re.search(r"\x1bPq(.*)\x1b\\", sixels, re.S).group(1))
+    assert drawn.shape == got.shape and np.abs(drawn.astype(int) - got).max() <= 3
+    blocks = subprocess.run(
+        [EXE, "view", "a.tif", "--graphics", "blocks", "--size", "29"], cwd=WORK, capture_output=True, env={**os.environ, "COLORTERM": "truecolor"}
+    ).stdout.decode()
+    run("a.tif", "--size", "29", "-o", "c.png")
+    rows = blocks.split("\r\n")[:-1]
+    top, colour = [], None
+    for row in rows:
+        for code, letter in re.findall(r"\x1b\[38;2;(\d+;\d+;\d+)m|(▀)", row):
+            if letter:
+                top.append(colour)
+            else:
+                colour = tuple(map(int, code.split(";")))
+    expected = picture("c.png")
+    assert np.array_equal(np.array(top).reshape(expected[::2].shape), expected[::2])
+
+
+def levels_():
+    """Of an image with levels the coarsest that suffices is read: here nothing else is left."""
+    large = np.add.outer(np.arange(512), np.arange(512)).astype("u2")
+    tifffile.imwrite(WORK / "l.tif", large)
+    subprocess.run([EXE, "stitch", "l.tif", "-o", "l.zarr", "--levels", "4", "--chunks", "1,1,1,64,64", "-q"], check=True, cwd=WORK)
+    run("l.zarr", "-o", "before.png", "--size", "128")
+    for level in (0, 1):
+        shutil.rmtree(WORK / "l.zarr" / str(level) / "c")
+    run("l.zarr", "-o", "after.png", "--size", "128")
+    np.testing.assert_array_equal(picture("before.png"), picture("after.png"))
+    assert picture("after.png").shape == (128, 128, 3)
+
+
+def keys():
+    """In a terminal, keys step t and z and end it; the screen is given back."""
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 90, 0, 0))
+    before = termios.tcgetattr(child)
+    process = subprocess.Popen([EXE, "view", "a.tif", "--graphics", "blocks"], stdin=child, stdout=child, stderr=child, cwd=WORK)
+    seen = ""
+
+    def until(text):
+        nonlocal seen
+        limit = time.monotonic() + 120
+        while text not in seen:
+            assert time.monotonic() < limit, seen[-500:]
+            seen += os.read(parent, 65536).decode(errors="replace")
+        seen = seen[seen.index(text) + len(text) :]
+
+    until("t 1/3  z 3/7")
+    os.write(parent, b"\x1b[C")
+    until("t 2/3  z 3/7")
+    os.write(parent, b"\x1b[A\x1b[A")
+    until("t 2/3  z 5/7")
+    os.write(parent, b"nnn\x1bOB")
+    until("t 2/3  z 4/7")
+    os.write(parent, b"pppppm")
+    until("t 0/3  z 4/7")
+    os.write(parent, b"q")
+    until("\x1b[?1049l")
+    assert process.wait() == 0
+    assert termios.tcgetattr(child)[3] == before[3]
+
+
+{"levels": levels_}.get(sys.argv[3], globals()[sys.argv[3]])()
