@@ -23,7 +23,7 @@ use crate::plan::{Document, Share};
 use crate::reduce::{OPERATORS, OperatorKind};
 use crate::sink::Sharding;
 use crate::sink::png::PngOptions;
-use crate::sink::zarr::Contrast;
+use crate::sink::zarr::{Contrast, Format};
 use crate::store::Durability;
 
 /// Turns piles of TIFF files into one n-dimensional array, or reduces it, in bounded memory.
@@ -59,10 +59,19 @@ pub enum Command {
     Advise(Box<AdviseArgs>),
     /// Write the files as one Zarr array
     Stitch(Box<StitchArgs>),
+    /// Write any array in another format, or stored otherwise: Zarr, TIFF, series of TIFF, NPY, PNG, raw elements
+    ///
+    /// The same as stitch, under the name of what is asked of an array that is one already: its input is a Zarr, one
+    /// file or many, and a part of it, with other axes, values, chunks or levels, is written as the output's name says
+    Convert(Box<StitchArgs>),
+    /// Describe TIFF files as a Zarr array whose chunks are their strips and tiles, without copying a pixel
+    Link(Box<LinkArgs>),
     /// Add levels to an OME-Zarr image that has one, in place
     Pyramid(PyramidArgs),
     /// Reduce files or a Zarr array along axes: mean, max, median, histogram and more
     Reduce(Box<ReduceArgs>),
+    /// Say on one page of HTML what an array is like: brightness over time, focus, saturation, histograms, previews
+    Report(Box<ReportArgs>),
     /// Compute with arrays: arithmetic, filters and reductions in one expression
     Calc(Box<CalcArgs>),
     /// Check a Zarr: every object against the checksums that were recorded with it, every pixel against the inputs
@@ -388,7 +397,7 @@ pub struct SubmitArgs {
 }
 
 /// Arguments of `inspect`.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct InspectArgs {
     /// Which files.
     #[command(flatten)]
@@ -472,10 +481,19 @@ pub struct StitchArgs {
     /// Which files.
     #[command(flatten)]
     pub input: InputArgs,
-    /// Where to write: a name ending in .zarr (a folder), .ozx or .zarr.zip (a Zarr in one file), .npy, .tif or .png;
-    /// with --by FIELD it holds {FIELD}, such as 'out/{p}.zarr'; IMAGE.zarr/labels/NAME adds labels to an image
+    /// Where to write: a name ending in .zarr (a folder), .ozx or .zarr.zip (a Zarr in one file), .ome.tif (tiles,
+    /// levels and OME-XML), .tif (as ImageJ has it), .npy, .npz, .raw or .png, or - for standard output; 'out/t{t:04}_c{c}.tif'
+    /// writes a file for each t and c; with --by FIELD it holds {FIELD}, such as 'out/{p}.zarr'; IMAGE.zarr/labels/NAME
+    /// adds labels to an image
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub output: PathBuf,
+    /// What goes to standard output with -o -: npy, or raw (the elements alone, row-major and little-endian)
+    #[arg(long = "as", value_name = "FORMAT", value_enum, default_value_t = StreamFormat::Npy)]
+    pub stream: StreamFormat,
+    /// Store as another Zarr is: its axes in their order, Zarr format, chunks, shards and codec, where no flag says
+    /// otherwise
+    #[arg(long, value_name = "ZARR", value_hint = ValueHint::DirPath)]
+    pub like: Option<PathBuf>,
     /// Write one array for each value of FIELD, or of several joined by commas: positions, wells, plates
     #[arg(long, value_name = "FIELD")]
     pub by: Option<String>,
@@ -487,6 +505,9 @@ pub struct StitchArgs {
     /// coordinates (t@s=10:20) too
     #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
     pub select: Option<String>,
+    /// Turn axes round, after --select: the last element of each comes first
+    #[arg(long, value_name = "AXES", value_delimiter = ',')]
+    pub flip: Vec<String>,
     /// Write what an expression gives for the array, which it calls a, such as 'a - median(a, t)'
     #[arg(long, value_name = "EXPRESSION", allow_hyphen_values = true)]
     pub calc: Option<String>,
@@ -511,6 +532,13 @@ pub struct StitchArgs {
     /// How the run goes.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+impl StorageArgs {
+    /// The Zarr format that is meant.
+    pub fn format(&self) -> Format {
+        if self.zarr_format == Some(2) { Format::V2 } else { Format::V3 }
+    }
 }
 
 /// Reads a value of which completions know some.
@@ -574,6 +602,61 @@ pub struct PyramidArgs {
     /// How the run goes.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// Arguments of `report`.
+#[derive(Args, Clone, Debug)]
+pub struct ReportArgs {
+    /// Which files, or which Zarr array.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Where to write: a name ending in .html; one file that needs no other and no network
+    #[arg(long, short, value_name = "FILE.html", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    /// What stands above everything [default: the name of the input]
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
+    /// Report on a part: slices of axes by NumPy's rules, such as 'c=1,t=::4'; docs/select.md has all ways
+    #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
+    pub select: Option<String>,
+    /// Replace an existing output, once the new one is complete
+    #[arg(long)]
+    pub overwrite: bool,
+    /// How names become axes.
+    #[command(flatten)]
+    pub names: NameArgs,
+    /// How the run goes.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Arguments of `link`.
+#[derive(Args, Clone, Debug)]
+pub struct LinkArgs {
+    /// Which files.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Where to write the references: a name ending in .json, which fsspec and kerchunk open as a Zarr
+    #[arg(long, short, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    /// Replace an existing output
+    #[arg(long)]
+    pub overwrite: bool,
+    /// How names become axes.
+    #[command(flatten)]
+    pub names: NameArgs,
+    /// Memory of what is known of the files, such as 512M or 2GiB [default: half of what the job may use]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<Bytes>,
+    /// Threads that read headers [default: all processors the job may use]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<u16>,
+    /// Print the result as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// No summary; notes and errors are still printed
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// What is made beside an output of the same reading.
@@ -897,6 +980,16 @@ fn cast(text: &str) -> Result<Cast, String> {
     }
 }
 
+/// What goes down a pipe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StreamFormat {
+    /// NumPy's .npy
+    #[default]
+    Npy,
+    /// The elements alone
+    Raw,
+}
+
 /// How the values of a plane become a .png picture.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Storage")]
@@ -1081,18 +1174,20 @@ pub struct ElementArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Storage")]
 pub struct StorageArgs {
-    /// Zarr format: 3 (OME-Zarr 0.5) or 2 (OME-Zarr 0.4)
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = zarr_format)]
-    pub zarr_format: u8,
-    /// Shape of a chunk in the order of the axes [default: about 1 MiB that suits axes and files]
+    /// Zarr format: 3 (OME-Zarr 0.5) or 2 (OME-Zarr 0.4) [default: 3]
+    #[arg(long, value_name = "N", value_parser = zarr_format)]
+    pub zarr_format: Option<u8>,
+    /// Shape of a chunk, or of a tile of an .ome.tif, in the order of the axes [default: about 1 MiB that suits axes and
+    /// files; tiles of 512 x 512]
     #[arg(long, value_name = "SHAPE", value_delimiter = ',')]
     pub chunks: Option<Vec<u64>>,
     /// Shape of a shard (Zarr 3), a multiple of the chunk; auto, or none for one file per chunk
     #[arg(long, value_name = "SHAPE", default_value = "auto")]
     pub shards: Sharding,
-    /// Codec of chunks: blosc, smaller, blosc:lz4,5,shuffle, zstd:3, gzip:6, none
-    #[arg(long, value_name = "CODEC", value_parser = CODEC, hide_possible_values = true, default_value = "blosc:zstd,3,bitshuffle")]
-    pub codec: Codec,
+    /// Codec of chunks: blosc, smaller, blosc:lz4,5,shuffle, zstd:3, gzip:6, none [default: blosc:zstd,3,bitshuffle]; of
+    /// tiles of an .ome.tif: deflate:6, zstd:3, lzw, none, the first three behind a predictor [default: deflate:6]
+    #[arg(long, value_name = "CODEC", value_parser = CODEC, hide_possible_values = true)]
+    pub codec: Option<Codec>,
     /// Largest number of files that the output may have; shards grow to keep it
     #[arg(long, value_name = "N")]
     pub max_files: Option<u64>,

@@ -8,12 +8,12 @@ use crate::axis::Axis;
 use crate::block::{Coverage, Portion, Target};
 use crate::digest::Elements;
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements};
 use crate::layout::{Layout, Part};
 use crate::source::files::Files;
 use crate::source::headers::{Headers, name_of};
-use crate::source::{Info, OpenOptions};
+use crate::source::{Encodings, Info, OpenOptions, Piece};
 
 /// The array that the files of a layout make together.
 pub struct Stack {
@@ -73,6 +73,72 @@ impl Stack {
     /// What the headers of the files say.
     pub fn headers(&self) -> &Headers {
         self.files.headers()
+    }
+
+    /// How the pieces of all files are encoded, for readers that know nothing of their formats.
+    ///
+    /// # Errors
+    /// `Unsupported`, naming file and page, if they are no chunks of one grid that others decode.
+    pub fn encodings(&self) -> Result<Encodings> {
+        let mut found: Option<Encodings> = None;
+        for (number, path) in (0..).zip(self.paths()) {
+            let one = self.files.get(number)?.encodings().map_err(|e| e.at(path.display()))?;
+            match &mut found {
+                None => found = Some(one),
+                Some(first) if first.is_like(&one) => first.is_whole &= one.is_whole,
+                Some(first) => {
+                    let first_path = self.paths()[0].display();
+                    let text = format!("{}: {one}, but {first_path}: {first}", path.display());
+                    return Err(Error::unsupported(text));
+                }
+            }
+        }
+        found.ok_or_else(|| Error::usage("there is no file"))
+    }
+
+    /// Shape of a piece of so many rows and columns in the axes of the array.
+    ///
+    /// # Errors
+    /// As opening the first file; `Unsupported` if the axes of the array are in another order than elements lie.
+    pub fn cell(&self, rows: u64, columns: u64) -> Result<Vec<u64>> {
+        let own = self.files.get(0)?.cell(rows, columns);
+        let mut cell = vec![1; self.layout.axes().len()];
+        let mut last = None;
+        for (axis, length) in self.layout.file_axes().iter().zip(own).filter_map(|(axis, n)| Some(((*axis)?, n))) {
+            cell[axis] = length;
+            if length > 1 && last.replace(axis).is_some_and(|before| before > axis) {
+                let names: Vec<&str> = self.layout.axes().iter().map(|a| a.name.as_str()).collect();
+                return Err(Error::unsupported(format!(
+                    "elements of a chunk lie in another order than the axes {}: give --axes in the order of the pixels, \
+                     as in --axes t,z,y,x,c",
+                    names.join(",")
+                )));
+            }
+        }
+        Ok(cell)
+    }
+
+    /// Gives every stored piece: its box in the array, the number of its file, offset and length in bytes.
+    ///
+    /// # Errors
+    /// As [`FileArray::each_piece`], and what `give` returns.
+    pub fn each_piece(&self, rows: u64, give: &mut dyn FnMut(u32, Piece) -> Result<()>) -> Result<()> {
+        for (common, cell, part) in self.cells(&Region::whole(&self.shape())) {
+            let Some(part) = part else { continue };
+            let file = self.files.get(part.file)?;
+            let inside = self.inside(&common.relative_to(&cell), part, self.layout.file_axes().len());
+            file.each_piece(&inside, rows, &mut |piece| {
+                let mut region = Region { origin: cell.clone(), shape: vec![1; cell.len()] };
+                for (i, axis) in self.layout.file_axes().iter().enumerate() {
+                    if let Some(axis) = axis {
+                        region.origin[*axis] += piece.region.origin[i] - inside.origin[i];
+                        region.shape[*axis] = piece.region.shape[i];
+                    }
+                }
+                give(part.file, Piece { region, ..piece })
+            })?;
+        }
+        Ok(())
     }
 
     /// The files, by index.

@@ -715,11 +715,15 @@ mod consumer {
                 ("a.btf", Format::V3),
                 ("a.ozx", Format::V3),
                 ("a.zarr.zip", Format::V2),
+                ("a.ome.tif", Format::V3),
+                ("a.raw", Format::V3),
+                ("a.npz", Format::V3),
             ] {
                 let array = volume();
                 conforms(&array, name, |path| {
-                    let options =
-                        OutputOptions { format, chunks: Some(vec![1, 2, 16, 16]), ..OutputOptions::default() };
+                    let depth = if name.contains("ome") { 1 } else { 2 };
+                    let chunks = Some(vec![1, depth, 16, 16]);
+                    let options = OutputOptions { format, chunks, ..OutputOptions::default() };
                     let consumer = create(path, &spec(array.axes(), array.dtype()), &options).unwrap();
                     let plan = smallest(&*array, &*consumer);
                     (consumer, plan)

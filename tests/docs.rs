@@ -15,7 +15,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::Value;
-use stackctl::array::{Array, View};
+use stackctl::array::{Array, select};
 use stackctl::open::{Names, Request};
 use stackctl::pattern::{Pattern, TileOrder, presets, user_presets};
 
@@ -85,8 +85,7 @@ fn selections_choose_what_is_said() {
     let request = Request { inputs, names: Names { pattern: Some(pattern), ..Names::default() }, ..Request::default() };
     let array: Arc<dyn Array> = Arc::new(request.open().unwrap().stack);
     for row in rows(&text, "selection") {
-        let shape: Vec<String> =
-            View::new(array.clone(), &row[0]).unwrap().shape().iter().map(u64::to_string).collect();
+        let shape: Vec<String> = select(array.clone(), &row[0]).unwrap().shape().iter().map(u64::to_string).collect();
         assert_eq!(shape.join(" "), row[1], "{}", row[0]);
     }
 }

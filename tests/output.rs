@@ -148,12 +148,12 @@ fn our_own_reader_reads_our_tiff() {
 fn a_stream_takes_elements_in_order() {
     let spec = spec(&["z", "y", "x"], &[3, 4, 5], DType::Uint16);
     let pipe = Pipe::default();
-    let mut sink = sink::stream(Box::new(pipe.clone()), &spec);
+    let mut sink = sink::stream(Box::new(pipe.clone()), &spec, false);
     assert_eq!(write(&mut *sink, &spec, &[1, 2, 5]).bytes, 128 + 120);
     let bytes = pipe.0.lock().unwrap().clone();
     assert_eq!(bytes[128..], raw(&spec));
 
-    let sink = sink::stream(Box::new(Pipe::default()), &spec);
+    let sink = sink::stream(Box::new(Pipe::default()), &spec, false);
     let region = Region::new([1, 0, 0], [1, 4, 5]);
     let part = common::part(&*sink, &block(&spec, region.clone())).unwrap();
     assert!(sink.merger().merge(&common::task(0, region), part).is_err());
@@ -190,8 +190,8 @@ fn what_does_not_fit_is_refused() {
     };
     let volume = spec(&["z", "y", "x"], &[3, 4, 5], DType::Uint8);
     let default = OutputOptions::default();
-    assert!(said("a.jpg", &volume, &default).contains(".zarr .ozx .zip .npy .tif"));
-    assert!(said("a", &volume, &default).contains(".zarr .ozx .zip .npy .tif"));
+    assert!(said("a.jpg", &volume, &default).contains(".zarr .ozx .zip .npy .npz .raw .ome.tif"));
+    assert!(said("a", &volume, &default).contains(".zarr .ozx .zip .npy .npz .raw .ome.tif"));
     assert!(said("a.png", &volume, &default).contains("is not one plane"));
     assert!(said("a.png", &spec(&["y", "x"], &[3, 4], DType::Complex64), &default).contains("no order"));
     assert!(said("a.png", &spec(&["y", "x"], &[0, 4], DType::Uint8), &default).contains("no element"));

@@ -69,9 +69,9 @@ struct Choice<'t> {
     choice: &'t str,
 }
 
-/// The parts of a selection: `t@ms=1000:2000` of `c=1,t@ms=1000:2000`.
-fn parts(text: &str) -> impl Iterator<Item = Result<Choice<'_>>> {
-    text.split(',').map(str::trim).filter(|p| !p.is_empty()).map(|text| {
+impl<'t> Choice<'t> {
+    /// Reads `t@ms=1000:2000`.
+    fn read(text: &'t str) -> Result<Self> {
         let (name, choice) = text.split_once('=').ok_or_else(|| {
             Error::usage(format!("--select '{text}': expected AXIS=SLICE, as in t=::4, z=10:20 or c=1"))
         })?;
@@ -79,28 +79,69 @@ fn parts(text: &str) -> impl Iterator<Item = Result<Choice<'_>>> {
             Some((axis, unit)) => (axis.trim(), Some(unit.trim())),
             None => (name.trim(), None),
         };
-        Ok(Choice { text, axis, unit, choice: choice.trim() })
-    })
+        Ok(Self { text, axis, unit, choice: choice.trim() })
+    }
+
+    /// The items of a list, if it is one.
+    fn list(&self) -> Option<impl Iterator<Item = &'t str>> {
+        let items = self.choice.strip_prefix('[')?;
+        Some(items.strip_suffix(']').unwrap_or(items).split(',').map(str::trim))
+    }
+
+    fn fault(&self, why: impl std::fmt::Display) -> Error {
+        Error::usage(format!("--select '{}': {why}", self.text))
+    }
+
+    /// Number of its axis among `axes`.
+    fn position(&self, axes: &[Axis]) -> Result<usize> {
+        crate::axis::position(axes, self.axis).ok_or_else(|| {
+            let known: Vec<&str> = axes.iter().map(|a| a.name.as_str()).collect();
+            self.fault(format!("there is no axis '{}': the array has {}", self.axis, known.join(",")))
+        })
+    }
+
+    /// What `choice` means of `axis`.
+    fn slice(&self, axis: &Axis, choice: &str) -> Result<Slice> {
+        let found = match self.unit {
+            Some(DATE) => by_date(axis, choice),
+            Some(unit) => by_coordinate(axis, unit, choice),
+            None => by_index(axis, choice),
+        };
+        found.map_err(|why| self.fault(why))
+    }
+
+    /// The indices of `axis` that its list names.
+    fn indices(&self, axis: &Axis) -> Result<Vec<u64>> {
+        let index = |item: &str| match self.slice(axis, item)? {
+            // A slice of one index is one all the same.
+            Slice { start, length: 1, kept, .. } if !kept || self.unit == Some(DATE) => Ok(start),
+            _ => Err(self.fault(format!("'{item}' is no index"))),
+        };
+        self.list().into_iter().flatten().map(index).collect()
+    }
 }
 
-/// The part of `inner` that `text` chooses as [`View::new`] says, and by lists of indices or labels: `t=[10,1,5]`.
+/// The parts of a selection, each of another axis: `t@ms=1000:2000` of `c=1,t@ms=1000:2000`.
+fn parts(text: &str) -> Result<Vec<Choice<'_>>> {
+    let all: Vec<Choice<'_>> = split_outside(text).into_iter().map(Choice::read).collect::<Result<_>>()?;
+    match all.iter().enumerate().find(|(i, part)| all[..*i].iter().any(|before| before.axis == part.axis)) {
+        Some((_, twice)) => Err(twice.fault(format!("axis {} is named twice", twice.axis))),
+        None => Ok(all),
+    }
+}
+
+/// The part of `inner` that `text` chooses as [`View::new`] says, and by lists of indices, labels or coordinates:
+/// `t=[10,1,5]`.
 ///
 /// # Errors
 /// As [`View::new`].
 pub fn select(inner: Arc<dyn Array>, text: &str) -> Result<Arc<dyn Array>> {
-    let (slices, lists) = divided(text);
+    Selection::check(text)?;
+    let (lists, slices): (Vec<_>, Vec<_>) = parts(text)?.into_iter().partition(|part| part.list().is_some());
     let mut array = inner;
-    for (part, name, list) in lists {
-        let fault = |why: String| Error::usage(format!("--select '{part}': {why}"));
-        let items = list.strip_prefix('[').and_then(|l| l.strip_suffix(']'));
-        let items = items.ok_or_else(|| fault("expected a list such as [10,1,5]".into()))?;
-        let i = crate::axis::position(array.axes(), name).ok_or_else(|| fault(format!("there is no axis '{name}'")))?;
-        let index = |item: &str| match item.contains(':') {
-            true => Err(format!("'{item}' is no index")),
-            false => by_index(&array.axes()[i], item).map(|slice| slice.start),
-        };
-        let indices: Vec<u64> =
-            items.split(',').map(|item| index(item.trim())).collect::<Result<_, _>>().map_err(fault)?;
+    for list in lists {
+        let (name, axis) = (list.axis, array.axes()[list.position(array.axes())?].clone());
+        let indices = list.indices(&axis)?;
         // Neighbours are read together.
         let runs =
             indices.chunk_by(|a, b| a + 1 == *b).map(|run| format!("{name}={}:{}", run[0], run[0] + run.len() as u64));
@@ -109,22 +150,11 @@ pub fn select(inner: Arc<dyn Array>, text: &str) -> Result<Arc<dyn Array>> {
             .collect::<Result<_>>()?;
         array = Arc::new(super::Joined::new(parts, name)?);
     }
-    match slices.is_empty() {
-        true => Ok(array),
-        false => Ok(Arc::new(View::new(array, &slices.join(","))?)),
+    if slices.is_empty() {
+        return Ok(array);
     }
-}
-
-/// Slices of axes, and lists of indices: the part, the name of the axis, and the list.
-fn divided(text: &str) -> (Vec<&str>, Vec<(&str, &str, &str)>) {
-    let (mut slices, mut lists) = (Vec::new(), Vec::new());
-    for part in split_outside(text) {
-        match part.split_once('=') {
-            Some((name, list)) if list.trim().starts_with('[') => lists.push((part, name.trim(), list.trim())),
-            _ => slices.push(part),
-        }
-    }
-    (slices, lists)
+    let slices: Vec<&str> = slices.iter().map(|part| part.text).collect();
+    Ok(Arc::new(View::new(array, &slices.join(","))?))
 }
 
 /// Parts between commas that stand in no brackets.
@@ -147,51 +177,40 @@ impl Selection {
     /// # Errors
     /// `Usage`, naming the part that is wrong.
     pub fn check(text: &str) -> Result<()> {
-        parts(&divided(text).0.join(",")).try_for_each(|part| {
-            let part = part?;
-            let fault = |why: String| Err(Error::usage(format!("--select '{}': {why}", part.text)));
-            match part.unit {
-                Some(DATE) => Ok(()),
-                Some(unit) if unit::named(unit).is_none() => fault(Unit::unknown(unit)),
-                None if part.choice.split(':').count() > 3 => fault("expected start:stop:step".into()),
-                _ => Ok(()),
+        parts(text)?.iter().try_for_each(|part| match part.unit {
+            Some(DATE) => Ok(()),
+            Some(unit) if unit::named(unit).is_none() => Err(part.fault(Unit::unknown(unit))),
+            _ if part.list().is_some() && !(part.choice.ends_with(']') && part.choice.len() > 2) => {
+                Err(part.fault("expected a list such as [10,1,5]"))
             }
+            None if part.list().is_none() && part.choice.split(':').count() > 3 => {
+                Err(part.fault("expected start:stop:step"))
+            }
+            None if part.choice.contains('~') => {
+                Err(part.fault("the nearest of coordinates has a unit, as in t@s=~12.5"))
+            }
+            _ => Ok(()),
         })
     }
 
-    /// What `text` chooses of an array of `axes`: `c=1,t=::4,z=10:20`, `c=GFP`, `t@ms=1000:2000`.
+    /// What `text` chooses of an array of `axes`: `c=1,t=::4,z=10:20`, `c=GFP`, `t@ms=1000:2000`; of a list, all from
+    /// its least to its greatest index.
     ///
     /// # Errors
     /// `Usage` if the text is not understood, names an unknown axis, or chooses nothing.
     pub fn parse(axes: &[Axis], text: &str) -> Result<Self> {
         let mut slices: Vec<Slice> = axes.iter().map(|a| Slice::all(a.length)).collect();
-        let mut named = vec![false; slices.len()];
-        let (chosen, lists) = divided(text);
-        for part in parts(&chosen.join(",")) {
-            let Choice { text, axis: name, unit, choice } = part?;
-            let fault = |why: String| Error::usage(format!("--select '{text}': {why}"));
-            let i = crate::axis::position(axes, name).ok_or_else(|| {
-                let known: Vec<&str> = axes.iter().map(|a| a.name.as_str()).collect();
-                fault(format!("there is no axis '{name}': the array has {}", known.join(",")))
-            })?;
-            if std::mem::replace(&mut named[i], true) {
-                return Err(fault(format!("axis {name} is named twice")));
-            }
-            slices[i] = match unit {
-                Some(DATE) => by_date(&axes[i], choice),
-                Some(unit) => by_coordinate(&axes[i], unit, choice),
-                None => by_index(&axes[i], choice),
-            }
-            .map_err(fault)?;
-        }
-        // Of a list, all from its least to its greatest index.
-        for (_, name, list) in lists {
-            let Some(i) = crate::axis::position(axes, name) else { continue };
-            let items = list.trim_matches(['[', ']']).split(',');
-            let indices = items.filter_map(|item| by_index(&axes[i], item.trim()).ok()).map(|slice| slice.start);
-            if let Some((least, most)) = indices.map(|k| (k, k)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) {
-                slices[i] = Slice { start: least, step: 1, length: most - least + 1, kept: true };
-            }
+        for part in parts(text)? {
+            let i = part.position(axes)?;
+            slices[i] = match part.list() {
+                None => part.slice(&axes[i], part.choice)?,
+                Some(_) => {
+                    let indices = part.indices(&axes[i])?;
+                    let least = indices.iter().min().copied().unwrap_or(0);
+                    let length = indices.iter().max().map_or(1, |most| most - least + 1);
+                    Slice { start: least, step: 1, length, kept: true }
+                }
+            };
         }
         Ok(Self(slices))
     }
@@ -217,8 +236,8 @@ impl View {
     /// # Errors
     /// As there.
     pub fn new(inner: Arc<dyn Array>, text: &str) -> Result<Self> {
-        if let Some((part, ..)) = divided(text).1.first() {
-            return Err(Error::usage(format!("--select '{part}': a list is no part that lies evenly")));
+        if let Some(part) = parts(text)?.iter().find(|part| part.list().is_some()) {
+            return Err(part.fault("a list is no part that lies evenly"));
         }
         let Selection(slices) = Selection::parse(inner.axes(), text)?;
         let of: Vec<usize> = (0..slices.len()).filter(|&i| slices[i].kept).collect();
@@ -610,7 +629,8 @@ fn by_date(axis: &Axis, text: &str) -> Result<Slice, String> {
     }
 }
 
-/// Indices whose coordinates, in `unit`, lie in `from:to`, `to` left out; or the one at a coordinate.
+/// Indices whose coordinates, in `unit`, lie in `from:to`, `to` left out; or the one at a coordinate, or nearest to
+/// `~` it, of two as near the later one.
 fn by_coordinate(axis: &Axis, unit: &str, text: &str) -> Result<Slice, String> {
     let (known, step) = match &axis.calibration {
         Some(calibration) => (calibration.unit.as_deref().unwrap_or_default(), calibration.step),
@@ -651,6 +671,14 @@ fn by_coordinate(axis: &Axis, unit: &str, text: &str) -> Result<Slice, String> {
                 coordinate(axis.length.saturating_sub(1))
             )),
         };
+    }
+    if let Some(text) = text.strip_prefix('~') {
+        let at = number(text, f64::NAN)?;
+        let distance = |i: &u64| (coordinate(*i) - at).abs();
+        let nearest = (0..axis.length).rev().filter(|i| distance(i).is_finite());
+        let nearest = nearest.min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        let start = nearest.ok_or_else(|| format!("axis {} has no coordinate near '{text}'", axis.name))?;
+        return Ok(Slice { start, step: 1, length: 1, kept: false });
     }
     let at = number(text, f64::NAN)?;
     let found = (0..axis.length).find(|&i| (coordinate(i) - at).abs() <= tolerance);
@@ -799,6 +827,32 @@ mod tests {
         assert_eq!(View::new(array.clone(), "t@s=1").unwrap().slices[0].start, 2);
         for bad in ["q=1", "t", "t=1,t=2", "t@um=1:2", "z@s=0:1", "t@s=7:9", "z=RFP", "t@s=0.7"] {
             assert!(View::new(array.clone(), bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lists_and_the_nearest_choose_as_well() {
+        let mut array = numbers(&[6, 2, 1, 1]);
+        array.axes[0].calibration =
+            Some(Calibration { step: 0.5, unit: Some("second".into()), from: Provenance::Name });
+        array.axes[1].labels = Some(vec!["DAPI".into(), "GFP".into()]);
+        let array: Arc<dyn Array> = Arc::new(array);
+        let chosen = |text: &str| -> Vec<u16> {
+            let part = select(Arc::clone(&array), text).unwrap();
+            let region = Region::whole(&part.shape());
+            let block = part.reader(Scratch::default()).block(&region, DType::Uint16, Buffer::default()).unwrap();
+            block.elements::<u16>().to_vec()
+        };
+        assert_eq!(chosen("t=[4,0,1,1],z=0"), [8, 0, 2, 2]);
+        assert_eq!(chosen("t=[-1,0],z=[GFP,DAPI]"), [11, 10, 1, 0]);
+        assert_eq!(chosen("t@ms=[1000,~2100,~-7],z=1"), [5, 9, 1]);
+        // As near to two, the later one; as pandas has it.
+        assert_eq!(chosen("t@s=~0.75,z=0"), [4]);
+        assert_eq!(chosen("t@s=~99,z=0"), [10]);
+        assert_eq!(select(array.clone(), "t@s=~0.6").unwrap().shape(), [2, 1, 1]);
+        assert!(Selection::parse(array.axes(), "t=[4,2]").unwrap().meets(&Region::new([3, 0, 0, 0], [1, 2, 1, 1])));
+        for bad in ["t=[1,9]", "t=[1:3]", "t=[1", "t=[]", "t=[1],t=2", "t=~1", "q=[1]", "z@s=[~0]", "t@um=[1]"] {
+            assert_eq!(select(array.clone(), bad).err().unwrap().exit_code(), 2, "{bad}");
         }
     }
 

@@ -33,6 +33,13 @@ pub enum Codec {
         /// Level 0 to 9.
         level: u8,
     },
+    /// One zlib stream, as TIFF has it.
+    Deflate {
+        /// Level 0 to 9.
+        level: u8,
+    },
+    /// Lempel-Ziv-Welch, as TIFF has it.
+    Lzw,
 }
 
 /// What encoders and decoders keep between chunks; one per worker.
@@ -41,7 +48,7 @@ pub struct Contexts {
     /// The encoded form of the latest chunk, where nobody keeps it.
     pub encoded: Vec<u8>,
     zstd: Option<zstd_safe::CCtx<'static>>,
-    gzip: Option<(u8, libdeflater::Compressor)>,
+    deflate: Option<(u8, libdeflater::Compressor)>,
     blosc: blosc::Encoder,
     unblosc: blosc::decode::Decoder,
     inflaters: decode::Inflaters,
@@ -60,7 +67,9 @@ impl Codec {
             Self::Blosc(_) => n_bytes.saturating_add(blosc::OVERHEAD_BYTES as u64),
             // ZSTD_COMPRESSBOUND; libdeflate's bound is its 5 bytes per block of at least 5000, with headers.
             Self::Zstd { .. } => n_bytes.saturating_add(n_bytes >> 8).saturating_add(64 + (128 << 10 >> 11)),
-            Self::Gzip { .. } => n_bytes.saturating_add(n_bytes / 1000).saturating_add(64),
+            Self::Gzip { .. } | Self::Deflate { .. } => n_bytes.saturating_add(n_bytes / 1000).saturating_add(64),
+            // Codes of 12 bits for bytes that never come again.
+            Self::Lzw => n_bytes.saturating_add(n_bytes / 2).saturating_add(64),
         }
     }
 
@@ -70,7 +79,8 @@ impl Codec {
             Self::None => 0,
             Self::Blosc(blosc) => blosc.context_bytes(n_bytes),
             Self::Zstd { level } => zstd_context_bytes(*level, n_bytes),
-            Self::Gzip { .. } => 10 << 20,
+            Self::Gzip { .. } | Self::Deflate { .. } => 10 << 20,
+            Self::Lzw => 256 << 10,
         }
     }
 
@@ -103,7 +113,57 @@ impl Codec {
             }
             Self::Blosc(blosc) => blosc.encode(chunk, element_bytes, out, &mut contexts.blosc),
             Self::Zstd { level } => encode_zstd(*level, chunk, out, contexts),
-            Self::Gzip { level } => encode_gzip(*level, chunk, out, contexts),
+            Self::Gzip { level } | Self::Deflate { level } => {
+                let is_gzip = matches!(self, Self::Gzip { .. });
+                encode_deflate(*level, is_gzip, chunk, out, contexts)
+            }
+            Self::Lzw => {
+                let mut encoder = weezl::encode::Encoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8);
+                encoder
+                    .into_vec(out)
+                    .encode_all(chunk)
+                    .status
+                    .map(|_| ())
+                    .map_err(|e| Error::unsupported(e.to_string()))
+            }
+        }
+    }
+
+    /// The codec that Zarr v2's `compressor` or an entry of v3's `codecs` describes.
+    ///
+    /// # Errors
+    /// `Usage` if it is none that is written here.
+    pub fn described(metadata: &Value) -> Result<Self> {
+        let name = metadata["name"].as_str().or(metadata["id"].as_str()).unwrap_or("none");
+        let settings = metadata.get("configuration").unwrap_or(metadata);
+        let text = |key: &str| settings[key].as_str().map_or_else(|| settings[key].to_string(), str::to_owned);
+        match name {
+            "blosc" => {
+                let shuffle = match settings["shuffle"].as_i64() {
+                    Some(0) => "noshuffle".to_owned(),
+                    Some(1) => "shuffle".to_owned(),
+                    Some(_) => "bitshuffle".to_owned(),
+                    None => text("shuffle"),
+                };
+                let block =
+                    settings["blocksize"].as_u64().filter(|n| *n > 0).map_or(String::new(), |n| format!(",{n}"));
+                format!("blosc:{},{},{shuffle}{block}", text("cname"), text("clevel")).parse()
+            }
+            "zstd" | "gzip" => format!("{name}:{}", text("level")).parse(),
+            other => other.parse(),
+        }
+    }
+
+    /// Whether Zarr has it.
+    ///
+    /// # Errors
+    /// `Usage`, naming one that does.
+    pub fn check_zarr(&self) -> Result<()> {
+        match self {
+            Self::Deflate { .. } | Self::Lzw => {
+                Err(Error::usage(format!("codec '{self}' is for TIFF: gzip or zstd are Zarr's")))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -114,13 +174,15 @@ impl Codec {
             Self::Blosc(_) => decode::Decoder::Blosc,
             Self::Zstd { .. } => decode::Decoder::Zstd,
             Self::Gzip { .. } => decode::Decoder::Gzip,
+            Self::Deflate { .. } => decode::Decoder::Zlib,
+            Self::Lzw => decode::Decoder::Lzw,
         }
     }
 
     /// Zarr v2's `compressor`.
     pub fn v2(&self) -> Value {
         match self {
-            Self::None => Value::Null,
+            Self::None | Self::Deflate { .. } | Self::Lzw => Value::Null,
             Self::Blosc(blosc) => blosc.v2(),
             Self::Zstd { level } => json!({"id": "zstd", "level": level}),
             Self::Gzip { level } => json!({"id": "gzip", "level": level}),
@@ -130,7 +192,7 @@ impl Codec {
     /// Zarr v3's codecs from bytes to bytes.
     pub fn v3(&self, element_bytes: usize) -> Vec<Value> {
         match self {
-            Self::None => vec![],
+            Self::None | Self::Deflate { .. } | Self::Lzw => vec![],
             Self::Blosc(blosc) => vec![blosc.v3(element_bytes)],
             Self::Zstd { level } => {
                 vec![json!({"name": "zstd", "configuration": {"level": level, "checksum": false}})]
@@ -179,16 +241,18 @@ fn encode_zstd(level: i32, chunk: &[u8], out: &mut Vec<u8>, contexts: &mut Conte
     Ok(())
 }
 
-fn encode_gzip(level: u8, chunk: &[u8], out: &mut Vec<u8>, contexts: &mut Contexts) -> Result<()> {
-    if contexts.gzip.as_ref().is_none_or(|(made_for, _)| *made_for != level) {
+fn encode_deflate(level: u8, is_gzip: bool, chunk: &[u8], out: &mut Vec<u8>, contexts: &mut Contexts) -> Result<()> {
+    if contexts.deflate.as_ref().is_none_or(|(made_for, _)| *made_for != level) {
         let checked = libdeflater::CompressionLvl::new(i32::from(level))
-            .map_err(|_| Error::usage(format!("gzip has no level {level}: 0 to 9")))?;
-        contexts.gzip = Some((level, libdeflater::Compressor::new(checked)));
+            .map_err(|_| Error::usage(format!("deflate has no level {level}: 0 to 9")))?;
+        contexts.deflate = Some((level, libdeflater::Compressor::new(checked)));
     }
-    let Some((_, compressor)) = &mut contexts.gzip else { return Ok(()) };
-    let start = out.len();
-    out.resize(start + compressor.gzip_compress_bound(chunk.len()), 0);
-    let n = compressor.gzip_compress(chunk, &mut out[start..]).map_err(|e| Error::unsupported(format!("gzip: {e}")))?;
+    let Some((_, compressor)) = &mut contexts.deflate else { return Ok(()) };
+    let (start, room) = (out.len(), compressor.gzip_compress_bound(chunk.len()));
+    out.resize(start + room.max(compressor.zlib_compress_bound(chunk.len())), 0);
+    let to = &mut out[start..];
+    let n = if is_gzip { compressor.gzip_compress(chunk, to) } else { compressor.zlib_compress(chunk, to) };
+    let n = n.map_err(|e| Error::unsupported(format!("deflate: {e}")))?;
     out.truncate(start + n);
     Ok(())
 }
@@ -201,6 +265,8 @@ impl fmt::Display for Codec {
             Self::Blosc(blosc) => write!(f, "blosc:{blosc}"),
             Self::Zstd { level } => write!(f, "zstd:{level}"),
             Self::Gzip { level } => write!(f, "gzip:{level}"),
+            Self::Deflate { level } => write!(f, "deflate:{level}"),
+            Self::Lzw => f.write_str("lzw"),
         }
     }
 }
@@ -217,20 +283,21 @@ impl FromStr for Codec {
     fn from_str(text: &str) -> Result<Self> {
         let (name, rest) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
         let rest = rest.map(str::trim).filter(|r| !r.is_empty());
+        let alone = |name: &str, codec: Self| match rest {
+            None => Ok(codec),
+            Some(rest) => Err(Error::usage(format!("codec '{name}' takes no settings, found '{rest}'"))),
+        };
         match name.trim() {
-            "none" | "raw" => match rest {
-                None => Ok(Self::None),
-                Some(rest) => Err(Error::usage(format!("codec 'none' takes no settings, found '{rest}'"))),
-            },
-            "smaller" => match rest {
-                None => Ok(Self::SMALLER),
-                Some(rest) => Err(Error::usage(format!("codec 'smaller' takes no settings, found '{rest}'"))),
-            },
+            "none" | "raw" => alone("none", Self::None),
+            "smaller" => alone("smaller", Self::SMALLER),
+            "lzw" => alone("lzw", Self::Lzw),
+            "deflate" => Ok(Self::Deflate { level: level("deflate", rest, 6, 0, 9)? as u8 }),
             "blosc" => Ok(Self::Blosc(rest.map_or(Ok(Blosc::DEFAULT), str::parse)?)),
             "zstd" => Ok(Self::Zstd { level: level("zstd", rest, 3, -7, 22)? }),
             "gzip" => Ok(Self::Gzip { level: level("gzip", rest, 6, 0, 9)? as u8 }),
             _ => Err(Error::usage(format!(
-                "'{text}' is not a codec: blosc (such as blosc:zstd,3,bitshuffle), smaller, zstd:3, gzip:6 or none"
+                "'{text}' is not a codec: blosc (such as blosc:zstd,3,bitshuffle), smaller, zstd:3, gzip:6 or none, and \
+                 for TIFF zstd:3, deflate:6, lzw or none"
             ))),
         }
     }
@@ -260,7 +327,16 @@ mod tests {
 
     #[test]
     fn codecs_are_read_as_they_are_printed() {
-        for text in ["none", "zstd:3", "zstd:-5", "gzip:9", "blosc:lz4,5,shuffle", "blosc:zstd,1,bitshuffle,4096"] {
+        for text in [
+            "none",
+            "zstd:3",
+            "zstd:-5",
+            "gzip:9",
+            "blosc:lz4,5,shuffle",
+            "blosc:zstd,1,bitshuffle,4096",
+            "deflate:6",
+            "lzw",
+        ] {
             assert_eq!(parse(text), text);
         }
         assert_eq!(parse("blosc"), "blosc:zstd,3,bitshuffle");
@@ -268,6 +344,16 @@ mod tests {
         assert_eq!(parse("gzip:level=1"), "gzip:1");
         assert_eq!(parse("blosc:zstd,clevel=1,bitshuffle,blocksize=2MiB"), "blosc:zstd,1,bitshuffle,2097152");
         assert_eq!("blosc".parse::<Codec>().unwrap(), Codec::DEFAULT);
+    }
+
+    #[test]
+    fn codecs_are_known_by_what_they_say_of_themselves() {
+        for text in ["none", "zstd:3", "zstd:-5", "gzip:9", "blosc:lz4,5,shuffle", "blosc:zstd,1,bitshuffle,4096"] {
+            let codec: Codec = text.parse().unwrap();
+            assert_eq!(Codec::described(&codec.v2()).unwrap(), codec);
+            assert_eq!(Codec::described(codec.v3(2).first().unwrap_or(&Value::Null)).unwrap(), codec);
+        }
+        assert!(Codec::described(&json!({"id": "lzma"})).is_err());
     }
 
     #[test]
@@ -349,7 +435,7 @@ mod tests {
         let noise: Vec<u8> = (0..70_001u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let mut contexts = Contexts::default();
         for text in
-            ["none", "zstd:1", "zstd:19", "gzip:0", "gzip:9", "blosc", "blosc:lz4,9,noshuffle", "blosc:blosclz,0"]
+            ["none", "zstd:1", "zstd:19", "gzip:0", "gzip:9", "deflate:1", "lzw", "blosc", "blosc:lz4,9,noshuffle"]
         {
             let codec: Codec = text.parse().unwrap();
             for n in [0, 1, 100, 70_001] {

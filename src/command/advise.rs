@@ -66,7 +66,7 @@ pub(super) fn run(args: &AdviseArgs) -> Result<()> {
     let bytes: u64 = chunks.iter().map(|chunk| chunk.bytes().len() as u64).sum();
     let whole = size_bytes(&array.shape(), array.dtype());
     let covered = whole.saturating_sub(n_absent.saturating_mul(array.dtype().size() as u64));
-    let mut codecs: Vec<Codec> = vec![args.storage.codec.clone()];
+    let mut codecs: Vec<Codec> = vec![options.codec.clone()];
     for codec in TRIED.iter().filter_map(|text| text.parse().ok()).chain(args.also.iter().cloned()) {
         if !codecs.contains(&codec) {
             codecs.push(codec);

@@ -140,7 +140,7 @@ fn small(args: &CalcArgs, made: &Calculated, provenance: &serde_json::Value, sto
     }
     let spec = Spec { provenance: provenance.clone(), ..Spec::of(&**array) };
     let consumer: Box<dyn Consumer> = if is_piped {
-        sink::stream(Box::new(std::io::stdout()), &spec)
+        sink::stream(Box::new(std::io::stdout()), &spec, false)
     } else {
         Box::new(Assemble::new(&shape, &shape, array.dtype(), None))
     };

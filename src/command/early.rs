@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::plot;
 use crate::array::Selection;
-use crate::cli::{CalcArgs, DecomposeArgs, InputArgs, NameArgs, PairwiseArgs, ReduceArgs, StitchArgs, StorageArgs};
+use crate::cli::{
+    CalcArgs, DecomposeArgs, InputArgs, NameArgs, PairwiseArgs, ReduceArgs, ReportArgs, StitchArgs, StorageArgs,
+};
 use crate::consume::levels::Levels;
 use crate::error::{Error, Result};
 use crate::layout::ORDER;
@@ -27,14 +29,42 @@ pub(super) fn stitch(args: &StitchArgs) -> Result<()> {
     }
     axes(&args.names)?;
     args.select.as_deref().map_or(Ok(()), Selection::check)?;
-    storage(&args.storage, sink::is_zarr(&args.output))?;
-    if args.collection && (args.run.share.is_some() || args.run.planned.is_some()) {
+    storage(&args.storage, &args.output)?;
+    if sink::is_stream(&args.output) {
+        return stream(args);
+    }
+    let is_shared = args.run.share.is_some() || args.run.planned.is_some();
+    if is_shared && sink::is_ome_tiff(&args.output) {
+        return Err(Error::usage("an OME-TIFF is written from its beginning to its end: use .zarr to share"));
+    }
+    if args.collection && is_shared {
         return Err(Error::usage("a collection is not shared out: share the images of --by alone"));
     }
     if sink::zarr::is_label(&args.output) && args.output.parent().is_some_and(|labels| !labels.exists()) {
         return Ok(());
     }
     free(&args.output, &args.input, args.overwrite)
+}
+
+/// Refuses what cannot go down a pipe.
+fn stream(args: &StitchArgs) -> Result<()> {
+    let others = [
+        ("--by", args.by.is_some()),
+        ("--share", args.run.share.is_some() || args.run.planned.is_some()),
+        ("--json", args.run.json && !args.run.dry_run),
+    ];
+    if let Some((flag, _)) = others.iter().find(|(_, is_given)| *is_given) {
+        return Err(Error::usage(format!("{flag} with -o -: standard output holds one array: name a file")));
+    }
+    no_terminal()
+}
+
+/// Refuses to write elements to a screen.
+fn no_terminal() -> Result<()> {
+    match std::io::stdout().is_terminal() {
+        true => Err(Error::usage("-o -: elements say nothing on a terminal: send them on with > or |")),
+        false => Ok(()),
+    }
 }
 
 /// Refuses what `reduce` could not do whatever the files hold.
@@ -62,6 +92,19 @@ pub(super) fn reduce(args: &ReduceArgs) -> Result<()> {
     free(Path::new(output), &args.input, args.overwrite)
 }
 
+/// Refuses what `report` could not do whatever the files hold.
+///
+/// # Errors
+/// `Usage`, saying which flag and what would do.
+pub(super) fn report(args: &ReportArgs) -> Result<()> {
+    axes(&args.names)?;
+    args.select.as_deref().map_or(Ok(()), Selection::check)?;
+    if sink::extension(&args.output) != "html" {
+        return Err(Error::usage(format!("-o {}: a report goes to a name that ends in .html", args.output.display())));
+    }
+    crate::store::check_free(&args.output, args.overwrite, crate::store::Kind::File)
+}
+
 /// Refuses what `calc` could not do whatever the files hold.
 ///
 /// # Errors
@@ -72,7 +115,7 @@ pub(super) fn calc(args: &CalcArgs) -> Result<()> {
     args.plot.as_deref().map_or(Ok(()), |plot| plot::check(plot, args.overwrite))?;
     let Some(output) = args.output.as_deref().filter(|name| *name != "-") else { return Ok(()) };
     places(output, &[], |_| "calc writes one output".to_owned())?;
-    storage(&args.storage, sink::extension(Path::new(output)) == "zarr")?;
+    storage(&args.storage, Path::new(output))?;
     free(Path::new(output), &args.input, args.overwrite)
 }
 
@@ -98,7 +141,7 @@ pub(super) fn decompose(args: &DecomposeArgs) -> Result<()> {
     axes(&args.names)?;
     args.select.as_deref().map_or(Ok(()), Selection::check)?;
     for output in std::iter::once(&args.output).chain(&args.denoised) {
-        storage(&args.storage, sink::extension(output) == "zarr")?;
+        storage(&args.storage, output)?;
         free(output, &args.input, args.overwrite)?;
     }
     Ok(())
@@ -106,8 +149,8 @@ pub(super) fn decompose(args: &DecomposeArgs) -> Result<()> {
 
 /// Refuses braces in the name of an output that nothing fills in; `how` says what would.
 fn places(output: &str, known: &[&str], how: impl Fn(&str) -> String) -> Result<()> {
-    // Names of pictures hold axes, which nobody knows yet.
-    if sink::extension(Path::new(output)) == "png" {
+    // Names of pictures and series hold axes, which nobody knows yet.
+    if sink::takes_fields(Path::new(output)) {
         return Ok(());
     }
     let fields = output.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(field, _)| field);
@@ -168,15 +211,16 @@ fn axes(names: &NameArgs) -> Result<()> {
     }
 }
 
-/// Refuses what only a Zarr can hold for another output.
-fn storage(flags: &StorageArgs, is_zarr: bool) -> Result<()> {
+/// Refuses what only a Zarr, or a file with levels, can hold for another output.
+fn storage(flags: &StorageArgs, output: &Path) -> Result<()> {
+    let is_ome = sink::is_ome_tiff(output);
     let wanted = [
-        ("--levels", flags.levels.is_some_and(|levels| levels != Levels::None)),
-        ("--channel-colors", !flags.channel_colors.is_empty()),
+        ("--levels", flags.levels.is_some_and(|levels| levels != Levels::None) && !is_ome),
+        ("--channel-colors", !flags.channel_colors.is_empty() && !is_ome),
         ("--plain", flags.plain),
         ("--coordinates", flags.coordinates),
     ];
-    match wanted.iter().find(|(_, is_wanted)| *is_wanted && !is_zarr) {
+    match wanted.iter().find(|(_, is_wanted)| *is_wanted && !sink::is_zarr(output)) {
         Some((flag, _)) => Err(Error::usage(format!("{flag} is for Zarr: use an output that ends in .zarr"))),
         None => Ok(()),
     }

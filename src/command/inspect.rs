@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::{resolve, tell};
 use crate::cli::InspectArgs;
 use crate::error::Error;
+use crate::open::{Request, Survey};
 use crate::report::count;
 
 mod findings;
@@ -19,6 +20,14 @@ use findings::Report;
 
 /// Version of the JSON.
 const SCHEMA: u32 = 1;
+
+/// The drawing of what `survey` found, for other commands.
+///
+/// # Errors
+/// As inspecting it.
+pub(super) fn drawing(args: &InspectArgs, request: &Request, survey: &Survey) -> Result<Option<String>> {
+    Ok(picture::svg(&[gather::findings(args, request, survey)?]))
+}
 
 pub(super) fn run(args: &InspectArgs) -> Result<()> {
     let mut args = args.clone();

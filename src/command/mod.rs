@@ -18,6 +18,8 @@ mod collection;
 mod decompose;
 mod early;
 mod inspect;
+mod like;
+mod link;
 mod pairwise;
 mod plan;
 mod planning;
@@ -26,6 +28,7 @@ mod presets;
 mod progress;
 mod pyramid;
 mod reduce;
+mod report;
 mod resolve;
 mod resources;
 mod results;
@@ -53,9 +56,11 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Inspect(args) => inspect::run(&args),
         Command::Advise(args) => advise::run(&args),
-        Command::Stitch(args) => stitch::run(&args),
+        Command::Stitch(args) | Command::Convert(args) => stitch::run(&args),
+        Command::Link(args) => link::run(&args),
         Command::Pyramid(args) => pyramid::run(&args),
         Command::Reduce(args) => reduce::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Calc(args) => calc::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Pairwise(args) => pairwise::run(&args),

@@ -60,7 +60,7 @@ pub(super) fn storage(
         Some(lengths) => as_shape("--chunks", lengths)?,
         None => default_chunks(axes, array.dtype(), unit),
     };
-    let format = if flags.zarr_format == 2 { Format::V2 } else { Format::V3 };
+    let format = flags.format();
     let levels = flags.levels.unwrap_or_else(|| {
         let is_image = misfit(axes).is_none() && !flags.plain;
         if is_image && levels::is_large(axes) { Levels::Auto } else { Levels::None }
@@ -78,7 +78,7 @@ pub(super) fn storage(
         }
         Sharding::Shape(lengths) => Some(as_shape("--shards", lengths)?),
     };
-    let codec = flags.codec.clone();
+    let codec = flags.codec.clone().unwrap_or_default();
     let image = ImageOptions {
         levels,
         method: flags.downsample.unwrap_or_default(),

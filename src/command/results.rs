@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::plot;
 use crate::block::size_bytes;
 use crate::cli::ReduceArgs;
+use crate::codec::Codec;
 use crate::consume::{Assemble, Consumer, band_shape};
 use crate::error::Error;
 use crate::exec::budget::Bytes;
@@ -141,8 +142,14 @@ pub(super) fn write_bytes(args: &ReduceArgs, reducer: &Reducer) -> Result<WriteB
 /// How results on the way are written.
 pub(super) fn fast(overwrite: bool) -> OutputOptions {
     let image = sink::zarr::ImageOptions { plain: true, ..Default::default() };
-    let codec = "blosc:lz4,1,bitshuffle".parse().unwrap_or(crate::codec::Codec::DEFAULT);
-    OutputOptions { overwrite, durability: crate::store::Durability::None, codec, image, ..OutputOptions::default() }
+    let codec = "blosc:lz4,1,bitshuffle".parse().unwrap_or(Codec::DEFAULT);
+    OutputOptions {
+        overwrite,
+        durability: crate::store::Durability::None,
+        codec: Some(codec),
+        image,
+        ..OutputOptions::default()
+    }
 }
 
 /// Figures of a reduction.
@@ -191,7 +198,7 @@ pub(super) fn outputs(
         overwrite: args.overwrite,
         durability: args.run.durability,
         format: if args.zarr_format == 2 { Format::V2 } else { Format::V3 },
-        codec: args.codec.clone(),
+        codec: Some(args.codec.clone()).filter(|codec| *codec != Codec::DEFAULT),
         png: args.picture.options(),
         ..OutputOptions::default()
     };
@@ -206,7 +213,7 @@ pub(super) fn outputs(
         let band = if drawn { Some(shape.clone()) } else { band(target, output, &tile) };
         let behind = match target {
             Target::Print => None,
-            Target::Pipe => Some(sink::stream(Box::new(std::io::stdout()), &spec)),
+            Target::Pipe => Some(sink::stream(Box::new(std::io::stdout()), &spec, false)),
             Target::File(path) => {
                 let options = match band {
                     Some(_) => OutputOptions { shards: Sharding::None, ..options.clone() },

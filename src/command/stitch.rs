@@ -10,15 +10,16 @@ use serde_json::{Map, Value};
 
 use super::collection::Building;
 use super::writing::{self, Lineage, Writing};
-use super::{calculated, early, print_json, resolve, stop, tell};
+use super::{calculated, early, like, print_json, resolve, stop, tell};
 use crate::array::{Array, select};
-use crate::cli::{BesideArgs, Missing, StitchArgs, StorageArgs};
+use crate::cli::{BesideArgs, Missing, StitchArgs};
 use crate::error::Error;
 use crate::expression::Output;
 use crate::open::Opened;
 use crate::sink;
-use crate::sink::zarr::{Format, misfit};
-use crate::source::{OpenOptions, zarr};
+use crate::sink::zarr::misfit;
+use crate::source::OpenOptions;
+use crate::source::zarr::{self, Storage};
 
 pub(super) fn run(args: &StitchArgs) -> Result<()> {
     if args.names.missing == Missing::Skip {
@@ -27,9 +28,13 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
         return Err(Error::Usage(why.into()).into());
     }
     early::stitch(args)?;
+    let model = like::model(args)?;
     let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
     request.by.clone_from(&args.by);
     request.select.clone_from(&args.select);
+    if let (Some(model), None) = (&model, &args.names.axes) {
+        request.layout.axes = Some(model.axes.clone());
+    }
     // Every array is checked before the first one is written.
     let opened = resolve::open(&request, &args.run)?;
     let collection = if args.collection { Some(building(args, &opened)?) } else { None };
@@ -56,11 +61,11 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
             tell(format_args!("{}: an earlier run has written it", single.shown.display()));
             continue;
         }
-        told.extend(one(args, single, &stop)?);
+        told.extend(one(args, single, model.as_ref(), &stop)?);
     }
     if let Some(collection) = collection.filter(|_| !args.run.dry_run) {
         let words = collection.words();
-        collection.finish(format_of(&args.storage))?;
+        collection.finish(args.storage.format())?;
         if !args.run.quiet {
             tell(format_args!("{}: {words}", args.output.display()));
         }
@@ -84,10 +89,6 @@ fn building<'a>(args: &'a StitchArgs, opened: &[Opened]) -> Result<Building<'a>,
     let inputs: Vec<PathBuf> = opened.iter().flat_map(|o| o.stack.paths().to_vec()).collect();
     super::refuse_input(&args.output, &inputs)?;
     Building::new(args, &values, &inputs)
-}
-
-fn format_of(flags: &StorageArgs) -> Format {
-    if flags.zarr_format == 2 { Format::V2 } else { Format::V3 }
 }
 
 /// One array that is to be written.
@@ -160,11 +161,11 @@ fn folder_of(output: &Path) -> Option<&Path> {
 }
 
 /// Writes one array; what is to be printed as JSON, if that was asked for.
-fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<Value>> {
+fn one(args: &StitchArgs, single: Single, model: Option<&Storage>, stop: &AtomicBool) -> Result<Option<Value>> {
     let start = Instant::now();
     let Single { output, shown, beside, opened } = single;
     let mut lineage = Lineage::of(&opened, &args.run);
-    super::refuse_input(&output, &lineage.inputs)?;
+    super::refuse_input(&sink::place_of(&output), &lineage.inputs)?;
     let provenance = &mut lineage.provenance;
     provenance["names"] = resolve::recorded(&args.names);
     provenance["skip_bad"] = args.input.skip_bad.into();
@@ -180,9 +181,15 @@ fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<Va
         array = select(array, text)?;
         lineage.unit = Vec::new();
     }
+    if !args.flip.is_empty() {
+        lineage.provenance["flip"] = args.flip.clone().into();
+        let turned: Vec<String> = args.flip.iter().map(|axis| format!("{}=::-1", axis.trim())).collect();
+        array = select(array, &turned.join(",")).map_err(|e| e.at("--flip"))?;
+    }
     let how = args.values.output()?;
     let mut calculated = None;
     if args.calc.is_some() || how != Output::default() {
+        lineage.provenance["computed"] = serde_json::json!({"calc": args.calc, "values": format!("{:?}", args.values)});
         let text = args.calc.as_deref().unwrap_or("a");
         let private = calculated::private(&output);
         let how = Output { narrow: resolve::for_imagej(&output), ..how };
@@ -200,22 +207,25 @@ fn one(args: &StitchArgs, single: Single, stop: &AtomicBool) -> Result<Option<Va
     }
     let settings = serde_json::json!({
         "select": args.select,
+        "flip": args.flip,
         "missing": format!("{:?}", args.names.missing),
         "beside": format!("{beside:?}"),
         "picture": format!("{:?}", args.picture),
         "calc": args.calc,
         "values": format!("{:?}", args.values),
     });
+    let alike = model.map(|model| like::alike(&args.storage, model, &*array)).transpose()?;
     let writing = Writing {
         shown: &shown,
         name: value.filter(|_| args.collection).map(|value| value.replace(',', " ")),
         beside,
         png: args.picture.options(),
+        stream: args.stream,
         lineage,
         settings,
         calculated: calculated.as_ref(),
         start,
-        ..Writing::new(&args.storage, &args.run, args.overwrite, &output)
+        ..Writing::new(alike.as_ref().unwrap_or(&args.storage), &args.run, args.overwrite, &output)
     };
     let told = writing::write(&writing, array, stop)?;
     if let Some(made) = calculated.filter(|_| !args.run.reads_nothing()) {

@@ -15,7 +15,7 @@ use super::resources::{self, Came, Resources};
 use super::{resolve, space, tell, voice};
 use crate::array::{Array, Losses};
 use crate::block::size_bytes;
-use crate::cli::{BesideArgs, RunArgs, StorageArgs};
+use crate::cli::{BesideArgs, RunArgs, StorageArgs, StreamFormat};
 use crate::consume::levels::{Levels, Method};
 use crate::consume::{Consumer, Job};
 use crate::dtype::DType;
@@ -42,6 +42,8 @@ pub(super) struct Writing<'a> {
     pub(super) name: Option<String>,
     pub(super) beside: BesideArgs,
     pub(super) png: PngOptions,
+    /// What goes down a pipe.
+    pub(super) stream: StreamFormat,
     pub(super) lineage: Lineage,
     /// What the array is calculated of, if it is.
     pub(super) calculated: Option<&'a Calculated>,
@@ -62,6 +64,7 @@ impl<'a> Writing<'a> {
             name: None,
             beside: BesideArgs::default(),
             png: PngOptions::default(),
+            stream: StreamFormat::default(),
             lineage: Lineage::default(),
             calculated: None,
             settings: serde_json::Value::Null,
@@ -142,11 +145,20 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
     let most_bytes = space::most_bytes(&array, &shapes);
     let likely_bytes =
         || if is_zarr { space::likely_bytes(&array, how.lineage.n_absent, &options, most_bytes) } else { most_bytes };
-    space::check(output, most_bytes, likely_bytes, run.strict)?;
+    if !sink::is_stream(output) {
+        space::check(output, most_bytes, likely_bytes, run.strict)?;
+    }
     let n_output_files = foretold.as_ref().map_or(1, ZarrSink::n_files);
     super::tell_one_pixel(output, &spec.shape());
-    let made = OutputOptions { png: how.png, ..OutputOptions::from(&options) };
-    let mut consumers = vec![sink::create(output, &spec, &made)?];
+    let mut made = OutputOptions { png: how.png, ..OutputOptions::from(&options) };
+    if !is_zarr {
+        // Tiles and their codec go by what was asked for alone.
+        (made.chunks, made.codec) = (flags.chunks.clone(), flags.codec.clone());
+    }
+    let mut consumers = vec![match sink::is_stream(output) {
+        true => sink::stream(Box::new(std::io::stdout()), &spec, how.stream == StreamFormat::Raw),
+        false => sink::create(output, &spec, &made)?,
+    }];
     let main = Main { path: output, spec: &spec, options: &options, wants: consumers[0].wants() };
     let beside = Beside::new(&how.beside, &main, &*array)?;
     beside.paths.iter().try_for_each(|path| super::refuse_input(path, &how.lineage.inputs))?;
@@ -189,7 +201,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         tell(format_args!(
             "reading {}, writing {}, {}, memory limit {} ({})",
             count(summary.input_files, "file"),
-            if is_zarr { format!("Zarr v{}", flags.zarr_format) } else { output.display().to_string() },
+            if is_zarr { format!("Zarr v{}", flags.zarr_format.unwrap_or(3)) } else { output.display().to_string() },
             count(terms.workers() as u64, "thread"),
             Bytes(budget.limit.bytes),
             budget.limit.from
@@ -199,7 +211,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
     let settings = serde_json::json!({
         "asked": how.settings,
         "fill": array.fill_bytes(),
-        "zarr_format": flags.zarr_format,
+        "zarr_format": flags.zarr_format.unwrap_or(3),
         "chunks": options.chunks,
         "shards": options.shards,
         "codec": options.codec.to_string(),

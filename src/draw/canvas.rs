@@ -33,6 +33,23 @@ impl Canvas {
         Self { width, height, bytes: colour.repeat(width * height) }
     }
 
+    /// The same at half the size: each pixel the mean of four.
+    pub fn halved(&self) -> Self {
+        let (width, height) = (self.width / 2, self.height / 2);
+        let mut half = Self::new(width, height, [0; 3]);
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            let at =
+                |dy: usize, dx: usize, part: usize| self.bytes[((2 * y + dy) * self.width + 2 * x + dx) * 3 + part];
+            let mean = |part: usize| {
+                let sum: u16 =
+                    [(0, 0), (0, 1), (1, 0), (1, 1)].iter().map(|(dy, dx)| u16::from(at(*dy, *dx, part))).sum();
+                (sum / 4) as u8
+            };
+            half.set(x, y, [mean(0), mean(1), mean(2)]);
+        }
+        half
+    }
+
     /// Sets a pixel, if it is inside.
     pub fn set(&mut self, x: usize, y: usize, colour: Colour) {
         if x < self.width && y < self.height {

@@ -1,6 +1,7 @@
 //! Pictures and tables as text: aligned columns, the presence map, and the block diagram. Pure.
 
 pub mod canvas;
+pub mod chart;
 pub mod curves;
 pub mod diagram;
 pub mod heatmap;

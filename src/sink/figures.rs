@@ -5,24 +5,24 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::folding::{Fold, Folding};
 use super::zarr::channel_labels;
 use super::{OutputOptions, Spec};
 use crate::axis::{Axis, AxisKind};
 use crate::block::Block;
 use crate::consume::planes::{Figures, PlaneTally, Planes};
-use crate::consume::{Consumer, Desk, Merger, Part, Place, Product, Taker};
+use crate::consume::{Consumer, Place};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::positions;
-use crate::plan::{Cost, Task, Wants};
-use crate::store::{Kind, check_free};
+use crate::plan::Cost;
+use crate::store::{Kind, Store, check_free};
 
 /// Bytes of text that are gathered before they are written.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Statistics of planes on their way into a file.
-struct FigureSink {
-    place: Place,
+/// Statistics of planes, on their way into a file.
+pub(super) struct FigureSink {
     axes: Vec<Axis>,
     dtype: DType,
     planes: Planes,
@@ -41,19 +41,29 @@ pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<d
         "csv" => true,
         _ => return Err(no("a name that ends in .json or .csv".into())),
     };
-    let planes = Planes::new(&spec.shape(), spec.dtype)
+    let of = FigureSink::new(spec, is_csv)
         .ok_or_else(|| no(format!("an array of shape {:?} {} has no planes of numbers", spec.shape(), spec.dtype)))?;
     check_free(path, options.overwrite, Kind::File)?;
     let place = Place::new(path, Kind::File, options.overwrite, options.durability);
-    Ok(Box::new(FigureSink { place, axes: spec.axes.clone(), dtype: spec.dtype, planes, is_csv }))
+    Ok(Box::new(Folding { place, of }))
 }
 
-impl Consumer for FigureSink {
-    fn wants(&self) -> Wants {
-        Wants::any(self.axes.len())
+impl FigureSink {
+    /// Of an array of `spec`; nothing if it has no planes of ordered values.
+    pub(super) fn new(spec: &Spec, is_csv: bool) -> Option<Self> {
+        let planes = Planes::new(&spec.shape(), spec.dtype)?;
+        Some(Self { axes: spec.axes.clone(), dtype: spec.dtype, planes, is_csv })
+    }
+}
+
+impl Fold for FigureSink {
+    type Total = PlaneTally;
+
+    fn n_axes(&self) -> usize {
+        self.axes.len()
     }
 
-    fn cost(&self, task: &[u64], _piece: &[u64]) -> Cost {
+    fn cost(&self, task: &[u64]) -> Cost {
         self.planes.cost(task)
     }
 
@@ -61,80 +71,31 @@ impl Consumer for FigureSink {
         self.planes.held_bytes().saturating_add(2 * BATCH_BYTES as u64)
     }
 
-    fn place(&self) -> Option<&Place> {
-        Some(&self.place)
+    fn look(&self, block: &Block, state: &mut Vec<u8>) {
+        self.planes.look(block, state);
     }
 
-    fn place_mut(&mut self) -> Option<&mut Place> {
-        Some(&mut self.place)
+    fn total(&self) -> PlaneTally {
+        self.planes.tally()
     }
 
-    fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
-        Ok(Box::new(Looker { planes: &self.planes, state: Vec::new() }))
+    fn add(&self, total: &mut PlaneTally, state: &[u8]) -> Result<()> {
+        total.add(state)
     }
 
-    fn merger(&self) -> Box<dyn Merger + '_> {
-        Box::new(FigureMerger {
-            sink: self,
-            tally: super::remembered(&self.place, self.planes.tally(), PlaneTally::add),
-            state: Vec::new(),
-        })
-    }
-}
-
-/// Looks at the blocks of one task.
-struct Looker<'a> {
-    planes: &'a Planes,
-    state: Vec<u8>,
-}
-
-impl Taker for Looker<'_> {
-    fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
-        self.planes.look(block, &mut self.state);
-        Ok(())
-    }
-
-    fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
-        Ok(Some(Part::State(std::mem::take(&mut self.state))))
-    }
-}
-
-struct FigureMerger<'a> {
-    sink: &'a FigureSink,
-    tally: Result<PlaneTally>,
-    /// Of the unit in hand.
-    state: Vec<u8>,
-}
-
-impl Merger for FigureMerger<'_> {
-    fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
-        let Part::State(state) = part else { return Err(Error::format("a part of another consumer")) };
-        self.tally.as_mut().map_err(Error::format)?.add(&state)?;
-        self.state.extend(state);
-        if task.ends_unit {
-            self.sink.place.open()?.record(task.unit, &[], &std::mem::take(&mut self.state))?;
-        }
-        Ok(())
-    }
-
-    fn skip(&mut self, _task: &Task) -> Result<()> {
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>) -> Result<Vec<Product>> {
-        let all = self.tally?.finish()?;
-        let report = Report::new(self.sink, &all);
+    fn write(&self, total: PlaneTally, store: &Store) -> Result<()> {
+        let all = total.finish()?;
+        let report = Report::new(self, &all);
         let (mut text, mut at) = (String::new(), 0);
-        for line in if self.sink.is_csv { report.csv() } else { report.json() } {
+        for line in if self.is_csv { report.csv() } else { report.json() } {
             text += &line;
             if text.len() >= BATCH_BYTES {
-                self.sink.place.open()?.put_at(at, text.as_bytes())?;
+                store.put_at(at, text.as_bytes())?;
                 at += text.len() as u64;
                 text.clear();
             }
         }
-        self.sink.place.open()?.put_at(at, text.as_bytes())?;
-        Ok(vec![Product::at(self.sink.place.path())])
+        store.put_at(at, text.as_bytes()).map(|_| ())
     }
 }
 

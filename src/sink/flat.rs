@@ -4,6 +4,7 @@
 //! To a file, blocks are written where they belong, in any order and by any thread. To a stream they go as
 //! they are merged, which is from the first element to the last.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -36,12 +37,51 @@ impl Placement {
 /// Writes what stands before the elements.
 pub(crate) type Head = Box<dyn Fn(&Store) -> Result<()> + Send + Sync>;
 
+/// Writes what goes by the checksum of all elements, when they are there.
+pub(crate) type Tail = Box<dyn Fn(&Store, Sum) -> Result<()> + Send + Sync>;
+
+/// CRC-32 of bytes, and how many they are.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Sum {
+    crc: u32,
+    n_bytes: u64,
+}
+
+impl Sum {
+    fn of(bytes: &[u8]) -> Self {
+        Self { crc: libdeflater::crc32(bytes), n_bytes: bytes.len() as u64 }
+    }
+
+    /// The checksum of these bytes behind those of the checksum `before`.
+    pub(crate) fn behind(self, before: u32) -> u32 {
+        let (before, own) = (u64::from(before), u64::from(self.crc));
+        crc_fast::checksum_combine(crc_fast::CrcAlgorithm::Crc32IsoHdlc, before, own, self.n_bytes) as u32
+    }
+
+    /// That of these bytes and of `other` ones behind them.
+    fn then(self, other: Self) -> Self {
+        Self { crc: other.behind(self.crc), n_bytes: self.n_bytes + other.n_bytes }
+    }
+
+    fn save(self) -> Vec<u8> {
+        [&self.crc.to_le_bytes()[..], &self.n_bytes.to_le_bytes()].concat()
+    }
+
+    fn load(state: &[u8]) -> Result<Self> {
+        let parts = state.split_first_chunk().and_then(|(crc, rest)| Some((*crc, rest.try_into().ok()?)));
+        let (crc, n_bytes) =
+            parts.ok_or_else(|| Error::format("a checksum that was kept is damaged: use --restart"))?;
+        Ok(Self { crc: u32::from_le_bytes(crc), n_bytes: u64::from_le_bytes(n_bytes) })
+    }
+}
+
 /// An array on its way into one file or stream.
 pub(super) struct FlatSink {
     shape: Vec<u64>,
     dtype: DType,
     placement: Placement,
     to: Destination,
+    tail: Option<Tail>,
 }
 
 #[allow(clippy::large_enum_variant)] // There is one of it.
@@ -69,14 +109,31 @@ impl FlatSink {
         let OutputOptions { overwrite, durability, .. } = *options;
         check_free(path, overwrite, Kind::File)?;
         let to = Destination::File { place: Place::new(path, Kind::File, overwrite, durability), head };
-        Ok(Self { shape: spec.shape(), dtype: spec.dtype, placement, to })
+        Ok(Self { shape: spec.shape(), dtype: spec.dtype, placement, to, tail: None })
+    }
+
+    /// The same, whose elements follow one another row-major, with `tail` behind them.
+    pub(crate) fn ended(self, tail: Tail) -> Self {
+        Self { tail: Some(tail), ..self }
     }
 
     /// Elements of `spec` go to `stream`, behind `head`, row-major.
     pub(crate) fn stream(spec: &Spec, stream: Box<dyn Write + Send>, head: Vec<u8>) -> Self {
         let placement = Placement::row_major(head.len() as u64, &spec.shape(), spec.dtype);
         let to = Destination::Stream { head, stream: Mutex::new(stream) };
-        Self { shape: spec.shape(), dtype: spec.dtype, placement, to }
+        Self { shape: spec.shape(), dtype: spec.dtype, placement, to, tail: None }
+    }
+
+    /// Checksums of units that earlier runs have finished.
+    fn known(&self, store: &Store) -> Result<BTreeMap<u64, Sum>> {
+        let mut sums = BTreeMap::new();
+        store.records(|record| {
+            if store.done().contains(&record.unit) {
+                sums.insert(record.unit, Sum::load(&record.state)?);
+            }
+            Ok(())
+        })?;
+        Ok(sums)
     }
 
     /// Writes a block's dense runs where they belong, and gives the one that lies furthest back.
@@ -127,7 +184,7 @@ impl Consumer for FlatSink {
         if let (Some(last), Some(length)) = (unit.last_mut(), self.shape.last()) {
             *last = (*length).max(1);
         }
-        let in_order = matches!(self.to, Destination::Stream { .. });
+        let in_order = matches!(self.to, Destination::Stream { .. }) || self.tail.is_some();
         Wants { object: unit.clone(), unit, across: true, in_order, folds: None }
     }
 
@@ -170,11 +227,19 @@ impl Consumer for FlatSink {
     }
 
     fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
-        Ok(Box::new(Rows { sink: self, bytes: Vec::new(), last: None }))
+        Ok(Box::new(Rows { sink: self, bytes: Vec::new(), last: None, sum: Sum::default() }))
     }
 
     fn merger(&self) -> Box<dyn Merger + '_> {
-        Box::new(FlatMerger { sink: self, n_written: 0, stored: Vec::new() })
+        let place = self.place();
+        let known = place.map_or_else(
+            || Ok(BTreeMap::new()),
+            |place| {
+                let units = place.store().filter(|_| self.tail.is_some());
+                units.map_or_else(|| Ok(BTreeMap::new()), |store| self.known(store))
+            },
+        );
+        Box::new(FlatMerger { sink: self, n_written: 0, stored: Vec::new(), sum: Sum::default(), sums: known })
     }
 }
 
@@ -184,6 +249,8 @@ struct Rows<'a> {
     bytes: Vec<u8>,
     /// What lies furthest back in the file.
     last: Option<Stored>,
+    /// Of all of them, if it is wanted.
+    sum: Sum,
 }
 
 impl Taker for Rows<'_> {
@@ -191,6 +258,9 @@ impl Taker for Rows<'_> {
         match &self.sink.to {
             Destination::File { place, .. } => {
                 let last = self.sink.put(place.open()?, block)?;
+                if self.sink.tail.is_some() {
+                    self.sum = self.sum.then(Sum::of(block.bytes()));
+                }
                 let end = |stored: &Option<Stored>| stored.as_ref().map_or(0, |s| s.offset + s.n_bytes);
                 if end(&last) > end(&self.last) {
                     self.last = last;
@@ -206,7 +276,9 @@ impl Taker for Rows<'_> {
 
     fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
         Ok(Some(match self.sink.to {
-            Destination::File { .. } => Part::Stored(self.last.take().into_iter().collect()),
+            Destination::File { .. } => {
+                Part::Many(vec![Part::Stored(self.last.take().into_iter().collect()), Part::State(self.sum.save())])
+            }
             Destination::Stream { .. } => Part::Bytes { pieces: Vec::new(), bytes: std::mem::take(&mut self.bytes) },
         }))
     }
@@ -218,6 +290,9 @@ struct FlatMerger<'a> {
     n_written: u64,
     /// Of the unit in hand.
     stored: Vec<Stored>,
+    sum: Sum,
+    /// Of all units, by number, if they are wanted.
+    sums: Result<BTreeMap<u64, Sum>>,
 }
 
 impl Merger for FlatMerger<'_> {
@@ -231,12 +306,20 @@ impl Merger for FlatMerger<'_> {
                 }
                 stream.lock().unwrap_or_else(PoisonError::into_inner).write_all(&bytes).map_err(stream_error)?;
             }
-            (Part::Stored(stored), Destination::File { place, .. }) => {
-                self.stored.extend(stored);
+            (Part::Many(parts), Destination::File { place, .. }) => {
+                for part in parts {
+                    match part {
+                        Part::Stored(stored) => self.stored.extend(stored),
+                        Part::State(state) => self.sum = self.sum.then(Sum::load(&state)?),
+                        _ => return Err(Error::format("a part of another consumer")),
+                    }
+                }
                 if task.ends_unit {
                     // The file is as long as this at the least.
                     let last = self.stored.drain(..).max_by_key(|s| s.offset + s.n_bytes);
-                    place.open()?.record(task.unit, last.as_slice(), &[])?;
+                    let sum = std::mem::take(&mut self.sum);
+                    place.open()?.record(task.unit, last.as_slice(), &sum.save())?;
+                    self.sums.as_mut().map_err(Error::format)?.insert(task.unit, sum);
                 }
             }
             _ => return Err(Error::format("a part of another consumer")),
@@ -255,7 +338,12 @@ impl Merger for FlatMerger<'_> {
             return Err(Error::format(format!("{} elements were written, not {expected}", self.n_written)));
         }
         let product = match &self.sink.to {
-            Destination::File { place, .. } => Product::at(place.path()),
+            Destination::File { place, .. } => {
+                if let Some(tail) = &self.sink.tail {
+                    tail(place.open()?, self.sums?.into_values().fold(Sum::default(), Sum::then))?;
+                }
+                Product::at(place.path())
+            }
             Destination::Stream { stream, .. } => {
                 match stream.lock().unwrap_or_else(PoisonError::into_inner).flush() {
                     Err(e) if e.kind() != ErrorKind::Unsupported => return Err(stream_error(e)),

@@ -19,9 +19,13 @@ use crate::store::{self, Durability, Kind};
 pub mod animation;
 pub mod figures;
 mod flat;
+mod folding;
 mod npy;
+mod npz;
 pub mod png;
 pub mod preview;
+pub mod report;
+mod series;
 mod table;
 mod tiff;
 mod whole;
@@ -65,12 +69,12 @@ pub struct OutputOptions {
     pub durability: Durability,
     /// Which Zarr.
     pub format: Format,
-    /// Shape of Zarr's chunks; a suitable one if `None`.
+    /// Shape of chunks, or of tiles; a suitable one if `None`.
     pub chunks: Option<Vec<u64>>,
     /// How chunks are put into shards.
     pub shards: Sharding,
-    /// How Zarr's chunks are encoded.
-    pub codec: Codec,
+    /// How chunks, or tiles, are encoded; as suits the format if `None`.
+    pub codec: Option<Codec>,
     /// How values become grey levels of a PNG.
     pub png: PngOptions,
     /// What a Zarr holds beside the array.
@@ -120,7 +124,7 @@ impl Default for OutputOptions {
             format: Format::V3,
             chunks: None,
             shards: Sharding::Auto,
-            codec: Codec::DEFAULT,
+            codec: None,
             png: PngOptions::default(),
             image: ImageOptions::default(),
         }
@@ -135,7 +139,7 @@ impl From<&zarr::ZarrOptions> for OutputOptions {
             format: options.format,
             chunks: Some(options.chunks.clone()),
             shards: options.shards.clone().map_or(Sharding::None, Sharding::Shape),
-            codec: options.codec.clone(),
+            codec: Some(options.codec.clone()),
             png: PngOptions::default(),
             image: options.image.clone(),
         }
@@ -145,13 +149,20 @@ impl From<&zarr::ZarrOptions> for OutputOptions {
 /// Makes an output of one format.
 type Create = fn(&Path, &Spec, &OutputOptions) -> Result<Box<dyn Consumer>>;
 
-/// Every output format by its extensions, lower case without dot.
-const FORMATS: &[(&[&str], Create)] = &[
-    (&["zarr", "ozx", "zip"], zarr::create),
-    (&["npy"], npy::create),
-    (&["tif", "tiff", "btf"], tiff::create),
-    (&["png"], png::create),
-    (&["csv", "tsv"], table::create),
+/// An output format: its extensions, lower case without dot, what makes it, and what stands before the elements of one
+/// file of a series, if there are series of it.
+struct Entry(&'static [&'static str], Create, Option<series::Head>);
+
+/// Every output format.
+const FORMATS: &[Entry] = &[
+    Entry(&["zarr", "ozx", "zip"], zarr::create, None),
+    Entry(&["npy"], npy::create, Some(npy::head_of)),
+    Entry(&["npz"], npz::create, None),
+    Entry(&["raw"], npy::create_raw, Some(|_| Ok(Vec::new()))),
+    Entry(&["ome.tif", "ome.tiff", "ome.btf"], tiff::create_ome, None),
+    Entry(&["tif", "tiff", "btf"], tiff::create, Some(tiff::head_of)),
+    Entry(&["png"], png::create, None),
+    Entry(&["csv", "tsv"], table::create, None),
 ];
 
 /// The output that will be called `path`, in the format that its extension names. Nothing is touched before it is
@@ -160,7 +171,22 @@ const FORMATS: &[(&[&str], Create)] = &[
 /// # Errors
 /// `Usage` if there is no such format, the array does not fit it, or something stands under the name.
 pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
-    format_of(path)?(path, spec, options)
+    match format_of(path)? {
+        Entry(_, _, Some(head)) if series::divided(path).is_some() => series::create(path, spec, options, *head),
+        Entry(_, create, _) => create(path, spec, options),
+    }
+}
+
+/// Whether braces in the name `path` are filled in with axes of the array: that of a series, or of pictures.
+pub fn takes_fields(path: &Path) -> bool {
+    format_of(path).is_ok_and(|Entry(known, _, head)| head.is_some() || known.contains(&"png"))
+}
+
+/// What gets a name where `path` is written: the folder of a series, else what is called so.
+pub fn place_of(path: &Path) -> PathBuf {
+    let is_series = format_of(path).is_ok_and(|Entry(_, _, head)| head.is_some());
+    let folder = series::divided(path).filter(|_| is_series).map(|(folder, _)| folder);
+    folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| path.to_owned())
 }
 
 /// Refuses a name whose extension names no format.
@@ -168,7 +194,12 @@ pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<d
 /// # Errors
 /// `Usage`, listing those there are.
 pub fn check_name(path: &Path) -> Result<()> {
-    format_of(path).map(|_| ())
+    if is_stream(path) { Ok(()) } else { format_of(path).map(|_| ()) }
+}
+
+/// Whether `path` stands for standard output.
+pub fn is_stream(path: &Path) -> bool {
+    path == Path::new("-")
 }
 
 /// Refuses a name as [`check_name`], and one under which something stands that may not be replaced.
@@ -177,18 +208,23 @@ pub fn check_name(path: &Path) -> Result<()> {
 /// `Usage`, saying what stands there.
 pub fn check_free(path: &Path, overwrite: bool) -> Result<()> {
     check_name(path)?;
+    if is_stream(path) {
+        return Ok(());
+    }
     let kind = if extension(path) == "zarr" { zarr::KIND } else { Kind::File };
     store::check_free(path, overwrite, kind)
 }
 
-fn format_of(path: &Path) -> Result<Create> {
-    let extension = extension(path);
-    if let Some((_, create)) = FORMATS.iter().find(|(known, _)| known.contains(&extension.as_str())) {
-        return Ok(*create);
+fn format_of(path: &Path) -> Result<&'static Entry> {
+    let (last, both) = (extension(path), double(path));
+    let by = |ending: &str| FORMATS.iter().find(|Entry(known, ..)| known.contains(&ending));
+    if let Some(entry) = by(&both).or_else(|| by(&last)) {
+        return Ok(entry);
     }
-    let known: Vec<String> = FORMATS.iter().flat_map(|(known, _)| *known).map(|known| format!(".{known}")).collect();
+    let known: Vec<String> =
+        FORMATS.iter().flat_map(|Entry(known, ..)| *known).map(|known| format!(".{known}")).collect();
     Err(Error::usage(format!(
-        "{}: no output format has this extension: one of {}, or - for .npy on standard output",
+        "{}: no output format has this extension: one of {}, or - for standard output",
         path.display(),
         known.join(" ")
     )))
@@ -203,6 +239,18 @@ pub fn extension(path: &Path) -> String {
         none if none.is_empty() && is_inside(&name) => "zarr".into(),
         own => own,
     }
+}
+
+/// The last two endings of a name, in lower case: `ome.tif`.
+fn double(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let parts: Vec<&str> = name.rsplitn(3, '.').collect();
+    parts.get(1).map_or(String::new(), |before| format!("{before}.{}", parts[0]))
+}
+
+/// Whether the output that is called `path` is an OME-TIFF.
+pub fn is_ome_tiff(path: &Path) -> bool {
+    matches!(double(path).as_str(), "ome.tif" | "ome.tiff" | "ome.btf")
 }
 
 /// Whether the output that is called `path` is a Zarr, in a folder or in an archive.
@@ -227,7 +275,7 @@ pub fn npy_bytes(shape: &[u64], dtype: DType, elements: &[u8]) -> Vec<u8> {
     npy::whole(shape, dtype, elements)
 }
 
-/// A stream of `.npy`, such as standard output.
-pub fn stream(to: Box<dyn Write + Send>, spec: &Spec) -> Box<dyn Consumer> {
-    npy::stream(to, spec)
+/// A stream of `.npy`, or of the elements alone, such as standard output.
+pub fn stream(to: Box<dyn Write + Send>, spec: &Spec, is_raw: bool) -> Box<dyn Consumer> {
+    npy::stream(to, spec, is_raw)
 }

@@ -1,4 +1,5 @@
-//! NumPy's `.npy`, to a file or a stream.
+//! NumPy's `.npy`, to a file or a stream, and its elements without what stands before them: row-major, in native byte
+//! order.
 //!
 //! Source: NEP 1, a simple file format for NumPy arrays.
 
@@ -19,7 +20,18 @@ const ALIGNMENT: usize = 64;
 /// # Errors
 /// `Usage` if something stands under the name.
 pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
-    let head = head(&spec.shape(), spec.dtype);
+    behind(head(&spec.shape(), spec.dtype), path, spec, options)
+}
+
+/// The file of elements alone that will be called `path`.
+///
+/// # Errors
+/// `Usage` if something stands under the name.
+pub(super) fn create_raw(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
+    behind(Vec::new(), path, spec, options)
+}
+
+fn behind(head: Vec<u8>, path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
     let placement = Placement::row_major(head.len() as u64, &spec.shape(), spec.dtype);
     Ok(Box::new(FlatSink::file(
         path,
@@ -31,8 +43,9 @@ pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Resul
 }
 
 /// A stream, such as standard output.
-pub(super) fn stream(to: Box<dyn Write + Send>, spec: &Spec) -> Box<dyn Consumer> {
-    Box::new(FlatSink::stream(spec, to, head(&spec.shape(), spec.dtype)))
+pub(super) fn stream(to: Box<dyn Write + Send>, spec: &Spec, is_raw: bool) -> Box<dyn Consumer> {
+    let head = if is_raw { Vec::new() } else { head(&spec.shape(), spec.dtype) };
+    Box::new(FlatSink::stream(spec, to, head))
 }
 
 /// A whole array.
@@ -40,6 +53,11 @@ pub(super) fn whole(shape: &[u64], dtype: DType, elements: &[u8]) -> Vec<u8> {
     let mut bytes = head(shape, dtype);
     bytes.extend_from_slice(elements);
     bytes
+}
+
+/// What stands before the elements of an array of `spec`.
+pub(super) fn head_of(spec: &Spec) -> Result<Vec<u8>> {
+    Ok(head(&spec.shape(), spec.dtype))
 }
 
 /// Everything before the elements.

@@ -7,20 +7,20 @@
 
 use std::path::Path;
 
-use image::{ExtendedColorType, ImageEncoder};
-
+use super::folding::{Fold, Folding};
+use super::png::encode;
 use super::zarr::shown;
 use super::{OutputOptions, Spec};
 use crate::axis::{Axis, AxisKind};
 use crate::block::Block;
-use crate::consume::{Consumer, Desk, Merger, Part, Place, Product, Taker};
+use crate::consume::{Consumer, Place};
 use crate::draw::canvas::{Canvas, Colour, GREY, LINE, WHITE, text_width};
 use crate::dtype::{Complex, DType};
 use crate::error::{Error, Result};
 use crate::grid::{Region, positions, row_major_strides};
-use crate::plan::{Cost, Task, Wants};
+use crate::plan::Cost;
 use crate::report::tuple;
-use crate::store::{Kind, check_free};
+use crate::store::{Kind, Store, check_free};
 use crate::{unit, with_dtype};
 
 /// Longest edge of a panel, in pixels.
@@ -62,8 +62,7 @@ struct Scene {
 }
 
 /// The picture on its way.
-struct PreviewSink {
-    place: Place,
+pub(super) struct PreviewSink {
     scene: Scene,
     /// Names and colours of the channels.
     channels: Vec<(String, Colour)>,
@@ -71,7 +70,7 @@ struct PreviewSink {
 
 /// Sums, or maxima, over the windows of one panel, and how many elements each sum has.
 #[derive(Clone)]
-struct Panel {
+pub(super) struct Panel {
     width: usize,
     values: Vec<f32>,
     counts: Vec<f32>,
@@ -86,12 +85,35 @@ pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<d
     if super::extension(path) != "png" {
         return Err(no("a name that ends in .png"));
     }
-    let scene = Scene::new(spec).ok_or_else(|| no("only numbers along y and x can be shown"))?;
+    let of = PreviewSink::new(spec, options).ok_or_else(|| no("only numbers along y and x can be shown"))?;
     check_free(path, options.overwrite, Kind::File)?;
     let place = Place::new(path, Kind::File, options.overwrite, options.durability);
-    let channels = shown(&spec.axes, spec.dtype, &options.image).into_iter().map(|(label, hex)| (label, colour(&hex)));
-    let channels = channels.take(scene.n_channels).collect();
-    Ok(Box::new(PreviewSink { place, scene, channels }))
+    Ok(Box::new(Folding { place, of }))
+}
+
+impl PreviewSink {
+    /// Of an array of `spec`; nothing if it is no image of real numbers.
+    pub(super) fn new(spec: &Spec, options: &OutputOptions) -> Option<Self> {
+        let scene = Scene::new(spec)?;
+        let shown = shown(&spec.axes, spec.dtype, &options.image).into_iter().map(|(label, hex)| (label, colour(&hex)));
+        let channels = shown.take(scene.n_channels).collect();
+        Some(Self { scene, channels })
+    }
+
+    /// The sheet as a `.png` of at most `most_bytes`: halved until it is.
+    ///
+    /// # Errors
+    /// `Unsupported` if it is too large for the format.
+    pub(super) fn picture(&self, panels: &[Panel], most_bytes: usize) -> Result<Vec<u8>> {
+        let mut canvas = self.draw(panels);
+        loop {
+            let encoded = encode(&canvas)?;
+            if encoded.len() <= most_bytes || canvas.width < 64 {
+                return Ok(encoded);
+            }
+            canvas = canvas.halved();
+        }
+    }
 }
 
 /// `FF8000` as a colour.
@@ -339,25 +361,12 @@ impl Patch {
     }
 }
 
-/// What has been seen of all panels.
-struct Sheet<'a> {
-    scene: &'a Scene,
-    panels: Vec<Panel>,
-}
-
-impl Sheet<'_> {
-    fn add(&mut self, mut state: &[u8]) -> Result<()> {
-        while !state.is_empty() {
-            self.add_one(&mut state)
-                .ok_or_else(|| Error::format("a preview that was kept is damaged: use --restart"))?;
-        }
-        Ok(())
-    }
-
-    fn add_one(&mut self, state: &mut &[u8]) -> Option<()> {
+impl Scene {
+    /// Adds the patch that `state` begins with to its panel.
+    fn add_one(&self, panels: &mut [Panel], state: &mut &[u8]) -> Option<()> {
         let (number, patch) = Patch::load(state)?;
-        let is_max = self.scene.views[number % self.scene.views.len()] == View::Max;
-        let panel = self.panels.get_mut(number)?;
+        let is_max = self.views[number % self.views.len()] == View::Max;
+        let panel = panels.get_mut(number)?;
         for (row, line) in (patch.rows[0]..)
             .zip(patch.values.chunks(patch.width().max(1)).zip(patch.counts.chunks(patch.width().max(1))))
         {
@@ -372,12 +381,14 @@ impl Sheet<'_> {
     }
 }
 
-impl Consumer for PreviewSink {
-    fn wants(&self) -> Wants {
-        Wants::any(self.scene.axes.len())
+impl Fold for PreviewSink {
+    type Total = Vec<Panel>;
+
+    fn n_axes(&self) -> usize {
+        self.scene.axes.len()
     }
 
-    fn cost(&self, task: &[u64], _piece: &[u64]) -> Cost {
+    fn cost(&self, task: &[u64]) -> Cost {
         // No task shows more than there is.
         let plane = task[self.scene.y].div_ceil(self.scene.window) * task[self.scene.x].div_ceil(self.scene.window);
         let channels = self.scene.channel.map_or(1, |c| task[c]);
@@ -390,74 +401,26 @@ impl Consumer for PreviewSink {
         self.scene.panel_bytes() + 8 * (width * height) as u64
     }
 
-    fn place(&self) -> Option<&Place> {
-        Some(&self.place)
-    }
-
-    fn place_mut(&mut self) -> Option<&mut Place> {
-        Some(&mut self.place)
-    }
-
-    fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
-        Ok(Box::new(Looker { scene: &self.scene, state: Vec::new() }))
-    }
-
-    fn merger(&self) -> Box<dyn Merger + '_> {
-        let sheet = Sheet { scene: &self.scene, panels: self.scene.panels() };
-        let sheet = super::remembered(&self.place, sheet, |sheet, state| sheet.add(state));
-        Box::new(PreviewMerger { sink: self, sheet, state: Vec::new() })
-    }
-}
-
-/// Looks at the blocks of one task.
-struct Looker<'a> {
-    scene: &'a Scene,
-    state: Vec<u8>,
-}
-
-impl Taker for Looker<'_> {
-    fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
+    fn look(&self, block: &Block, state: &mut Vec<u8>) {
         if self.scene.meets(block.region()) {
-            with_dtype!(self.scene.dtype, T => self.scene.look::<T>(block, &mut self.state));
+            with_dtype!(self.scene.dtype, T => self.scene.look::<T>(block, state));
+        }
+    }
+
+    fn total(&self) -> Vec<Panel> {
+        self.scene.panels()
+    }
+
+    fn add(&self, total: &mut Vec<Panel>, mut state: &[u8]) -> Result<()> {
+        while !state.is_empty() {
+            let added = self.scene.add_one(total, &mut state);
+            added.ok_or_else(|| Error::format("a preview that was kept is damaged: use --restart"))?;
         }
         Ok(())
     }
 
-    fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
-        Ok(Some(Part::State(std::mem::take(&mut self.state))))
-    }
-}
-
-struct PreviewMerger<'a> {
-    sink: &'a PreviewSink,
-    sheet: Result<Sheet<'a>>,
-    /// Of the unit in hand.
-    state: Vec<u8>,
-}
-
-impl Merger for PreviewMerger<'_> {
-    fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
-        let Part::State(state) = part else { return Err(Error::format("a part of another consumer")) };
-        self.sheet.as_mut().map_err(Error::format)?.add(&state)?;
-        self.state.extend(state);
-        if task.ends_unit {
-            self.sink.place.open()?.record(task.unit, &[], &std::mem::take(&mut self.state))?;
-        }
-        Ok(())
-    }
-
-    fn skip(&mut self, _task: &Task) -> Result<()> {
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>) -> Result<Vec<Product>> {
-        let canvas = self.sink.draw(&self.sheet?);
-        let mut encoded = Vec::new();
-        image::codecs::png::PngEncoder::new(&mut encoded)
-            .write_image(&canvas.bytes, canvas.width as u32, canvas.height as u32, ExtendedColorType::Rgb8)
-            .map_err(|e| Error::unsupported(format!("{}: {e}", self.sink.place.path().display())))?;
-        self.sink.place.open()?.put_at(0, &encoded)?;
-        Ok(vec![Product::at(self.sink.place.path())])
+    fn write(&self, total: Vec<Panel>, store: &Store) -> Result<()> {
+        store.put_at(0, &encode(&self.draw(&total))?).map(|_| ())
     }
 }
 
@@ -551,7 +514,7 @@ impl PreviewSink {
         lines
     }
 
-    fn draw(&self, sheet: &Sheet<'_>) -> Canvas {
+    fn draw(&self, panels: &[Panel]) -> Canvas {
         let layout = self.layout();
         let mut canvas = Canvas::new(layout.size[0], layout.size[1], GROUND);
         let mut y = GAP;
@@ -572,7 +535,7 @@ impl PreviewSink {
         lefts.iter().zip(self.titles()).for_each(|(x, title)| canvas.text(*x, y, &title, GREY, false));
         y += LINE + GAP;
         let n_views = self.scene.views.len();
-        let grey: Vec<Vec<Vec<f32>>> = sheet.panels.chunks(n_views).map(|panels| self.levels(panels)).collect();
+        let grey: Vec<Vec<Vec<f32>>> = panels.chunks(n_views).map(|panels| self.levels(panels)).collect();
         for row in 0..layout.n_rows {
             let (own, name, ink) = match self.channels.get(row) {
                 Some((name, ink)) if row < self.scene.n_channels => (row..row + 1, name.as_str(), *ink),

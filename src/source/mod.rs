@@ -14,6 +14,7 @@ use crate::array::Array;
 use crate::axis::Axis;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::grid::Region;
 
 mod cf;
 pub mod files;
@@ -288,6 +289,82 @@ pub trait FileArray: Array {
     /// What it takes to open it again without reading headers, where its format knows how.
     fn index(&self) -> Option<Arc<dyn FileIndex>> {
         None
+    }
+
+    /// How its pieces are encoded, for readers that know nothing of its format.
+    ///
+    /// # Errors
+    /// `Unsupported`, naming the page, if they are no chunks of a grid that others decode.
+    fn encodings(&self) -> Result<Encodings> {
+        Err(Error::unsupported("only the strips and tiles of TIFF files are chunks for others"))
+    }
+
+    /// Shape of a piece of so many rows and columns, in its axes.
+    fn cell(&self, _rows: u64, _columns: u64) -> Vec<u64> {
+        self.info().unit.clone()
+    }
+
+    /// Gives the pieces of `region`, in rows of `rows` where they are not coded.
+    ///
+    /// # Errors
+    /// As [`FileArray::encodings`], and what `give` returns.
+    fn each_piece(&self, _region: &Region, _rows: u64, _give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+        self.encodings().map(|_| ())
+    }
+}
+
+/// A stored piece of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece {
+    /// Its box in the axes of the file, clipped to it.
+    pub region: Region,
+    /// Where it begins in the file, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub n_bytes: u64,
+}
+
+/// What undoes a piece, in the words of numcodecs and imagecodecs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoding {
+    /// The compressor.
+    pub codec: Option<&'static str>,
+    /// What was done to rows before.
+    pub predictor: Option<&'static str>,
+    /// Byte order of the elements.
+    pub big_endian: bool,
+}
+
+/// How all pieces of a file are encoded and cut.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encodings {
+    /// What undoes them.
+    pub encoding: Encoding,
+    /// Whether every page lies in one piece, as it is.
+    pub is_whole: bool,
+    /// Whether they are tiles.
+    pub is_tiled: bool,
+    /// Rows of a strip or tile.
+    pub rows: u64,
+    /// Columns of it.
+    pub columns: u64,
+}
+
+impl Encodings {
+    /// Whether `other` differs in nothing but where pieces lie.
+    pub fn is_like(&self, other: &Self) -> bool {
+        Self { is_whole: self.is_whole, ..other.clone() } == *self
+    }
+}
+
+impl std::fmt::Display for Encodings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { encoding, is_tiled, rows, columns, .. } = self;
+        let codec = encoding.codec.unwrap_or("uncompressed").trim_start_matches("imagecodecs_");
+        let predictor = if encoding.predictor.is_some() { " with predictor" } else { "" };
+        let order = if encoding.big_endian { ", big-endian" } else { "" };
+        let kind = if *is_tiled { format!("tiles of {rows} x {columns}") } else { format!("strips of {rows} rows") };
+        write!(f, "{codec}{predictor}, {kind}{order}")
     }
 }
 

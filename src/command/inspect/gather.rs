@@ -242,7 +242,7 @@ fn foretold(args: &InspectArgs, stack: &Arc<Stack>) -> Result<StorageFound> {
     }
     let (shape, array) = (stack.shape(), Arc::clone(stack) as Arc<dyn Array>);
     Ok(StorageFound {
-        zarr_format: args.storage.zarr_format,
+        zarr_format: args.storage.zarr_format.unwrap_or(3),
         chunk_bytes: size_bytes(&options.chunks, stack.dtype()),
         n_chunks: Grid::new(&shape, &options.chunks).len(),
         shard_bytes: options.shards.as_ref().map(|s| size_bytes(s, stack.dtype())),

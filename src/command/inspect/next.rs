@@ -4,7 +4,6 @@ use crate::command::quoted;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{InspectArgs, Missing};
-use crate::codec::Codec;
 use crate::sink::Sharding;
 use crate::sink::zarr::Contrast;
 
@@ -52,10 +51,10 @@ impl Next<'_> {
         maybe("--channel-names", names.channel_names.as_ref().map(|n| n.join(",")));
         maybe("--missing", (self.fill || names.missing == Missing::Fill).then(|| "fill".into()));
         maybe("--fill-value", names.fill_value.clone());
-        maybe("--zarr-format", (storage.zarr_format != 3).then(|| storage.zarr_format.to_string()));
+        maybe("--zarr-format", storage.zarr_format.map(|n| n.to_string()));
         maybe("--chunks", storage.chunks.as_ref().map(|c| joined(c)));
         maybe("--shards", (storage.shards != Sharding::Auto).then(|| storage.shards.to_string()));
-        maybe("--codec", (storage.codec != Codec::DEFAULT).then(|| storage.codec.to_string()));
+        maybe("--codec", storage.codec.as_ref().map(ToString::to_string));
         maybe("--max-files", storage.max_files.map(|n| n.to_string()));
         maybe("--levels", storage.levels.map(|levels| levels.to_string()));
         maybe("--downsample", storage.downsample.map(|method| method.name().into()));

@@ -41,6 +41,13 @@ impl Verified<'_> {
                 self.place().display()
             ))
         })?;
+        if let Some(flag) = ["computed", "flip"].iter().find(|key| !self.own[**key].is_null()) {
+            let flag = if *flag == "flip" { "--flip" } else { "--calc, --dtype or --scale" };
+            return Err(Error::usage(format!(
+                "{}: it holds what {flag} made of the inputs: only its objects can be checked",
+                self.place().display()
+            )));
+        }
         let names: NameArgs = serde_json::from_value(names.clone()).map_err(Error::format)?;
         let recorded = self.inputs()?;
         let folder = std::path::absolute(self.place()).map_err(|e| Error::io(self.place(), "cannot find", e))?;

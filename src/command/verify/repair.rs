@@ -112,10 +112,10 @@ impl Verified<'_> {
         let lengths = |key: &str| -> Option<Vec<u64>> { serde_json::from_value(recorded[key].clone()).ok() };
         let text = |key: &str| recorded[key].as_str().unwrap_or_default();
         Ok(StorageArgs {
-            zarr_format: recorded["zarr_format"].as_u64().unwrap_or(3) as u8,
+            zarr_format: recorded["zarr_format"].as_u64().map(|n| n as u8),
             chunks: lengths("chunks"),
             shards: lengths("shards").map_or(Sharding::None, Sharding::Shape),
-            codec: text("codec").parse()?,
+            codec: Some(text("codec").parse()?),
             levels: Some(text("levels").parse()?),
             downsample: Some(text("downsample").parse()?),
             plain: recorded["plain"] == true,

@@ -8,6 +8,8 @@ pub(super) enum Value {
     Long(u32),
     /// A size in bytes, as wide as offsets are.
     Size(u64),
+    /// Places or sizes in bytes.
+    Sizes(Vec<u64>),
     /// Numerator and denominator.
     Rational((u32, u32)),
     /// ASCII text, ended by a NUL.
@@ -58,10 +60,8 @@ impl Directory {
         self.entries.push(Entry { tag, value, first_only: true, offset: 0 });
     }
 
-    /// Gives the values that do not fit into entries their places right behind the header, and returns
-    /// them.
-    pub(super) fn place(&mut self) -> Vec<u8> {
-        let start = if self.big { 16 } else { 8 };
+    /// Gives the values that do not fit into entries their places from `start` on, and returns them.
+    pub(super) fn place(&mut self, start: u64) -> Vec<u8> {
         let room = self.room();
         let mut shared = Vec::new();
         for entry in &mut self.entries {
@@ -132,8 +132,8 @@ impl Value {
             Self::Text(_) => (2, 1),
             Self::Shorts(_) => (3, 2),
             Self::Long(_) => (4, 4),
-            Self::Size(_) | Self::PlaneOffset if big => (16, 8),
-            Self::Size(_) | Self::PlaneOffset => (4, 4),
+            Self::Size(_) | Self::Sizes(_) | Self::PlaneOffset if big => (16, 8),
+            Self::Size(_) | Self::Sizes(_) | Self::PlaneOffset => (4, 4),
             Self::Rational(_) => (5, 8),
         }
     }
@@ -144,6 +144,7 @@ impl Value {
             Self::Shorts(values) => values.iter().flat_map(|v| v.to_ne_bytes()).collect(),
             Self::Long(value) => value.to_ne_bytes().to_vec(),
             Self::Size(value) => wide(*value),
+            Self::Sizes(values) => values.iter().flat_map(|value| wide(*value)).collect(),
             Self::PlaneOffset => wide(plane),
             Self::Rational((numerator, denominator)) => [numerator.to_ne_bytes(), denominator.to_ne_bytes()].concat(),
             Self::Text(text) => [text.as_bytes(), &[0]].concat(),

@@ -21,6 +21,9 @@ use crate::store::Store;
 
 mod describe;
 mod directory;
+mod ome;
+mod tile;
+mod xml;
 
 use directory::{Directory, Value};
 
@@ -33,36 +36,106 @@ const BATCH_BYTES: usize = 1 << 20;
 /// `Usage` if the array has no element or a plane is too large for TIFF, or something stands under the name.
 pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
     let planes = Planes::new(&spec.axes, spec.dtype).map_err(|e| e.at(path.display()))?;
-    let data_bytes = size_bytes(&spec.shape(), spec.dtype);
-    // What stands before the planes depends on the format only by less than this.
-    let most_before = planes.n_pages.saturating_mul(512).saturating_add(64 << 10);
-    let big = data_bytes.saturating_add(most_before) > u64::from(u32::MAX);
-    let (template, shared) = planes.template(spec, big);
-    let header_bytes = if big { 16 } else { 8 };
-    let first = header_bytes + (shared.len() as u64).next_multiple_of(16);
-    // Page 0 has the description, so its directory is longer.
-    let [first_bytes, other_bytes] = [true, false].map(|is_first| template.n_bytes(is_first));
-    let offset_of = move |page: u64| if page == 0 { first } else { first + first_bytes + (page - 1) * other_bytes };
-    let start = offset_of(planes.n_pages).next_multiple_of(16);
-    let (n_pages, plane_bytes) = (planes.n_pages, planes.plane_bytes);
-    let head = move |store: &Store| {
-        let mut head = directory::header(big, first);
-        head.extend(&shared);
+    let strides = planes.strides.clone();
+    let head = Head::new(planes, spec);
+    let placement = Placement { start: head.start(), strides };
+    let write = move |store: &Store| head.write(&mut |at, bytes| store.put_at(at, bytes).map(|_| ()));
+    Ok(Box::new(FlatSink::file(path, spec, options, Box::new(write), placement)?))
+}
+
+/// What stands before the elements of an array of `spec`, which follow it row-major.
+///
+/// # Errors
+/// As [`create`].
+pub(super) fn head_of(spec: &Spec) -> Result<Vec<u8>> {
+    let mut planes = Planes::new(&spec.axes, spec.dtype)?;
+    if planes.strides != Placement::row_major(0, &spec.shape(), spec.dtype).strides {
+        planes.hyperstack = None;
+    }
+    let head = Head::new(planes, spec);
+    let mut bytes = Vec::new();
+    head.write(&mut |_, more| {
+        bytes.extend_from_slice(more);
+        Ok(())
+    })?;
+    bytes.resize(head.start() as usize, 0);
+    Ok(bytes)
+}
+
+/// Everything before the planes.
+struct Head {
+    planes: Planes,
+    big: bool,
+    template: Directory,
+    /// What all directories point to.
+    shared: Vec<u8>,
+}
+
+impl Head {
+    fn new(planes: Planes, spec: &Spec) -> Self {
+        let data_bytes = size_bytes(&spec.shape(), spec.dtype);
+        // What stands before the planes depends on the format only by less than this.
+        let most_before = planes.n_pages.saturating_mul(512).saturating_add(64 << 10);
+        let big = data_bytes.saturating_add(most_before) > u64::from(u32::MAX);
+        let (template, shared) = planes.template(spec, big);
+        Self { planes, big, template, shared }
+    }
+
+    /// Where the directory of a page lies.
+    fn offset_of(&self, page: u64) -> u64 {
+        let header_bytes = if self.big { 16 } else { 8 };
+        let first = header_bytes + (self.shared.len() as u64).next_multiple_of(16);
+        // Page 0 has the description, so its directory is longer.
+        let [first_bytes, other_bytes] = [true, false].map(|is_first| self.template.n_bytes(is_first));
+        if page == 0 { first } else { first + first_bytes + (page - 1) * other_bytes }
+    }
+
+    /// Where the first plane begins.
+    fn start(&self) -> u64 {
+        self.offset_of(self.planes.n_pages).next_multiple_of(16)
+    }
+
+    /// Gives all of it to `put`, piece by piece, each with its offset.
+    fn write(&self, put: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        let Planes { n_pages, plane_bytes, .. } = self.planes;
+        let mut head = directory::header(self.big, self.offset_of(0));
+        head.extend(&self.shared);
         let mut written = 0u64;
         for page in 0..n_pages {
-            head.resize((offset_of(page) - written) as usize, 0);
-            let next = if page + 1 < n_pages { offset_of(page + 1) } else { 0 };
-            template.write(page == 0, start + page * plane_bytes, next, &mut head);
+            head.resize((self.offset_of(page) - written) as usize, 0);
+            let next = if page + 1 < n_pages { self.offset_of(page + 1) } else { 0 };
+            self.template.write(page == 0, self.start() + page * plane_bytes, next, &mut head);
             if head.len() >= BATCH_BYTES {
-                store.put_at(written, &head)?;
+                put(written, &head)?;
                 written += head.len() as u64;
                 head.clear();
             }
         }
-        store.put_at(written, &head).map(|_| ())
-    };
-    let placement = Placement { start, strides: planes.strides };
-    Ok(Box::new(FlatSink::file(path, spec, options, Box::new(head), placement)?))
+        put(written, &head)
+    }
+}
+
+/// The OME-TIFF that will be called `path`.
+///
+/// # Errors
+/// As [`create`], and `Usage` if OME has no place for what there is.
+pub(super) fn create_ome(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
+    ome::create(path, spec, options)
+}
+
+/// Whether pixels of `samples` are red, green and blue.
+fn is_colour(samples: u64, dtype: DType) -> bool {
+    matches!(samples, 3 | 4) && matches!(dtype, DType::Uint8 | DType::Uint16)
+}
+
+/// TIFF's number for a kind of numbers.
+fn sample_format(dtype: DType) -> u16 {
+    match dtype {
+        _ if dtype.is_complex() => 6,
+        _ if dtype.is_float() => 3,
+        _ if dtype.is_signed() => 2,
+        _ => 1,
+    }
 }
 
 /// How an array is laid out as pages.
@@ -108,7 +181,7 @@ impl Planes {
         // ImageJ has no signed bytes, 64-bit integers, halves or complex numbers, and knows three axes of pages.
         let unknown = [DType::Int8, DType::Uint64, DType::Int64, DType::Float16];
         let known = !dtype.is_complex() && !unknown.contains(&dtype);
-        let colour = samples == 1 || (matches!(samples, 3 | 4) && matches!(dtype, DType::Uint8 | DType::Uint16));
+        let colour = samples == 1 || is_colour(samples, dtype);
         let place = |axis: &Axis| ["t", "z", "c"].iter().position(|n| *n == axis.name);
         let mut hyperstack = (known && colour && is_image).then_some([1u64; 3]);
         for axis in pages {
@@ -132,14 +205,8 @@ impl Planes {
     fn template(&self, spec: &Spec, big: bool) -> (Directory, Vec<u8>) {
         let dtype = spec.dtype;
         let bits = 8 * dtype.size() as u16;
-        let sample_format = match dtype {
-            _ if dtype.is_complex() => 6,
-            _ if dtype.is_float() => 3,
-            _ if dtype.is_signed() => 2,
-            _ => 1,
-        };
         let samples = self.samples as u16;
-        let is_colour = matches!(samples, 3 | 4) && matches!(dtype, DType::Uint8 | DType::Uint16);
+        let is_colour = is_colour(self.samples, dtype);
         let n_extra = usize::from(samples) - if is_colour { 3 } else { 1 };
         let text = match self.hyperstack {
             Some(lengths) => describe::imagej(&spec.axes, lengths, self.n_pages),
@@ -170,8 +237,8 @@ impl Planes {
         if n_extra > 0 {
             directory.add(338, Value::Shorts(vec![0; n_extra]));
         }
-        directory.add(339, Value::Shorts(vec![sample_format; usize::from(samples)]));
-        let shared = directory.place();
+        directory.add(339, Value::Shorts(vec![sample_format(dtype); usize::from(samples)]));
+        let shared = directory.place(if big { 16 } else { 8 });
         (directory, shared)
     }
 }

@@ -8,6 +8,7 @@
 use serde_json::json;
 
 use super::Format;
+use super::array::{ArrayWriter, Container};
 use crate::error::{Error, Result};
 use crate::store::{Store, Stored};
 
@@ -34,6 +35,12 @@ pub(super) struct Archive {
     n_recorded: usize,
     /// The last piece that was written.
     last: Option<Stored>,
+}
+
+impl Container for Archive {
+    fn take(&mut self, store: &Store, array: &ArrayWriter, number: u64, bytes: &[u8]) -> Result<()> {
+        self.put(store, &array.key(&array.chunks().unravel(number)), bytes)
+    }
 }
 
 impl Archive {
@@ -64,7 +71,7 @@ impl Archive {
     }
 
     /// What has been written since the last call, to be recorded: its last piece, and its entries.
-    pub(super) fn take(&mut self) -> (Vec<Stored>, Vec<u8>) {
+    pub(super) fn written(&mut self) -> (Vec<Stored>, Vec<u8>) {
         let mut state = Vec::new();
         for entry in &self.entries[self.n_recorded..] {
             state.extend((entry.key.len() as u32).to_le_bytes());

@@ -1,8 +1,8 @@
 //! One Zarr array under construction: chunks to files, or chunks to shards.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::archive::Archive;
 use super::chunk::{gather, holds_only};
 use super::{Format, ZarrOptions, metadata};
 use crate::block::{Block, size_bytes};
@@ -23,6 +23,18 @@ const ENTRY_BYTES: u64 = 16;
 /// An absent chunk, in the index.
 const ABSENT: (u64, u64) = (u64::MAX, u64::MAX);
 
+/// One file that takes the chunks of all arrays, in the order in which they are merged.
+pub(crate) trait Container: Send {
+    /// Takes chunk number `number`, row-major, of `array`.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn take(&mut self, store: &Store, array: &ArrayWriter, number: u64, bytes: &[u8]) -> Result<()>;
+}
+
+/// What is done to the bytes of a chunk before they are encoded.
+pub(crate) type Prepare = Box<dyn Fn(Cow<'_, [u8]>) -> Vec<u8> + Send + Sync>;
+
 /// How one array is cut and encoded.
 pub(crate) struct ArrayWriter {
     /// Where its files lie inside the output, without a slash at the end.
@@ -38,6 +50,7 @@ pub(crate) struct ArrayWriter {
     /// Whether chunks are entries of an archive.
     is_archived: bool,
     codec: Codec,
+    prepare: Option<Prepare>,
 }
 
 /// Encodes the chunks of one task.
@@ -55,7 +68,7 @@ pub(crate) struct Encoder<'a> {
 pub(crate) struct Shards<'a> {
     array: &'a ArrayWriter,
     store: &'a Store,
-    archive: Option<&'a Mutex<Archive>>,
+    archive: Option<&'a Mutex<dyn Container>>,
     open: Option<OpenShard>,
     /// Files of the unit in hand.
     stored: Vec<Stored>,
@@ -124,7 +137,23 @@ impl ArrayWriter {
             shards,
             is_archived: options.image.is_archived,
             codec: options.codec.clone(),
+            prepare: None,
         })
+    }
+
+    /// The same in a file of which every chunk has its place, and whose chunks `prepare` changes first.
+    pub(crate) fn prepared(self, prepare: Option<Prepare>) -> Self {
+        Self { may_omit: false, prepare, ..self }
+    }
+
+    /// Path of its files inside the output.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// How it is cut.
+    pub(crate) fn chunks(&self) -> &Grid {
+        &self.chunks
     }
 
     /// Shape of a chunk.
@@ -173,7 +202,7 @@ impl ArrayWriter {
     }
 
     /// What takes the parts of all tasks, in plan order.
-    pub(super) fn shards<'a>(&'a self, store: &'a Store, archive: Option<&'a Mutex<Archive>>) -> Shards<'a> {
+    pub(crate) fn shards<'a>(&'a self, store: &'a Store, archive: Option<&'a Mutex<dyn Container>>) -> Shards<'a> {
         Shards { array: self, store, archive, open: None, stored: Vec::new(), n_chunks: 0 }
     }
 
@@ -208,7 +237,7 @@ impl ArrayWriter {
     }
 
     /// Path of the file at `position` inside the output.
-    fn key(&self, position: &[u64]) -> String {
+    pub(crate) fn key(&self, position: &[u64]) -> String {
         metadata::chunk_key(self.format, &self.prefix, position)
     }
 }
@@ -231,6 +260,10 @@ impl Taker for Encoder<'_> {
             if array.may_omit && holds_only(&bytes, &array.fill.1) {
                 continue;
             }
+            let bytes = match &array.prepare {
+                Some(prepare) => Cow::Owned(prepare(bytes)),
+                None => bytes,
+            };
             if array.gathers() {
                 let before = self.bytes.len();
                 if before == 0 {
@@ -352,7 +385,7 @@ impl Shards<'_> {
         let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
         for (number, n_bytes) in pieces {
             let (chunk, rest) = bytes.split_at(n_bytes as usize);
-            archive.put(self.store, &self.array.key(&self.array.chunks.unravel(number)), chunk)?;
+            archive.take(self.store, self.array, number, chunk)?;
             bytes = rest;
         }
         Ok(())

@@ -9,11 +9,10 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use super::archive::Archive;
-use super::array::{ArrayWriter, Shards};
+use super::array::{ArrayWriter, Container, Shards};
 use super::{ZarrOptions, ngff};
 use crate::block::{Block, size_bytes};
-use crate::consume::levels::{factors, halved, multiple};
+use crate::consume::levels::{Method, factors, halve, halved, multiple};
 use crate::consume::{Desk, Part, Taker};
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
@@ -25,22 +24,22 @@ use crate::store::{Store, Stored};
 const MOST_THIN: u64 = 4;
 
 /// A level below the full resolution.
-pub(super) struct Level {
+pub(crate) struct Level {
     /// Elements of the level before it that one of its elements stands for, along each axis.
-    pub(super) step: Vec<u64>,
+    pub(crate) step: Vec<u64>,
     /// The same in elements of the full resolution.
-    pub(super) factor: Vec<u64>,
+    pub(crate) factor: Vec<u64>,
     /// How it is stored.
-    pub(super) spec: Spec,
-    pub(super) options: ZarrOptions,
-    pub(super) array: ArrayWriter,
+    pub(crate) spec: Spec,
+    pub(crate) options: ZarrOptions,
+    pub(crate) array: ArrayWriter,
 }
 
 /// The levels that `options` ask for below the array of `spec`.
 ///
 /// # Errors
 /// `Usage` if the array is no image, or shards cannot hold whole chunks of every level.
-pub(super) fn levels(spec: &Spec, options: &ZarrOptions) -> Result<Vec<Level>> {
+pub(crate) fn levels(spec: &Spec, options: &ZarrOptions) -> Result<Vec<Level>> {
     let steps = factors(&spec.axes, options.image.levels);
     if steps.is_empty() {
         return Ok(Vec::new());
@@ -60,8 +59,30 @@ pub(super) fn levels(spec: &Spec, options: &ZarrOptions) -> Result<Vec<Level>> {
     steps.into_iter().enumerate().map(one).collect()
 }
 
+/// The parts that every one of `levels` has of `block`, halved by `method`.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn parts(
+    levels: &[Level],
+    block: &Block,
+    method: Method,
+    fill: &[u8],
+    store: &Store,
+    desk: &mut Desk,
+) -> Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    let mut before: Option<Block> = None;
+    for level in levels {
+        let next = halve(before.as_ref().unwrap_or(block), &level.step, method, fill)?;
+        parts.push(level.part(&next, store, desk)?);
+        before = Some(next);
+    }
+    Ok(parts)
+}
+
 /// Cut that suits the full resolution and all `levels`.
-pub(super) fn wants(shape: &[u64], array: &ArrayWriter, levels: &[Level], is_sharded: bool) -> Wants {
+pub(crate) fn wants(shape: &[u64], array: &ArrayWriter, levels: &[Level], is_sharded: bool) -> Wants {
     let (chunk, object) = (array.chunk_shape(), array.object_shape());
     let mut wants =
         Wants { unit: chunk.to_vec(), object: object.to_vec(), across: !is_sharded, in_order: false, folds: None };
@@ -104,17 +125,33 @@ impl Level {
         let mut options = options.clone();
         options.chunks = cuts.iter().map(|c| c.0).collect();
         options.shards = options.shards.map(|_| cuts.iter().map(|c| c.1).collect());
-        let array = ArrayWriter::new(&number.to_string(), &spec, &options)?;
-        Ok(Self { step, factor, spec, options, array })
+        Self::cut(number, step, factor, full, &options)
+    }
+
+    /// Level `number` of the array of `full`, cut as `options` say.
+    ///
+    /// # Errors
+    /// As [`ArrayWriter::new`].
+    pub(crate) fn cut(
+        number: usize,
+        step: Vec<u64>,
+        factor: Vec<u64>,
+        full: &Spec,
+        options: &ZarrOptions,
+    ) -> Result<Self> {
+        let mut spec = full.clone();
+        spec.axes.iter_mut().zip(&factor).for_each(|(axis, f)| axis.length = axis.length.div_ceil(*f));
+        let array = ArrayWriter::new(&number.to_string(), &spec, options)?;
+        Ok(Self { step, factor, spec, options: options.clone(), array })
     }
 
     /// The part of the level that a task of `region` makes.
-    pub(super) fn region(&self, region: &Region) -> Region {
+    pub(crate) fn region(&self, region: &Region) -> Region {
         halved(region, &self.factor)
     }
 
     /// Memory of the level's part of a task of shape `task`: while it is made, and until it is merged.
-    pub(super) fn task_bytes(&self, task: &[u64]) -> (u64, u64) {
+    pub(crate) fn task_bytes(&self, task: &[u64]) -> (u64, u64) {
         let (chunk, shape) = (self.array.chunk_shape(), crate::axis::shape(&self.spec.axes));
         let part: Vec<u64> = task.iter().zip(&self.factor).map(|(t, f)| t.div_ceil(*f)).collect();
         let part_bytes = size_bytes(&part, self.spec.dtype);
@@ -124,7 +161,7 @@ impl Level {
     }
 
     /// Memory that stays in use: the shard's index, and chunks that tasks cut as multiples of `unit` share.
-    pub(super) fn held_bytes(&self, unit: &[u64], object: &[u64]) -> u64 {
+    pub(crate) fn held_bytes(&self, unit: &[u64], object: &[u64]) -> u64 {
         let (chunk, shape) = (self.array.chunk_shape(), crate::axis::shape(&self.spec.axes));
         let shared = |i: usize| {
             let here = chunk[i].min(shape[i]).saturating_mul(self.factor[i]);
@@ -144,7 +181,7 @@ impl Level {
     ///
     /// # Errors
     /// `Io`.
-    pub(super) fn part(&self, block: &Block, store: &Store, desk: &mut Desk) -> Result<Part> {
+    pub(crate) fn part(&self, block: &Block, store: &Store, desk: &mut Desk) -> Result<Part> {
         let region = block.region();
         if *region != region.grown_to(self.array.chunk_shape(), &crate::axis::shape(&self.spec.axes)) {
             return Ok(Part::State(block.bytes().to_vec()));
@@ -175,7 +212,7 @@ fn encoded(array: &ArrayWriter, block: &Block, store: &Store, desk: &mut Desk) -
 }
 
 /// Puts the parts of one level together.
-pub(super) struct LevelMerger<'a> {
+pub(crate) struct LevelMerger<'a> {
     level: &'a Level,
     store: &'a Store,
     shards: Shards<'a>,
@@ -186,7 +223,7 @@ pub(super) struct LevelMerger<'a> {
 }
 
 impl<'a> LevelMerger<'a> {
-    pub(super) fn new(level: &'a Level, store: &'a Store, archive: Option<&'a Mutex<Archive>>) -> Self {
+    pub(crate) fn new(level: &'a Level, store: &'a Store, archive: Option<&'a Mutex<dyn Container>>) -> Self {
         let chunks = Grid::new(&crate::axis::shape(&level.spec.axes), level.array.chunk_shape());
         Self {
             level,
@@ -202,7 +239,7 @@ impl<'a> LevelMerger<'a> {
     ///
     /// # Errors
     /// `Io`.
-    pub(super) fn place(&mut self, task: &Task, part: Part) -> Result<Part> {
+    pub(crate) fn place(&mut self, task: &Task, part: Part) -> Result<Part> {
         let region = self.level.region(&task.region);
         match part {
             Part::State(bytes) => self.put_together(task, &region, &bytes).map(Part::Many),
@@ -214,7 +251,7 @@ impl<'a> LevelMerger<'a> {
     ///
     /// # Errors
     /// `Io`.
-    pub(super) fn merge(&mut self, part: Part) -> Result<()> {
+    pub(crate) fn merge(&mut self, part: Part) -> Result<()> {
         match part {
             Part::Many(parts) => parts.into_iter().try_for_each(|part| self.shards.merge(part)),
             part => self.shards.merge(part),
@@ -245,7 +282,7 @@ impl<'a> LevelMerger<'a> {
     }
 
     /// Passes over a task that is done; its unit ended with whole chunks, each of which counts once.
-    pub(super) fn skip(&mut self, task: &Task) {
+    pub(crate) fn skip(&mut self, task: &Task) {
         let region = self.level.region(&task.region);
         for position in self.chunks.overlapping(&region) {
             let cell = self.chunks.region(&position);
@@ -257,7 +294,7 @@ impl<'a> LevelMerger<'a> {
     }
 
     /// Files that have been completed since the last call.
-    pub(super) fn stored(&mut self) -> Vec<Stored> {
+    pub(crate) fn stored(&mut self) -> Vec<Stored> {
         self.shards.stored()
     }
 
@@ -265,7 +302,7 @@ impl<'a> LevelMerger<'a> {
     ///
     /// # Errors
     /// `Format` if some never did.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         self.shards.finish()
     }
 }

@@ -14,7 +14,7 @@ use crate::array::Losses;
 use crate::axis::{Axis, AxisKind};
 use crate::block::{Block, size_bytes};
 use crate::codec::Codec;
-use crate::consume::levels::{Levels, Method, halve};
+use crate::consume::levels::{Levels, Method};
 use crate::consume::statistics::{PERCENTILES, Statistics, Tally};
 use crate::consume::{Consumer, Desk, Job, Merger, Part, Place, Product, Taker};
 use crate::digest;
@@ -28,22 +28,24 @@ use crate::store::{Durability, Kind, Store, Stored, check_free};
 
 mod additions;
 mod archive;
-mod array;
+pub(crate) mod array;
 mod chunk;
 mod collection;
 mod coordinates;
 mod defaults;
 mod display;
-mod levels;
+pub(crate) mod levels;
+mod links;
 mod metadata;
 mod ngff;
 
 pub use additions::Image;
 use archive::Archive;
-use array::{ArrayWriter, Encoder, Shards};
+use array::{ArrayWriter, Container, Encoder, Shards};
 pub use collection::{Collection, begin_label, is_label, list_label};
 use coordinates::{Coordinates, coordinates};
 pub use defaults::{DEFAULT_MAX_FILES, default_chunks, default_shards};
+pub use links::References;
 
 /// Which Zarr is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,7 +228,7 @@ fn resolved(spec: &Spec, options: &OutputOptions, is_archived: bool) -> Result<Z
         format: options.format,
         chunks,
         shards,
-        codec: options.codec.clone(),
+        codec: options.codec.clone().unwrap_or_default(),
         overwrite: options.overwrite,
         durability: options.durability,
         image: ImageOptions { is_archived, ..options.image.clone() },
@@ -245,6 +247,7 @@ impl ZarrSink {
     /// `Usage` if chunks, shards, codec, levels and format do not fit each other.
     pub fn new(path: &Path, spec: &Spec, options: &ZarrOptions) -> Result<Self> {
         let image = &options.image;
+        options.codec.check_zarr()?;
         if image.plain && image.coordinates {
             return Err(Error::usage("--coordinates lie beside the array in a group: leave --plain out"));
         }
@@ -519,6 +522,11 @@ impl ZarrSink {
         }
     }
 
+    /// The archive, as what takes chunks.
+    fn container(&self) -> Option<&Mutex<dyn Container>> {
+        self.archive.as_ref().map(|archive| archive as _)
+    }
+
     fn put(&self, key: &str, document: &Value) -> Result<()> {
         let text = serde_json::to_vec_pretty(document).map_err(|e| Error::format(format!("{key}: {e}")))?;
         self.store_object(key, &text)
@@ -626,9 +634,9 @@ impl Consumer for ZarrSink {
     fn merger(&self) -> Box<dyn Merger + '_> {
         let merging = self.place.store().map(|store| Merging {
             store,
-            full: self.array.shards(store, self.archive.as_ref()),
+            full: self.array.shards(store, self.container()),
             levels: (self.levels.iter())
-                .map(|level| levels::LevelMerger::new(level, store, self.archive.as_ref()))
+                .map(|level| levels::LevelMerger::new(level, store, self.container()))
                 .collect(),
             seen: self.remembered(),
             archive: self.archive.as_ref(),
@@ -676,13 +684,8 @@ impl Taker for ZarrTaker<'_> {
         if self.levels.is_some() {
             return Err(Error::format("levels are made of tasks that come in one block"));
         }
-        let (method, mut parts) = (self.sink.options.image.method, Vec::new());
-        let mut before: Option<Block> = None;
-        for level in &self.sink.levels {
-            let next = halve(before.as_ref().unwrap_or(block), &level.step, method, &self.sink.spec.fill)?;
-            parts.push(level.part(&next, self.store, desk)?);
-            before = Some(next);
-        }
+        let Self { sink, store, .. } = *self;
+        let parts = levels::parts(&sink.levels, block, sink.options.image.method, &sink.spec.fill, store, desk)?;
         self.levels = Some(parts);
         Ok(())
     }
@@ -748,7 +751,7 @@ impl Merging<'_> {
         if task.ends_unit {
             let mut state = Vec::new();
             if let Some(archive) = self.archive {
-                let (stored, entries) = archive.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let (stored, entries) = archive.lock().unwrap_or_else(PoisonError::into_inner).written();
                 self.stored.extend(stored);
                 state.extend((entries.len() as u64).to_le_bytes());
                 state.extend(entries);

@@ -7,7 +7,7 @@ use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{AbsentPlanes, FileArray, FileIndex, Format, Info, Note, NoteKind, OpenOptions};
+use super::{AbsentPlanes, Encodings, FileArray, FileIndex, Format, Info, Note, NoteKind, OpenOptions, Piece};
 use crate::array::{Array, Reader, Scratch, check_read};
 use crate::axis::Axis;
 use crate::block::{Coverage, Target};
@@ -21,6 +21,7 @@ mod gather;
 mod headers;
 mod inflate;
 pub mod page;
+mod pieces;
 mod predict;
 mod read;
 mod samples;
@@ -175,6 +176,18 @@ impl FileArray for Tiff {
 
     fn index(&self) -> Option<Arc<dyn FileIndex>> {
         Some(Arc::clone(&self.index) as Arc<dyn FileIndex>)
+    }
+
+    fn encodings(&self) -> Result<Encodings> {
+        Self::encodings(self)
+    }
+
+    fn cell(&self, rows: u64, columns: u64) -> Vec<u64> {
+        Self::cell(self, rows, columns)
+    }
+
+    fn each_piece(&self, region: &Region, rows: u64, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+        Self::each_piece(self, region, rows, give)
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Stored {
     pub(super) names: Option<Vec<Option<String>>>,
     /// Format and compression in words.
     pub(super) storage: String,
+    /// Version of the format, and its compressors as they describe themselves.
+    pub(super) compressors: (u8, Vec<Value>),
 }
 
 /// Codecs of a shard's index, and where it lies.
@@ -100,7 +102,7 @@ impl Stored {
         let mut names = None;
         let mut sharding = None;
         let mut unit = chunk.clone();
-        let (chain, storage);
+        let (chain, storage, compressors);
         match array.metadata() {
             ArrayMetadata::V3(v3) => {
                 if !v3.storage_transformers.is_empty() {
@@ -114,6 +116,9 @@ impl Stored {
                     unit = inner;
                     sharding = Some(cut);
                 }
+                let is_compressor = |m: &&MetadataV3| !matches!(m.name(), "bytes" | "transpose" | "endian");
+                let described = list.iter().filter(is_compressor).filter_map(|m| serde_json::to_value(m).ok());
+                compressors = (3, described.collect());
                 let general = chain_of(&list)?;
                 storage = format!("Zarr v3, {}", codec_names(list.iter().map(MetadataV3::name)));
                 chain = Chain::new(&array, Arc::new(general), plain_v3(&list, dtype), &unit)?;
@@ -122,6 +127,7 @@ impl Stored {
                 if let Some(Value::Array(dimensions)) = v2.attributes.get("_ARRAY_DIMENSIONS") {
                     names = Some(dimensions.iter().map(|d| d.as_str().map(String::from)).collect());
                 }
+                compressors = (2, v2.compressor.iter().filter_map(|c| serde_json::to_value(c).ok()).collect());
                 let compressor = v2.compressor.as_ref().map(zarrs::metadata::v2::MetadataV2::id);
                 let simple = native
                     && (v2.order == ArrayMetadataV2Order::C || chunk.len() < 2)
@@ -133,7 +139,7 @@ impl Stored {
             }
         }
         let folder = folder.to_owned();
-        Ok(Self { array, folder, dtype, unit, chain, sharding, fill, names, storage })
+        Ok(Self { array, folder, dtype, unit, chain, sharding, fill, names, storage, compressors })
     }
 
     /// Lengths of the axes.

@@ -14,7 +14,7 @@ use super::{FileArray, Format, Info, Note, NoteKind, OpenOptions};
 use crate::array::{Array, Reader, Scratch, check_read};
 use crate::axis::Axis;
 use crate::block::{Buffer, Coverage, Target, size_bytes};
-use crate::codec::Contexts;
+use crate::codec::{Codec, Contexts};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
@@ -89,6 +89,36 @@ pub fn provenance(path: &Path) -> Result<Option<serde_json::Value>> {
         (None, Some(parent)) if group::is_zarr(parent) => own(parent),
         (found, _) => Ok(found),
     }
+}
+
+/// How an array is stored, for another to be stored alike.
+pub struct Storage {
+    /// Names of its axes, slowest first.
+    pub axes: Vec<String>,
+    /// Version of the format.
+    pub version: u8,
+    /// Shape of a chunk.
+    pub chunks: Vec<u64>,
+    /// Shape of a shard.
+    pub shards: Option<Vec<u64>>,
+    /// How chunks are encoded.
+    pub codec: Codec,
+}
+
+/// How the array that `path` and `options` mean is stored.
+///
+/// # Errors
+/// As [`ZarrSource::open`], and `Usage` if its codecs are not written here.
+pub fn storage(path: &Path, options: &OpenOptions) -> Result<Storage> {
+    let ZarrSource { info, stored, .. } = ZarrSource::open(path, options)?;
+    let (version, compressors) = &stored.compressors;
+    let codec = match compressors.as_slice() {
+        [] => Codec::None,
+        [one] => Codec::described(one)?,
+        _ => return Err(Error::usage("its chunks have several codecs, which is not written here: give a --codec")),
+    };
+    let axes = info.axes.iter().map(|axis| axis.name.clone()).collect();
+    Ok(Storage { axes, version: *version, chunks: stored.unit, shards: stored.sharding.map(|s| s.shape), codec })
 }
 
 /// Every array in the Zarr at `path`, itself among them, by its folder.

@@ -1,0 +1,191 @@
+"""Makes and checks what tests/convert.rs converts."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import tifffile
+import zarr
+
+what, folder = sys.argv[1], Path(sys.argv[2])
+ODD = {"lab": {"nested": [1, {"b": None}], "ü": "é ∞"}, "bignumber": 12345678901234567, "empty": {}}
+
+
+def make():
+    a = np.random.default_rng(7).integers(0, 60000, (5, 2, 4, 40, 60)).astype("u2")
+    np.save(folder / "odd.npy", a)
+    group = zarr.open_group(folder / "odd.zarr", mode="w", zarr_format=3)
+    group.create_array("full", data=a, chunks=(1, 1, 2, 16, 16), dimension_names=list("tczyx"))
+    axes = [{"name": "t", "type": "time", "unit": "second"}, {"name": "c", "type": "channel"}]
+    axes += [{"name": n, "type": "space", "unit": "micrometer"} for n in "zyx"]
+    scale = [{"type": "scale", "scale": [2.0, 1, 0.5, 0.1, 0.1]}]
+    channels = [
+        {"label": "DAPI", "color": "112233", "active": False, "window": {"min": 0, "max": 60000, "start": 5, "end": 77}},
+        {"label": "GFP", "color": "445566", "active": True, "window": {"min": 0, "max": 60000, "start": 9, "end": 99}},
+    ]
+    group.attrs["ome"] = {
+        "version": "0.5",
+        "multiscales": [{"axes": axes, "datasets": [{"path": "full", "coordinateTransformations": scale}], "name": "x"}],
+        "omero": {"channels": channels, "rdefs": {"model": "color", "defaultT": 0, "defaultZ": 1}},
+    }
+    for key, value in ODD.items():
+        group.attrs[key] = value
+    zarr.create_array(
+        folder / "model.zarr", shape=(9, 9, 9, 99, 99), chunks=(1, 1, 1, 8, 20), shards=(2, 1, 4, 32, 60), dtype="i4",
+        dimension_names=list("tczyx"), compressors=[zarr.codecs.ZstdCodec(level=7)],
+    )
+
+
+def zarrs():
+    a = np.load(folder / "odd.npy")
+    for name in ["again", "old", "like"]:
+        group = zarr.open_group(folder / f"{name}.zarr", mode="r")
+        assert (group["0"][:] == a).all(), name
+        attributes = dict(group.attrs)
+        for key, value in ODD.items():
+            assert attributes[key] == value, (name, key)
+        ome = attributes if name == "old" else attributes["ome"]
+        for channel, (label, colour, active, end) in zip(
+            ome["omero"]["channels"], [("DAPI", "112233", False, 77), ("GFP", "445566", True, 99)]
+        ):
+            found = channel["label"], channel["color"], channel["active"], channel["window"]["end"]
+            assert found == (label, colour, active, end), found
+        (transform,) = ome["multiscales"][0]["datasets"][0]["coordinateTransformations"][:1]
+        assert transform["scale"] == [2.0, 1, 0.5, 0.1, 0.1], transform
+    again = zarr.open_array(folder / "again.zarr/0")
+    assert again.chunks == (2, 1, 3, 20, 20) and again.shards is None
+    like = zarr.open_array(folder / "like.zarr/0")
+    assert like.chunks == (1, 1, 1, 8, 20) and like.shards == (2, 1, 4, 32, 60), (like.chunks, like.shards)
+    assert like.compressors[0].level == 7
+    turned = zarr.open_group(folder / "turned.zarr", mode="r")["0"][:]
+    assert (turned == a[::2, 1, :, ::-1, ::-1]).all()
+
+
+def halved(a, how):
+    for axis in (-2, -1):
+        if a.shape[axis] % 2:
+            width = [(0, 0)] * a.ndim
+            width[axis] = (0, 1)
+            a = np.pad(a, width, mode="edge")
+    y, x = a.shape[-2] // 2, a.shape[-1] // 2
+    return how(a.reshape(*a.shape[:-2], y, 2, x, 2), (-3, -1))
+
+
+def ome():
+    import ome_types
+
+    full = zarr.open_group(folder / "in.zarr", mode="r")["0"][:]
+    files = sorted(p for p in folder.iterdir() if ".ome." in p.name and not p.name.endswith(".npy"))
+    assert len(files) == 9, files
+    for path in files:
+        name = path.name.split(".")[0]
+        expected = full
+        if name in ("float", "double"):
+            expected = full.astype("f4" if name == "float" else "f8")
+        if name == "float":
+            expected = (full * 0.25).astype("f4")
+        if name == "order":
+            expected = full[1:].transpose(0, 2, 1, 3, 4)
+        if name == "wells":
+            expected = np.stack([full[0], full[0]])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with tifffile.TiffFile(path) as tif:
+                assert tif.is_ome and tif.is_bigtiff == (name == "big"), name
+                found = np.stack([s.asarray() for s in tif.series]) if name == "wells" else tif.series[0].asarray()
+                assert found.dtype == expected.dtype and found.shape == expected.shape, (name, found.shape)
+                np.testing.assert_array_equal(found, expected, err_msg=name)
+                page = tif.pages[0]
+                codec = {"zstd": 50000, "lzw": 5, "double": 5, "none": 1}.get(name, 8)
+                predictor = {"none": 1, "float": 3, "double": 3}.get(name, 2)
+                assert (int(page.compression), int(page.predictor)) == (codec, predictor), name
+                assert page.is_tiled and len(tif.pages) == expected.size // (140 * 200), name
+                levels = tif.series[0].levels
+                assert len(levels) == {"zstd": 3, "big": 2, "float": 2, "lzw": 9}.get(name, 1), (name, len(levels))
+                before = found
+                for level in levels[1:]:
+                    # Each is made of the one before it.
+                    smaller = level.asarray()
+                    made = halved(before.astype("f8"), np.max if name == "big" else np.mean)
+                    made = made.astype("f4") if smaller.dtype == "f4" else np.round(made)
+                    np.testing.assert_allclose(smaller, made, rtol=1e-6, err_msg=name)
+                    before = smaller
+                ours = np.load(folder / f"{path.name}.npy") if name != "wells" else None
+                if name not in ("wells", "order"):
+                    np.testing.assert_array_equal(ours, expected, err_msg=name)
+        document = ome_types.from_tiff(path, validate=True)
+        pixels = document.images[0].pixels
+        assert abs(pixels.physical_size_x - 0.104) < 1e-9 and pixels.physical_size_x_unit.value == "µm"
+        assert (pixels.physical_size_z, pixels.time_increment if name != "wells" else 43.7) == (0.5, 43.7)
+        assert [c.name for c in pixels.channels] == ["DAPI", "µ <GFP>"]
+        assert len(document.images) == (2 if name == "wells" else 1)
+        if name == "order":
+            assert pixels.dimension_order.value == "XYCZT"
+            assert [c.color.as_hex() for c in pixels.channels] == ["#f00", "#00f"]
+
+
+def select():
+    import re
+
+    import xarray
+
+    full = zarr.open_group(folder / "in.zarr", mode="r")["0"][:]
+    names = ["DAPI", "µ <GFP>"]
+    steps = {"t": 43.7, "z": 0.5, "y": 0.1, "x": 0.104}
+    coordinates = {n: np.arange(full.shape["tczyx".index(n)]) * s for n, s in steps.items()}
+    array = xarray.DataArray(full, dims=list("tczyx"), coords={**coordinates, "c": names})
+    factors = {"s": 1, "min": 60, "um": 1, "nm": 1e-3}
+    for i, text in enumerate((folder / "selections.txt").read_text().split("\n")):
+        found = array
+        for part in re.split(r",(?![^\[]*\])", text):
+            name, choice = part.split("=", 1)
+            axis, _, unit = name.partition("@")
+            is_list = choice.startswith("[")
+            if ":" in choice and not is_list:
+                if unit:
+                    low, high = (float(v) * factors[unit] for v in choice.split(":"))
+                    inside = (found[axis] >= low - 1e-9) & (found[axis] < high - 1e-9)
+                    found = found.isel({axis: np.flatnonzero(inside.values)})
+                else:
+                    bounds = [int(v) if v else None for v in choice.split(":")]
+                    found = found.isel({axis: slice(*bounds)})
+                continue
+            items = choice.strip("[]").split(",")
+            if unit:
+                wanted = [float(v.strip("~")) * factors[unit] for v in items]
+                tolerance = None if any("~" in v for v in items) else 1e-6
+                chosen = found.sel({axis: wanted if is_list else wanted[0]}, method="nearest", tolerance=tolerance)
+            elif axis == "c" and not items[0].lstrip("-").isdigit():
+                chosen = found.sel({axis: items if is_list else items[0]})
+            else:
+                numbers = [int(v) for v in items]
+                chosen = found.isel({axis: numbers if is_list else numbers[0]})
+            found = chosen
+        ours = np.load(folder / f"select{i}.npy")
+        np.testing.assert_array_equal(ours, found.values, err_msg=text)
+        sums = np.load(folder / f"reduce{i}.npy")
+        np.testing.assert_array_equal(sums, found.values.sum(-1, dtype="u8"), err_msg=text)
+
+
+def series():
+    full = zarr.open_group(folder / "in.zarr", mode="r")["0"][:]
+    with np.load(folder / "all.npz") as npz:
+        # Reading checks the sum.
+        np.testing.assert_array_equal(npz["arr_0"], full)
+    for t in range(3):
+        np.testing.assert_array_equal(np.load(folder / f"npy/t{t}.npy"), full[t])
+        for c in range(2):
+            with tifffile.TiffFile(folder / f"out0/s_t{t:04}_c{c}.tif") as tif:
+                assert tif.is_imagej and tif.series[0].axes == "ZYX", tif.series[0].axes
+                np.testing.assert_array_equal(tif.asarray(), full[t, c])
+    with tifffile.TiffFile(folder / "out3/c1.btf") as tif:
+        np.testing.assert_array_equal(tif.asarray(), full[:, 1])
+    names = sorted(p.name for p in (folder / "out2").iterdir() if p.suffix == ".tif")
+    assert names[:3] == ["z0_00000ms.tif", "z0_43700ms.tif", "z0_87400ms.tif"] or names[0] == "z0_0ms.tif", names
+    tif = tifffile.imread(folder / "new" / "DAPI_43.7.tif")
+    np.testing.assert_array_equal(tif, full[1, 0])
+
+
+{"make": make, "zarrs": zarrs, "ome": ome, "series": series, "select": select}[what]()
