@@ -256,10 +256,38 @@ fn levels_are_listed_and_an_order_that_ome_zarr_lacks_is_told() {
     assert_eq!(found["arrays"][0]["kinds"][0]["levels"], json!([[2, 64, 64], [2, 32, 32]]));
     let text = stackctl(folder.path()).args(["inspect", "a.tif"]).output().unwrap().stdout;
     assert!(String::from_utf8(text).unwrap().contains("(2, 32, 32) --level 1"));
+    // Of a Zarr as of a TIFF.
+    told(folder.path(), &["stitch", "a.tif", "--levels", "3", "-o", "levels.zarr"]);
+    let (found, _) = told(folder.path(), &["inspect", "levels.zarr", "--no-sample"]);
+    let shapes = json!([[1, 1, 2, 64, 64], [1, 1, 2, 32, 32], [1, 1, 2, 16, 16]]);
+    assert_eq!(found["arrays"][0]["kinds"][0]["levels"], shapes);
+    let text = stackctl(folder.path()).args(["inspect", "levels.zarr"]).output().unwrap().stdout;
+    assert!(String::from_utf8(text).unwrap().contains("(1, 1, 2, 16, 16) --level 2"));
     let stitch = ["stitch", "a.tif", "--axes", "z,t,c,y,x", "-o", "out.zarr"];
     let (summary, said) = told(folder.path(), &stitch);
     assert!(said.contains("OME-Zarr") && summary["notes"][1]["kind"] == "no-image", "{said} {summary}");
     assert!(!told(folder.path(), &[&stitch[..], &["--plain", "--overwrite"]].concat()).1.contains("OME-Zarr"));
+}
+
+/// Recordings cut into files: the axis of the names and that of the pages are one, the last file shorter.
+#[test]
+fn pages_of_many_files_join_end_to_end() {
+    for axis in ["t", "c", "z"] {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout { width: 4, height: 3, ..Layout::default() };
+        let mut expected = Vec::new();
+        for (file, n_pages) in [(1, 3), (2, 3), (3, 2)] {
+            let pages: Vec<Vec<u8>> = (0..n_pages).map(|page| vec![10 * file + page; 12]).collect();
+            expected.extend(pages.concat());
+            fs::write(folder.path().join(format!("rec_{file:05}.tif")), layout.write(&pages)).unwrap();
+        }
+        let pattern = format!("rec_{{{axis}}}.tif");
+        let stitch = ["stitch", "rec_*.tif", "--pattern", &pattern, "--pages", axis, "-q", "-o", "a.zarr"];
+        told(folder.path(), &stitch);
+        let (shape, bytes) = read_zarr(&folder.path().join("a.zarr"));
+        assert_eq!(shape.iter().filter(|n| **n > 1).collect::<Vec<_>>(), [&8, &3, &4], "{axis}");
+        assert!(bytes == expected, "{axis}: {bytes:?}");
+    }
 }
 
 /// Writes a file of a data set of two, whose text places three planes (3, 4) uint8 in each.

@@ -22,6 +22,8 @@ pub(super) struct Chosen {
     pub(super) array: PathBuf,
     /// Attributes of the group that describes it.
     pub(super) image: Option<Image>,
+    /// Folders of all levels of the image.
+    pub(super) levels: Vec<PathBuf>,
     /// Every series of the folder in words, when there is more than one; the chosen one first.
     pub(super) series: Vec<String>,
 }
@@ -90,7 +92,7 @@ pub(super) fn choose(folder: &Path, options: &OpenOptions) -> Result<Chosen> {
             (Some(parent), Some(name)) => level_of(parent, name)?,
             _ => None,
         };
-        return Ok(Chosen { array: folder.to_owned(), image, series: vec![] });
+        return Ok(Chosen { array: folder.to_owned(), image, levels: vec![], series: vec![] });
     }
     let mut found = Vec::new();
     search(folder, "", 0, &mut found)?;
@@ -121,12 +123,14 @@ pub(super) fn choose(folder: &Path, options: &OpenOptions) -> Result<Chosen> {
     let Some(mut image) = image else {
         return match options.level {
             Some(_) => Err(Error::usage("is an array, of which there are no levels to choose")),
-            None => Ok(Chosen { array: base, image: None, series }),
+            None => Ok(Chosen { array: base, image: None, levels: vec![], series }),
         };
     };
     image.level = options.level.unwrap_or(0);
     let datasets = image.multiscale.get("datasets").and_then(Value::as_array);
     let n_levels = datasets.map_or(0, Vec::len);
+    let paths = datasets.into_iter().flatten().filter_map(|d| d.get("path")?.as_str());
+    let levels = paths.map(|path| inside(&base, path)).collect::<Result<_>>()?;
     let path = datasets.and_then(|d| d.get(image.level)).and_then(|d| d.get("path")).and_then(Value::as_str);
     let Some(path) = path else {
         return Err(Error::usage(format!(
@@ -135,7 +139,7 @@ pub(super) fn choose(folder: &Path, options: &OpenOptions) -> Result<Chosen> {
         )));
     };
     let array = inside(&base, path)?;
-    Ok(Chosen { array, image: Some(image), series })
+    Ok(Chosen { array, image: Some(image), levels, series })
 }
 
 /// `path` below `base`, which it must not leave.

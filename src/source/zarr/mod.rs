@@ -121,6 +121,14 @@ pub fn storage(path: &Path, options: &OpenOptions) -> Result<Storage> {
     Ok(Storage { axes, version: *version, chunks: stored.unit, shards: stored.sharding.map(|s| s.shape), codec })
 }
 
+/// Shapes of the arrays in `folders`; none if there are not several, or one cannot be opened, which is said when it is
+/// asked for.
+fn level_shapes(folders: &[PathBuf]) -> Vec<Vec<u64>> {
+    let shape = |folder: &PathBuf| Stored::open(folder).map(|stored| stored.shape().to_vec());
+    let shapes = folders.iter().filter(|_| folders.len() > 1).map(shape).collect::<Result<_>>();
+    shapes.unwrap_or_default()
+}
+
 /// Every array in the Zarr at `path`, itself among them, by its folder.
 ///
 /// # Errors
@@ -178,6 +186,7 @@ impl ZarrSource {
             // As many as there are elements for: asking every file would take longer than reading headers may.
             file_bytes: size_bytes(stored.shape(), stored.dtype),
             series: chosen.series,
+            levels: level_shapes(&chosen.levels),
             ..Info::of(axes, stored.dtype)
         };
         let most_open = most_open as usize;
