@@ -355,6 +355,26 @@ fn arrays_of_separate_jobs_are_joined() {
     assert!(untold.contains("--pages t"), "{untold}");
 }
 
+/// What is left of a process that was killed on another machine looks alive for a minute: `finalize` waits.
+#[test]
+fn finalize_waits_for_shares_that_may_be_at_work() {
+    let folder = raw();
+    let folder = folder.path();
+    let expected = serial(folder, &STITCH, &["out.zarr"]);
+    planned(folder, "1", &STITCH);
+    succeeds(folder, &[], &["run", "out.zarr", "-q"]);
+    let lock = folder.join(".out.zarr.partial/lock.share.elsewhere");
+    let owner = r#"{"host":"elsewhere","place":"another boot","pid":1,"start":1,"since_s":1,"free":false}"#;
+    fs::write(&lock, owner).unwrap();
+    let mut waiting = command(folder, &[], &["finalize", "out.zarr", "-q"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(alive(&mut waiting) && !folder.join("out.zarr").exists());
+    fs::remove_file(&lock).unwrap();
+    let (code, _, err) = told(&waiting.wait_with_output().unwrap());
+    assert_eq!(code, 0, "{err}");
+    assert!(made(folder, &["out.zarr"]) == expected);
+}
+
 /// One plan for each value of a field, each run by its name.
 #[test]
 fn outputs_by_a_field_have_plans_of_their_own() {

@@ -65,6 +65,10 @@ pub(super) fn finalize(args: &FinalizeArgs) -> Result<()> {
         ))
         .into());
     }
+    // A share that finds nothing left to do ends soon, and one that was killed is not at work.
+    for output in &document.outputs {
+        Look::at(output)?.map_or(Ok(()), |look| look.wait())?;
+    }
     go(document, args.memory, |run| {
         run.deadline = None;
         run.json = args.json;

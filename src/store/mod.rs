@@ -219,6 +219,26 @@ impl Look {
         }
     }
 
+    /// Waits until nobody writes here. Of a process that was killed on another machine that is not known before it has
+    /// given no sign of life for a minute.
+    ///
+    /// # Errors
+    /// `Usage` if somebody does for longer; `Io`.
+    pub fn wait(&self) -> Result<()> {
+        let (begun, patience) = (Instant::now(), Patience::default());
+        loop {
+            match claim(&self.site.name, &self.site.partial, false, patience) {
+                Ok((_, held)) => {
+                    held.release(true);
+                    return Ok(());
+                }
+                Err(Error::Usage(_)) if begun.elapsed() < patience.stale + patience.beat => {}
+                Err(refused) => return Err(refused),
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     /// Units that are done: recorded, and with all that they stored.
     ///
     /// # Errors
