@@ -223,6 +223,10 @@ fn an_array_of_jobs_makes_what_one_process_makes() {
         // An array of SGE begins at 1, and this one is done from another folder.
         succeeds(&folder.join("raw"), &[("SGE_TASK_ID", "4")], &["run", &format!("../{name}"), "-q"]);
         assert_eq!(succeeds(folder, &[], &["status", name, "--array"]).trim(), "");
+        // What has nothing to do opens nothing.
+        fs::rename(folder.join("raw"), folder.join("away")).unwrap();
+        succeeds(folder, &[("SLURM_ARRAY_TASK_ID", "2")], &["run", name, "-q"]);
+        fs::rename(folder.join("away"), folder.join("raw")).unwrap();
         finalized(folder, name, &outputs, &expected, &format!("{job:?}"));
         for again in ["run", "finalize", "status"] {
             succeeds(folder, &[], &[again, name]);

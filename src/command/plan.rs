@@ -7,12 +7,12 @@ use anyhow::Result;
 use clap::Parser;
 
 use super::status::missing;
-use super::tell;
+use super::{resources, tell};
 use crate::cli::{Cli, Command, FinalizeArgs, InputArgs, PlanArgs, Planned, RunArgs, ShareArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit};
 use crate::place;
-use crate::plan::{Document, list};
+use crate::plan::{Document, Share, list};
 use crate::store::Look;
 
 /// Most memory that tasks are cut for if nobody says how much: who plans may have more than those who go by it.
@@ -41,7 +41,17 @@ pub(super) fn run(args: &ShareArgs) -> Result<()> {
     let share = decision.share(document.shares, document.shares_asked)?;
     decision.warning.iter().for_each(|warning| tell(format_args!("note: {warning}")));
     if !args.quiet {
-        tell(format_args!("{} of {}", decision.words(), document.outputs[0].display()));
+        tell(format_args!("{}: {}", document.outputs[0].display(), decision.words()));
+    }
+    let left = missing(&document, share)?;
+    if left.units.is_empty() {
+        // What has nothing to do opens no input.
+        if !args.quiet {
+            tell("nothing is left to do of it: when all shares are done, stackctl finalize puts them together");
+        }
+        let n_own = document.units.saturating_sub(share.rank).div_ceil(share.n);
+        let told = resources::share_json(share, document.units, n_own, 0);
+        return if args.json { super::print_json(&told) } else { Ok(()) };
     }
     go(document, args.memory, |run| {
         run.share = Some(share);
@@ -54,7 +64,7 @@ pub(super) fn run(args: &ShareArgs) -> Result<()> {
 
 pub(super) fn finalize(args: &FinalizeArgs) -> Result<()> {
     let document = find(&args.output)?;
-    let missing = missing(&document)?;
+    let missing = missing(&document, Share::WHOLE)?;
     if !missing.units.is_empty() {
         return Err(Error::Fault(format!(
             "{}: {} of {} units are not done, of shares {}: run these again",

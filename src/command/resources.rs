@@ -199,6 +199,14 @@ fn written_down(
     document.folder = std::env::current_dir().map_err(|e| Error::io(Path::new("."), "cannot find", e))?;
     document.memory_bytes = args.memory.map_or(0, |memory| memory.0);
     let n_done = run::write_plan(plan, consumers, job, &mut document)?;
+    if document.shares > document.units {
+        super::tell(format_args!(
+            "note: {} for {}: what is stored or folded as one is not divided; smaller --chunks, and --shards of a Zarr, make \
+             more units",
+            count(document.units, "unit"),
+            count(document.shares, "share")
+        ));
+    }
     if !args.quiet {
         let done = if n_done > 0 { format!(", {n_done} of them done") } else { String::new() };
         let output = document.outputs[0].display();
@@ -226,10 +234,15 @@ fn shared(args: &RunArgs, is_planned: bool, share: Share, plan: &Plan, ran: &Ran
             share.rank, share.n
         ));
     }
+    share_json(share, plan.n_units(), ran.n_units_done, ran.n_absent)
+}
+
+/// What is printed of a share as JSON; `n_done` of its units were done before.
+pub(super) fn share_json(share: Share, n_units: u64, n_done: u64, n_absent: u64) -> serde_json::Value {
     serde_json::json!({
         "share": share,
-        "units": plan.n_units(),
-        "units_done_before": ran.n_units_done,
-        "elements_filled": ran.n_absent,
+        "units": n_units,
+        "units_done_before": n_done,
+        "elements_filled": n_absent,
     })
 }

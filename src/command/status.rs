@@ -12,18 +12,18 @@ use crate::cli::{PlaceArgs, StatusArgs, SubmitArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit, Processors};
 use crate::place;
-use crate::plan::{Document, Missing, list};
+use crate::plan::{Document, Missing, Share, list};
 use crate::report::count;
 use crate::store::Look;
 
-/// What of the plan is not done.
-pub(super) fn missing(document: &Document) -> Result<Missing, Error> {
+/// What of a share of the plan is not done.
+pub(super) fn missing(document: &Document, share: Share) -> Result<Missing, Error> {
     let mut done: Option<BTreeSet<u64>> = None;
     for output in &document.outputs {
-        let own = Look::at(output)?.map_or_else(|| Ok(BTreeSet::new()), |look| look.done())?;
+        let own = Look::at_share(output, share)?.map_or_else(|| Ok(BTreeSet::new()), |look| look.done())?;
         done = Some(done.map_or_else(|| own.clone(), |done| &done & &own));
     }
-    Ok(document.missing(&done.unwrap_or_default()))
+    Ok(document.missing(share, &done.unwrap_or_default()))
 }
 
 pub(super) fn status(args: &StatusArgs) -> Result<()> {
@@ -34,7 +34,7 @@ pub(super) fn status(args: &StatusArgs) -> Result<()> {
         Err(Error::Complete(text)) => return print(format!("{text}\n").as_bytes()),
         found => found?,
     };
-    let missing = missing(&document)?;
+    let missing = missing(&document, Share::WHOLE)?;
     let shares = list(&missing.shares, args.share_base);
     if args.array {
         return print(format!("{shares}\n").as_bytes());
@@ -91,7 +91,7 @@ const JOB_BYTES: u64 = 256 << 20;
 
 pub(super) fn submit(args: &SubmitArgs) -> Result<()> {
     let document = find(&args.output)?;
-    let script = script(&document, &missing(&document)?, args);
+    let script = script(&document, &missing(&document, Share::WHOLE)?, args);
     if !args.go {
         return print(script.as_bytes());
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Plan;
+use super::{Plan, Share};
 
 /// Pixels of a share if nobody says how many shares there are: enough that reading all headers first costs little.
 const SHARE_BYTES: u64 = 16 << 30;
@@ -58,9 +58,9 @@ impl Document {
         }
     }
 
-    /// The units that are not `done`, and the shares that these are of.
-    pub fn missing(&self, done: &BTreeSet<u64>) -> Missing {
-        let units = || (0..self.units).filter(|unit| !done.contains(unit));
+    /// The units of `share` that are not `done`, and the shares of the plan that these are of.
+    pub fn missing(&self, share: Share, done: &BTreeSet<u64>) -> Missing {
+        let units = || (0..self.units).filter(|unit| share.has(*unit) && !done.contains(unit));
         Missing { units: runs(units()), shares: runs(units().map(|unit| unit % self.shares).collect::<BTreeSet<_>>()) }
     }
 }
@@ -110,11 +110,13 @@ mod tests {
     fn what_is_missing_is_told_in_runs() {
         let document = Document { units: 40, shares: 8, ..document() };
         let done: BTreeSet<u64> = (0..40).filter(|unit| ![3, 11, 12, 13, 38].contains(unit)).collect();
-        let missing = document.missing(&done);
+        let missing = document.missing(Share::WHOLE, &done);
         assert_eq!((list(&missing.units, 0).as_str(), missing.n_units()), ("3,11-13,38", 5));
         assert_eq!(list(&missing.shares, 0), "3-6");
         assert_eq!(list(&missing.shares, 1), "4-7");
-        let nothing = document.missing(&(0..40).collect());
+        let own = document.missing(Share { rank: 3, n: 8 }, &done);
+        assert_eq!((list(&own.units, 0).as_str(), list(&own.shares, 0).as_str()), ("3,11", "3"));
+        let nothing = document.missing(Share::WHOLE, &(0..40).collect());
         assert_eq!((list(&nothing.shares, 0).as_str(), nothing.n_units()), ("", 0));
     }
 

@@ -194,13 +194,21 @@ impl Look {
     /// # Errors
     /// `Io`; `Usage` for a name that no output can have.
     pub fn at(output: &Path) -> Result<Option<Self>> {
+        Self::at_share(output, Share::WHOLE)
+    }
+
+    /// The same, for the units of one share.
+    ///
+    /// # Errors
+    /// As [`Look::at`].
+    pub fn at_share(output: &Path, share: Share) -> Result<Option<Self>> {
         let name = place::real_name(output)?;
         let partial = place::partial_name(&name);
         let local = match Local::open(&partial, &name) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             local => local.map_err(|e| Error::io(&partial, "cannot open", e))?,
         };
-        let site = Site::new(name, partial, Arc::new(local), None, Durability::None, Some(Share::WHOLE));
+        let site = Site::new(name, partial, Arc::new(local), None, Durability::None, Some(share));
         // It has its name, and what is left is being removed.
         Ok(if site.published()?.is_some() { None } else { Some(Self { site }) })
     }
