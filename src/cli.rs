@@ -280,7 +280,7 @@ pub struct PlanArgs {
     /// [default: one for 16 GiB of pixels, at most 1000]
     #[arg(long, visible_alias = "shards", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub shares: Option<u64>,
-    /// The command with all its flags, as it would be typed after stackctl: stitch, reduce or calc. Without --memory its
+    /// The command with all its flags, as it would be typed after stackctl: stitch, convert, reduce or calc. Without --memory its
     /// tasks are cut for half of what this job may use, at most 2 GiB
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     pub command: Vec<String>,

@@ -82,6 +82,7 @@ fn jobs() -> Vec<(Vec<&'static str>, &'static str, Vec<&'static str>)> {
     };
     vec![
         ([&STITCH[..], &["--levels", "3"]].concat(), "out.zarr", vec!["out.zarr"]),
+        (vec!["convert", "-o", "out.npy"], "out.npy", vec!["out.npy"]),
         (reduce("median", "t", "out.zarr"), "out.zarr", vec!["out.zarr"]),
         (reduce("sum,std", "t,z,y,x", "out_{op}.npy"), "out_{op}.npy", vec!["out_sum.npy", "out_std.npy"]),
         (vec!["calc", "a - mean(a, t)", "-o", "out.zarr", "--chunks", "1,1,8,64,64"], "out.zarr", vec!["out.zarr"]),
@@ -175,7 +176,7 @@ fn what_cannot_be_planned_is_refused() {
         let text = refused(folder, code, &[&["plan"], more].concat());
         assert!(text.contains(says), "{more:?}: {text}");
     };
-    plan(&["inspect", "raw"], 2, "stitch, reduce and calc");
+    plan(&["inspect", "raw"], 2, "stitch, convert, reduce and calc");
     plan(&["stitch", "raw", "--no-such-flag"], 2, "--no-such-flag");
     plan(&[&stitch[..], &["--share", "0/2"]].concat(), 2, "--share");
     plan(&[&stitch[..], &["--files-from", "-"]].concat(), 2, "--files-from -");

@@ -108,10 +108,10 @@ fn parsed(words: &[String]) -> Result<Command> {
 /// What is to be said of the run that `command` is, and where its inputs come from.
 fn parts(command: &mut Command) -> Result<(&mut RunArgs, &InputArgs), Error> {
     match command {
-        Command::Stitch(args) => Ok((&mut args.run, &args.input)),
+        Command::Stitch(args) | Command::Convert(args) => Ok((&mut args.run, &args.input)),
         Command::Reduce(args) => Ok((&mut args.run, &args.input)),
         Command::Calc(args) => Ok((&mut args.run, &args.input)),
-        _ => Err(Error::usage("stitch, reduce and calc can be planned, and nothing else")),
+        _ => Err(Error::usage("stitch, convert, reduce and calc can be planned, and nothing else")),
     }
 }
 
