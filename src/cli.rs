@@ -163,6 +163,12 @@ pub struct NameArgs {
     /// template such as t{t}/s{c}/0/cells joins the datasets that it matches
     #[arg(long, value_name = "NAME")]
     pub variable: Option<String>,
+    /// Command that reads files instead of the program itself: with {file} in it, it is run for each file and writes
+    /// .npy to standard output; without, it lives on and answers lines, as docs/formats.md says
+    // Never recorded: what a Zarr says is not to be run.
+    #[arg(long, value_name = "COMMAND", allow_hyphen_values = true)]
+    #[serde(skip)]
+    pub reader: Option<String>,
     /// Make of packed numbers the values that they stand for, by scale_factor, add_offset and _FillValue of each file;
     /// missing values end the run, or by --missing become NaN or are left out
     #[arg(long)]

@@ -259,4 +259,52 @@ def bounded():
         assert peak_kib < 100 * 1024, (folder, peak_kib)
 
 
+def readers():
+    """The readers of the documentation give what the formats do; their faults are told."""
+    document = (Path(__file__).parent.parent / "docs" / "formats.md").read_text()
+    examples = [part.split("```")[0] for part in document.split("```python\n")[1:]]
+    (WORK / "read.py").write_text(examples[0])
+    (WORK / "serve.py").write_text(examples[1])
+    a = RNG.integers(0, 60000, (4, 3, 16, 20), dtype="<u2")
+    (WORK / "raw").mkdir()
+    for t in range(4):
+        a[t].tofile(WORK / "raw" / f"a b_t{t}.raw")
+    inputs = ["raw/*.raw", "--pattern", "_t{t}.raw", "-q"]
+    python = sys.executable
+    for reader in [f"'{python}' read.py {{file}}", f"{python} 'serve.py'"]:
+        for threads in [1, 3]:
+            run("stitch", *inputs, "--reader", reader, "-o", "out.npy", "--overwrite", "--threads", threads)
+            np.testing.assert_array_equal(np.squeeze(np.load(WORK / "out.npy")), a, err_msg=reader)
+        got = array("reduce", *inputs[:-1], "--reader", reader, "--op", "mean", "--axis", "t", "--select", "y=3:9,x=::2")
+        np.testing.assert_allclose(np.squeeze(got), a[:, :, 3:9, ::2].mean(0))
+    # Another order of elements, and bytes.
+    (WORK / "odd.py").write_text(
+        "import sys, numpy\n"
+        "a = numpy.fromfile(sys.argv[1], '<u2').reshape(3, 16, 20)\n"
+        "numpy.save(sys.stdout.buffer, numpy.asfortranarray(a.astype('>u2')))\n"
+    )
+    run("stitch", *inputs, "--reader", f"{python} odd.py {{file}}", "-o", "out.npy", "--overwrite")
+    np.testing.assert_array_equal(np.squeeze(np.load(WORK / "out.npy")), a)
+    for code, expected in [
+        ("import sys; sys.exit('the detector is on holiday')", "the detector is on holiday"),
+        ("print('hello')", "not a .npy"),
+        ("import sys; sys.stdin.readline(); print('error no such thing')", "not a .npy"),
+        (examples[0] + "sys.exit('too late')", "too late"),
+        (examples[0].replace("numpy.save(sys.stdout.buffer, ", "import io; b = io.BytesIO(); numpy.save(b, ") + "sys.stdout.buffer.write(b.getvalue()[:400]); sys.exit('cut')", "cut"),
+    ]:
+        (WORK / "bad.py").write_text(code)
+        said = run("stitch", *inputs, "--reader", f"{python} bad.py {{file}}", "-o", "bad.npy", "--overwrite", code=1).stderr
+        assert expected in said and "a b_t" in said, (code, said)
+    for code, expected in [
+        ("import sys\nfor l in sys.stdin: print('error no such thing', flush=True)", "no such thing"),
+        ("import sys\nsys.exit('went home')", "went home"),
+        ("import sys\nfor l in sys.stdin: print('{}', flush=True)", "missing field"),
+        (examples[1].replace("array = ", "assert '_t2' not in words[3], 'bad sector'; array = "), "bad sector"),
+    ]:
+        (WORK / "bad.py").write_text(code)
+        said = run("stitch", *inputs, "--reader", f"{python} bad.py", "-o", "bad.npy", "--overwrite", code=1).stderr
+        assert expected in said and "a b_t" in said, (code, said)
+    assert "cannot be run" in run("stitch", *inputs, "--reader", "nobody {file}", "-o", "bad.npy", code=2).stderr
+
+
 globals()[sys.argv[3]]()

@@ -43,3 +43,8 @@ fn what_is_written_is_read_again() {
 fn memory_is_bounded() {
     run("bounded");
 }
+
+#[test]
+fn programs_read_what_nobody_else_does() {
+    run("readers");
+}

@@ -49,6 +49,7 @@ pub(super) fn request(
         },
         source: OpenOptions {
             variable: names.variable.clone(),
+            reader: names.reader.clone(),
             unpack: unpack(names)?,
             series: names.series,
             level: names.level,

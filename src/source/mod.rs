@@ -26,6 +26,7 @@ pub mod indexes;
 mod linear;
 mod netcdf;
 pub mod npy;
+mod reader;
 pub mod scan;
 pub mod tiff;
 pub mod zarr;
@@ -257,6 +258,8 @@ pub struct OpenOptions {
     pub series: Option<usize>,
     /// Which variable of a file that holds several; the only one if `None`.
     pub variable: Option<String>,
+    /// The command that reads files, instead of the formats.
+    pub reader: Option<String>,
     /// Whether packed values are unpacked, and how.
     pub unpack: Option<Unpack>,
     /// Axis that the pages of a file are when nothing in the file says so; `z` if `None`.
@@ -441,6 +444,9 @@ fn by_first_bytes(path: &Path) -> Option<&'static Format> {
 /// # Errors
 /// As the format's `open`.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
+    if let Some(command) = &options.reader {
+        return reader::open(path, command).map_err(|e| e.at(path.display()));
+    }
     let extension = extension(path);
     let by_content = FORMATS.iter().find(|f| f.recognise.is_some_and(|recognise| recognise(path)));
     let by_extension = || FORMATS.iter().find(|f| f.extensions.contains(&extension.as_str()));

@@ -51,17 +51,8 @@ pub fn numbers(path: &Path) -> Result<(Vec<u64>, Vec<f64>), Error> {
 }
 
 fn open(path: &Path, _: &OpenOptions) -> Result<Arc<dyn FileArray>, Error> {
-    let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
-    let mut first = Vec::new();
-    file.take(12).read_to_end(&mut first).map_err(|e| Error::io(path, "cannot read", e))?;
-    let length = Head::length(&first).filter(|n| *n <= MOST_HEADER);
-    let read = |n: usize| {
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
-        file.take(n as u64).read_to_end(&mut bytes).map(|_| bytes).map_err(|e| Error::io(path, "cannot read", e))
-    };
-    let bytes = read(length.ok_or_else(|| Error::format("not a .npy: it begins otherwise"))?)?;
-    let head = Head::parse(&bytes)?;
+    let mut file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+    let head = Head::read(&mut file)?;
     let rank = head.shape.len();
     let axes: Vec<Axis> = (0..rank).map(|i| Axis::new(unnamed(i, rank), head.shape[i])).collect();
     let size = head.dtype.size() as u64;
@@ -84,15 +75,34 @@ fn open(path: &Path, _: &OpenOptions) -> Result<Arc<dyn FileArray>, Error> {
 }
 
 /// What stands before the elements.
-struct Head {
-    dtype: DType,
-    is_swapped: bool,
-    is_fortran: bool,
-    shape: Vec<u64>,
+pub(super) struct Head {
+    pub(super) dtype: DType,
+    pub(super) is_swapped: bool,
+    pub(super) is_fortran: bool,
+    pub(super) shape: Vec<u64>,
     n_bytes: usize,
 }
 
 impl Head {
+    /// Reads the head, and nothing behind it.
+    ///
+    /// # Errors
+    /// `Format` if it is none.
+    pub(super) fn read(from: &mut impl Read) -> Result<Self, Error> {
+        let mut bytes = vec![0; 12];
+        let cut_off = |_| Error::format("not a .npy: its header is cut off");
+        from.read_exact(&mut bytes[..10]).map_err(cut_off)?;
+        if bytes[6] != 1 {
+            from.read_exact(&mut bytes[10..]).map_err(cut_off)?;
+        }
+        let length = Self::length(&bytes).filter(|n| *n <= MOST_HEADER);
+        let length = length.ok_or_else(|| Error::format("not a .npy: it begins otherwise"))?;
+        let start = if bytes[6] == 1 { 10 } else { 12 };
+        bytes.resize(length.max(start), 0);
+        from.read_exact(&mut bytes[start..]).map_err(cut_off)?;
+        Self::parse(&bytes)
+    }
+
     /// Bytes of the head of a file that begins with `first`.
     fn length(first: &[u8]) -> Option<usize> {
         let rest = first.strip_prefix(MAGIC)?;
