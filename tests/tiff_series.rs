@@ -204,6 +204,12 @@ fn pages_take_the_axes_that_are_asked_for() {
 }
 
 #[test]
+fn lossless_jpeg_is_tifffiles() {
+    let work = tempfile::tempdir().unwrap();
+    common::python("lossless.py", &[Path::new(env!("CARGO_BIN_EXE_stackctl")), work.path()]);
+}
+
+#[test]
 fn reduced_pages_are_levels() {
     let folder = tempfile::tempdir().unwrap();
     let tiled = |side: usize, values| {

@@ -3,8 +3,8 @@
 //! Old-style JPEG is read where a strip or tile is a whole stream; where frame and tables are spread over tags
 //! it is not.
 //!
-//! Pixels are those of libjpeg-turbo with its defaults: accurate integer DCT, smooth upsampling. Lossless,
-//! arithmetic and 12-bit streams are refused by name.
+//! Pixels are those of libjpeg-turbo with its defaults: accurate integer DCT, smooth upsampling. The
+//! lossless process is another decoder's; arithmetic and 12-bit streams are refused by name.
 
 use std::any::Any;
 use std::os::raw::{c_int, c_ulong};
@@ -12,15 +12,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use mozjpeg_sys as ffi;
 
-use super::Piece;
+use super::{Piece, jpeg_lossless};
 use crate::error::{Error, Result};
 
+/// Marker of frames of the lossless process.
+const LOSSLESS: u8 = 0xc3;
 /// More scans than any encoder writes: a stream of empty ones must not hold us up.
 const MAX_SCANS: usize = 500;
 
 pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], row_bytes: usize) -> Result<()> {
     refuse(piece, stored)?;
     let header = Header::find(piece, stored)?;
+    if header.process == LOSSLESS {
+        header.check_kind(piece)?;
+        return jpeg_lossless::decode(piece, stored, decoded);
+    }
     header.check(piece, decoded.len())?;
     check_scans(piece, stored)?;
     let run = || -> Result<()> {
@@ -109,7 +115,11 @@ impl Header {
     fn check_kind(&self, piece: &Piece<'_>) -> Result<()> {
         match self.process {
             0xc0..=0xc2 => {}
-            0xc3 => return Err(piece.unsupported("lossless process")),
+            LOSSLESS if piece.samples == 1 && matches!(piece.bits, 8 | 16) => return Ok(()),
+            LOSSLESS => {
+                let what = format!("lossless process of {} samples of {} bits", piece.samples, piece.bits);
+                return Err(piece.unsupported(what));
+            }
             0xc9..=0xcb | 0xcd..=0xcf => return Err(piece.unsupported("arithmetic coding")),
             _ => return Err(piece.unsupported("differential process")),
         }

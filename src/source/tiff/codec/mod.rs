@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 mod fax;
 mod jp2k;
 mod jpeg;
+mod jpeg_lossless;
 mod jxl;
 mod lerc;
 mod lzma;
