@@ -4,20 +4,19 @@
 //! of them at once: the array is held in memory. A name with axes in braces, such as `{t}`, stands for many pictures.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use image::{ExtendedColorType, ImageEncoder};
 
+use super::whole::{self, Made};
 use super::zarr::{channel_labels, shown};
 use super::{OutputOptions, Spec};
 use crate::axis::{Axis, AxisKind};
 use crate::block::Block;
-use crate::consume::{Assemble, Consumer, Desk, Job, Merger, Part, Place, Product, Taker};
+use crate::consume::Consumer;
 use crate::dtype::{Complex, DType};
 use crate::error::{Error, Result};
 use crate::grid::{n_elements, positions};
-use crate::plan::{Cost, Task, Wants};
-use crate::store::{Durability, Kind, check_free};
+use crate::store::{Kind, check_free};
 use crate::with_dtype;
 
 /// How values become grey levels.
@@ -58,10 +57,7 @@ struct Picture {
 }
 
 /// Pictures of an array, which comes as one block.
-struct PngSink {
-    place: Place,
-    overwrite: bool,
-    durability: Durability,
+struct Pictures {
     options: PngOptions,
     dtype: DType,
     shape: Vec<u64>,
@@ -71,8 +67,6 @@ struct PngSink {
     samples: u64,
     pictures: Vec<Picture>,
     n_windows: usize,
-    /// All pictures but the first, encoded.
-    others: Mutex<Vec<Vec<u8>>>,
 }
 
 /// The picture, or pictures, that will be called `path`.
@@ -80,8 +74,9 @@ struct PngSink {
 /// # Errors
 /// `Usage` if the array is not planes of real numbers, a name is lacking, or something stands under one.
 pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
-    let shape = spec.shape();
-    Ok(Box::new(Assemble::new(&shape, &shape, spec.dtype, Some(Box::new(PngSink::new(path, spec, options)?)))))
+    let pictures = Pictures::new(path, spec, options)?;
+    let (first, room_bytes) = (pictures.pictures[0].path.clone(), pictures.held_bytes());
+    whole::create(&first, spec, options, room_bytes, move |block| pictures.draw(block))
 }
 
 /// Height, width and samples of the planes of an array, and the axes that number them.
@@ -162,7 +157,7 @@ fn tint(hex: &str) -> Tint {
     [part(0), part(1), part(2)].map(|v| f64::from(v) / 255.0)
 }
 
-impl PngSink {
+impl Pictures {
     fn new(path: &Path, spec: &Spec, output: &OutputOptions) -> Result<Self> {
         let options = output.png;
         let shape = spec.shape();
@@ -187,23 +182,8 @@ impl PngSink {
         let (height, width, samples, outer) = planes(spec);
         let (pictures, n_windows) = pictures(path, spec, &outer, output)?;
         let (height, width) = (size(height)?, size(width)?);
-        let (overwrite, durability) = (output.overwrite, output.durability);
-        pictures.iter().try_for_each(|picture| check_free(&picture.path, overwrite, Kind::File))?;
-        let place = Place::new(&pictures[0].path, Kind::File, overwrite, durability);
-        Ok(Self {
-            place,
-            overwrite,
-            durability,
-            options,
-            dtype: spec.dtype,
-            shape,
-            width,
-            height,
-            samples,
-            pictures,
-            n_windows,
-            others: Mutex::default(),
-        })
+        pictures.iter().try_for_each(|picture| check_free(&picture.path, output.overwrite, Kind::File))?;
+        Ok(Self { options, dtype: spec.dtype, shape, width, height, samples, pictures, n_windows })
     }
 
     /// Elements of a plane.
@@ -211,8 +191,18 @@ impl PngSink {
         self.width as usize * self.height as usize * self.samples as usize
     }
 
-    /// Writes the first picture and keeps the others, and says which values became black and white in the first.
-    fn draw(&self, array: &Block) -> Result<Window> {
+    /// Memory of drawing them, in bytes.
+    fn held_bytes(&self) -> u64 {
+        let n = n_elements(&self.shape);
+        // The values as floats to be sorted, levels as floats, the pictures, and their encoded form.
+        let samples = if self.options.merge { 3 } else { 1 };
+        let picture = n.saturating_mul(samples * u64::from(self.options.bits) / 8);
+        let levels = (self.n_plane() as u64).saturating_mul(8 * (samples + 1));
+        n.saturating_mul(8).saturating_add(levels).saturating_add(picture.saturating_mul(2)).saturating_add(1 << 20)
+    }
+
+    /// All pictures, and which values became black and white in the first.
+    fn draw(&self, array: &Block) -> Result<Made> {
         let mut windows = Vec::new();
         for window in 0..self.n_windows {
             let layers = self.pictures.iter().flat_map(|p| &p.layers).filter(|l| l.1 == window);
@@ -220,17 +210,16 @@ impl PngSink {
             layers.for_each(|layer| values.extend(self.values(array, layer.0)));
             windows.push(self::window(&mut values, self.options));
         }
-        let mut others = Vec::new();
+        let mut made = Made::default();
         for (i, picture) in self.pictures.iter().enumerate() {
             let encoded = self.encode(array, picture, &windows)?;
-            if i == 0 {
-                self.place.open()?.put_at(0, &encoded)?;
-            } else {
-                others.push(encoded);
+            match i {
+                0 => made.bytes = encoded,
+                _ => made.others.push((picture.path.clone(), encoded)),
             }
         }
-        *self.others.lock().unwrap_or_else(PoisonError::into_inner) = others;
-        Ok(windows[self.pictures[0].layers[0].1])
+        let Window { low, high } = windows[self.pictures[0].layers[0].1];
+        Ok(Made { window: Some((low, high)), ..made })
     }
 
     /// The values of a plane.
@@ -325,102 +314,6 @@ pub(crate) fn window(values: &mut Vec<f64>, options: PngOptions) -> Window {
     }
     // Nearly all values are equal: show the few that are not.
     Window { low: at(0.0), high: at(100.0) }
-}
-
-impl Consumer for PngSink {
-    fn wants(&self) -> Wants {
-        Wants { unit: self.shape.clone(), object: self.shape.clone(), across: false, in_order: false, folds: None }
-    }
-
-    fn cost(&self, _task: &[u64], _piece: &[u64]) -> Cost {
-        Cost { work_bytes: 0, kept_bytes: 4 << 10 }
-    }
-
-    fn held_bytes(&self) -> u64 {
-        let n = n_elements(&self.shape);
-        // The values as floats to be sorted, levels as floats, the pictures, and their encoded form.
-        let samples = if self.options.merge { 3 } else { 1 };
-        let picture = n.saturating_mul(samples * u64::from(self.options.bits) / 8);
-        let levels = (self.n_plane() as u64).saturating_mul(8 * (samples + 1));
-        n.saturating_mul(8).saturating_add(levels).saturating_add(picture.saturating_mul(2)).saturating_add(1 << 20)
-    }
-
-    fn place(&self) -> Option<&Place> {
-        Some(&self.place)
-    }
-
-    fn place_mut(&mut self) -> Option<&mut Place> {
-        Some(&mut self.place)
-    }
-
-    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
-        self.place.publish(products)?;
-        let others = std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner));
-        for (picture, encoded) in self.pictures[1..].iter().zip(others) {
-            let mut place = Place::new(&picture.path, Kind::File, self.overwrite, self.durability);
-            place.begin(&Job::default())?;
-            place.open()?.put_at(0, &encoded)?;
-            let mut product = [Product::default()];
-            place.publish(&mut product)?;
-            if let [total, ..] = products {
-                (total.files, total.bytes) = (total.files + product[0].files, total.bytes + product[0].bytes);
-            }
-        }
-        Ok(())
-    }
-
-    fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
-        Ok(Box::new(Painter { sink: self, window: None }))
-    }
-
-    fn merger(&self) -> Box<dyn Merger + '_> {
-        Box::new(PngMerger { sink: self, window: None })
-    }
-}
-
-/// Draws the plane.
-struct Painter<'a> {
-    sink: &'a PngSink,
-    window: Option<Window>,
-}
-
-impl Taker for Painter<'_> {
-    fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
-        self.window = Some(self.sink.draw(block)?);
-        Ok(())
-    }
-
-    fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
-        let state = self.window.map_or_else(Vec::new, |w| [w.low.to_le_bytes(), w.high.to_le_bytes()].concat());
-        Ok(Some(Part::State(state)))
-    }
-}
-
-struct PngMerger<'a> {
-    sink: &'a PngSink,
-    window: Option<(f64, f64)>,
-}
-
-impl Merger for PngMerger<'_> {
-    fn merge(&mut self, _task: &Task, part: Part) -> Result<()> {
-        if let Part::State(state) = part
-            && let ([low, high], []) = state.as_chunks::<8>()
-        {
-            self.window = Some((f64::from_le_bytes(*low), f64::from_le_bytes(*high)));
-        }
-        Ok(())
-    }
-
-    fn skip(&mut self, _task: &Task) -> Result<()> {
-        Err(Error::format("a picture is drawn anew"))
-    }
-
-    fn finish(self: Box<Self>) -> Result<Vec<Product>> {
-        if self.window.is_none() {
-            return Err(Error::format(format!("{}: the plane never came", self.sink.place.path().display())));
-        }
-        Ok(vec![Product { window: self.window, ..Product::at(self.sink.place.path()) }])
-    }
 }
 
 /// A picture in colours as a `.png`.

@@ -36,6 +36,6 @@ pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Resul
     let axes = spec.axes.clone();
     whole::create(path, spec, options, n_lines * LINE_BYTES, move |block| {
         let lines = rows(&axes, &[(&value, block)]).iter().map(|cells| line(cells, between)).collect::<String>();
-        Ok(Made { bytes: lines.into_bytes(), window: None })
+        Ok(Made { bytes: lines.into_bytes(), ..Made::default() })
     })
 }

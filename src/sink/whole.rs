@@ -1,13 +1,14 @@
 //! Files that are made of a whole array at once: pictures and tables.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::{OutputOptions, Spec};
 use crate::block::Block;
-use crate::consume::{Assemble, Consumer, Desk, Merger, Part, Place, Product, Taker};
+use crate::consume::{Assemble, Consumer, Desk, Job, Merger, Part, Place, Product, Taker};
 use crate::error::{Error, Result};
 use crate::plan::{Cost, Task, Wants};
-use crate::store::{Kind, check_free};
+use crate::store::{Durability, Kind, check_free};
 
 /// What a whole array becomes.
 #[derive(Default)]
@@ -16,11 +17,16 @@ pub(super) struct Made {
     pub(super) bytes: Vec<u8>,
     /// The values that are black and white in it.
     pub(super) window: Option<(f64, f64)>,
+    /// Files beside it, which get their names after it.
+    pub(super) others: Vec<(PathBuf, Vec<u8>)>,
 }
 
 /// A file that takes the whole array as one block.
 struct WholeSink<F> {
     place: Place,
+    overwrite: bool,
+    durability: Durability,
+    others: Mutex<Vec<(PathBuf, Vec<u8>)>>,
     shape: Vec<u64>,
     make: F,
     room_bytes: u64,
@@ -43,7 +49,9 @@ where
     check_free(path, output.overwrite, Kind::File)?;
     let place = Place::new(path, Kind::File, output.overwrite, output.durability);
     let shape = spec.shape();
-    let sink = WholeSink { place, shape: shape.clone(), make, room_bytes };
+    let OutputOptions { overwrite, durability, .. } = *output;
+    let others = Mutex::default();
+    let sink = WholeSink { place, overwrite, durability, others, shape: shape.clone(), make, room_bytes };
     Ok(Box::new(Assemble::new(&shape, &shape, spec.dtype, Some(Box::new(sink)))))
 }
 
@@ -68,6 +76,21 @@ impl<F: Fn(&Block) -> Result<Made> + Send + Sync> Consumer for WholeSink<F> {
         Some(&mut self.place)
     }
 
+    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
+        self.place.publish(products)?;
+        for (path, bytes) in std::mem::take(self.others.get_mut().unwrap_or_else(PoisonError::into_inner)) {
+            let mut place = Place::new(&path, Kind::File, self.overwrite, self.durability);
+            place.begin(&Job::default())?;
+            place.open()?.put_at(0, &bytes)?;
+            let mut product = [Product::default()];
+            place.publish(&mut product)?;
+            if let [total, ..] = products {
+                (total.files, total.bytes) = (total.files + product[0].files, total.bytes + product[0].bytes);
+            }
+        }
+        Ok(())
+    }
+
     fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
         Ok(Box::new(Maker { of: self, window: Vec::new() }))
     }
@@ -85,8 +108,9 @@ struct Maker<'a, F> {
 
 impl<F: Fn(&Block) -> Result<Made> + Send + Sync> Taker for Maker<'_, F> {
     fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
-        let Made { bytes, window } = (self.of.make)(block)?;
+        let Made { bytes, window, others } = (self.of.make)(block)?;
         self.of.place.open()?.put_at(0, &bytes)?;
+        *self.of.others.lock().unwrap_or_else(PoisonError::into_inner) = others;
         self.window = window.map_or_else(Vec::new, |(low, high)| [low.to_le_bytes(), high.to_le_bytes()].concat());
         Ok(())
     }
