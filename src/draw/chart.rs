@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::scale::{round, short};
+
 /// Width and height of a chart, and the space left of it and below it, in pixels.
 const SIZE: [f64; 2] = [640.0, 200.0];
 const LEFT: f64 = 62.0;
@@ -39,7 +41,7 @@ pub fn lines(chart: &Chart<'_>) -> String {
     let ys = (ys.0 - room, ys.1 + room);
     let mut svg = begin(&format!("{} over {}", chart.y, chart.x));
     let (at_x, at_y) = (scale(xs, LEFT, SIZE[0] - RIGHT), scale(ys, SIZE[1] - BELOW, TOP));
-    axes(&mut svg, chart.x, chart.y, &ticks(xs, 7), &ticks(ys, 4), &at_x, &at_y);
+    axes(&mut svg, chart.x, chart.y, &round(xs.0, xs.1), &round(ys.0, ys.1), &at_x, &at_y);
     for (i, (name, points)) in chart.lines.iter().enumerate() {
         for run in thinned(points).split(|p| !p.1.is_finite()).filter(|run| !run.is_empty()) {
             let text: Vec<String> = run.iter().map(|(x, y)| format!("{:.1},{:.1}", at_x(*x), at_y(*y))).collect();
@@ -75,9 +77,9 @@ pub fn bars(x: &str, bins: &[(f64, f64, u64)], class: usize) -> String {
     let (at_x, at_y) = (scale(xs, LEFT, SIZE[0] - RIGHT), scale(ys, SIZE[1] - BELOW, TOP));
     let step = bins.len().div_ceil(8).max(1);
     let along: Vec<(f64, String)> =
-        bins.iter().enumerate().step_by(step).map(|(i, bin)| (i as f64, number(bin.0))).collect();
+        bins.iter().enumerate().step_by(step).map(|(i, bin)| (i as f64, short(bin.0))).collect();
     let up: Vec<(f64, String)> =
-        (0..=most.log10() as i32).map(|power| (f64::from(power) + 0.3, number(10f64.powi(power)))).collect();
+        (0..=most.log10() as i32).map(|power| (f64::from(power) + 0.3, short(10f64.powi(power)))).collect();
     axes(&mut svg, x, "elements", &along, &up, &at_x, &at_y);
     for (i, (_, _, n)) in bins.iter().enumerate() {
         let (left, right, top) = (at_x(i as f64), at_x(i as f64 + 1.0), at_y(height(*n)));
@@ -137,36 +139,6 @@ fn axes(
     );
 }
 
-/// Round numbers within a range, about `n` of them.
-fn ticks((low, high): (f64, f64), n: usize) -> Vec<(f64, String)> {
-    let rough = (high - low) / n as f64;
-    let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|k| k * power).into_iter().find(|s| *s >= rough).unwrap_or(rough);
-    let first = (low / step).ceil() as i64;
-    (first..)
-        .map(|i| i as f64 * step)
-        .take_while(|v| *v <= high + step * 1e-9)
-        .map(|v| (v, number(v)))
-        .take(50)
-        .collect()
-}
-
-/// A number in few characters.
-pub fn number(value: f64) -> String {
-    let size = value.abs();
-    if value == 0.0 {
-        "0".into()
-    } else if (1e-3..1e5).contains(&size) {
-        let digits = (3 - size.log10().floor() as i32).clamp(0, 6) as usize;
-        let text = format!("{value:.digits$}");
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
-    } else {
-        let text = format!("{value:.2e}");
-        let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
-        format!("{}e{power}", digits.trim_end_matches('0').trim_end_matches('.'))
-    }
-}
-
 /// Few enough points that show the same.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if points.len() <= MOST_POINTS {
@@ -191,14 +163,6 @@ pub fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ticks_are_round_and_inside() {
-        let found: Vec<String> = ticks((0.0, 43.0), 4).into_iter().map(|t| t.1).collect();
-        assert_eq!(found, ["0", "20", "40"]);
-        assert_eq!(ticks((0.99, 1.01), 4).len(), 5);
-        assert_eq!([0.5, 1234.5, 12345678.0, -3.0].map(number), ["0.5", "1234", "1.23e7", "-3"]);
-    }
 
     #[test]
     fn gaps_part_lines_and_peaks_stay() {

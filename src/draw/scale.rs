@@ -49,7 +49,7 @@ impl Scale {
 }
 
 /// A number in about four digits.
-pub(super) fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),
         size if !(1e-3..1e5).contains(&size) => format!("{value:.2e}"),

@@ -14,7 +14,8 @@ use crate::axis::{Axis, AxisKind};
 use crate::block::Block;
 use crate::consume::planes::{Figures, PlaneTally};
 use crate::consume::{Consumer, Place};
-use crate::draw::chart::{Chart, bars, escaped, lines, number};
+use crate::draw::chart::{Chart, bars, escaped, lines};
+use crate::draw::scale::{Scale, short};
 use crate::error::{Error, Result};
 use crate::grid::positions;
 use crate::plan::Cost;
@@ -162,22 +163,6 @@ impl<'a> Page<'a> {
         found.into_iter().map(|planes| Figures::of_all(planes, dtype)).collect()
     }
 
-    /// Where an index of `axis` lies: its coordinate, or its number.
-    fn place(&self, axis: usize, at: u64) -> f64 {
-        let axis = &self.spec.axes[axis];
-        if axis.calibration.is_some() || axis.coordinates.is_some() { axis.coordinate(at) } else { at as f64 }
-    }
-
-    fn label(&self, axis: usize) -> String {
-        let axis = &self.spec.axes[axis];
-        let unit = axis
-            .calibration
-            .as_ref()
-            .and_then(|c| c.unit.as_deref())
-            .map(|u| format!(" ({})", unit::short(u).replace("um", "µm")));
-        format!("{}{}", axis.name, unit.unwrap_or_default())
-    }
-
     fn mean(&self, figures: &Figures) -> f64 {
         if figures.n == 0 { f64::NAN } else { figures.moments(self.spec.dtype).0 }
     }
@@ -188,13 +173,13 @@ impl<'a> Page<'a> {
 
     /// A chart of one number of each channel along `axis`.
     fn chart(&self, axis: usize, y: &str, value: impl Fn(&Figures) -> f64) -> String {
+        let scale = Scale::of(&self.spec.axes[axis]);
         let line = |(i, name): (usize, &String)| {
-            let figures = self.along(axis, i);
-            let points = figures.iter().enumerate().map(|(k, f)| (self.place(axis, k as u64), value(f)));
-            (name.clone(), points.collect())
+            let values: Vec<f64> = self.along(axis, i).iter().map(&value).collect();
+            (name.clone(), scale.places.iter().copied().zip(values).collect())
         };
         let all: Vec<(String, Vec<(f64, f64)>)> = self.channels.iter().take(8).enumerate().map(line).collect();
-        lines(&Chart { x: &self.label(axis), y, lines: &all })
+        lines(&Chart { x: &scale.title, y, lines: &all })
     }
 
     fn text_of(&self, at: &[u64]) -> String {
@@ -216,7 +201,7 @@ impl<'a> Page<'a> {
     /// Planes of one value.
     fn constant(&self) -> Vec<String> {
         let own = self.planes().filter(|(_, f)| f.n > 0 && f.min == f.max);
-        own.map(|(at, f)| format!("{} is {} everywhere", self.text_of(&at), number(f.min))).collect()
+        own.map(|(at, f)| format!("{} is {} everywhere", self.text_of(&at), short(f.min))).collect()
     }
 
     fn absent(&self) -> Vec<String> {
@@ -272,7 +257,7 @@ impl<'a> Page<'a> {
             if let Some(change) = self.bleaching(i).filter(|change| change.abs() >= 0.02) {
                 let word = if change < 0.0 { "darker" } else { "brighter" };
                 let text =
-                    format!("{name} is {} % {word} at the end than at the beginning", number(change.abs() * 100.0));
+                    format!("{name} is {} % {word} at the end than at the beginning", short(change.abs() * 100.0));
                 found.push(("brightness".into(), text));
             }
             let sudden = self.flicker(i);
@@ -281,7 +266,7 @@ impl<'a> Page<'a> {
                 let list: Vec<String> = sudden
                     .iter()
                     .take(MOST_LISTED)
-                    .map(|(at, s)| format!("{t}={at} by {} %", number(s * 100.0)))
+                    .map(|(at, s)| format!("{t}={at} by {} %", short(s * 100.0)))
                     .collect();
                 found.push((
                     "flicker".into(),
@@ -294,8 +279,8 @@ impl<'a> Page<'a> {
                 let share = n as f64 / figures.n as f64 * 100.0;
                 let text = format!(
                     "{name}: {n} elements ({} %) are {}, the largest there is",
-                    number(share),
-                    number(figures.max)
+                    short(share),
+                    short(figures.max)
                 );
                 found.push(("saturated".into(), text));
             }
@@ -411,13 +396,9 @@ impl<'a> Page<'a> {
             let (figures, full) = self.whole(i);
             let (mean, std) = figures.moments(self.spec.dtype);
             let share = |n: u64| {
-                if figures.n == 0 {
-                    String::new()
-                } else {
-                    format!("{} %", number(n as f64 / figures.n as f64 * 100.0))
-                }
+                if figures.n == 0 { String::new() } else { format!("{} %", short(n as f64 / figures.n as f64 * 100.0)) }
             };
-            let known = |v: f64| if figures.n == 0 { String::new() } else { number(v) };
+            let known = |v: f64| if figures.n == 0 { String::new() } else { short(v) };
             let (zero, saturated) = (share(figures.n_zero()), share(figures.n_saturated(full)));
             rows.push([name.clone(), known(figures.min), known(figures.max), known(mean), known(std), zero, saturated]);
         }
