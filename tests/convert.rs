@@ -132,23 +132,6 @@ fn ome_tiff_has_the_same_bytes_however_it_is_made() {
         let bytes = fs::read(folder.path().join("a.ome.tif")).unwrap();
         assert!(first.get_or_insert_with(|| bytes.clone()) == &bytes, "{threads} threads");
     }
-    // Stopped again and again, it goes on.
-    fs::remove_file(folder.path().join("a.ome.tif")).unwrap();
-    let mut n_stopped = 0;
-    loop {
-        let arguments = ["--deadline", "0.02s", "--threads", "1", "--durability", "none"];
-        let output = stackctl(folder.path()).arg("convert").args(way).args(arguments).output().unwrap();
-        match output.status.code() {
-            Some(0) => break,
-            Some(75) => n_stopped += 1,
-            other => panic!("{other:?}: {}", message(&output)),
-        }
-        if n_stopped > 200 {
-            convert(folder.path(), &way);
-            break;
-        }
-    }
-    assert!(fs::read(folder.path().join("a.ome.tif")).unwrap() == first.unwrap(), "{n_stopped} stops are seen");
 }
 
 const SELECTIONS: [&str; 12] = [
@@ -241,6 +224,56 @@ fn a_series_of_files_comes_back() {
     let own = ["convert", "out0", "--pattern", "_t{t:4}_c{c}", "-o", "out0/new_{t}.tif", "--overwrite"];
     let (_, said) = failure(folder.path(), &own);
     assert!(said.contains("would replace the input"), "{said}");
+}
+
+/// Killed when something is recorded, a run goes on and ends with the same bytes.
+#[test]
+fn killed_runs_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    image(folder.path());
+    let at = |name: &str| folder.path().join(name);
+    let levels = ["--levels", "3", "--chunks", "1,1,1,16,16"];
+    for (output, place, more) in
+        [("a.ome.tif", "a.ome.tif", &levels[..]), ("b.npz", "b.npz", &[]), ("c/t{t}_{c}_{z}.tif", "c", &[])]
+    {
+        let way = [&["convert", "in.zarr", "-q", "--threads", "1", "-o", output], more].concat();
+        let finish = || assert!(stackctl(folder.path()).args(&way).output().unwrap().status.success(), "{output}");
+        let read = || {
+            if at(place).is_dir() {
+                tree(&at(place))
+            } else {
+                [(Path::new("").into(), fs::read(at(place)).unwrap())].into()
+            }
+        };
+        let remove = || if at(place).is_dir() { fs::remove_dir_all(at(place)) } else { fs::remove_file(at(place)) };
+        finish();
+        let whole = read();
+        let journal = at(&format!(".{place}.partial")).join("journal");
+        let recorded = || {
+            fs::read_dir(&journal)
+                .is_ok_and(|mut all| all.any(|e| e.is_ok_and(|e| e.metadata().is_ok_and(|m| m.len() > 0))))
+        };
+        let mut n_killed = 0;
+        for _ in 0..50 {
+            remove().unwrap();
+            let program = env!("CARGO_BIN_EXE_stackctl");
+            let mut run = Command::new(program).current_dir(folder.path()).args(&way).spawn().unwrap();
+            while !recorded() && run.try_wait().unwrap().is_none() {
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
+            run.kill().unwrap();
+            run.wait().unwrap();
+            if !at(place).exists() {
+                n_killed += 1;
+                finish();
+            }
+            assert!(read() == whole, "{output}: killed {n_killed} times");
+            if n_killed == 3 {
+                break;
+            }
+        }
+        assert!(n_killed > 0, "{output}: no run was killed in time");
+    }
 }
 
 /// A series that is stopped goes on, file by file.

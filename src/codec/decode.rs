@@ -82,12 +82,7 @@ impl Decoder {
                 let n = blosc::lz4::decompress(block, part).filter(|n| *n == size);
                 n.ok_or_else(|| damaged(self, "the block does not have the size that it states"))
             }
-            Self::Lzw => {
-                let mut decoder = weezl::decode::Decoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8);
-                let result = decoder.decode_bytes(stored, out);
-                result.status.map_err(|e| damaged(self, &e.to_string()))?;
-                Ok(result.consumed_out)
-            }
+            Self::Lzw => lzw(stored, out).map_err(|why| damaged(self, &why)),
             Self::Lzma => match lzma(stored, out).map_err(|why| damaged(self, &why))? {
                 n if n <= out.len() => Ok(n),
                 n => Err(too_much(self, n, out.len())),
@@ -126,6 +121,22 @@ pub(crate) fn lzma(stored: &[u8], out: &mut [u8]) -> Result<usize, String> {
             return Ok(n);
         }
     }
+}
+
+/// Decodes LZW to the start of `out`, as far as there is room; the number of bytes, or why not.
+fn lzw(stored: &[u8], out: &mut [u8]) -> Result<usize, String> {
+    let configuration = weezl::decode::Configuration::with_tiff_size_switch(weezl::BitOrder::Msb, 8);
+    let mut decoder = configuration.with_yield_on_full_buffer(true).build();
+    let (mut read, mut written) = (0, 0);
+    while written < out.len() {
+        let step = decoder.decode_bytes(&stored[read..], &mut out[written..]);
+        let status = step.status.map_err(|e| e.to_string())?;
+        (read, written) = (read + step.consumed_in, written + step.consumed_out);
+        if !matches!(status, weezl::LzwStatus::Ok) || step.consumed_in + step.consumed_out == 0 {
+            break;
+        }
+    }
+    Ok(written)
 }
 
 /// The libraries' decoders, made when they are first needed.
