@@ -11,7 +11,7 @@ use super::resolve;
 use crate::array::{Array, select};
 use crate::axis::{Axis, AxisKind, position};
 use crate::cli::{RunArgs, ViewArgs};
-use crate::draw::canvas::{Canvas, Colour};
+use crate::draw::canvas::Canvas;
 use crate::error::Error;
 use crate::open::{Opened, Request};
 use crate::sink::animation::{self, Gif};
@@ -104,7 +104,7 @@ fn scene(args: &ViewArgs, opened: Opened) -> Result<Scene> {
     let chosen = resolve::own_axes(&stack, is_single, &args.names, args.select.as_slice());
     let array: Arc<dyn Array> = select(Arc::new(stack), &chosen)?;
     let shown = sink::zarr::shown(array.axes(), array.dtype(), &ImageOptions::default());
-    let colours = shown.iter().map(|(_, hex)| colour(hex)).collect();
+    let colours = shown.iter().map(|(_, hex)| sink::preview::colour(hex)).collect();
     let mode = match args.project.as_deref() {
         Some("max") => Mode::Max,
         Some(_) => Mode::Mean,
@@ -112,12 +112,6 @@ fn scene(args: &ViewArgs, opened: Opened) -> Result<Scene> {
     };
     let scene = Scene::new(array, colours, mode, args.percentiles, is_photograph);
     Ok(scene.ok_or_else(|| Error::usage("only real numbers along two axes or more can be shown"))?)
-}
-
-/// `FF8000` as a colour.
-fn colour(hex: &str) -> Colour {
-    let part = |i: usize| hex.get(2 * i..2 * i + 2).and_then(|h| u8::from_str_radix(h, 16).ok()).unwrap_or(255);
-    [part(0), part(1), part(2)]
 }
 
 /// Writes a picture, or one that moves.

@@ -117,7 +117,7 @@ impl PreviewSink {
 }
 
 /// `FF8000` as a colour.
-fn colour(hex: &str) -> Colour {
+pub(crate) fn colour(hex: &str) -> Colour {
     let part = |i: usize| hex.get(2 * i..2 * i + 2).and_then(|h| u8::from_str_radix(h, 16).ok()).unwrap_or(255);
     [part(0), part(1), part(2)]
 }

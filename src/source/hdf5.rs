@@ -89,7 +89,7 @@ fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
     let found = cf::dimensions(&variables[chosen], &variables, &numbers)?;
     let list = vec![Some(datasets[chosen].clone())];
     let one = Datasets { outer: Vec::new(), list, shape: None };
-    one.described(&structure, options, variables[chosen].clone(), found, series)
+    one.finished(&structure, options, variables[chosen].clone(), found, series, |_| {})
 }
 
 impl Structure {
@@ -431,18 +431,7 @@ impl Datasets {
         self.finished(structure, options, variable, found, series, more)
     }
 
-    /// The array with axes as `found`.
-    fn described(
-        self,
-        structure: &Structure,
-        options: &OpenOptions,
-        variable: Variable,
-        found: cf::Dimensions,
-        series: Vec<String>,
-    ) -> Result<Arc<dyn FileArray>> {
-        self.finished(structure, options, variable, found, series, |_| {})
-    }
-
+    /// The array with axes as `found`; `more` puts in what else is known.
     fn finished(
         self,
         structure: &Structure,
