@@ -119,6 +119,10 @@ pub struct InputArgs {
     /// Leave out names that match GLOB; may be given several times
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
+    /// Read files that metadata name outside of the folder that they lie in (OME-XML, levels of a Zarr), which is refused
+    /// otherwise
+    #[arg(long)]
+    pub follow: bool,
     /// Pass over what cannot be read: corrupt, cut off or unreadable files and pages are holes, by --missing, and told
     #[arg(long)]
     pub skip_bad: bool,
@@ -276,6 +280,11 @@ impl RunArgs {
     /// Whether no pixel is read.
     pub fn reads_nothing(&self) -> bool {
         self.dry_run || matches!(self.planned, Some(Planned::Writes { .. }))
+    }
+
+    /// Whether it does a part of what others end, or nothing.
+    pub fn is_partial(&self) -> bool {
+        self.dry_run || self.share.is_some() || self.planned.is_some()
     }
 }
 
@@ -689,8 +698,8 @@ pub struct BesideArgs {
 /// Arguments of `verify`.
 #[derive(Args, Clone, Debug)]
 pub struct VerifyArgs {
-    /// The Zarr
-    #[arg(value_name = "ZARR", value_hint = ValueHint::DirPath)]
+    /// The Zarr, a collection of many, or a .tif, of which it can be said that all of it is decoded, no more
+    #[arg(value_name = "OUTPUT", value_hint = ValueHint::AnyPath)]
     pub output: PathBuf,
     /// Compare every pixel of the full resolution with the inputs as well
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! The executable: parse, dispatch, print the error chain once, choose the exit code.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
 fn misread(error: &clap::Error) -> ExitCode {
     match wrong_value(error) {
         Some(text) => command::tell(format_args!("stackctl: {text}")),
-        None => _ = error.print(),
+        None if error.print().is_err_and(|e| e.kind() != ErrorKind::BrokenPipe) => return ExitCode::FAILURE,
+        None => {}
     }
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }

@@ -40,6 +40,8 @@ pub struct Account {
     pub n_absent: u64,
     /// Of every file, if asked for.
     shares: BTreeMap<u32, (u64, u64)>,
+    /// What could not be read, so far as no account before has it.
+    pub losses: Vec<String>,
 }
 
 /// The inputs of a run, and the account of what it and those before it have read of them.
@@ -75,7 +77,7 @@ impl Account {
     /// As it is recorded.
     pub fn to_json(&self) -> Value {
         let shares = self.shares.iter().map(|(file, (sum, n_elements))| json!([file, sum, n_elements]));
-        json!([self.n_absent, shares.collect::<Vec<_>>()])
+        json!([self.n_absent, shares.collect::<Vec<_>>(), self.losses])
     }
 
     /// As it was recorded; nothing if it was not.
@@ -86,10 +88,10 @@ impl Account {
         if value.is_null() {
             return Ok(Self::default());
         }
-        let (n_absent, shares): (u64, Vec<(u32, u64, u64)>) = serde_json::from_value(value.clone())
+        let (n_absent, shares, losses): (u64, Vec<(u32, u64, u64)>, _) = serde_json::from_value(value.clone())
             .map_err(|e| Error::format(format!("the journal holds no account of what was read: {e}")))?;
         let shares = shares.into_iter().map(|(file, sum, n_elements)| (file, (sum, n_elements))).collect();
-        Ok(Self { n_absent, shares })
+        Ok(Self { n_absent, shares, losses })
     }
 }
 
@@ -158,11 +160,13 @@ pub(crate) struct Recalled<'a> {
 }
 
 impl Recalled<'_> {
-    /// Takes a record of `unit`.
-    pub(crate) fn take(&mut self, unit: u64, account: &Value, ledger: &Ledger) -> Result<()> {
-        if self.units.contains(&unit) && self.seen.insert(unit) {
-            ledger.add(&Account::from_json(account)?);
+    /// Takes a record of `unit`; gives what could not be read of it.
+    pub(crate) fn take(&mut self, unit: u64, account: &Value, ledger: &Ledger) -> Result<Vec<String>> {
+        if !self.units.contains(&unit) || !self.seen.insert(unit) {
+            return Ok(Vec::new());
         }
-        Ok(())
+        let account = Account::from_json(account)?;
+        ledger.add(&account);
+        Ok(account.losses)
     }
 }

@@ -9,13 +9,13 @@ use std::sync::atomic::Ordering;
 
 use crate::array::{Array, Reader, Scratch};
 use crate::block::Buffer;
-use crate::consume::{Consumer, Desk, Job, Merger, Part, Product, Taker, differences};
+use crate::consume::{Consumer, Desk, Job, Merger, Part, Place, Product, Taker, differences};
 use crate::error::{Error, Result};
 use crate::exec::ahead::Ahead;
 use crate::exec::{self, Order, Terms};
 use crate::grid::Region;
 use crate::plan::{Document, Plan, Share, Task};
-use crate::provenance::{Account, Ledger, Recalled};
+use crate::provenance::{Account, Recalled};
 use crate::store::{Start, Store};
 
 /// What a run came to.
@@ -49,13 +49,16 @@ pub fn run(
     job.ledger.begin(array.dtype().size() as u64);
     if let Some(store) = begun.iter().find_map(|c| c.store()).filter(|_| !done.is_empty()) {
         let mut recalled = Recalled { units: &done, seen: BTreeSet::new() };
-        store.records(|record| recalled.take(record.unit, &record.account, &job.ledger))?;
+        store.records(|record| {
+            job.losses.recall(recalled.take(record.unit, &record.account, &job.ledger)?);
+            Ok(())
+        })?;
     }
-    let mut work = Work { array, plan, consumers: &begun, done: &done, share: Share::WHOLE, ledger: Some(&job.ledger) };
+    let mut work = Work { array, plan, consumers: &begun, done: &done, share: Share::WHOLE, job: Some(job) };
     loop {
         work.pass(&mut mergers, terms, &mut progress)?;
         // Another pass reads the same.
-        work.ledger = None;
+        work.job = None;
         let mut again = false;
         for merger in &mut mergers {
             again |= merger.end_pass()?;
@@ -64,10 +67,13 @@ pub fn run(
             break;
         }
     }
+    job.inputs.check()?;
     // Nothing is left that could be stopped.
     terms.stop.store(false, Ordering::Relaxed);
     let mut products: Vec<Vec<Product>> = mergers.into_iter().map(|merger| merger.finish()).collect::<Result<_>>()?;
-    consumers.iter_mut().zip(&mut products).try_for_each(|(consumer, made)| consumer.publish(made))?;
+    consumers.iter_mut().try_for_each(|consumer| consumer.announce())?;
+    consumers.iter_mut().try_for_each(|consumer| consumer.give_names())?;
+    consumers.iter_mut().zip(&mut products).rev().try_for_each(|(consumer, made)| consumer.publish(made))?;
     Ok(Ran { products, n_absent: job.ledger.n_absent(), n_units_done: done.len() as u64 })
 }
 
@@ -92,9 +98,10 @@ pub fn run_share(
     let begun: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
     let mut keepers = begun.iter().map(|c| c.keeper()).collect::<Result<Vec<_>>>()?;
     job.ledger.begin(array.dtype().size() as u64);
-    let work = Work { array, plan, consumers: &begun, done: &done, share, ledger: Some(&job.ledger) };
+    let work = Work { array, plan, consumers: &begun, done: &done, share, job: Some(job) };
     work.pass(&mut keepers, terms, progress)?;
     drop(keepers);
+    job.inputs.check()?;
     terms.stop.store(false, Ordering::Relaxed);
     consumers.iter_mut().try_for_each(|c| c.leave())?;
     Ok(Ran { products: Vec::new(), n_absent: job.ledger.n_absent(), n_units_done: done.len() as u64 })
@@ -146,14 +153,8 @@ fn begin_share(plan: &Plan, consumers: &mut [Box<dyn Consumer>], job: &Job, shar
 /// Starts what `consumers` write. Gives the units that all of them have finished before.
 fn begin(plan: &Plan, consumers: &mut [Box<dyn Consumer>], job: &Job) -> Result<BTreeSet<u64>> {
     consumers.iter_mut().for_each(|c| c.follow(plan));
-    let n = consumers.len();
-    consumers.iter_mut().try_for_each(|c| {
-        c.begin(job).map_err(|e| match e {
-            // Of several outputs others may be unfinished.
-            Error::Complete(text) if n > 1 => Error::usage(format!("{text}: make all of them anew with --overwrite")),
-            e => e,
-        })
-    })?;
+    conclude(consumers, job)?;
+    consumers.iter_mut().enumerate().try_for_each(|(i, c)| c.begin(&job.of_output(i)))?;
     let mut done = consumers.iter().map(|c| c.done()).reduce(|a, b| &a & &b).unwrap_or_default();
     loop {
         let before = done.len();
@@ -161,6 +162,29 @@ fn begin(plan: &Plan, consumers: &mut [Box<dyn Consumer>], job: &Job) -> Result<
         if done.len() == before {
             return Ok(done);
         }
+    }
+}
+
+/// Does what an earlier run has left to do for several outputs of which the first has its name.
+fn conclude(consumers: &[Box<dyn Consumer>], job: &Job) -> Result<()> {
+    let places: Vec<&Place> = consumers.iter().flat_map(|c| c.places()).collect();
+    let [first, others @ ..] = &places[..] else { return Ok(()) };
+    if others.is_empty() || !first.has_name(job)? {
+        return Ok(());
+    }
+    let mut lost = None;
+    for place in others.iter().rev() {
+        if !place.conclude(&job.of_output(1))? {
+            lost = Some(place.path());
+        }
+    }
+    match lost {
+        None => Ok(()),
+        Some(path) => Err(Error::usage(format!(
+            "{}: was written and is not there, while {} is: make all of them anew with --overwrite --restart",
+            path.display(),
+            first.path().display()
+        ))),
     }
 }
 
@@ -172,7 +196,7 @@ struct Work<'a> {
     done: &'a BTreeSet<u64>,
     share: Share,
     /// Where it is written down what was read, unless it was before.
-    ledger: Option<&'a Ledger>,
+    job: Option<&'a Job>,
 }
 
 impl Work<'_> {
@@ -207,10 +231,11 @@ impl Work<'_> {
     }
 
     /// Writes down what was read for a unit, to be recorded with it.
-    fn write_down(&self, unit: u64, account: &Account) {
-        let Some(ledger) = self.ledger else { return };
-        ledger.add(account);
+    fn write_down(&self, unit: u64, mut account: Account) {
+        let Some(job) = self.job else { return };
+        job.ledger.add(&account);
         if let Some(store) = self.consumers.iter().find_map(|c| c.store()) {
+            account.losses = job.losses.fresh();
             store.account(unit, account.to_json());
         }
     }
@@ -252,7 +277,7 @@ impl<S: Iterator<Item = Task> + Send, F: FnMut(&Task) + Send> Order<(Vec<Part>, 
         self.skip(task.index)?;
         self.of_unit.add(&account);
         if task.ends_unit {
-            self.work.write_down(task.unit, &std::mem::take(&mut self.of_unit));
+            self.work.write_down(task.unit, std::mem::take(&mut self.of_unit));
         }
         (self.merged)(task);
         self.mergers.iter_mut().zip(parts).try_for_each(|(merger, part)| merger.merge(task, part))

@@ -23,6 +23,7 @@ pub struct Stack {
     /// What becomes a hole because it cannot be read; if `None`, it ends the run.
     losses: Option<Losses>,
     summed: bool,
+    first_file: u32,
 }
 
 impl Stack {
@@ -32,7 +33,7 @@ impl Stack {
     /// If `fill` does not have the size of an element.
     pub fn new(layout: Layout, headers: Headers, paths: Vec<PathBuf>, options: OpenOptions, fill: Vec<u8>) -> Self {
         assert_eq!(fill.len(), layout.dtype().size(), "the fill value is one element");
-        Self { layout, files: Files::new(paths, headers, options), fill, losses: None, summed: false }
+        Self { layout, files: Files::new(paths, headers, options), fill, losses: None, summed: false, first_file: 0 }
     }
 
     /// The same, with holes where files turn out to be unreadable while they are read: these go to `losses`.
@@ -52,6 +53,12 @@ impl Stack {
         Self { summed, ..self }
     }
 
+    /// The same, whose files have numbers from `first` on in what readers sum up.
+    #[must_use]
+    pub fn numbered_from(self, first_file: u32) -> Self {
+        Self { first_file, ..self }
+    }
+
     /// Elements of the array in file number `file`; 0 if it is not known.
     pub fn n_elements_of(&self, file: u32) -> u64 {
         self.headers().info(file).map_or(0, |info| n_elements(&info.shape()))
@@ -62,7 +69,7 @@ impl Stack {
         let shape = self.headers().info(file).filter(|_| self.summed)?.shape();
         let elements = Elements { bytes: into.bytes, start: into.start, strides: &into.strides, dtype: into.dtype };
         let sum = crate::digest::part(&shape, inside, &elements);
-        Some(Portion { file, sum, n_elements: inside.n_elements() })
+        Some(Portion { file: self.first_file + file, sum, n_elements: inside.n_elements() })
     }
 
     /// Where the files lie.

@@ -9,9 +9,9 @@ mod tiff;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use run::{Acquisition, PATTERN, failure, message, names, stackctl, tree};
+use run::{Acquisition, PATTERN, failure, killed, message, names, stackctl, tree};
 use tiff::{Layout, Numbers};
 
 fn stitch(folder: &Path, arguments: &[&str]) {
@@ -36,6 +36,14 @@ const ALL: [&str; 10] = [
 /// Everything in a folder but the input.
 fn made(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     tree(folder).into_iter().filter(|(path, _)| !path.starts_with("raw")).collect()
+}
+
+/// Removes everything in a folder but the input.
+fn clear(folder: &Path) {
+    for name in names(folder).iter().filter(|n| *n != "raw") {
+        let path = folder.join(name);
+        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+    }
 }
 
 /// Every output format, and cuts along every axis.
@@ -90,48 +98,20 @@ fn the_same_comes_of_any_number_of_threads_and_of_killed_runs() {
     Acquisition { z: 12, layout, ..Acquisition::default() }.write(&folder.path().join("raw"));
     let output = ["-o", "out.zarr", "--chunks", "1,1,2,64,64", "--shards", "1,1,4,128,128", "--codec", "zstd:12"];
     let arguments = [&INPUT[..], &output, &ALL].concat();
-    let clear = || {
-        for path in made(folder.path()).keys() {
-            let _ = fs::remove_file(folder.path().join(path));
-        }
-        for name in names(folder.path()).iter().filter(|n| *n != "raw") {
-            let _ = fs::remove_dir_all(folder.path().join(name));
-        }
-    };
+    let start = Instant::now();
     stitch(folder.path(), &arguments);
+    let wall = start.elapsed();
     let whole = made(folder.path());
     assert!(whole.len() > 20, "{:?}", whole.keys());
-    clear();
+    clear(folder.path());
     let mut random = Numbers(7);
     for round in 0..3 {
-        let mut n_killed = 0;
-        loop {
-            let mut run = std::process::Command::new(assert_cmd::cargo::cargo_bin("stackctl"))
-                .args(["stitch"])
-                .args(&arguments)
-                .current_dir(folder.path())
-                .spawn()
-                .unwrap();
-            std::thread::sleep(Duration::from_millis(100 + random.below(1500)));
-            if n_killed < 4 && run.try_wait().unwrap().is_none() {
-                run.kill().unwrap();
-                run.wait().unwrap();
-                n_killed += 1;
-                continue;
-            }
-            if run.wait().unwrap().success() {
-                break;
-            }
-            // Killed when some of the outputs had their names and others had not: all are made anew.
-            assert!(n_killed > 0 && folder.path().join("out.zarr").exists());
-            clear();
-            n_killed = 4;
-        }
+        killed(folder.path(), &[&["stitch"], &arguments[..]].concat(), 4, wall, &mut random);
         let found = made(folder.path());
         let different: Vec<_> = whole.iter().filter(|(path, bytes)| found.get(*path) != Some(bytes)).collect();
         let different: Vec<_> = different.iter().map(|d| d.0).collect();
         assert!(different.is_empty() && found.len() == whole.len(), "round {round}: {different:?}");
-        clear();
+        clear(folder.path());
     }
     // The command is part of what is written, and its checksum too.
     let strip = |files: BTreeMap<PathBuf, Vec<u8>>| -> BTreeMap<PathBuf, Vec<u8>> {
@@ -140,6 +120,70 @@ fn the_same_comes_of_any_number_of_threads_and_of_killed_runs() {
     };
     stitch(folder.path(), &[&arguments[..], &["--threads", "1"]].concat());
     assert!(strip(made(folder.path())) == strip(whole));
+}
+
+/// Outputs that belong together are all there in the end, whenever the runs before were killed.
+#[test]
+fn several_outputs_of_killed_runs_are_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout { width: 96, height: 80, bits: 16, ..Layout::default() };
+    Acquisition { z: 6, layout, ..Acquisition::default() }.write(&folder.path().join("raw"));
+    let mut random = Numbers(11);
+    let commands: [&[&str]; 4] = [
+        &["stitch", "-o", "out_{c}.zarr", "--by", "c", "--stats", "stats_{c}.json", "--mip", "z"],
+        &["reduce", "--op", "mean,max,min", "--axis", "t", "-o", "all_{op}.npy"],
+        &["reduce", "--op", "mean,max", "--axis", "t", "-o", "{c}_{op}.tif", "--by", "c"],
+        &["stitch", "-o", "planes_{t}_{c}.png", "--select", "z=1"],
+    ];
+    for command in commands {
+        let arguments = [&command[..1], &INPUT, &command[1..]].concat();
+        let start = Instant::now();
+        assert!(stackctl(folder.path()).args(&arguments).output().unwrap().status.success(), "{arguments:?}");
+        let (wall, whole) = (start.elapsed(), made(folder.path()));
+        for round in 0..4 {
+            clear(folder.path());
+            killed(folder.path(), &arguments, 3, wall, &mut random);
+            assert!(made(folder.path()) == whole, "{arguments:?}, round {round}: {:?}", names(folder.path()));
+        }
+        clear(folder.path());
+    }
+}
+
+/// One output has its name and another cannot get it: the same command gives it later, and makes nothing anew.
+#[test]
+fn a_run_that_ended_between_two_names_is_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout { width: 256, height: 200, bits: 16, ..Layout::default() };
+    Acquisition { z: 12, layout, ..Acquisition::default() }.write(&folder.path().join("raw"));
+    let more = ["-o", "out.zarr", "--codec", "zstd:15", "--stats", "stats.json", "--mip", "z=max,min"];
+    let arguments = [&["stitch"], &INPUT[..], &more].concat();
+    assert!(stackctl(folder.path()).args(&arguments).output().unwrap().status.success());
+    let whole = made(folder.path());
+    clear(folder.path());
+    let in_the_way = folder.path().join("stats.json");
+    let mut run = std::process::Command::new(assert_cmd::cargo::cargo_bin("stackctl"))
+        .args(&arguments)
+        .current_dir(folder.path())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !folder.path().join(".out.zarr.partial/journal").exists() && run.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    fs::write(&in_the_way, "mine").unwrap();
+    let ended = run.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(2), "{}", message(&ended));
+    assert!(message(&ended).contains("something else has appeared"), "{}", message(&ended));
+    // It stands, and what stands in the way does too.
+    assert!(folder.path().join("out.zarr").exists());
+    assert_eq!(fs::read(&in_the_way).unwrap(), b"mine");
+    fs::remove_file(&in_the_way).unwrap();
+    let inode = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(folder.path().join(name)).unwrap());
+    let before = inode("out.zarr");
+    let last = stackctl(folder.path()).args(&arguments).output().unwrap();
+    assert_eq!(last.status.code(), Some(0), "{}", message(&last));
+    assert!(made(folder.path()) == whole, "{:?}", names(folder.path()));
+    assert_eq!(inode("out.zarr"), before, "it was made anew");
 }
 
 #[test]

@@ -8,9 +8,9 @@ mod tiff;
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::Instant;
 
-use run::{Acquisition, PATTERN, failure, message, names, stackctl, tree};
+use run::{Acquisition, PATTERN, failure, killed, message, names, stackctl, tree};
 use tiff::{Layout, Numbers};
 
 fn stitch(folder: &Path, arguments: &[&str]) -> String {
@@ -91,28 +91,13 @@ fn killed_collections_go_on() {
     let folder = tempfile::tempdir().unwrap();
     plate(&folder.path().join("raw"));
     let arguments = [&WELLS[..], &["-o", "out.zarr", "--by", "well,field", "--collection"]].concat();
+    let start = Instant::now();
     stitch(folder.path(), &arguments);
-    let whole = tree(&folder.path().join("out.zarr"));
+    let (wall, whole) = (start.elapsed(), tree(&folder.path().join("out.zarr")));
     let mut random = Numbers(3);
     for _ in 0..4 {
         fs::remove_dir_all(folder.path().join("out.zarr")).unwrap();
-        for _ in 0..3 {
-            let mut run = std::process::Command::new(assert_cmd::cargo::cargo_bin("stackctl"))
-                .arg("stitch")
-                .args(&arguments)
-                .current_dir(folder.path())
-                .spawn()
-                .unwrap();
-            std::thread::sleep(Duration::from_millis(20 + random.below(200)));
-            let _ = run.kill();
-            run.wait().unwrap();
-            if folder.path().join("out.zarr").exists() {
-                break;
-            }
-        }
-        // Ends what was killed, or clears up after it.
-        let last = stackctl(folder.path()).arg("stitch").args(&arguments).output().unwrap();
-        assert!(last.status.success() || message(&last).contains("exists already"), "{}", message(&last));
+        killed(folder.path(), &[&["stitch"], &arguments[..]].concat(), 3, wall, &mut random);
         assert!(tree(&folder.path().join("out.zarr")) == whole);
         assert_eq!(names(folder.path()), ["out.zarr", "raw"]);
     }
@@ -131,28 +116,13 @@ fn archives_are_zarrs_in_one_file() {
     let input = ["raw", "--pattern", PATTERN, "-q", "--levels", "3", "--chunks", "1,1,4,64,64", "--codec", "zstd:9"];
     for (output, format) in [("a.ozx", "3"), ("b.zarr.zip", "3"), ("c.zip", "2")] {
         let arguments = [&input[..], &["-o", output, "--zarr-format", format, "--coordinates"]].concat();
+        let start = Instant::now();
         stitch(folder.path(), &arguments);
-        let whole = fs::read(folder.path().join(output)).unwrap();
+        let (wall, whole) = (start.elapsed(), fs::read(folder.path().join(output)).unwrap());
         let mut random = Numbers(5);
         for _ in 0..2 {
             fs::remove_file(folder.path().join(output)).unwrap();
-            for _ in 0..3 {
-                let mut run = std::process::Command::new(assert_cmd::cargo::cargo_bin("stackctl"))
-                    .arg("stitch")
-                    .args(&arguments)
-                    .current_dir(folder.path())
-                    .spawn()
-                    .unwrap();
-                std::thread::sleep(Duration::from_millis(50 + random.below(700)));
-                let _ = run.kill();
-                run.wait().unwrap();
-                if folder.path().join(output).exists() {
-                    break;
-                }
-            }
-            if !folder.path().join(output).exists() {
-                stitch(folder.path(), &arguments);
-            }
+            killed(folder.path(), &[&["stitch"], &arguments[..]].concat(), 3, wall, &mut random);
             assert!(fs::read(folder.path().join(output)).unwrap() == whole, "{output}");
         }
     }

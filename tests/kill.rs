@@ -484,3 +484,124 @@ fn two_take_over_from_a_dead_run() {
         }
     }
 }
+
+// What changes while it is read.
+
+/// Starts a run and stops it when `bytes` are there; `change` is made before it goes on. Gives code and message.
+fn changed_under(folder: &Path, arguments: &[&str], bytes: u64, change: impl FnOnce()) -> (i32, String) {
+    let names = names(folder);
+    let known: Vec<&str> = names.iter().map(String::as_str).filter(|name| !name.ends_with(".partial")).collect();
+    // What an earlier run has left goes first.
+    let _ = fs::remove_dir_all(folder.join(".out.zarr.partial"));
+    let mut child = program(folder, arguments).spawn().unwrap();
+    assert!(wait_until(|| begun_bytes(folder, &known) >= bytes || !alive(&mut child)));
+    assert!(alive(&mut child), "the run was too fast: {}", told(&child.wait_with_output().unwrap()).2);
+    send(&child, "STOP");
+    change();
+    send(&child, "CONT");
+    let (code, _, text) = told(&child.wait_with_output().unwrap());
+    (code, text)
+}
+
+/// A file that changes under a run is named, and pixels of two versions never get the output's name.
+#[test]
+fn inputs_that_change_under_a_run_are_named() {
+    let folder = raw();
+    let folder = folder.path();
+    let input = folder.join("raw").join(Pile::name(0, 9));
+    let (whole, time) = (fs::read(&input).unwrap(), fs::metadata(&input).unwrap().modified().unwrap());
+    let other: Vec<u8> = whole.iter().map(|b| b ^ 1).collect();
+    let open = || OpenOptions::new().write(true).open(&input).unwrap();
+    let replace = || {
+        fs::write(folder.join("raw/new"), &whole).unwrap();
+        fs::rename(folder.join("raw/new"), &input).unwrap();
+        open().set_modified(time).unwrap();
+    };
+    let rewrite = || {
+        let mut file = open();
+        file.seek(SeekFrom::Start(8192)).unwrap();
+        file.write_all(&other[8192..90_000]).unwrap();
+    };
+    let grow = || OpenOptions::new().append(true).open(&input).unwrap().write_all(b"more").unwrap();
+    let cut = || open().set_len(100_000).unwrap();
+    let changes: [(&str, &dyn Fn()); 5] = [
+        ("replaced, with its old time", &replace),
+        ("rewritten", &rewrite),
+        ("grown", &grow),
+        ("cut", &cut),
+        ("removed", &|| fs::remove_file(&input).unwrap()),
+    ];
+    for (what, change) in changes {
+        let anew = [&stitch()[..], &["--restart"]].concat();
+        let (code, text) = changed_under(folder, &anew, 2 << 20, change);
+        assert!(code == 1 && text.contains(&Pile::name(0, 9)), "{what}: {code}: {text}");
+        assert!(!folder.join("out.zarr").exists() && !text.contains("panicked"), "{what}");
+        fs::write(&input, &whole).unwrap();
+        open().set_modified(time).unwrap();
+    }
+    succeeds(folder, &[&stitch()[..], &["--restart"]].concat());
+    // So is a chunk of a Zarr.
+    let copy =
+        ["stitch", "out.zarr", "-o", "copy.zarr", SLOWLY[0], SLOWLY[1], SLOWLY[2], SLOWLY[3], "--shards", "none"];
+    let chunk = folder.join("out.zarr/0/c/15/0/3/1/1");
+    assert!(chunk.exists());
+    let (code, text) = changed_under(folder, &copy, 1 << 20, || fs::remove_file(&chunk).unwrap());
+    assert!(code == 1 && text.contains("out.zarr") && text.contains("changed"), "{code}: {text}");
+    assert!(!folder.join("copy.zarr").exists());
+}
+
+/// What a run that was killed could not read stands in the record of the one that ended its work.
+#[test]
+fn losses_of_killed_runs_are_recorded() {
+    let folder = raw();
+    let folder = folder.path();
+    // The first strip of the first file is no zlib stream.
+    let mut bad = Layout { compression: 8, ..pile().layout }.write(&pile().pages(0, 0));
+    let strips = tiff::entry(&bad, 0, 273) + 8;
+    let n_strips = tiff::u32_at(&bad, strips - 4);
+    let strip = if n_strips == 1 { strips } else { tiff::u32_at(&bad, strips) };
+    let strip = tiff::u32_at(&bad, strip);
+    bad[strip..strip + 40].fill(0xff);
+    fs::write(folder.join("raw").join(Pile::name(0, 0)), bad).unwrap();
+    let arguments = [&stitch()[..], &["--skip-bad", "--missing", "fill", "--threads", "1"]].concat();
+    let losses = || {
+        let text = fs::read(folder.join("out.zarr/zarr.json")).unwrap();
+        let metadata: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        metadata["attributes"]["stackctl"]["losses"].clone()
+    };
+    succeeds(folder, &arguments);
+    let whole = losses();
+    assert!(whole.to_string().contains(&Pile::name(0, 0)), "{whole}");
+    remove(&folder.join("out.zarr"));
+    interrupted(folder, &arguments, "KILL", 4 << 20);
+    succeeds(folder, &arguments);
+    assert_eq!(losses(), whole);
+}
+
+/// Little address space: a whole output, or a message.
+#[test]
+fn little_address_space_ends_in_a_message() {
+    let folder = raw();
+    let folder = folder.path();
+    let expected = undisturbed(folder, &stitch(), "out.zarr");
+    let mut n_done = 0;
+    for mib in [500, 800, 4000] {
+        let limit = format!("ulimit -v {}; exec \"$0\" \"$@\"", mib << 10);
+        let run = std::process::Command::new("sh")
+            .args(["-c", &limit, env!("CARGO_BIN_EXE_stackctl")])
+            .args(stitch())
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        let (code, _, text) = told(&run);
+        assert!([0, 1, 2].contains(&code) && !text.contains("panicked"), "{mib} MiB: {code}: {text}");
+        assert_eq!(folder.join("out.zarr").exists(), code == 0, "{mib} MiB: {text}");
+        if code == 0 {
+            n_done += 1;
+            assert!(files(&folder.join("out.zarr")) == expected.files, "{mib} MiB");
+            remove(&folder.join("out.zarr"));
+        }
+    }
+    assert!(n_done > 0);
+    succeeds(folder, &stitch());
+}

@@ -11,25 +11,13 @@ use std::path::Path;
 
 use run::{Acquisition, PATTERN, failure, message, read_zarr, stackctl};
 use serde_json::{Value, json};
-use tiff::Layout;
+use tiff::{Layout, entry, u32_at};
 
 /// What a run that must succeed prints as JSON, and what it says.
 fn told(folder: &Path, arguments: &[&str]) -> (Value, String) {
     let output = stackctl(folder).args(arguments).arg("--json").output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", message(&output));
     (serde_json::from_slice(&output.stdout).unwrap(), message(&output))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> usize {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
-}
-
-/// Where the entry of `tag` is in the directory of page number `page`.
-fn entry(bytes: &[u8], page: usize, tag: u16) -> usize {
-    let n_fields = |ifd: usize| usize::from(u16::from_le_bytes([bytes[ifd], bytes[ifd + 1]]));
-    let next = |ifd: usize| u32_at(bytes, ifd + 2 + 12 * n_fields(ifd));
-    let ifd = (0..page).fold(u32_at(bytes, 4), |ifd, _| next(ifd));
-    (0..n_fields(ifd)).map(|i| ifd + 2 + 12 * i).find(|&at| bytes[at..at + 2] == tag.to_le_bytes()).unwrap()
 }
 
 /// Six files of five deflated pages: one breaks off behind two pages, one has a strip of noise, and one is no TIFF.

@@ -59,7 +59,8 @@ fn page(command: clap::Command) -> Vec<u8> {
     let mut text = extra.map_or_else(String::new, |extra| operators(&extra));
     text += &examples(&name);
     let reference = document("reference.md");
-    for title in ["Exit status", "Environment", "Files"] {
+    let whole = if has_subcommands { &["Signals", "Promises"][..] } else { &[] };
+    for title in ["Exit status", "Environment", "Files"].iter().chain(whole) {
         text += &format!(".SH \"{}\"\n{}", title.to_uppercase(), roff::body(roff::section(&reference, title)));
     }
     text += &see_also(&name);

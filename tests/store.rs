@@ -1,5 +1,8 @@
 //! The store from outside: runs that fail, end early, lose power, meet each other, and go on.
 
+#[path = "common/tiff.rs"]
+mod tiff;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +14,11 @@ use serde_json::{Value, json};
 use stackctl::error::{Error, Result};
 use stackctl::store::disk::Disk;
 use stackctl::store::testing::{Fault, Faulty, Memory, Operation};
-use stackctl::store::{Begun, Durability, Kind, Patience, Start, Store, Stored, Terms, What, check_free};
+use stackctl::store::{
+    Begun, Durability, Kind, Patience, Start, Store, Stored, Terms, What, check_free, conclude, forget_all,
+    forget_the_rest, has_name,
+};
+use tiff::Numbers;
 
 /// Units of the toy job, and of one shard.
 const N_UNITS: u64 = 9;
@@ -154,6 +161,83 @@ fn power_cut_anywhere_leaves_all_or_nothing_and_the_next_run_goes_on() {
         }
         assert!(n_redone > 0);
     }
+}
+
+/// As above, but some of what was not synced has reached the disk, in any order.
+#[test]
+fn power_cut_with_writes_out_of_order_leaves_all_or_nothing() {
+    let good = undisturbed();
+    let n_orders = std::env::var("STACKCTL_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
+    let mut random = Numbers(0x0bad);
+    let mut n_whole = 0;
+    for durability in [Durability::Data, Durability::Full] {
+        for cut in 0.. {
+            let mut has_failed = true;
+            for _ in 0..n_orders {
+                let memory = Memory::default();
+                let faulty = Faulty::new(Arc::new(memory.clone()), cut, true, &[], Fault::Errno(5));
+                let terms = Terms { durability, ..terms(Path::new("o")) };
+                let _ = run_on(Arc::new(faulty.clone()), &terms);
+                has_failed = faulty.has_failed();
+                memory.lose_power_but(|| random.below(2) == 0);
+                let found = memory.published();
+                assert!(found.is_empty() || found == good, "{durability:?} cut {cut}: torn {:?}", found.keys());
+                n_whole += u32::from(!found.is_empty());
+                match run_on(Arc::new(memory.clone()), &terms) {
+                    Err(Error::Complete(_)) => assert!(!found.is_empty()),
+                    // Without a lock nothing refuses a name that is taken before it is given.
+                    Err(Error::Usage(said)) => assert!(!found.is_empty() && said.contains("has appeared"), "{said}"),
+                    ended => ended.unwrap(),
+                }
+                assert!(memory.published() == good, "{durability:?} cut {cut}");
+            }
+            if !has_failed {
+                break;
+            }
+        }
+    }
+    assert!(n_whole > 0);
+}
+
+/// Of two outputs the first has its name when the process ends, the second is announced alone.
+#[test]
+fn outputs_that_belong_together_are_concluded() {
+    let good = undisturbed();
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    let begun = |output: &Path| {
+        let mut store = begin(output).unwrap();
+        let done: Vec<Stored> = good.iter().map(|(key, bytes)| store.put(key, bytes).unwrap()).collect();
+        store.record(0, &done, &[]).unwrap();
+        store.announce().unwrap();
+        store
+    };
+    let (mut one, two) = (begun(&first), begun(&second));
+    assert!(!has_name(&terms(&first)).unwrap());
+    one.give_name().unwrap();
+    drop((one, two));
+    assert_eq!(names(folder.path()), [".first.partial", ".second.partial", "first"]);
+    assert!(has_name(&terms(&first)).unwrap() && !has_name(&terms(&second)).unwrap());
+    let other = Terms { manifest: json!({"plan": "other"}), ..terms(&first) };
+    assert!(!has_name(&other).unwrap() && !conclude(&Terms { output: &second, ..other }).unwrap());
+    for _ in 0..2 {
+        assert!(conclude(&terms(&second)).unwrap());
+        assert!(tree(&second) == good);
+        assert_eq!(names(folder.path()), [".first.partial", "first", "second"]);
+    }
+    assert!(matches!(Store::begin(&terms(&first)).unwrap(), Begun::Published));
+    assert_eq!(names(folder.path()), ["first", "second"]);
+    // Of many runs what tells of each stays until all are known to be done.
+    let many = |output| Terms { is_one_of_many: true, overwrite: true, ..terms(output) };
+    for output in [&first, &second] {
+        work(Store::begin(&many(output)).unwrap().ready().unwrap(), 99).unwrap();
+        assert!(matches!(Store::begin(&many(output)).unwrap(), Begun::Published));
+    }
+    assert_eq!(names(folder.path()), [".first.partial", ".second.partial", "first", "second"]);
+    assert!(!forget_the_rest(&first).unwrap());
+    forget_all(&[first.clone(), second.clone()]).unwrap();
+    assert_eq!(names(folder.path()), ["first", "second"]);
+    assert!(tree(&first) == good && tree(&second) == good);
 }
 
 #[test]
@@ -712,6 +796,14 @@ fn a_run_that_was_published_is_not_done_again() {
     assert!(tree(&output) == good);
     publish();
     drop(Store::begin(&Terms { overwrite: true, ..other }).unwrap().ready().unwrap());
+    // All that was left to remove was the place itself.
+    publish();
+    fs::remove_dir_all(&partial).unwrap();
+    fs::create_dir(&partial).unwrap();
+    let dead = json!({"host": "n17", "place": "elsewhere", "pid": 1, "start": 1, "since_s": 1, "free": true});
+    fs::write(partial.join("lock.3"), dead.to_string()).unwrap();
+    assert!(check_free(&output, false, Kind::Folder(is_ours)).is_err());
+    assert_eq!(names(folder.path()), ["o"]);
     // Something else has the name by now.
     publish();
     fs::rename(&output, folder.path().join("moved")).unwrap();

@@ -350,3 +350,64 @@ fn filled_elements_are_recorded() {
     let metadata: Value = serde_json::from_slice(&fs::read(folder.path().join("out.zarr/zarr.json")).unwrap()).unwrap();
     assert_eq!(metadata["attributes"]["stackctl"]["elements_filled"], 2 * 4 * 40 * 50);
 }
+
+/// Of a collection every image is checked, compared and mended.
+#[test]
+fn a_collection_is_checked_image_by_image() {
+    let folder = tempdir().unwrap();
+    pile().write(&folder.path().join("raw"));
+    let stitch = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr", "-q", "--by", "t", "--collection"];
+    succeeds(folder.path(), &stitch);
+    let good = tree(&folder.path().join("out.zarr"));
+    let told: Value =
+        serde_json::from_str(&succeeds(folder.path(), &[&VERIFY[..], &["--deep", "--json"]].concat())).unwrap();
+    assert_eq!(told["compared"].as_object().unwrap().len(), 3, "{told}");
+    assert!(told["unproven"].to_string().contains("3 images"), "{told}");
+    let is_pixels = |path: &PathBuf| path.components().any(|part| part.as_os_str() == "c") && path.starts_with("1");
+    let object = good.keys().find(|path| is_pixels(path)).unwrap();
+    let mut bytes = good[object].clone();
+    bytes[0] ^= 1;
+    fs::write(folder.path().join("out.zarr").join(object), bytes).unwrap();
+    let text = found(folder.path(), &[]);
+    assert!(text.contains(&*object.to_string_lossy()), "{} is not in {text}", object.display());
+    let text = succeeds(folder.path(), &[&VERIFY[..], &["--repair", "--json"]].concat());
+    assert!(text.contains(&*object.to_string_lossy()), "{text}");
+    assert!(tree(&folder.path().join("out.zarr")) == good);
+}
+
+/// Results are checked by their objects, and say of which files they are; that is all that can be proved of them.
+#[test]
+fn results_are_checked_by_their_objects() {
+    let folder = tempdir().unwrap();
+    pile().write(&folder.path().join("raw"));
+    let reduce = ["reduce", "raw", "--pattern", PATTERN, "-q", "--op", "max", "--axis", "t", "-o", "out.zarr"];
+    let calc = ["calc", "a - min(a)", "raw", "--pattern", PATTERN, "-q", "-o", "out.zarr"];
+    for command in [&reduce[..], &calc] {
+        succeeds(folder.path(), command);
+        succeeds(folder.path(), &VERIFY);
+        let metadata = fs::read(folder.path().join("out.zarr/zarr.json")).unwrap();
+        let metadata: Value = serde_json::from_slice(&metadata).unwrap();
+        let inputs = metadata["attributes"]["stackctl"]["inputs"].as_array().unwrap().clone();
+        assert_eq!(inputs.len(), 6, "{metadata}");
+        assert!(inputs.iter().all(|input| input["bytes"].is_u64() && input["crc64nvme"].is_string()), "{inputs:?}");
+        let text = refused(folder.path(), 2, &[&VERIFY[..], &["--deep"]].concat());
+        assert!(text.contains("only its objects can be checked"), "{text}");
+        let good = tree(&folder.path().join("out.zarr"));
+        let object = good.keys().find(|path| path.starts_with("0/c")).unwrap();
+        let mut bytes = good[object].clone();
+        bytes[3] ^= 1;
+        fs::write(folder.path().join("out.zarr").join(object), bytes).unwrap();
+        assert!(found(folder.path(), &[]).contains("checksum"));
+        fs::remove_dir_all(folder.path().join("out.zarr")).unwrap();
+    }
+    // Of a file: that it is whole.
+    let tif = [&reduce[..reduce.len() - 1], &["out.tif"]].concat();
+    succeeds(folder.path(), &tif);
+    let (code, _, said) = ran(folder.path(), &["verify", "out.tif"]);
+    assert!(code == 0 && said.contains("keeps no checksums"), "{code}: {said}");
+    let file = folder.path().join("out.tif");
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 100]).unwrap();
+    let (code, out, said) = ran(folder.path(), &["verify", "out.tif"]);
+    assert!(code == 3 && (out + &said).contains("out.tif"), "{code}: {said}");
+}

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::axis::Axis;
 use crate::block::{Block, Buffer, Coverage, Target};
@@ -124,7 +124,14 @@ pub trait Reader: Send {
 
 /// What could not be read while an array was read, each once: readers add to it, outputs record it at the end.
 #[derive(Clone, Debug, Default)]
-pub struct Losses(Arc<Mutex<BTreeSet<String>>>);
+pub struct Losses(Arc<Mutex<Lost>>);
+
+#[derive(Debug, Default)]
+struct Lost {
+    all: BTreeSet<String>,
+    /// Those that no journal has.
+    fresh: Vec<String>,
+}
 
 impl Losses {
     /// Losses that are told one by one: of a disk that fails there is no end.
@@ -132,14 +139,31 @@ impl Losses {
 
     /// Adds what was lost, and why.
     pub fn add(&self, text: String) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_full = all.len() >= Self::MOST;
-        all.insert(if is_full { "further losses, which are not listed".to_owned() } else { text });
+        let mut lost = self.lock();
+        let is_full = lost.all.len() >= Self::MOST;
+        let text = if is_full { "further losses, which are not listed".to_owned() } else { text };
+        if lost.all.insert(text.clone()) {
+            lost.fresh.push(text);
+        }
+    }
+
+    /// Adds what an earlier run has lost.
+    pub fn recall(&self, texts: Vec<String>) {
+        self.lock().all.extend(texts);
+    }
+
+    /// What was added since the last call.
+    pub fn fresh(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().fresh)
     }
 
     /// All of them, in order.
     pub fn texts(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.lock().all.iter().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lost> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

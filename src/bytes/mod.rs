@@ -1,6 +1,13 @@
-//! Where bytes come from: files now, how many of them may be open at once, and what of them will be read soon.
+//! Where bytes come from: files now, how many of them may be open at once, what of them will be read soon, and whether
+//! they stay what they are.
 
 use std::fs::File;
+
+mod watch;
+mod within;
+
+pub use watch::{Watch, state};
+pub use within::within;
 
 /// Descriptors that are left for everything but inputs: outputs, standard streams, libraries.
 const OTHER_DESCRIPTORS: u64 = 40;

@@ -36,6 +36,13 @@ pub(super) struct Main<'a> {
     pub(super) wants: Wants,
 }
 
+impl Main<'_> {
+    /// How what lies beside it is written.
+    fn beside(&self, options: &ZarrOptions) -> OutputOptions {
+        OutputOptions { first: Some(self.path.to_owned()), ..OutputOptions::from(options) }
+    }
+}
+
 impl Beside {
     /// What `args` ask for beside `main`, the output of `array`.
     ///
@@ -46,7 +53,7 @@ impl Beside {
         for text in &args.mip {
             this.project(text, args.mip_output.as_deref(), main, array)?;
         }
-        let output = OutputOptions::from(main.options);
+        let output = main.beside(main.options);
         if let Some(path) = &args.stats {
             this.add(figures::create(path, main.spec, &output)?, path.clone(), 1);
         }
@@ -123,7 +130,7 @@ fn projected(
     let (axes, dtype) = (quantity.axes.clone(), quantity.dtype);
     let spec = Spec { axes, dtype, fill: vec![0; dtype.size()], provenance };
     if !sink::is_zarr(path) {
-        return Ok((sink::create(path, &spec, &OutputOptions::from(main.options))?, 1));
+        return Ok((sink::create(path, &spec, &main.beside(main.options))?, 1));
     }
     if !sink::is_zarr(main.path) {
         let why = "a projection beside such an output has no chunks: write it as .tif or .npy with --mip-output";
@@ -142,5 +149,5 @@ fn projected(
     options.image.is_archived = sink::zarr::is_archive(path);
     options.shards = options.shards.filter(|_| !options.image.is_archived);
     let sink = ZarrSink::new(path, &spec, &options)?;
-    Ok((sink::create(path, &spec, &OutputOptions::from(&options))?, sink.n_files()))
+    Ok((sink::create(path, &spec, &main.beside(&options))?, sink.n_files()))
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::{Map, json};
 
-use super::calculated::{self, Calculated, calculated};
+use super::calculated::{Calculated, calculated};
 use super::resources::{self, Came, Resources};
 use super::writing::{self, Lineage, Writing};
 use super::{early, plot, resolve, results, stop};
@@ -18,9 +18,11 @@ use crate::consume::{Assemble, Consumer, Job};
 use crate::error::Error;
 use crate::expression::Output;
 use crate::open::Opened;
+use crate::provenance::Ledger;
 use crate::report::{count, tuple};
 use crate::sink::{self, Spec};
 use crate::source::headers::Note;
+use crate::store::scratch;
 
 pub(super) fn run(args: &CalcArgs) -> Result<()> {
     let start = Instant::now();
@@ -31,27 +33,30 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
     }
     early::calc(args)?;
     let stop = stop::early(start, args.run.deadline)?;
+    let output = args.output.as_deref().filter(|name| !matches!(*name, "" | "-")).map(Path::new);
     let mut lineage = Lineage::default();
-    let (mut arrays, mut losses, mut told) = (Vec::new(), Vec::new(), Map::new());
+    let (mut arrays, mut files, mut told) = (Vec::new(), Vec::new(), Map::new());
     for (name, opened) in inputs(args)? {
         let own = Lineage::of(&opened, &args.run);
         let Opened { stack, is_single, .. } = opened;
+        let first = u32::try_from(files.len()).map_err(Error::format)?;
+        let losses = stack.losses().map(|_| lineage.losses.clone());
+        let stack = stack.summed(!args.run.no_input_checksums).numbered_from(first).salvaging(losses);
+        files.extend(resolve::inputs_of(&stack, output.unwrap_or(Path::new("."))));
         let dropped = resolve::own_axes(&stack, is_single, &args.names, &[]);
         if lineage.unit.is_empty() && dropped.is_empty() {
             lineage.unit = own.unit;
         }
         Note::merge(&mut lineage.notes, &own.notes);
         lineage.n_holes += own.n_holes;
-        lineage.inputs.extend(own.inputs);
-        losses.extend(stack.losses().cloned());
+        lineage.inputs.extend(&own.inputs);
         told.insert(name.clone(), own.provenance);
         arrays.push((name, crate::array::select(Arc::new(stack), &dropped)?));
     }
-    let output = args.output.as_deref().filter(|name| !matches!(*name, "" | "-")).map(Path::new);
     if let Some(output) = output {
-        super::refuse_input(output, &lineage.inputs)?;
+        super::refuse_input(output, lineage.inputs.paths())?;
     }
-    let private = calculated::private(output.unwrap_or(Path::new("stackctl")));
+    let private = scratch(output.unwrap_or(Path::new("stackctl")));
     let how = Output { narrow: output.is_some_and(resolve::for_imagej), ..args.values.output()? };
     let made = calculated(&args.expression, &arrays, &how, &args.run, &private, &stop)?;
     let array = Arc::clone(&made.array);
@@ -62,17 +67,16 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
         "program": concat!("stackctl ", env!("CARGO_PKG_VERSION")),
         "command": told.values().next().map(|first| first["command"].clone()),
         "expression": args.expression,
-        "inputs": told,
+        "operands": told,
     });
-    let Some(output) = output else { return small(args, &made, &lineage.provenance, &stop) };
+    let Some(output) = output else { return small(args, &made, lineage, &stop) };
     made.tell_narrowed(output, &how);
-    lineage.losses = losses.first().cloned().unwrap_or_default();
+    lineage.ledger = Ledger::of(files);
     let settings = json!({ "expression": args.expression, "values": format!("{:?}", args.values) });
     let plain = Writing::new(&args.storage, &args.run, args.overwrite, output);
     let writing = Writing { lineage, settings, calculated: Some(&made), start, ..plain };
     let told = writing::write(&writing, array, &stop)?;
     if !args.run.reads_nothing() {
-        losses.iter().skip(1).for_each(resolve::tell_losses);
         made.tell_counts();
     }
     told.map_or(Ok(()), |mut value| {
@@ -129,7 +133,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Writes or prints a result that is put together in memory, or goes down a pipe.
-fn small(args: &CalcArgs, made: &Calculated, provenance: &serde_json::Value, stop: &AtomicBool) -> Result<()> {
+fn small(args: &CalcArgs, made: &Calculated, lineage: Lineage, stop: &AtomicBool) -> Result<()> {
     let array = &made.array;
     let shape = array.shape();
     let is_piped = args.output.as_deref() == Some("-");
@@ -138,7 +142,7 @@ fn small(args: &CalcArgs, made: &Calculated, provenance: &serde_json::Value, sto
     } else if !is_piped && crate::grid::n_elements(&shape) > results::MOST_PRINTED {
         return Err(Error::usage(format!("gives an array of {}: say with -o where to write it", tuple(&shape))).into());
     }
-    let spec = Spec { provenance: provenance.clone(), ..Spec::of(&**array) };
+    let spec = Spec { provenance: lineage.provenance, ..Spec::of(&**array) };
     let consumer: Box<dyn Consumer> = if is_piped {
         sink::stream(Box::new(std::io::stdout()), &spec, false)
     } else {
@@ -156,8 +160,8 @@ fn small(args: &CalcArgs, made: &Calculated, provenance: &serde_json::Value, sto
         return super::print(format!("{}\n{last}", tree.join("\n")).as_bytes());
     }
     let terms = budget.terms(&plan, &**array, &[&*consumers[0]], stop);
-    let Came::Whole(ran) = resources::run(&args.run, array, &plan, &mut consumers, &Job::default(), &terms, |_| {})?
-    else {
+    let job = Job { inputs: lineage.inputs, ..Job::default() };
+    let Came::Whole(ran) = resources::run(&args.run, array, &plan, &mut consumers, &job, &terms, |_| {})? else {
         return Ok(());
     };
     made.tell_counts();

@@ -26,12 +26,6 @@ use crate::report::{count, tuple};
 use crate::sink::{self, OutputOptions, Spec};
 use crate::source::{self, OpenOptions};
 
-/// A name beside the output for what is computed on the way.
-pub(super) fn private(output: &Path) -> PathBuf {
-    let name = output.file_name().unwrap_or_default().to_string_lossy();
-    output.with_file_name(format!(".{name}.{}.reduced", crate::store::this_process()))
-}
-
 /// What an expression came to.
 pub(super) struct Calculated {
     pub(super) array: Arc<dyn Array>,

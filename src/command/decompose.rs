@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::json;
 
+use super::many::Many;
 use super::progress::Progress;
 use super::resources::Resources;
 use super::writing::{self, Lineage, Writing};
@@ -22,6 +23,7 @@ use crate::open::Opened;
 use crate::pairwise::{Rows, held_bytes as pairs_bytes};
 use crate::report::{count, tuple};
 use crate::sink;
+use crate::store;
 
 pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     let start = Instant::now();
@@ -30,9 +32,10 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
     request.stored_order = true;
     let opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
-    let lineage = Lineage { n_holes: 0, unit: Vec::new(), ..Lineage::of(&opened, &args.run) };
+    let mut lineage = Lineage { n_holes: 0, unit: Vec::new(), ..Lineage::of(&opened, &args.run) };
     let Opened { stack, is_single, .. } = opened;
-    super::refuse_input(&args.output, &lineage.inputs)?;
+    super::refuse_input(&args.output, lineage.inputs.paths())?;
+    lineage.ledger = resolve::ledger(&stack, &args.output);
     let chosen = resolve::own_axes(&stack, is_single, &args.names, args.select.as_slice());
     let array = select(Arc::new(stack), &chosen)?;
     let along = super::pairwise::axes_named(&args.along, array.axes(), "--along")?;
@@ -62,19 +65,23 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     }
     let made = pool.install(|| decompose(rows, args.kind, k, dtype, limit, &stop, |bytes| progress.add(bytes)))?;
     progress.finish();
+    lineage.inputs.check()?;
     tell_values(args, &made);
     let width = made.values.len() as u64;
     numbers(&beside(&args.output, "scores"), &[n, width], &made.scores, args.overwrite)?;
     numbers(&beside(&args.output, "values"), &[width], &made.values, args.overwrite)?;
     let settings = json!({ "kind": format!("{:?}", args.kind), "along": args.along, "components": k });
     let plain = Writing::new(&args.storage, &args.run, args.overwrite, &args.output);
-    let mut writing = Writing { lineage, settings, start, ..plain };
-    let told = writing::write(&writing, made.components, &stop)?;
+    let mut many = Many::new(1 + usize::from(args.denoised.is_some()), false);
+    let is_one_of_many = many.is_many();
+    let mut writing = Writing { lineage, settings, is_one_of_many, start, ..plain };
+    let told = many.one(&args.output, || writing::write(&writing, made.components, &stop))?.flatten();
     if let Some(path) = &args.denoised {
         let array = made.denoised.ok_or_else(|| Error::usage("--denoised: a QR leaves the rows as they are"))?;
         (writing.output, writing.shown) = (path, path);
-        writing::write(&writing, array, &stop)?;
+        many.one(path, || writing::write(&writing, array, &stop))?;
     }
+    many.finish()?;
     if args.run.json {
         return super::print_json(&json!({
             "singular_values": made.values, "explained": made.explained, "method": made.method, "components": told,
@@ -101,7 +108,11 @@ fn beside(output: &Path, what: &str) -> PathBuf {
 }
 
 fn numbers(path: &Path, shape: &[u64], values: &[f64], overwrite: bool) -> Result<()> {
-    sink::check_free(path, overwrite)?;
-    super::publish_file(path, &sink::npy_bytes(shape, DType::Float64, bytemuck::cast_slice(values)))?;
+    let bytes = sink::npy_bytes(shape, DType::Float64, bytemuck::cast_slice(values));
+    // A run that ended early has made the same.
+    if !store::holds(path, &bytes) {
+        sink::check_free(path, overwrite)?;
+        super::publish_file(path, &bytes)?;
+    }
     Ok(())
 }

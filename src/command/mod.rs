@@ -20,6 +20,7 @@ mod early;
 mod inspect;
 mod like;
 mod link;
+mod many;
 mod pairwise;
 mod plan;
 mod planning;

@@ -22,6 +22,7 @@ use crate::exec::budget::{Bytes, peak_bytes};
 use crate::grid::{Region, n_elements};
 use crate::open::Opened;
 use crate::pairwise::{Rows, distances, held_bytes};
+use crate::provenance::Ledger;
 use crate::report::{count, duration, tuple};
 use crate::sink;
 use crate::source::headers::Note;
@@ -33,18 +34,19 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     let start = Instant::now();
     early::pairwise(args)?;
     let stop = stop::early(start, args.run.deadline)?;
-    let mut lineage = Lineage::default();
+    let (mut lineage, mut files) = (Lineage::default(), Vec::new());
     let mut open = |input: &InputArgs| -> Result<Arc<dyn Array>> {
         let mut request = resolve::request(input, &args.names, args.run.memory, args.run.threads)?;
         request.stored_order = true;
         let opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
         let own = Lineage::of(&opened, &args.run);
         Note::merge(&mut lineage.notes, &own.notes);
-        lineage.inputs.extend(own.inputs);
+        lineage.inputs.extend(&own.inputs);
         if lineage.provenance.is_null() {
             lineage.provenance = own.provenance;
         }
         let Opened { stack, is_single, .. } = opened;
+        files.extend(resolve::inputs_of(&stack, Path::new(args.output.as_deref().unwrap_or("."))));
         let chosen = resolve::own_axes(&stack, is_single, &args.names, args.select.as_slice());
         Ok(select(Arc::new(stack), &chosen)?)
     };
@@ -54,8 +56,9 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
         None => None,
     };
     if let Some(output) = args.output.as_deref() {
-        super::refuse_input(Path::new(output), &lineage.inputs)?;
+        super::refuse_input(Path::new(output), lineage.inputs.paths())?;
     }
+    lineage.ledger = Ledger::of(files);
     let kept = axes_named(&args.keep, a.axes(), "--keep")?;
     let groups = groups(&kept, &a, b.as_ref())?;
     let rows = |array: &Arc<dyn Array>| -> Result<Rows, Error> {
@@ -89,6 +92,7 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
         values.extend(made);
     }
     progress.finish();
+    lineage.inputs.check()?;
     if !args.run.quiet {
         tell(format_args!(
             "{} distances of {} in {}, peak {}",

@@ -11,6 +11,7 @@ use super::resources::{self, Came, Resources};
 use super::{print_json, stop, tell};
 use crate::array::Array;
 use crate::block::size_bytes;
+use crate::bytes::Watch;
 use crate::cli::PyramidArgs;
 use crate::consume::Consumer;
 use crate::consume::levels::Method;
@@ -63,7 +64,8 @@ pub(super) fn run(args: &PyramidArgs) -> Result<()> {
     let bytes_in = size_bytes(&array.shape(), array.dtype());
     let mut progress = Progress::new(bytes_in, args.run.quiet);
     let settings = serde_json::json!({"codec": options.codec.to_string(), "image": format!("{:?}", options.image)});
-    let job = resources::job(&args.run, &*array, &[image.array()], &plan, settings, &Default::default());
+    let inputs = Watch::new(vec![image.array()]);
+    let job = resources::job(&args.run, &*array, &inputs, &plan, settings, &Default::default());
     let came = resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
     progress.finish();
     let ran = match came {

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Result;
 
+use super::many::Many;
 use super::progress::Progress;
 use super::resources::{self, Came, Resources};
 use super::results::{self, Figures, Target};
@@ -13,6 +15,7 @@ use super::{calculated, early, resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::axis::Axis;
 use crate::block::size_bytes;
+use crate::bytes::Watch;
 use crate::cli::{Missing, PartOf, ReduceArgs};
 use crate::consume::{self, Consumer, Job};
 use crate::error::Error;
@@ -22,6 +25,7 @@ use crate::open::Opened;
 use crate::plan::Plan;
 use crate::reduce::{Grouping, Groupings, Predicate, Reducer, Reduction, Settings};
 use crate::report::{count, tuple};
+use crate::store::scratch;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let start = Instant::now();
@@ -30,6 +34,7 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     request.stored_order = true;
     request.select.clone_from(&args.elements.select);
     request.by.clone_from(&args.by);
+    let stop = stop::early(start, args.run.deadline)?;
     // Every array is checked before the first one is reduced.
     let all = resolve::open(&request, &args.run)?;
     let named = all.iter().map(|opened| named(args, opened)).collect::<Result<Vec<_>, _>>()?;
@@ -38,7 +43,10 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
         return Err(Error::usage(format!("two values of --by would be written to {output}")).into());
     }
     let made = |args: &ReduceArgs| args.run.makes(Path::new(args.output.as_deref().unwrap_or_default()));
-    named.iter().zip(all).filter(|(args, _)| made(args)).try_for_each(|(args, opened)| one(args, opened, start))
+    let chosen: Vec<_> = named.iter().zip(all).filter(|(args, _)| made(args)).collect();
+    let mut many = Many::new(chosen.len(), args.run.is_partial() || args.output.is_none());
+    chosen.into_iter().try_for_each(|(args, opened)| one(args, opened, &mut many, start, &stop))?;
+    many.finish()
 }
 
 /// The same for the value of `--by` that an array has: the output's name has it in the field's place.
@@ -57,13 +65,13 @@ fn named(args: &ReduceArgs, opened: &Opened) -> Result<ReduceArgs, Error> {
 }
 
 /// Reduces one array.
-fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
+fn one(args: &ReduceArgs, opened: Opened, many: &mut Many, start: Instant, stop: &AtomicBool) -> Result<()> {
     let provenance = resolve::provenance(&opened, &args.run);
     let Opened { stack, notes, is_single, .. } = opened;
     let output = args.output.as_deref().map_or(Path::new("-"), Path::new);
     let ledger = resolve::ledger(&stack, output);
     let stack = stack.summed(!args.run.no_input_checksums);
-    let (n_files, paths) = (stack.paths().len() as u64, stack.paths().to_vec());
+    let inputs = Watch::new(stack.paths().to_vec());
     let losses = stack.losses().cloned().unwrap_or_default();
     let select = resolve::own_axes(&stack, is_single, &args.names, args.elements.select.as_slice());
     let mut array: Arc<dyn Array> = Arc::new(stack);
@@ -71,10 +79,9 @@ fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
         array = crate::array::select(array, &select)?;
     }
     let mut calculated = None;
-    let stop = stop::early(start, args.run.deadline)?;
     if let Some(text) = &args.elements.calc {
-        let place = calculated::private(Path::new(args.output.as_deref().unwrap_or("stackctl")));
-        let made = calculated::calculated(text, &[("a".into(), array)], &Output::default(), &args.run, &place, &stop)?;
+        let place = scratch(Path::new(args.output.as_deref().unwrap_or("stackctl")));
+        let made = calculated::calculated(text, &[("a".into(), array)], &Output::default(), &args.run, &place, stop)?;
         array = Arc::clone(&made.array);
         calculated = Some(made);
     }
@@ -86,7 +93,7 @@ fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
     let targets = results::targets(args, &reducer, bytes_in)?;
     for target in &targets {
         if let Target::File(path) = target {
-            super::refuse_input(path, &paths)?;
+            super::refuse_input(path, inputs.paths())?;
         }
     }
     for (output, target) in reducer.outputs().iter().zip(&targets) {
@@ -97,10 +104,10 @@ fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
             }
         }
     }
-    let budget = Resources::new(&args.run);
+    let (budget, n_files) = (Resources::new(&args.run), inputs.paths().len() as u64);
     let reduction = Reduction::new(Arc::clone(&reducer), results::write_bytes(args, &reducer)?);
     let (plan, reduction) = planned(args, &targets, &budget, &*array, &reducer, reduction, &provenance)?;
-    let terms = budget.terms(&plan, &*array, &[&reduction], &stop);
+    let terms = budget.terms(&plan, &*array, &[&reduction], stop);
     let mut figures = Figures {
         input_axes: array.axes().iter().map(|a| a.name.clone()).collect(),
         input_shape: array.shape(),
@@ -148,8 +155,14 @@ fn one(args: &ReduceArgs, opened: Opened, start: Instant) -> Result<()> {
         "codec": args.codec.to_string(),
         "picture": format!("{:?}", args.picture),
     });
-    let job = Job { ledger, ..resources::job(&args.run, &*array, &paths, &plan, settings, &losses) };
-    let came = resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
+    let job = resources::job(&args.run, &*array, &inputs, &plan, settings, &losses);
+    let job = Job { ledger, is_one_of_many: many.is_many(), ..job };
+    let run = || {
+        let progress = |bytes| progress.add(bytes);
+        Ok(resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, progress)?)
+    };
+    let first = targets.first().and_then(Target::path).unwrap_or(Path::new("-"));
+    let Some(came) = many.one(first, run)? else { return Ok(()) };
     progress.finish();
     resolve::tell_losses(&losses);
     figures.losses = losses.texts();

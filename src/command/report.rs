@@ -11,6 +11,7 @@ use super::resources::{self, Came, Resources};
 use super::{early, inspect, refuse_input, resolve, stop, tell};
 use crate::array::{Array, select};
 use crate::block::size_bytes;
+use crate::bytes::Watch;
 use crate::cli::{InspectArgs, ReportArgs};
 use crate::consume::Consumer;
 use crate::error::Error;
@@ -38,8 +39,8 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
     let opened = survey.open(&request)?;
     let provenance = resolve::provenance(&opened, &args.run);
     let notes: Vec<String> = opened.notes.iter().map(ToString::to_string).collect();
-    let inputs = opened.stack.paths().to_vec();
-    refuse_input(&args.output, &inputs)?;
+    let inputs = Watch::new(opened.stack.paths().to_vec());
+    refuse_input(&args.output, inputs.paths())?;
     let losses = opened.stack.losses().cloned().unwrap_or_default();
     let mut array: Arc<dyn Array> = Arc::new(opened.stack);
     if let Some(text) = &args.select {
@@ -51,7 +52,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
     let named = args.input.inputs.first().cloned().unwrap_or_else(|| "array".into());
     let mut facts = vec![
         ("array".to_owned(), format!("{} {} {}", names.join(" "), tuple(&array.shape()), array.dtype())),
-        ("size".to_owned(), format!("{} in {}", Bytes(bytes), count(inputs.len() as u64, "file"))),
+        ("size".to_owned(), format!("{} in {}", Bytes(bytes), count(inputs.paths().len() as u64, "file"))),
     ];
     facts.extend(args.select.iter().map(|text| ("part".to_owned(), text.clone())));
     let about = About { title: args.title.clone().unwrap_or(named), facts, drawing, notes };

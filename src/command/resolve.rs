@@ -55,6 +55,7 @@ pub(super) fn request(
             level: names.level,
             pages: names.pages.clone(),
             skip_bad: input.skip_bad,
+            follow: input.follow,
             ..OpenOptions::default()
         },
         missing: names.missing,
@@ -232,6 +233,11 @@ pub(super) fn recorded(names: &NameArgs) -> Value {
 
 /// The inputs of a run that writes `output`, as they are now.
 pub(super) fn ledger(stack: &Stack, output: &Path) -> Ledger {
+    Ledger::of(inputs_of(stack, output))
+}
+
+/// The files of `stack`, as they are now, seen from `output`.
+pub(super) fn inputs_of(stack: &Stack, output: &Path) -> Vec<Input> {
     let folder = std::path::absolute(output).ok().and_then(|path| Some(path.parent()?.to_owned())).unwrap_or_default();
     let lists = if stack.paths().len() > 1 { &LISTS[..] } else { &LISTS[..4] };
     let input = |(file, path): (u32, &PathBuf)| {
@@ -239,7 +245,7 @@ pub(super) fn ledger(stack: &Stack, output: &Path) -> Ledger {
         let provenance = zarr::provenance(path).ok().flatten().map_or(Value::Null, |p| without(lists, p));
         Input { path: place(path, &folder), n_elements: stack.n_elements_of(file), provenance, ..state }
     };
-    Ledger::of((0..).zip(stack.paths()).map(input).collect())
+    (0..).zip(stack.paths()).map(input).collect()
 }
 
 /// `path` as it is seen from `folder` if it lies there, else in full.

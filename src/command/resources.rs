@@ -3,12 +3,13 @@
 //! The plan is made from `--memory`, the array and its consumers alone; how many workers then fit goes by what the
 //! process really uses.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::array::{Array, Losses};
 use crate::block::size_bytes;
+use crate::bytes::Watch;
 use crate::cli::{Planned, RunArgs};
 use crate::consume::{self, Consumer, Job};
 use crate::error::Error;
@@ -130,7 +131,7 @@ impl Resources {
 pub(super) fn job(
     args: &RunArgs,
     array: &dyn Array,
-    inputs: &[PathBuf],
+    inputs: &Watch,
     plan: &Plan,
     settings: serde_json::Value,
     losses: &Losses,
@@ -141,10 +142,10 @@ pub(super) fn job(
         "dtype": array.dtype(),
         "settings": settings,
         "plan": plan.digest(),
-        "inputs": fingerprint(inputs),
+        "inputs": fingerprint(inputs.paths()),
     });
     let start = if args.restart { Start::Anew } else { Start::Resume };
-    Job { manifest, start, losses: losses.clone(), ..Job::default() }
+    Job { manifest, start, losses: losses.clone(), inputs: inputs.clone(), ..Job::default() }
 }
 
 /// Does all that `plan` says, or the share of it that was asked for; or writes it down.

@@ -1,7 +1,7 @@
 //! Where the results of `reduce` go: files, standard output, the terminal.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -42,6 +42,16 @@ pub(super) enum Target {
     Pipe,
     /// To a file, or the folder of a Zarr array.
     File(PathBuf),
+}
+
+impl Target {
+    /// The file, if it is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Print | Self::Pipe => None,
+        }
+    }
 }
 
 /// Where each operator's result goes; the input has `bytes_in` bytes.
@@ -202,7 +212,9 @@ pub(super) fn outputs(
         png: args.picture.options(),
         ..OutputOptions::default()
     };
+    let first = targets.first().and_then(Target::path);
     let output = |(i, target): (usize, &Target)| {
+        let options = OutputOptions { first: first.filter(|_| i > 0).map(Path::to_owned), ..options.clone() };
         let output = &reducer.outputs()[i];
         let mut provenance = provenance.clone();
         provenance["operator"] = output.label.clone().into();

@@ -9,6 +9,7 @@ use anyhow::Result;
 use serde_json::{Map, Value};
 
 use super::collection::Building;
+use super::many::Many;
 use super::writing::{self, Lineage, Writing};
 use super::{calculated, early, like, print_json, resolve, stop, tell};
 use crate::array::{Array, select};
@@ -20,6 +21,7 @@ use crate::sink;
 use crate::sink::zarr::misfit;
 use crate::source::OpenOptions;
 use crate::source::zarr::{self, Storage};
+use crate::store::scratch;
 
 pub(super) fn run(args: &StitchArgs) -> Result<()> {
     if args.names.missing == Missing::Skip {
@@ -35,6 +37,7 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
     if let (Some(model), None) = (&model, &args.names.axes) {
         request.layout.axes = Some(model.axes.clone());
     }
+    let stop = stop::early(Instant::now(), args.run.deadline)?;
     // Every array is checked before the first one is written.
     let opened = resolve::open(&request, &args.run)?;
     let collection = if args.collection { Some(building(args, &opened)?) } else { None };
@@ -48,8 +51,8 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
         }
         all.push(single);
     }
-    let stop = stop::early(Instant::now(), args.run.deadline)?;
     let mut told = Vec::new();
+    let mut many = Many::new(all.len(), collection.is_some() || args.run.is_partial());
     if let Some(collection) = collection.as_ref().filter(|_| !args.run.dry_run) {
         collection.begin(args.run.restart)?;
     }
@@ -61,8 +64,11 @@ pub(super) fn run(args: &StitchArgs) -> Result<()> {
             tell(format_args!("{}: an earlier run has written it", single.shown.display()));
             continue;
         }
-        told.extend(one(args, single, model.as_ref(), &stop)?);
+        let (output, is_one_of_many) = (single.output.clone(), many.is_many());
+        let run = || one(args, single, model.as_ref(), is_one_of_many, &stop);
+        told.extend(many.one(&output, run)?.flatten());
     }
+    many.finish()?;
     if let Some(collection) = collection.filter(|_| !args.run.dry_run) {
         let words = collection.words();
         collection.finish(args.storage.format())?;
@@ -161,14 +167,21 @@ fn folder_of(output: &Path) -> Option<&Path> {
 }
 
 /// Writes one array; what is to be printed as JSON, if that was asked for.
-fn one(args: &StitchArgs, single: Single, model: Option<&Storage>, stop: &AtomicBool) -> Result<Option<Value>> {
+fn one(
+    args: &StitchArgs,
+    single: Single,
+    model: Option<&Storage>,
+    is_one_of_many: bool,
+    stop: &AtomicBool,
+) -> Result<Option<Value>> {
     let start = Instant::now();
     let Single { output, shown, beside, opened } = single;
     let mut lineage = Lineage::of(&opened, &args.run);
-    super::refuse_input(&sink::place_of(&output), &lineage.inputs)?;
+    super::refuse_input(&sink::place_of(&output), lineage.inputs.paths())?;
     let provenance = &mut lineage.provenance;
     provenance["names"] = resolve::recorded(&args.names);
     provenance["skip_bad"] = args.input.skip_bad.into();
+    provenance["follow"] = args.input.follow.into();
     provenance["select"] = args.select.clone().into();
     provenance["by"] = args.by.clone().zip(opened.value.clone()).map(|(field, value)| [field, value].to_vec()).into();
     let Opened { stack, is_single, value, .. } = opened;
@@ -191,15 +204,14 @@ fn one(args: &StitchArgs, single: Single, model: Option<&Storage>, stop: &Atomic
     if args.calc.is_some() || how != Output::default() {
         lineage.provenance["computed"] = serde_json::json!({"calc": args.calc, "values": format!("{:?}", args.values)});
         let text = args.calc.as_deref().unwrap_or("a");
-        let private = calculated::private(&output);
         let how = Output { narrow: resolve::for_imagej(&output), ..how };
-        let made = calculated::calculated(text, &[("a".into(), array)], &how, &args.run, &private, stop)?;
+        let made = calculated::calculated(text, &[("a".into(), array)], &how, &args.run, &scratch(&output), stop)?;
         array = Arc::clone(&made.array);
         lineage.unit.retain(|_| array.axes().len() == stored);
         made.tell_narrowed(&shown, &how);
         calculated = Some(made);
     }
-    if let ([input], true) = (lineage.inputs.as_slice(), is_single) {
+    if let ([input], true) = (lineage.inputs.paths(), is_single) {
         lineage.attributes = kept_attributes(args, input)?;
     }
     if let Some(why) = misfit(array.axes()).filter(|_| args.collection) {
@@ -222,6 +234,7 @@ fn one(args: &StitchArgs, single: Single, model: Option<&Storage>, stop: &Atomic
         png: args.picture.options(),
         stream: args.stream,
         lineage,
+        is_one_of_many,
         settings,
         calculated: calculated.as_ref(),
         start,
@@ -236,7 +249,8 @@ fn one(args: &StitchArgs, single: Single, model: Option<&Storage>, stop: &Atomic
 
 /// Attributes of the one array that is copied.
 fn kept_attributes(args: &StitchArgs, input: &Path) -> Result<Map<String, Value>, Error> {
-    let which = OpenOptions { series: args.names.series, level: args.names.level, ..OpenOptions::default() };
+    let (series, level, follow) = (args.names.series, args.names.level, args.input.follow);
+    let which = OpenOptions { series, level, follow, ..OpenOptions::default() };
     let mut attributes = zarr::kept_attributes(input, &which)?;
     // Where the image lies that the labels are of is not known of a copy.
     if let Some(label) = attributes.get_mut("image-label").and_then(|l| l.as_object_mut()) {

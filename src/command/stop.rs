@@ -18,17 +18,19 @@ const PATIENCE: Duration = Duration::from_millis(3500);
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_millis(50);
 
-/// A flag that SIGHUP, SIGINT, SIGTERM and SIGUSR1 set, and the `deadline` of a run that began at `start`. The run takes
+/// A flag that SIGHUP, SIGINT, SIGTERM, SIGUSR1 and SIGXCPU set, and the `deadline` of a run that began at `start`. The run takes
 /// the flag down when nothing is left to be stopped.
 pub(super) fn early(start: Instant, deadline: Option<Duration>) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let hang_up = Some(SIGHUP).filter(|signal| !is_ignored(*signal));
-    for signal in [SIGINT, SIGTERM, SIGUSR1].into_iter().chain(hang_up) {
+    for signal in [SIGINT, SIGTERM, SIGUSR1, libc::SIGXCPU].into_iter().chain(hang_up) {
         // Order matters: the first signal finds the flag unset, sets it, and only the second one exits.
         signal_hook::flag::register_conditional_shutdown(signal, AT_ONCE, Arc::clone(&stop))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
             .context("cannot watch for signals")?;
     }
+    // What may not grow any more is told by the write.
+    signal_hook::flag::register(libc::SIGXFSZ, Arc::default()).context("cannot watch for signals")?;
     let end = deadline.and_then(|after| start.checked_add(after));
     let flag = Arc::clone(&stop);
     let watch = std::thread::Builder::new().name("clock".into()).stack_size(64 << 10);

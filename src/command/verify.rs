@@ -1,4 +1,5 @@
-//! `verify`: whether a Zarr is what was written and what its inputs say, and making bad objects again.
+//! `verify`: whether an output is what was written and what its inputs say, and making bad objects again. Of a
+//! collection it checks every image.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -14,12 +15,14 @@ use crate::error::Error;
 use crate::exec::budget::Bytes;
 use crate::report::count;
 use crate::source::{self, OpenOptions, zarr};
-use crate::verify::{Checked, FaultKind, Sample, checksums_of, chunks, objects};
+use crate::verify::{Checked, Fault, FaultKind, Sample, checksums_of, chunks, objects};
 
 mod deep;
 mod inputs;
 mod repair;
 
+/// Folders between a collection and its images, at most: a plate has rows, wells and fields.
+const MOST_DEPTH: u32 = 4;
 /// Faults that are told one by one, unless as JSON.
 const MOST_TOLD: usize = 100;
 
@@ -42,35 +45,44 @@ struct Verified<'a> {
 pub(super) fn run(args: &VerifyArgs) -> Result<()> {
     let place = &args.output;
     refuse_part(place)?;
-    let listed = checksums_of(place);
-    if listed.is_none() && !place.exists() {
-        return Err(Error::usage(format!("{}: there is no such Zarr", place.display())).into());
+    if checksums_of(place).is_none() && !place.exists() {
+        return Err(Error::usage(format!("{}: there is no such output", place.display())).into());
     }
     let stop = stop::early(Instant::now(), None)?;
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
-    let sample = args.sample.map_or(Sample::ALL, |share| Sample { share, seed });
-    // What cannot be read of it is found below.
-    let own = zarr::provenance(place).ok().flatten().unwrap_or_default();
-    let mut verified = Verified {
-        args,
-        own,
-        sample,
-        stop: &stop,
-        checked: Checked::default(),
-        compared: None,
-        n_different: 0,
-        lines: Vec::new(),
-        repaired: Vec::new(),
-        unproven: Vec::new(),
-    };
-    verified.check(listed)?;
-    if args.repair {
-        verified.repair()?;
+    let mut verified = Verified::new(args, seed, &stop);
+    let members = members_of(place);
+    if members.is_empty() {
+        verified.all()?;
     }
-    if args.deep {
-        verified.compare()?;
+    for member in &members {
+        let own = VerifyArgs { output: member.clone(), ..args.clone() };
+        let mut one = Verified::new(&own, seed, &stop);
+        one.all()?;
+        verified.take_in(member.strip_prefix(place).unwrap_or(member), one);
+    }
+    if !members.is_empty() {
+        let n = count(members.len() as u64, "image");
+        verified.unproven.push(format!("what describes the collection of {n} has no checksums of its own"));
     }
     verified.tell()
+}
+
+/// Outputs with checksums inside a group that has none itself, in order.
+fn members_of(place: &Path) -> Vec<PathBuf> {
+    let (mut found, mut open) = (Vec::new(), vec![(place.to_owned(), 0)]);
+    while let Some((folder, depth)) = open.pop() {
+        if checksums_of(&folder).is_some() {
+            found.push(folder);
+        } else if depth < MOST_DEPTH {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            open.extend(folders.map(|entry| (entry.path(), depth + 1)));
+        }
+    }
+    found.retain(|member| member != place);
+    found.sort();
+    found
 }
 
 /// Refuses a level of an output, of which the whole has the checksums.
@@ -83,6 +95,56 @@ fn refuse_part(place: &Path) -> Result<(), Error> {
     }
     let (place, whole) = (place.display(), whole.display());
     Err(Error::usage(format!("{place}: is a part of {whole}, which is verified as a whole")))
+}
+
+impl<'a> Verified<'a> {
+    fn new(args: &'a VerifyArgs, seed: u64, stop: &'a AtomicBool) -> Self {
+        let sample = args.sample.map_or(Sample::ALL, |share| Sample { share, seed });
+        // What cannot be read of it is found below.
+        let own = zarr::provenance(&args.output).ok().flatten().unwrap_or_default();
+        Self {
+            args,
+            own,
+            sample,
+            stop,
+            checked: Checked::default(),
+            compared: None,
+            n_different: 0,
+            lines: Vec::new(),
+            repaired: Vec::new(),
+            unproven: Vec::new(),
+        }
+    }
+
+    /// Does all that was asked for.
+    fn all(&mut self) -> Result<()> {
+        self.check(checksums_of(self.place()))?;
+        if self.args.repair {
+            self.repair()?;
+        }
+        if self.args.deep {
+            self.compare()?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what has come of checking the member that lies at `prefix`.
+    fn take_in(&mut self, prefix: &Path, other: Verified<'_>) {
+        let named = |text: &str| prefix.join(text).to_string_lossy().into_owned();
+        let Checked { objects, bytes, n_faults, faults } = other.checked;
+        self.checked.objects += objects;
+        self.checked.bytes += bytes;
+        self.checked.n_faults += n_faults;
+        let faults = faults.into_iter().map(|fault| Fault { object: named(&fault.object), ..fault });
+        self.checked.faults.extend(faults);
+        self.n_different += other.n_different;
+        self.lines.extend(other.lines.into_iter().map(|line| format!("{}: {line}", prefix.display())));
+        self.repaired.extend(other.repaired.iter().map(|object| named(object)));
+        self.unproven.extend(other.unproven.into_iter().map(|line| format!("{}: {line}", prefix.display())));
+        if let Some(compared) = other.compared {
+            self.compared.get_or_insert_with(|| json!({}))[prefix.to_string_lossy().as_ref()] = compared;
+        }
+    }
 }
 
 impl Verified<'_> {
@@ -102,7 +164,7 @@ impl Verified<'_> {
                 self.checked = objects(self.place(), &listed, &self.sample, threads)?;
             }
             (None, Some(key)) => {
-                let fault = crate::verify::Fault {
+                let fault = Fault {
                     object: key.to_owned(),
                     kind: FaultKind::Missing,
                     text: "is not there, so no other object can be checked".to_owned(),
@@ -117,13 +179,20 @@ impl Verified<'_> {
 
     /// Checks a Zarr without checksums.
     fn check_foreign(&mut self) -> Result<()> {
-        let arrays = zarr::arrays(self.place())?;
+        let is_file = self.place().is_file();
+        let arrays = if is_file { vec![self.place().to_owned()] } else { zarr::arrays(self.place())? };
         let budget = Resources::new(&self.run_args());
         for folder in &arrays {
             let array = match source::open(folder, &OpenOptions::default()) {
                 Ok(array) => array,
-                Err(e @ Error::Unsupported(_)) => {
+                Err(e @ Error::Unsupported(_)) if !is_file => {
                     self.unproven.push(format!("{}: was passed over: {e}", folder.display()));
+                    continue;
+                }
+                Err(e) if is_file && e.is_of_file() => {
+                    let fault = Fault { object: String::new(), kind: FaultKind::Undecodable, text: e.to_string() };
+                    self.checked.n_faults += 1;
+                    self.checked.faults.insert(fault);
                     continue;
                 }
                 Err(e) => return Err(e.into()),
@@ -133,17 +202,20 @@ impl Verified<'_> {
             self.checked.objects += checked.objects;
             self.checked.bytes += checked.bytes;
             self.checked.n_faults += checked.n_faults;
-            let named = |mut fault: crate::verify::Fault| {
+            let named = |mut fault: Fault| {
                 fault.object = prefix.join(&fault.object).to_string_lossy().into_owned();
                 fault
             };
             self.checked.faults.extend(checked.faults.into_iter().map(named));
         }
-        self.unproven.push(
+        let why = if is_file {
+            "a file of this format keeps no checksums: that all of it can be decoded does not prove that it holds what was \
+             written"
+        } else {
             "no checksums are recorded with it: that chunks can be decoded does not prove that they hold what was \
              written, and a chunk that is not there cannot be told from one that was never stored"
-                .to_owned(),
-        );
+        };
+        self.unproven.push(why.to_owned());
         Ok(())
     }
 
@@ -163,7 +235,10 @@ impl Verified<'_> {
                 "unproven": unproven,
             }))?;
         } else {
-            let faults = checked.faults.iter().map(|f| format!("{}: {}", f.object, f.text));
+            let faults = checked.faults.iter().map(|f| match f.object.as_str() {
+                "" => f.text.clone(),
+                object => format!("{object}: {}", f.text),
+            });
             let mut told: Vec<String> = faults.chain(lines).take(MOST_TOLD).collect();
             let n = checked.n_faults + n_different;
             if n > told.len() as u64 {

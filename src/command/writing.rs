@@ -15,6 +15,7 @@ use super::resources::{self, Came, Resources};
 use super::{resolve, space, tell, voice};
 use crate::array::{Array, Losses};
 use crate::block::size_bytes;
+use crate::bytes::Watch;
 use crate::cli::{BesideArgs, RunArgs, StorageArgs, StreamFormat};
 use crate::consume::levels::{Levels, Method};
 use crate::consume::{Consumer, Job};
@@ -49,6 +50,8 @@ pub(super) struct Writing<'a> {
     pub(super) calculated: Option<&'a Calculated>,
     /// What a run that goes on must have in common with this one, beside how the array is stored.
     pub(super) settings: serde_json::Value,
+    /// Whether other runs write outputs that belong to this one.
+    pub(super) is_one_of_many: bool,
     pub(super) start: Instant,
 }
 
@@ -68,6 +71,7 @@ impl<'a> Writing<'a> {
             lineage: Lineage::default(),
             calculated: None,
             settings: serde_json::Value::Null,
+            is_one_of_many: false,
             start: Instant::now(),
         }
     }
@@ -77,7 +81,7 @@ impl<'a> Writing<'a> {
 #[derive(Default)]
 pub(super) struct Lineage {
     /// Files that are read.
-    pub(super) inputs: Vec<PathBuf>,
+    pub(super) inputs: Watch,
     /// Positions without a file.
     pub(super) n_holes: u64,
     /// Elements that nothing covers, as far as it is known.
@@ -99,7 +103,7 @@ impl Lineage {
     pub(super) fn of(opened: &Opened, run: &RunArgs) -> Self {
         let stack = &opened.stack;
         Self {
-            inputs: stack.paths().to_vec(),
+            inputs: Watch::new(stack.paths().to_vec()),
             n_holes: stack.layout().n_holes(),
             notes: opened.notes.clone(),
             losses: stack.losses().cloned().unwrap_or_default(),
@@ -127,7 +131,8 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
             sink::zarr::begin_label(output, options.format)?;
         }
     }
-    if let Some(note) = choose_mode(flags, &mut options, &how.lineage.inputs, array.dtype()).filter(|_| is_zarr) {
+    if let Some(note) = choose_mode(flags, &mut options, how.lineage.inputs.paths(), array.dtype()).filter(|_| is_zarr)
+    {
         tell(format_args!("note: {note}"));
     }
     let budget = Resources::new(run);
@@ -161,7 +166,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
     }];
     let main = Main { path: output, spec: &spec, options: &options, wants: consumers[0].wants() };
     let beside = Beside::new(&how.beside, &main, &*array)?;
-    beside.paths.iter().try_for_each(|path| super::refuse_input(path, &how.lineage.inputs))?;
+    beside.paths.iter().try_for_each(|path| super::refuse_input(path, how.lineage.inputs.paths()))?;
     beside.notes.iter().for_each(|note| tell(format_args!("note: {note}")));
     check_files(flags, n_output_files, beside.n_files)?;
     consumers.extend(beside.consumers);
@@ -177,7 +182,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         chunks: is_zarr.then(|| options.chunks.clone()),
         shards: options.shards.clone().filter(|_| is_zarr),
         levels: shapes,
-        input_files: how.lineage.inputs.len() as u64,
+        input_files: how.lineage.inputs.paths().len() as u64,
         bytes_in,
         bytes_out: 0,
         output_files: n_output_files,
@@ -219,6 +224,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
     });
     let job = Job {
         ledger: how.lineage.ledger.clone(),
+        is_one_of_many: how.is_one_of_many,
         ..resources::job(run, &*array, &how.lineage.inputs, &plan, settings, &how.lineage.losses)
     };
     let came = resources::run(run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Consumer, Desk, Job, Keeper, Merger, Part, Product, Remembered, Taker};
+use super::{Consumer, Desk, Job, Keeper, Merger, Part, Place, Product, Remembered, Taker};
 use crate::block::{Block, Target, size_bytes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -70,6 +70,10 @@ impl Consumer for Assemble {
         Self::band_bytes(self.grid.cell(), self.dtype).saturating_add(behind)
     }
 
+    fn places(&self) -> Vec<&Place> {
+        self.behind.iter().flat_map(|behind| behind.places()).collect()
+    }
+
     fn begin(&mut self, job: &Job) -> Result<()> {
         self.behind.as_mut().map_or(Ok(()), |behind| behind.begin(job))
     }
@@ -98,6 +102,14 @@ impl Consumer for Assemble {
 
     fn leave(&mut self) -> Result<()> {
         self.behind.as_mut().map_or(Ok(()), |behind| behind.leave())
+    }
+
+    fn announce(&mut self) -> Result<()> {
+        self.behind.as_mut().map_or(Ok(()), |behind| behind.announce())
+    }
+
+    fn give_names(&mut self) -> Result<()> {
+        self.behind.as_mut().map_or(Ok(()), |behind| behind.give_names())
     }
 
     fn publish(&mut self, products: &mut [Product]) -> Result<()> {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::array::{Array, Kept, Losses};
 use crate::block::{Block, Buffer, size_bytes};
+use crate::bytes::Watch;
 use crate::error::Result;
 use crate::plan::{Cost, Plan, Request, Share, Task, Wants, gcd};
 use crate::provenance::Ledger;
@@ -52,6 +53,11 @@ pub trait Consumer: Send + Sync {
     /// The same, to begin and to end there.
     fn place_mut(&mut self) -> Option<&mut Place> {
         None
+    }
+
+    /// All places that it writes to, those of consumers behind it too.
+    fn places(&self) -> Vec<&Place> {
+        self.place().into_iter().collect()
     }
 
     /// Starts what it writes, or goes on with it; before this, nothing outside the process is touched.
@@ -112,8 +118,25 @@ pub trait Consumer: Send + Sync {
         self.place_mut().map_or(Ok(()), Place::leave)
     }
 
-    /// Makes what its merger completed durable, gives it its name, and says so in its `products`. Comes when every
-    /// consumer's merger has finished.
+    /// Makes what its merger completed durable, and writes down that it is whole. Comes when every consumer's merger has
+    /// finished.
+    ///
+    /// # Errors
+    /// `Io` if the output cannot be written.
+    fn announce(&mut self) -> Result<()> {
+        self.place_mut().map_or(Ok(()), Place::announce)
+    }
+
+    /// Gives its outputs their names. Comes when every consumer has announced its own.
+    ///
+    /// # Errors
+    /// `Io`; `Usage` if something has appeared under a name.
+    fn give_names(&mut self) -> Result<()> {
+        self.place_mut().map_or(Ok(()), Place::give_name)
+    }
+
+    /// Does what is left of both, clears up from the last output to the first, and says in its `products` what they take.
+    /// Comes when every output has its name, or there is one alone.
     ///
     /// # Errors
     /// `Io` if the output cannot be written; `Usage` if something has appeared under the name.
@@ -150,6 +173,17 @@ pub struct Job {
     pub losses: Losses,
     /// What is read, by this run and those before it.
     pub ledger: Ledger,
+    /// What is read, which must stay what it is to the end.
+    pub inputs: Watch,
+    /// Whether other runs write outputs that belong to those of this one.
+    pub is_one_of_many: bool,
+}
+
+impl Job {
+    /// The same for output number `i` of those of a run: that the run is one of many is known by the first.
+    pub fn of_output(&self, i: usize) -> Self {
+        Self { is_one_of_many: self.is_one_of_many && i == 0, ..self.clone() }
+    }
 }
 
 /// What a consumer made of one task.

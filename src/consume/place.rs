@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Job, Product};
 use crate::error::{Error, Result};
-use crate::store::{Begun, Change, Durability, Kind, Store, Terms};
+use crate::store::{self, Begun, Change, Durability, Kind, Start, Store, Terms};
 
 /// An output that has a name.
 pub struct Place {
@@ -49,9 +49,7 @@ impl Place {
     /// # Errors
     /// As [`Store::begin`]; `Usage` if an earlier run was another job.
     pub fn begin(&mut self, job: &Job) -> Result<()> {
-        let Self { overwrite, durability, kind, .. } = *self;
-        let (manifest, start, share) = (job.manifest.clone(), job.start, job.share);
-        match Store::begin(&Terms { overwrite, durability, manifest, start, share, ..Terms::new(&self.path, kind) })? {
+        match Store::begin(&self.terms(job))? {
             Begun::Ready(store) => self.store = Some(store),
             Begun::Published => {
                 return Err(Error::Complete(format!(
@@ -71,6 +69,29 @@ impl Place {
         Ok(())
     }
 
+    fn terms(&self, job: &Job) -> Terms<'_> {
+        let Self { overwrite, durability, kind, .. } = *self;
+        let Job { start, share, is_one_of_many, .. } = *job;
+        let manifest = job.manifest.clone();
+        Terms { overwrite, durability, manifest, start, share, is_one_of_many, ..Terms::new(&self.path, kind) }
+    }
+
+    /// Whether an earlier run of the same job has given it its name and ended before all was cleared up.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn has_name(&self, job: &Job) -> Result<bool> {
+        Ok(job.start == Start::Resume && store::has_name(&self.terms(job))?)
+    }
+
+    /// Does what such a run has left to do for it. Says whether it stands.
+    ///
+    /// # Errors
+    /// As [`store::conclude`].
+    pub fn conclude(&self, job: &Job) -> Result<bool> {
+        store::conclude(&self.terms(job))
+    }
+
     /// Leaves it to the other shares of the run.
     ///
     /// # Errors
@@ -79,7 +100,23 @@ impl Place {
         self.store.take().map_or(Ok(()), Store::leave)
     }
 
-    /// Gives it its name, and says in its product what it takes.
+    /// Makes it whole and durable, and writes down that it is.
+    ///
+    /// # Errors
+    /// As [`Store::publish`].
+    pub fn announce(&mut self) -> Result<()> {
+        self.store.as_mut().map_or(Ok(()), Store::announce)
+    }
+
+    /// Gives it its name.
+    ///
+    /// # Errors
+    /// As [`Store::publish`].
+    pub fn give_name(&mut self) -> Result<()> {
+        self.store.as_mut().map_or(Ok(()), Store::give_name)
+    }
+
+    /// Does what is left of both and clears up; says in its product what it takes.
     ///
     /// # Errors
     /// As [`Store::publish`].

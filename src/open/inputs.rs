@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use serde_json::{Map, Value};
 
+use crate::bytes;
 use crate::provenance::Input;
 
 /// Entries that a fingerprint has at most; with more files, neighbours share one.
@@ -16,9 +17,9 @@ const MOST_ENTRIES: usize = 4096;
 pub fn fingerprint(paths: &[PathBuf]) -> Value {
     let each = paths.len().div_ceil(MOST_ENTRIES).max(1);
     let entry = |group: &[PathBuf]| match group {
-        [one] => (one.display().to_string(), full_state(one)),
+        [one] => (one.display().to_string(), bytes::state(one)),
         _ => {
-            let crc = group.iter().fold(0, |crc, path| crc32c::crc32c_append(crc, full_state(path).as_bytes()));
+            let crc = group.iter().fold(0, |crc, path| crc32c::crc32c_append(crc, bytes::state(path).as_bytes()));
             let last = group.last().map_or(String::new(), |path| path.display().to_string());
             (format!("{} to {last}", group[0].display()), format!("{crc:08x}"))
         }
@@ -32,20 +33,4 @@ pub fn state(path: &Path) -> Input {
     let found = fs::metadata(path).ok();
     let modified = found.as_ref().and_then(|found| found.modified().ok()?.duration_since(UNIX_EPOCH).ok());
     Input { bytes: found.map(|found| found.len()), modified_unix_s: modified.map(|m| m.as_secs()), ..Input::default() }
-}
-
-/// `123 bytes, changed 1700000000.000000001, number 42`.
-fn full_state(path: &Path) -> String {
-    let Ok(found) = fs::metadata(path) else { return "not there".to_owned() };
-    #[cfg(unix)]
-    let (seconds, nanoseconds, number) = {
-        use std::os::unix::fs::MetadataExt;
-        (found.mtime(), found.mtime_nsec(), found.ino())
-    };
-    #[cfg(not(unix))]
-    let (seconds, nanoseconds, number) = {
-        let time = found.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
-        (time.as_secs(), time.subsec_nanos(), 0)
-    };
-    format!("{} bytes, changed {seconds}.{nanoseconds:09}, number {number}", found.len())
 }

@@ -1,10 +1,12 @@
 //! What the named files are, found out from names and headers alone.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::places;
 use super::request::{Names, Request};
+use crate::bytes::within;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::pattern::{self, Arrangement, FieldAxis, InferOptions, Inferred, Pattern, Preset};
@@ -32,7 +34,7 @@ impl Request {
         let by_set = survey.set().is_some_and(|set| survey.paths.len() > 1 || !set.elsewhere);
         let places = reading.pattern.is_none().then(|| places::arranged(&survey.headers)).flatten();
         let survey = match reading.pattern {
-            None if by_set => survey.by_set(self, progress),
+            None if by_set => survey.by_set(self, progress)?,
             None if survey.paths.len() == 1 && !self.names_only => survey,
             None if let Some((axes, cells)) = places => Survey { naming: Naming::Places { axes, cells }, ..survey },
             _ => survey.by_names(&reading)?,
@@ -216,19 +218,24 @@ impl Survey {
         self.headers.kinds.iter().all(alike).then_some(first)
     }
 
-    fn by_set(mut self, request: &Request, progress: &mut dyn FnMut(usize, usize)) -> Self {
-        let (Some(set), Some(kind)) = (self.set().cloned(), self.headers.kinds.first()) else { return self };
+    fn by_set(mut self, request: &Request, progress: &mut dyn FnMut(usize, usize)) -> Result<Self> {
+        let (Some(set), Some(kind)) = (self.set().cloned(), self.headers.kinds.first()) else { return Ok(self) };
         let folder = self.paths[kind.first as usize].parent().map(PathBuf::from).unwrap_or_default();
-        let mut paths = Vec::new();
-        let members = (0..).zip(&set.files).map(|(member, name)| {
+        let known_paths: HashSet<&PathBuf> = self.paths.iter().collect();
+        let (mut paths, mut members) = (Vec::new(), Vec::new());
+        for (member, name) in (0..).zip(&set.files) {
             // Files that know who they are may have any name.
             let known = self.headers.member_of.iter().position(|m| *m == Some(member));
-            let named = Some(folder.join(name)).filter(|path| path.exists());
-            let path = named.or_else(|| known.map(|file| self.paths[file].clone()))?;
-            paths.push(path);
-            Some(paths.len() as u32 - 1)
-        });
-        let members = members.collect();
+            let mut named = Some(folder.join(name)).filter(|path| path.exists());
+            // What the user named is no secret.
+            if named.as_ref().is_some_and(|path| !known_paths.contains(path)) {
+                let at = self.paths[kind.first as usize].display();
+                named = Some(within(&folder, name, request.source.follow).map_err(|e| e.at(at))?);
+            }
+            let path = named.or_else(|| known.map(|file| self.paths[file].clone()));
+            members.push(path.as_ref().map(|_| paths.len() as u32));
+            paths.extend(path);
+        }
         self.paths = paths;
         self.options.as_pages = true;
         let notes = std::mem::take(&mut self.headers.notes);
@@ -236,7 +243,7 @@ impl Survey {
         let own = std::mem::replace(&mut self.headers.notes, notes);
         self.headers.notes.join(own);
         self.naming = Naming::Set { set, members };
-        self
+        Ok(self)
     }
 
     /// A pattern that was given must match; one that cannot be found is a fault to be told of.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::block::Block;
-use crate::consume::{Consumer, Desk, Job, Merger, Part, Product, Taker};
+use crate::consume::{Consumer, Desk, Job, Merger, Part, Place, Product, Taker};
 use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements};
 use crate::plan::{Cost, Plan, Task, Wants};
@@ -101,8 +101,12 @@ impl Consumer for Projection {
         self.plan = Some(plan.clone());
     }
 
+    fn places(&self) -> Vec<&Place> {
+        self.outputs.iter().flat_map(|output| output.places()).collect()
+    }
+
     fn begin(&mut self, job: &Job) -> Result<()> {
-        self.outputs.iter_mut().try_for_each(|output| output.begin(job))
+        self.outputs.iter_mut().enumerate().try_for_each(|(i, output)| output.begin(&job.of_output(i)))
     }
 
     fn done(&self) -> BTreeSet<u64> {
@@ -143,9 +147,18 @@ impl Consumer for Projection {
         ))
     }
 
+    fn announce(&mut self) -> Result<()> {
+        self.outputs.iter_mut().try_for_each(|output| output.announce())
+    }
+
+    fn give_names(&mut self) -> Result<()> {
+        self.outputs.iter_mut().try_for_each(|output| output.give_names())
+    }
+
     fn publish(&mut self, products: &mut [Product]) -> Result<()> {
         // Every output makes one.
-        self.outputs.iter_mut().zip(products.chunks_mut(1)).try_for_each(|(output, product)| output.publish(product))
+        let mut each = self.outputs.iter_mut().zip(products.chunks_mut(1)).rev();
+        each.try_for_each(|(output, product)| output.publish(product))
     }
 }
 

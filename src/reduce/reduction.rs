@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::block::Block;
-use crate::consume::{Consumer, Desk, Job, Keeper, Merger, Part, Product, Remembered, Taker};
+use crate::consume::{Consumer, Desk, Job, Keeper, Merger, Part, Place, Product, Remembered, Taker};
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
 use crate::plan::{Cost, Folds, Groups, Plan, Task, Wants};
@@ -179,8 +179,12 @@ impl Consumer for Reduction {
         outputs.chain(coordinates_bytes).fold(0, u64::saturating_add)
     }
 
+    fn places(&self) -> Vec<&Place> {
+        self.outputs.iter().flat_map(|output| output.places()).collect()
+    }
+
     fn begin(&mut self, job: &Job) -> Result<()> {
-        self.outputs.iter_mut().try_for_each(|output| output.begin(job))?;
+        self.outputs.iter_mut().enumerate().try_for_each(|(i, output)| output.begin(&job.of_output(i)))?;
         self.shared = self.store().is_some_and(Store::is_shared);
         Ok(())
     }
@@ -230,9 +234,18 @@ impl Consumer for Reduction {
         self.outputs.iter_mut().try_for_each(|output| output.leave())
     }
 
+    fn announce(&mut self) -> Result<()> {
+        self.outputs.iter_mut().try_for_each(|output| output.announce())
+    }
+
+    fn give_names(&mut self) -> Result<()> {
+        self.outputs.iter_mut().try_for_each(|output| output.give_names())
+    }
+
     fn publish(&mut self, products: &mut [Product]) -> Result<()> {
         // Every output makes one.
-        self.outputs.iter_mut().zip(products.chunks_mut(1)).try_for_each(|(output, product)| output.publish(product))
+        let mut each = self.outputs.iter_mut().zip(products.chunks_mut(1)).rev();
+        each.try_for_each(|(output, product)| output.publish(product))
     }
 }
 

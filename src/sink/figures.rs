@@ -16,7 +16,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::positions;
 use crate::plan::Cost;
-use crate::store::{Kind, Store, check_free};
+use crate::store::{Kind, Store};
 
 /// Bytes of text that are gathered before they are written.
 const BATCH_BYTES: usize = 1 << 20;
@@ -43,7 +43,7 @@ pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<d
     };
     let of = FigureSink::new(spec, is_csv)
         .ok_or_else(|| no(format!("an array of shape {:?} {} has no planes of numbers", spec.shape(), spec.dtype)))?;
-    check_free(path, options.overwrite, Kind::File)?;
+    options.check_free(path, Kind::File)?;
     let place = Place::new(path, Kind::File, options.overwrite, options.durability);
     Ok(Box::new(Folding { place, of }))
 }

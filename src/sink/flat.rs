@@ -16,7 +16,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{n_elements, row_major_strides};
 use crate::plan::{Cost, Task, Wants};
-use crate::store::{Kind, Store, Stored, check_free};
+use crate::store::{Kind, Store, Stored};
 
 /// Where elements go in a file.
 pub(crate) struct Placement {
@@ -107,7 +107,7 @@ impl FlatSink {
             return Err(Error::usage(format!("{}: no file can hold {end} bytes", path.display())));
         }
         let OutputOptions { overwrite, durability, .. } = *options;
-        check_free(path, overwrite, Kind::File)?;
+        options.check_free(path, Kind::File)?;
         let to = Destination::File { place: Place::new(path, Kind::File, overwrite, durability), head };
         Ok(Self { shape: spec.shape(), dtype: spec.dtype, placement, to, tail: None })
     }

@@ -65,6 +65,8 @@ impl Spec {
 pub struct OutputOptions {
     /// Whether an older output of this name is replaced, at the end.
     pub overwrite: bool,
+    /// The first output of the run, if this is another one.
+    pub first: Option<PathBuf>,
     /// What must be on the disk before the output gets its name.
     pub durability: Durability,
     /// Which Zarr.
@@ -120,6 +122,7 @@ impl Default for OutputOptions {
     fn default() -> Self {
         Self {
             overwrite: false,
+            first: None,
             durability: Durability::default(),
             format: Format::V3,
             chunks: None,
@@ -131,10 +134,22 @@ impl Default for OutputOptions {
     }
 }
 
+impl OutputOptions {
+    /// Refuses a name under which something stands that may not be replaced, and that no earlier run of the same job
+    /// has left there.
+    fn check_free(&self, path: &Path, kind: Kind) -> Result<()> {
+        if self.first.as_deref().is_some_and(store::is_announced) {
+            return Ok(());
+        }
+        store::check_free(path, self.overwrite, kind)
+    }
+}
+
 impl From<&zarr::ZarrOptions> for OutputOptions {
     fn from(options: &zarr::ZarrOptions) -> Self {
         Self {
             overwrite: options.overwrite,
+            first: None,
             durability: options.durability,
             format: options.format,
             chunks: Some(options.chunks.clone()),

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::grid::{Region, positions, row_major_strides};
 use crate::plan::Cost;
 use crate::report::tuple;
-use crate::store::{Kind, Store, check_free};
+use crate::store::{Kind, Store};
 use crate::{unit, with_dtype};
 
 /// Longest edge of a panel, in pixels.
@@ -86,7 +86,7 @@ pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<d
         return Err(no("a name that ends in .png"));
     }
     let of = PreviewSink::new(spec, options).ok_or_else(|| no("only numbers along y and x can be shown"))?;
-    check_free(path, options.overwrite, Kind::File)?;
+    options.check_free(path, Kind::File)?;
     let place = Place::new(path, Kind::File, options.overwrite, options.durability);
     Ok(Box::new(Folding { place, of }))
 }

@@ -19,7 +19,7 @@ use crate::draw::scale::{Scale, short};
 use crate::error::{Error, Result};
 use crate::grid::positions;
 use crate::plan::Cost;
-use crate::store::{Kind, Store, check_free};
+use crate::store::{Kind, Store};
 use crate::unit;
 
 /// Bytes of the picture of the image.
@@ -62,7 +62,7 @@ pub fn create(path: &Path, spec: &Spec, about: About, options: &OutputOptions) -
     }
     let figures = FigureSink::new(spec, false)
         .ok_or_else(|| no(format!("an array of shape {:?} {} has no planes of numbers", spec.shape(), spec.dtype)))?;
-    check_free(path, options.overwrite, Kind::File)?;
+    options.check_free(path, Kind::File)?;
     let place = Place::new(path, Kind::File, options.overwrite, options.durability);
     let preview = PreviewSink::new(spec, options);
     Ok(Box::new(Folding { place, of: ReportSink { spec: spec.clone(), about, figures, preview } }))

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::grid::{n_elements, positions};
 use crate::pattern::{Field, Kind as Holds, Pattern};
 use crate::plan::{Cost, Task, Wants};
-use crate::store::{Append, Kind, Stored, check_free};
+use crate::store::{Append, Kind, Stored};
 use crate::unit;
 
 /// The document by which a series is known.
@@ -50,7 +50,7 @@ pub(super) fn divided(path: &Path) -> Option<(PathBuf, String)> {
 pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions, head: Head) -> Result<Box<dyn Consumer>> {
     let (folder, pattern) = divided(path).unwrap_or_default();
     let sink = Series::new(&folder, &pattern, spec, options, head).map_err(|e| e.at(path.display()))?;
-    check_free(&folder, options.overwrite, Kind::Folder(is_series))?;
+    options.check_free(&folder, Kind::Folder(is_series))?;
     Ok(Box::new(sink))
 }
 

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{OutputOptions, Spec};
 use crate::block::Block;
-use crate::consume::{Assemble, Consumer, Desk, Job, Merger, Part, Place, Product, Taker};
+use crate::consume::{Assemble, Consumer, Desk, Merger, Part, Place, Product, Taker};
 use crate::error::{Error, Result};
 use crate::plan::{Cost, Task, Wants};
-use crate::store::{Durability, Kind, check_free};
+use crate::store::{Durability, Kind, Store, forget, holds};
 
 /// What a whole array becomes.
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub(super) struct Made {
     pub(super) bytes: Vec<u8>,
     /// The values that are black and white in it.
     pub(super) window: Option<(f64, f64)>,
-    /// Files beside it, which get their names after it.
+    /// Files beside it, which get their names before it, by which the run is known.
     pub(super) others: Vec<(PathBuf, Vec<u8>)>,
 }
 
@@ -27,6 +27,8 @@ struct WholeSink<F> {
     overwrite: bool,
     durability: Durability,
     others: Mutex<Vec<(PathBuf, Vec<u8>)>>,
+    /// Files that were written beside the first, and their bytes.
+    more: (u64, u64),
     shape: Vec<u64>,
     make: F,
     room_bytes: u64,
@@ -46,12 +48,13 @@ pub(super) fn create<F>(
 where
     F: Fn(&Block) -> Result<Made> + Send + Sync + 'static,
 {
-    check_free(path, output.overwrite, Kind::File)?;
+    output.check_free(path, Kind::File)?;
     let place = Place::new(path, Kind::File, output.overwrite, output.durability);
     let shape = spec.shape();
     let OutputOptions { overwrite, durability, .. } = *output;
     let others = Mutex::default();
-    let sink = WholeSink { place, overwrite, durability, others, shape: shape.clone(), make, room_bytes };
+    let more = (0, 0);
+    let sink = WholeSink { place, overwrite, durability, others, more, shape: shape.clone(), make, room_bytes };
     Ok(Box::new(Assemble::new(&shape, &shape, spec.dtype, Some(Box::new(sink)))))
 }
 
@@ -76,17 +79,27 @@ impl<F: Fn(&Block) -> Result<Made> + Send + Sync> Consumer for WholeSink<F> {
         Some(&mut self.place)
     }
 
-    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
-        self.place.publish(products)?;
+    /// The others get their names before the first has its own, by which the run is known.
+    fn announce(&mut self) -> Result<()> {
         for (path, bytes) in std::mem::take(self.others.get_mut().unwrap_or_else(PoisonError::into_inner)) {
-            let mut place = Place::new(&path, Kind::File, self.overwrite, self.durability);
-            place.begin(&Job::default())?;
-            place.open()?.put_at(0, &bytes)?;
-            let mut product = [Product::default()];
-            place.publish(&mut product)?;
-            if let [total, ..] = products {
-                (total.files, total.bytes) = (total.files + product[0].files, total.bytes + product[0].bytes);
+            self.more = (self.more.0 + 1, self.more.1 + bytes.len() as u64);
+            // An earlier run may have come as far.
+            if holds(&path, &bytes) {
+                forget(&path)?;
+                continue;
             }
+            let store = Store::file(&path, self.overwrite, self.durability)?;
+            store.put_at(0, &bytes)?;
+            store.publish()?;
+        }
+        self.place.announce()
+    }
+
+    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
+        self.announce()?;
+        self.place.publish(products)?;
+        if let [total, ..] = products {
+            (total.files, total.bytes) = (total.files + self.more.0, total.bytes + self.more.1);
         }
         Ok(())
     }

@@ -266,6 +266,8 @@ pub struct OpenOptions {
     pub pages: Option<String>,
     /// Which level of a multiscale image, counted from zero; full resolution if `None`.
     pub level: Option<usize>,
+    /// Read what metadata name outside of their folder.
+    pub follow: bool,
     /// Read what can be read of a file that is not whole: pages that cannot be read are absent.
     pub skip_bad: bool,
     /// With `skip_bad`, pages that a file should have whose chain of pages breaks off: those behind are absent.

@@ -11,6 +11,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -79,6 +80,22 @@ impl Owner {
         format!("{host}-{}-{}", self.pid, self.start)
     }
 
+    /// What tells it apart from other processes of its host and namespace, behind what tells these apart.
+    fn token(&self) -> String {
+        let namespace = self.place.split(' ').nth(1).unwrap_or_default();
+        let place = crc32c::crc32c(format!("{} {namespace}", self.host).as_bytes());
+        format!("{place:08x}-{}-{}", self.pid, self.start)
+    }
+
+    /// Whether the process with this token was of this host and namespace, and is no more.
+    fn is_token_of_dead(&self, token: &str) -> bool {
+        let parts: Vec<&str> = token.split('-').collect();
+        let own = self.token();
+        let [place, pid, start] = parts[..] else { return false };
+        let (Ok(pid), Ok(start)) = (pid.parse(), start.parse()) else { return false };
+        own.starts_with(place) && Self { pid, start, ..self.clone() }.lives() == Some(false)
+    }
+
     /// Whether its process is there, if that can be seen from here.
     fn lives(&self) -> Option<bool> {
         if self.place.is_empty() || self.place != Self::this().place {
@@ -92,6 +109,26 @@ impl Owner {
         Some(started(self.pid).is_none_or(|(state, start)| !matches!(state, 'Z' | 'X') && start == Some(self.start)))
     }
 }
+
+/// A name beside `output` for what this process computes on the way to it. What processes that are no more have left
+/// under such names is removed.
+pub fn scratch(output: &Path) -> PathBuf {
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    let (before, this) = (format!(".{name}."), Owner::this());
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let token = name.to_str().and_then(|name| name.strip_prefix(&before)?.strip_suffix(SCRATCH));
+        if token.is_some_and(|token| this.is_token_of_dead(token)) {
+            // Another may be at it.
+            let _ = super::place::remove_all(&entry.path());
+        }
+    }
+    output.with_file_name(format!("{before}{}{SCRATCH}", this.token()))
+}
+
+/// Ends the names of what is computed on the way.
+const SCRATCH: &str = ".reduced";
 
 /// State of a process and when it started, from `/proc/PID/stat`.
 fn started(pid: u32) -> Option<(char, Option<u64>)> {
@@ -418,4 +455,27 @@ fn now_ms() -> u64 {
     let clock = ClockId::Monotonic;
     let now = clock_gettime(clock);
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_dead_have_left_on_the_way_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("o.zarr");
+        let own = scratch(&output);
+        let token = Owner::this().token();
+        let dead = Owner { pid: u32::MAX >> 1, ..Owner::this() }.token();
+        let stranger = Owner { host: "elsewhere".into(), ..Owner::this() }.token();
+        let place = |token: &str| folder.path().join(format!(".o.zarr.{token}.reduced"));
+        assert_eq!(own, place(&token));
+        let others = [place(&stranger), place("1-2"), folder.path().join(".p.zarr.1-2-3.reduced"), own.clone()];
+        for path in others.iter().chain([&place(&dead)]) {
+            std::fs::create_dir_all(path.join("0")).unwrap();
+        }
+        assert_eq!(scratch(&output), own);
+        assert!(!place(&dead).exists() && others.iter().all(|path| path.exists()));
+    }
 }

@@ -43,6 +43,7 @@ pub mod disk;
 mod journal;
 mod lock;
 mod place;
+mod published;
 mod resume;
 pub mod sums;
 mod sync;
@@ -50,10 +51,11 @@ pub mod testing;
 
 use disk::{Disk, Handle, Local};
 pub use journal::{Record, RecordPlace, Stored, What};
-pub use lock::Patience;
 use lock::{Held, Lock, Owner, Refused};
-pub use place::{Kind, adopt, check_free, forget, put_in_place, replace};
+pub use lock::{Patience, scratch};
+pub use place::{Kind, adopt, check_free, forget, holds, is_begun, put_in_place, replace};
 use place::{PUBLISHED, UNFINISHED, check_key};
+pub use published::{conclude, forget_all, forget_the_rest, has_name, is_announced};
 pub use resume::Change;
 use resume::Found;
 use sync::{Job, Open, Syncer};
@@ -126,6 +128,9 @@ pub struct Terms<'a> {
     pub patience: Patience,
     /// Which units this does, if it does one of the shares of a run.
     pub share: Option<Share>,
+    /// Whether other outputs belong to it that other runs write: what tells that it has got its name stays until
+    /// [`forget_all`].
+    pub is_one_of_many: bool,
 }
 
 impl<'a> Terms<'a> {
@@ -140,6 +145,7 @@ impl<'a> Terms<'a> {
             manifest: Value::Null,
             patience: Patience::default(),
             share: None,
+            is_one_of_many: false,
         }
     }
 }
@@ -152,13 +158,6 @@ pub enum Begun {
     Changed(Vec<Change>),
     /// An earlier run with the same manifest has published the output; what it had left is removed now.
     Published,
-}
-
-/// What is known of an output that has got its name.
-#[derive(Serialize, Deserialize)]
-struct Published {
-    identity: String,
-    manifest: Value,
 }
 
 impl Begun {
@@ -273,6 +272,9 @@ pub struct Store {
     loose: Arc<Mutex<Loose>>,
     /// What was read for units that are not recorded yet.
     accounts: Box<Mutex<BTreeMap<u64, Value>>>,
+    /// What the output takes, once it is whole.
+    written: Option<Written>,
+    keeps_record: bool,
     is_over: bool,
 }
 
@@ -355,17 +357,24 @@ impl Site {
     /// Removes all that earlier runs left, but the locks: what would let a run go on first, and last what says that
     /// nothing is left to do.
     fn clear(&self) -> Result<()> {
+        self.empty()?;
+        self.remove(PUBLISHED)
+    }
+
+    /// Removes all but the locks and what says that nothing is left to do.
+    fn empty(&self) -> Result<()> {
         let mut entries = self.disk.list("").map_err(|e| self.error("", "cannot list", e))?;
-        entries.retain(|entry| !entry.name.starts_with("lock."));
+        entries.retain(|entry| !entry.name.starts_with("lock.") && entry.name != PUBLISHED);
         entries.sort_by_key(|entry| match entry.name.as_str() {
             MANIFEST => 0,
             "journal" => 1,
-            PUBLISHED => 3,
             _ => 2,
         });
-        entries.iter().try_for_each(|entry| {
-            self.disk.remove(&entry.name).map_err(|e| self.error(&entry.name, "cannot remove", e))
-        })
+        entries.iter().try_for_each(|entry| self.remove(&entry.name))
+    }
+
+    fn remove(&self, key: &str) -> Result<()> {
+        self.disk.remove(key).map_err(|e| self.error(key, "cannot remove", e))
     }
 
     /// Writes a document of the private place, whole or not at all.
@@ -383,23 +392,19 @@ impl Site {
         written.map_err(|e| self.error(key, "cannot write", e))
     }
 
-    /// The manifest by which what has the output's name was published from here, if it was and this run was not told of
-    /// its end.
-    fn published(&self) -> Result<Option<Value>> {
-        let text = match disk::read(&*self.disk, PUBLISHED) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            text => text.map_err(|e| self.error(PUBLISHED, "cannot read", e))?,
-        };
-        let identity = self.disk.identity("").map_err(|e| Error::io(&self.name, "cannot look at", e))?;
-        let published: Option<Published> = serde_json::from_slice(&text).ok();
-        Ok(published.filter(|published| Some(&published.identity) == identity.as_ref()).map(|p| p.manifest))
-    }
-
-    /// Whether what was built here got its name and then another, or was removed.
-    fn has_nothing_left(&self) -> Result<bool> {
-        let error = |e| self.error("", "cannot look at", e);
-        let was_published = self.disk.length(PUBLISHED).map_err(error)?.is_some();
-        Ok(was_published && self.disk.identity(OUTPUT).map_err(error)?.is_none())
+    /// Gives what is built its name, durable by policy.
+    fn give_name(&self, overwrite: bool) -> Result<()> {
+        self.disk.publish(OUTPUT, overwrite).map_err(|e| match e.kind() {
+            ErrorKind::AlreadyExists => Error::usage(format!(
+                "{}: something else has appeared under this name: choose another or use --overwrite",
+                self.name.display()
+            )),
+            _ => Error::io(&self.name, "cannot give the output its name", e),
+        })?;
+        match self.durability {
+            Durability::None => Ok(()),
+            _ => self.disk.settle().map_err(|e| stands(&self.name, Error::io(&self.name, "", e))),
+        }
     }
 
     /// Counts the files of a folder with all below, and makes their names durable if asked to.
@@ -460,7 +465,7 @@ impl Store {
             return Self::join(name, partial, terms);
         }
         if !place::exists(&partial.join(PUBLISHED)) {
-            place::refuse_taken(&name, terms.overwrite, terms.kind)?;
+            place::refuse_taken(&name, terms.overwrite, terms.kind).inspect_err(|_| tidy(&name))?;
         }
         let (local, held) = claim(&name, &partial, false, terms.patience)?;
         local.put_back().map_err(|e| Error::io(&name, "cannot put the old output back", e))?;
@@ -523,8 +528,13 @@ impl Store {
     fn start(name: PathBuf, partial: PathBuf, disk: Arc<dyn Disk>, held: Option<Held>, terms: &Terms) -> Result<Begun> {
         let site = Site::new(name, partial, disk, held.as_ref(), terms.durability, None);
         if let Some(manifest) = site.published()? {
-            site.clear()?;
-            if terms.start == Start::Resume && !manifest.is_null() && manifest == terms.manifest {
+            let is_the_same = terms.start == Start::Resume && !manifest.is_null() && manifest == terms.manifest;
+            if is_the_same && terms.is_one_of_many {
+                site.empty()?
+            } else {
+                site.clear()?
+            };
+            if is_the_same {
                 held.into_iter().for_each(|held| held.release(false));
                 site.disk.remove("").map_err(|e| site.error("", "cannot remove", e))?;
                 return Ok(Begun::Published);
@@ -574,7 +584,7 @@ impl Store {
         let syncer = Arc::new(Syncer::new(site.clone()));
         let (overwrite, manifest, found) = (terms.overwrite, Box::new(terms.manifest.clone()), Box::new(found));
         let (growing, loose, accounts) = Default::default();
-        let (is_share, is_over) = (terms.share.is_some(), false);
+        let (is_share, keeps_record, is_over, written) = (terms.share.is_some(), terms.is_one_of_many, false, None);
         Ok(Begun::Ready(Self {
             site,
             syncer,
@@ -587,6 +597,8 @@ impl Store {
             is_share,
             loose,
             accounts,
+            written,
+            keeps_record,
             is_over,
         }))
     }
@@ -864,6 +876,21 @@ impl Store {
     /// # Errors
     /// `Io`, `Format` if objects are missing by now, and `Usage` if something has appeared under the name.
     pub fn publish(mut self) -> Result<Written> {
+        self.announce()?;
+        self.give_name()?;
+        self.remove().map_err(|e| stands(&self.site.name, e))?;
+        Ok(self.written.unwrap_or_default())
+    }
+
+    /// Makes what was written durable, by policy, and writes down that it is whole: all that is left to do is to give it
+    /// its name.
+    ///
+    /// # Errors
+    /// As [`Store::publish`].
+    pub fn announce(&mut self) -> Result<()> {
+        if self.written.is_some() {
+            return Ok(());
+        }
         let site = self.site.clone();
         self.syncer.finish()?;
         let written = Written { files: site.files.load(Ordering::Relaxed), bytes: site.bytes.load(Ordering::Relaxed) };
@@ -876,20 +903,22 @@ impl Store {
             None => self.check_count(written.files)?,
         }
         site.check_held()?;
-        self.announce()?;
-        self.give_name()?;
-        self.is_over = true;
-        let stands = |e: Error| match e {
-            Error::Io { path, source, .. } => {
-                Error::io(&path, "the output is complete and in place, but the disk is not done with it", source)
-            }
-            other => other,
-        };
-        if site.durability != Durability::None {
-            site.disk.settle().map_err(|e| stands(Error::io(&site.name, "", e)))?;
+        site.announce(&self.manifest)?;
+        self.written = Some(written);
+        Ok(())
+    }
+
+    /// Gives what was announced its name; what is private is removed by [`Store::publish`].
+    ///
+    /// # Errors
+    /// As [`Store::publish`].
+    pub fn give_name(&mut self) -> Result<()> {
+        if !self.is_over {
+            self.site.check_held()?;
+            self.site.give_name(self.overwrite)?;
+            self.is_over = true;
         }
-        self.remove().map_err(stands)?;
-        Ok(written)
+        Ok(())
     }
 
     /// Objects that somebody has removed or added meanwhile must not go unnoticed.
@@ -903,24 +932,6 @@ impl Store {
             "{name}: {n_written} files were written, {n_found} are there: something else has removed or added some in \
              {place}: run it again"
         )))
-    }
-
-    /// Writes down what is about to get the name: a run that ends before it has cleared up is known by that.
-    fn announce(&self) -> Result<()> {
-        let identity = self.site.disk.identity(OUTPUT).map_err(|e| self.site.error(OUTPUT, "cannot look at", e))?;
-        let published = Published { identity: identity.unwrap_or_default(), manifest: (*self.manifest).clone() };
-        self.site.write(PUBLISHED, &published)?;
-        if self.site.durability == Durability::None { Ok(()) } else { self.site.sync_folder("") }
-    }
-
-    fn give_name(&self) -> Result<()> {
-        self.site.disk.publish(OUTPUT, self.overwrite).map_err(|e| match e.kind() {
-            ErrorKind::AlreadyExists => Error::usage(format!(
-                "{}: something else has appeared under this name: choose another or use --overwrite",
-                self.site.name.display()
-            )),
-            _ => Error::io(&self.site.name, "cannot give the output its name", e),
-        })
     }
 
     /// Ends a share: what it has recorded is durable, by policy, and stays for the run that publishes.
@@ -954,7 +965,7 @@ impl Store {
             return Ok(());
         }
         self.file = None;
-        let cleared = self.site.clear();
+        let cleared = if self.is_over && self.keeps_record { self.site.empty() } else { self.site.clear() };
         if let Some(held) = self.held.take() {
             held.release(cleared.is_err());
         }
@@ -980,6 +991,8 @@ fn loose(loose: &Mutex<Loose>) -> MutexGuard<'_, Loose> {
 impl Drop for Store {
     fn drop(&mut self) {
         if self.is_over {
+            // Where it has its name and others beside it have not, the next run must know.
+            self.held.take().into_iter().for_each(|held| held.release(true));
             return;
         }
         // Nobody is left to tell; what remains is found by the next run.
@@ -1097,6 +1110,16 @@ impl Append {
     }
 }
 
+/// An error after the output at `name` has got its name.
+fn stands(name: &Path, e: Error) -> Error {
+    match e {
+        Error::Io { source, .. } => {
+            Error::io(name, "the output is complete and in place, but the disk is not done with it", source)
+        }
+        other => other,
+    }
+}
+
 /// After so long, who has the place alone does more than to prepare it for shares.
 const PREPARED_AFTER: Duration = Duration::from_secs(5);
 
@@ -1136,6 +1159,23 @@ fn claim(name: &Path, partial: &Path, is_share: bool, patience: Patience) -> Res
         }
     }
     Err(Error::usage(format!("{}: another run is writing it: wait for its end or choose another name", name.display())))
+}
+
+/// Removes the private place of `name`, which stands, where nothing is in it but the locks of runs that are no more: one
+/// was killed when that was all it had left to remove.
+fn tidy(name: &Path) {
+    let partial = place::partial_name(name);
+    let Ok(mut entries) = std::fs::read_dir(&partial) else { return };
+    let is_lock = |entry: io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name().as_encoded_bytes().starts_with(b"lock."))
+    };
+    if entries.all(is_lock)
+        && let Ok((local, held)) = claim(name, &partial, false, Patience::default())
+    {
+        held.release(false);
+        // What is not empty by now is another's.
+        let _ = local.remove("");
+    }
 }
 
 /// Whether `path` still names the open folder.

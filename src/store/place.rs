@@ -16,7 +16,7 @@ pub enum Kind {
     Folder(fn(&Path) -> bool),
 }
 
-/// Says whether a run could start `output`, and touches nothing.
+/// Says whether a run could start `output`, and touches nothing but what one that is over had no time to remove.
 ///
 /// # Errors
 /// `Usage` if something stands there that may not be replaced, or if there is no folder to put it in.
@@ -32,7 +32,7 @@ pub fn check_free(output: &Path, overwrite: bool, kind: Kind) -> Result<()> {
     if exists(&partial_name(&name).join(PUBLISHED)) {
         return Ok(());
     }
-    refuse_taken(&name, overwrite, kind)
+    refuse_taken(&name, overwrite, kind).inspect_err(|_| super::tidy(&name))
 }
 
 /// Moves what the folder `from` inside `folder` holds into `folder` itself, entries called `last` at the end and in their
@@ -77,6 +77,16 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         fs::rename(&temporary, path)
     })();
     written.map_err(|e| Error::io(path, "cannot write", e))
+}
+
+/// Whether `path` is a file of these bytes.
+pub fn holds(path: &Path, bytes: &[u8]) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.len() == bytes.len() as u64) && fs::read(path).is_ok_and(|b| b == bytes)
+}
+
+/// Whether a run has begun `output` and not ended it.
+pub fn is_begun(output: &Path) -> bool {
+    real_name(output).is_ok_and(|name| exists(&partial_name(&name)))
 }
 
 /// Removes the private place of an output that has its name.

@@ -68,6 +68,32 @@ impl Memory {
         tree.durable = tree.now.clone();
     }
 
+    /// Loses of what was not made durable what `reached` does not say, which is asked for every name and every object: the
+    /// system may have written some of it, in any order.
+    pub fn lose_power_but(&self, mut reached: impl FnMut() -> bool) {
+        let mut tree = lock(&self.0);
+        let (now, mut left) = (tree.now.clone(), tree.durable.clone());
+        let is_named = |objects: &Objects| objects.keys().any(|key| key.starts_with(PUBLISHED));
+        // A folder gets its name with what it holds by then.
+        if is_named(&now) && !is_named(&left) && reached() {
+            move_to_published(&mut left, &tree.published_from);
+            left.extend(now.get(PUBLISHED).map(|file| (PUBLISHED.to_owned(), file.clone())));
+        }
+        for (key, object) in now.iter().filter(|(key, _)| !key.starts_with(PUBLISHED)) {
+            if !left.get(key).is_some_and(|known| Arc::ptr_eq(known, object)) && reached() {
+                left.insert(key.clone(), object.clone());
+            }
+        }
+        left.retain(|key, _| key.starts_with(PUBLISHED) || now.contains_key(key) || !reached());
+        for object in left.values_mut() {
+            let Bytes { now, durable } = lock(object).clone();
+            let bytes = if reached() { now } else { durable };
+            *object = Arc::new(Mutex::new(Bytes { now: bytes.clone(), durable: bytes }));
+        }
+        tree.now = left.clone();
+        tree.durable = left;
+    }
+
     /// Makes durable which of the keys that `is_of` chooses there are.
     fn sync_names(&self, is_of: impl Fn(&str) -> bool) {
         let mut tree = lock(&self.0);

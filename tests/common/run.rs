@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use assert_cmd::Command;
 use stackctl::array::Scratch;
@@ -13,7 +14,7 @@ use stackctl::block::Buffer;
 use stackctl::grid::Region;
 use stackctl::source::{OpenOptions, open};
 
-use super::tiff::Layout;
+use super::tiff::{Layout, Numbers};
 
 /// Files of an acquisition: `c` channels, `t` time points, each `(z, y, x)` uint16.
 pub(crate) struct Acquisition {
@@ -105,6 +106,26 @@ pub(crate) fn failure(folder: &Path, arguments: &[&str]) -> (i32, String) {
     let output = stackctl(folder).args(arguments).output().unwrap();
     assert!(!output.status.success(), "{arguments:?} should have failed");
     (output.status.code().unwrap_or(-1), message(&output))
+}
+
+/// Runs that are killed at random moments of `wall`, and one that is left alone: it ends well, or finds everything done.
+pub(crate) fn killed(folder: &Path, arguments: &[&str], n_kills: u64, wall: Duration, random: &mut Numbers) {
+    for _ in 0..n_kills {
+        let mut run = std::process::Command::new(assert_cmd::cargo::cargo_bin("stackctl"))
+            .args(arguments)
+            .current_dir(folder)
+            .env("NO_COLOR", "1")
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(wall.mul_f64(random.below(1000) as f64 / 1000.0));
+        let _ = run.kill();
+        if run.wait().unwrap().success() {
+            break;
+        }
+    }
+    let last = stackctl(folder).args(arguments).output().unwrap();
+    assert!(last.status.success() || message(&last).contains("exists already"), "{arguments:?}: {}", message(&last));
 }
 
 /// All elements of the array in a Zarr, as bytes in native order, and its shape.

@@ -369,3 +369,15 @@ pub fn append(bytes: &mut Vec<u8>, more: &[u8]) {
     bytes[link..link + 4].copy_from_slice(&(base + u32_at(more, 4)).to_le_bytes());
     bytes.extend(moved);
 }
+
+pub fn u32_at(bytes: &[u8], at: usize) -> usize {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
+}
+
+/// Where the entry of `tag` is in the directory of page number `page`.
+pub fn entry(bytes: &[u8], page: usize, tag: u16) -> usize {
+    let n_fields = |ifd: usize| usize::from(u16::from_le_bytes([bytes[ifd], bytes[ifd + 1]]));
+    let next = |ifd: usize| u32_at(bytes, ifd + 2 + 12 * n_fields(ifd));
+    let ifd = (0..page).fold(u32_at(bytes, 4), |ifd, _| next(ifd));
+    (0..n_fields(ifd)).map(|i| ifd + 2 + 12 * i).find(|&at| bytes[at..at + 2] == tag.to_le_bytes()).unwrap()
+}

@@ -77,8 +77,9 @@ impl Verified<'_> {
 
     fn stack(&self, names: &NameArgs, paths: &[PathBuf]) -> Result<Stack> {
         let inputs = paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
-        let skip_bad = self.own["skip_bad"] == true;
-        let input = InputArgs { inputs, skip_bad, ..InputArgs::default() };
+        let is_set = |key: &str| self.own[key] == true;
+        let input =
+            InputArgs { inputs, skip_bad: is_set("skip_bad"), follow: is_set("follow"), ..InputArgs::default() };
         let mut request = resolve::request(&input, names, self.args.memory, self.args.threads)?;
         let by = |i: usize| self.own["by"].get(i).and_then(Value::as_str).map(str::to_owned);
         request.by = by(0);

@@ -25,7 +25,7 @@ use crate::sink::zarr::array::{ArrayWriter, Container, Encoder, Prepare, Shards}
 use crate::sink::zarr::levels::{self, Level, LevelMerger};
 use crate::sink::zarr::{Format, ZarrOptions};
 use crate::sink::{OutputOptions, Spec};
-use crate::store::{Kind, Store, Stored, check_free};
+use crate::store::{Kind, Store, Stored};
 
 /// Side of a tile unless another is asked for.
 const TILE: u64 = 512;
@@ -65,7 +65,7 @@ struct Plane {
 /// `Usage` if OME-TIFF has no place for an axis, elements or the codec, or something stands under the name.
 pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
     let sink = OmeSink::new(path, spec, options).map_err(|e| e.at(path.display()))?;
-    check_free(path, options.overwrite, Kind::File)?;
+    options.check_free(path, Kind::File)?;
     Ok(Box::new(sink))
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::{Format, ZarrOptions, levels::Level};
+use crate::bytes::within;
 use crate::consume::levels::Method;
 use crate::error::{Error, Result};
 use crate::store;
@@ -53,6 +54,7 @@ impl Image {
             let why = format!("has {} levels already: {}: stitch a copy with --levels", paths.len(), paths.join(", "));
             return Err(no(&why));
         };
+        within(folder, path, false)?;
         path.clone_into(&mut image.path);
         image.read_cut()?;
         Ok(image)

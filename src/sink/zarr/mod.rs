@@ -24,7 +24,7 @@ use crate::grid::{Region, n_elements};
 use crate::plan::{Cost, Task, Wants};
 use crate::provenance::Ledger;
 use crate::store::sums::CHECKSUMS;
-use crate::store::{Durability, Kind, Store, Stored, check_free};
+use crate::store::{Durability, Kind, Store, Stored};
 
 mod additions;
 mod archive;
@@ -199,10 +199,10 @@ pub(super) const KIND: Kind = Kind::Folder(is_zarr);
 ///
 /// # Errors
 /// As [`ZarrSink::new`], and if something stands under the name that may not be replaced.
-pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
-    let options = resolved(spec, options, is_archive(path))?;
+pub fn create(path: &Path, spec: &Spec, output: &OutputOptions) -> Result<Box<dyn Consumer>> {
+    let options = resolved(spec, output, is_archive(path))?;
     let sink = ZarrSink::new(path, spec, &options)?;
-    check_free(path, options.overwrite, if options.image.is_archived { Kind::File } else { KIND })?;
+    output.check_free(path, if options.image.is_archived { Kind::File } else { KIND })?;
     Ok(Box::new(sink))
 }
 

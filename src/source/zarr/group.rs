@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::axis::{Axis, AxisKind, Calibration, Provenance, unnamed};
+use crate::bytes::within;
 use crate::error::{Error, Result};
 use crate::pattern::natural_cmp;
 use crate::source::OpenOptions;
@@ -130,7 +131,7 @@ pub(super) fn choose(folder: &Path, options: &OpenOptions) -> Result<Chosen> {
     let datasets = image.multiscale.get("datasets").and_then(Value::as_array);
     let n_levels = datasets.map_or(0, Vec::len);
     let paths = datasets.into_iter().flatten().filter_map(|d| d.get("path")?.as_str());
-    let levels = paths.map(|path| inside(&base, path)).collect::<Result<_>>()?;
+    let levels = paths.map(|path| within(&base, path, options.follow)).collect::<Result<_>>()?;
     let path = datasets.and_then(|d| d.get(image.level)).and_then(|d| d.get("path")).and_then(Value::as_str);
     let Some(path) = path else {
         return Err(Error::usage(format!(
@@ -138,19 +139,8 @@ pub(super) fn choose(folder: &Path, options: &OpenOptions) -> Result<Chosen> {
             image.level
         )));
     };
-    let array = inside(&base, path)?;
+    let array = within(&base, path, options.follow)?;
     Ok(Chosen { array, image: Some(image), levels, series })
-}
-
-/// `path` below `base`, which it must not leave.
-fn inside(base: &Path, path: &str) -> Result<PathBuf> {
-    let relative = Path::new(path);
-    let plain =
-        |c: std::path::Component<'_>| matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir);
-    if !relative.components().all(plain) {
-        return Err(Error::format(format!("names a level '{path}' outside of its folder")));
-    }
-    Ok(base.join(relative))
 }
 
 /// Lists the arrays below a group that belong to no image, and its images, by name.

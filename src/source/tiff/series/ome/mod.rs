@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Context, DESCRIPTION_BYTES, Fault, PageList, Series};
 use crate::axis::{self, Axis, Calibration, Provenance};
+use crate::bytes::within;
 use crate::error::Error;
 use crate::source::tiff::directory::Directory;
 use crate::source::{Note, NoteKind, Set};
@@ -94,11 +95,8 @@ fn is_ome(text: &str) -> bool {
 
 /// Text of the companion file `name`, beside the TIFF file or below.
 fn companion(cx: &Context<'_>, name: &str) -> Result<String, Fault> {
-    let relative = Path::new(name);
-    if name.is_empty() || !relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
-        return Err(Fault::Ignore(format!("its metadata file '{name}' is not beside it")));
-    }
-    let path = cx.directory.path().parent().unwrap_or(Path::new("")).join(relative);
+    let folder = cx.directory.path().parent().unwrap_or(Path::new(""));
+    let path = within(folder, name, cx.options.follow).map_err(|e| Fault::Ignore(e.to_string()))?;
     let most = cx.options.limit_bytes.unwrap_or(DESCRIPTION_BYTES).min(DESCRIPTION_BYTES);
     let missing = |e: std::io::Error| Fault::Ignore(format!("its metadata file '{name}' cannot be read: {e}"));
     let meta = std::fs::metadata(&path).map_err(missing)?;
