@@ -55,7 +55,7 @@ const EARLY: &[Row] = &[
 /// Names of outputs that nothing can be written to, whatever the input.
 const OUTPUTS: &[Row] = &[
     (&["x_{c}.zarr"], 2, &["x_{c}.zarr", "{c}", "--by c"]),
-    (&["noextension"], 2, &["noextension", ".npy .tif"]),
+    (&["noextension"], 2, &["noextension", ".npy", ".tif"]),
     (&["taken.zarr"], 2, &["taken.zarr", "exists already", "--overwrite"]),
     (&["nowhere/else.zarr"], 2, &["nowhere/else.zarr", "no folder", "create it"]),
     (&["s3://bucket/a.zarr"], 2, &["s3://bucket/a.zarr", "file systems", "rclone copy"]),
@@ -101,7 +101,7 @@ const LATE: &[Row] = &[
         1,
         &["stack0000", "outside the file", "--skip-bad", "1 more file"],
     ),
-    (&["reduce", "raw", "--pattern", P, "--op", "max", "-o", "x_{c}.tif"], 2, &["x_{c}.tif", "{c}", "{op}"]),
+    (&["reduce", "raw", "--pattern", P, "--op", "max", "-o", "x_{c}.tif"], 2, &["x_{c}.tif", "series", "'out/t{t}.tif'"]),
     (&["reduce", "nowhere", "--op", "max", "-o", "taken.zarr"], 2, &["taken.zarr", "exists already", "!nowhere"]),
     (&["reduce", "nowhere", "--op", "avg"], 2, &["'avg'", "do you mean mean", "median", "!nowhere"]),
     (&["reduce", "nowhere", "--op", "maximum"], 2, &["do you mean max:"]),
