@@ -101,7 +101,11 @@ const LATE: &[Row] = &[
         1,
         &["stack0000", "outside the file", "--skip-bad", "1 more file"],
     ),
-    (&["reduce", "raw", "--pattern", P, "--op", "max", "-o", "x_{c}.tif"], 2, &["x_{c}.tif", "series", "'out/t{t}.tif'"]),
+    (
+        &["reduce", "raw", "--pattern", P, "--op", "max", "-o", "x_{c}.tif"],
+        2,
+        &["x_{c}.tif", "series", "'out/t{t}.tif'"],
+    ),
     (&["reduce", "nowhere", "--op", "max", "-o", "taken.zarr"], 2, &["taken.zarr", "exists already", "!nowhere"]),
     (&["reduce", "nowhere", "--op", "avg"], 2, &["'avg'", "do you mean mean", "median", "!nowhere"]),
     (&["reduce", "nowhere", "--op", "maximum"], 2, &["do you mean max:"]),
