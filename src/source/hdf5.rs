@@ -19,7 +19,7 @@ use hdf5_reader::{ByteOrder, Dataset, Datatype, Hdf5File};
 use super::cf::{self, Attribute, Form, Variable};
 use super::linear::{self, Linear};
 use super::{FileArray, Format, Info, OpenOptions};
-use crate::array::{Array, Reader, Scratch, check_read};
+use crate::array::{Reader, Scratch, check_read};
 use crate::axis::Axis;
 use crate::block::{Coverage, Target, size_bytes};
 use crate::dtype::DType;
@@ -602,38 +602,12 @@ impl FileArray for Chunked {
     fn info(&self) -> &Info {
         &self.info
     }
-}
 
-impl Array for Chunked {
-    fn axes(&self) -> &[Axis] {
-        &self.info.axes
-    }
-
-    fn dtype(&self) -> DType {
-        self.info.dtype
-    }
-
-    fn fill(&self) -> Option<&[u8]> {
+    fn absent_value(&self) -> Option<&[u8]> {
         self.fill.as_deref()
     }
 
-    fn grain(&self, axis: usize, at: u64) -> (u64, u64) {
-        self.info.grain(axis, at)
-    }
-
-    fn coded(&self) -> bool {
-        self.info.coded
-    }
-
-    fn needs(&self, _shape: &[u64]) -> u64 {
-        self.info.scratch_bytes
-    }
-
-    fn held_bytes(&self) -> u64 {
-        self.info.held_bytes
-    }
-
-    fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
+    fn file_reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
         Box::new(ChunkedReader { of: self, scratch })
     }
 }

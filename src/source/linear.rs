@@ -7,10 +7,8 @@ use std::sync::Arc;
 
 use super::cf::Form;
 use super::{FileArray, Info};
-use crate::array::{Array, Reader, Scratch, check_read};
-use crate::axis::Axis;
+use crate::array::{Reader, Scratch, check_read};
 use crate::block::{Coverage, Target};
-use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements, positions};
 use crate::profile::{self, Stage};
@@ -117,34 +115,8 @@ impl FileArray for Linear {
     fn info(&self) -> &Info {
         &self.info
     }
-}
 
-impl Array for Linear {
-    fn axes(&self) -> &[Axis] {
-        &self.info.axes
-    }
-
-    fn dtype(&self) -> DType {
-        self.info.dtype
-    }
-
-    fn grain(&self, axis: usize, at: u64) -> (u64, u64) {
-        self.info.grain(axis, at)
-    }
-
-    fn coded(&self) -> bool {
-        false
-    }
-
-    fn needs(&self, _shape: &[u64]) -> u64 {
-        self.info.scratch_bytes
-    }
-
-    fn held_bytes(&self) -> u64 {
-        self.info.held_bytes
-    }
-
-    fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
+    fn file_reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
         Box::new(LinearReader { of: self, scratch })
     }
 }

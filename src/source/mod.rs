@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::array::Array;
+use crate::array::{Array, Reader, Scratch};
 use crate::axis::Axis;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -286,10 +286,23 @@ pub struct Unpack {
     pub hole: Option<f64>,
 }
 
-/// An open file that holds an array.
-pub trait FileArray: Array {
+/// An open file that holds an array: what its headers say makes it an [`Array`].
+pub trait FileArray: Array + 'static {
     /// What its headers say.
     fn info(&self) -> &Info;
+
+    /// One element's bytes of what is not stored, if that can be.
+    fn absent_value(&self) -> Option<&[u8]> {
+        None
+    }
+
+    /// Memory that a reader needs for regions of `shape` beside its target, in bytes.
+    fn scratch_bytes(&self, _shape: &[u64]) -> u64 {
+        self.info().scratch_bytes
+    }
+
+    /// What reads it for one worker.
+    fn file_reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader>;
 
     /// What it takes to open it again without reading headers, where its format knows how.
     fn index(&self) -> Option<Arc<dyn FileIndex>> {
@@ -315,6 +328,40 @@ pub trait FileArray: Array {
     /// As [`FileArray::encodings`], and what `give` returns.
     fn each_piece(&self, _region: &Region, _rows: u64, _give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         self.encodings().map(|_| ())
+    }
+}
+
+impl<F: FileArray> Array for F {
+    fn axes(&self) -> &[Axis] {
+        &self.info().axes
+    }
+
+    fn dtype(&self) -> DType {
+        self.info().dtype
+    }
+
+    fn fill(&self) -> Option<&[u8]> {
+        self.absent_value()
+    }
+
+    fn grain(&self, axis: usize, at: u64) -> (u64, u64) {
+        self.info().grain(axis, at)
+    }
+
+    fn coded(&self) -> bool {
+        self.info().coded
+    }
+
+    fn needs(&self, shape: &[u64]) -> u64 {
+        self.scratch_bytes(shape)
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.info().held_bytes
+    }
+
+    fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
+        self.file_reader(scratch)
     }
 }
 

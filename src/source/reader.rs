@@ -19,7 +19,7 @@ use serde::Deserialize;
 use super::cf::Form;
 use super::npy::Head;
 use super::{FileArray, Info};
-use crate::array::{Array, Reader, Scratch, check_read};
+use crate::array::{Reader, Scratch, check_read};
 use crate::axis::{Axis, unnamed};
 use crate::block::{Buffer, Coverage, Target, size_bytes};
 use crate::dtype::DType;
@@ -261,30 +261,12 @@ impl FileArray for External {
     fn info(&self) -> &Info {
         &self.info
     }
-}
 
-impl Array for External {
-    fn axes(&self) -> &[Axis] {
-        &self.info.axes
-    }
-
-    fn dtype(&self) -> DType {
-        self.info.dtype
-    }
-
-    fn grain(&self, axis: usize, at: u64) -> (u64, u64) {
-        self.info.grain(axis, at)
-    }
-
-    fn coded(&self) -> bool {
-        self.info.coded
-    }
-
-    fn needs(&self, shape: &[u64]) -> u64 {
+    fn scratch_bytes(&self, shape: &[u64]) -> u64 {
         self.info.scratch_bytes.max(size_bytes(shape, self.info.dtype))
     }
 
-    fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
+    fn file_reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
         Box::new(ExternalReader { of: self, scratch, whole: None })
     }
 }

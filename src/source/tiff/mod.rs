@@ -9,9 +9,7 @@ use std::sync::Arc;
 
 use super::{AbsentPlanes, Encodings, FileArray, FileIndex, Format, Info, Note, NoteKind, OpenOptions, Piece};
 use crate::array::{Array, Reader, Scratch, check_read};
-use crate::axis::Axis;
 use crate::block::{Coverage, Target};
-use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements, positions};
 
@@ -189,6 +187,15 @@ impl FileArray for Tiff {
     fn each_piece(&self, region: &Region, rows: u64, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         Self::each_piece(self, region, rows, give)
     }
+
+    fn absent_value(&self) -> Option<&[u8]> {
+        self.index.absent.as_deref()
+    }
+
+    fn file_reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
+        let fill = self.fill_bytes();
+        Box::new(TiffReader { tiff: self, fill, scratch })
+    }
 }
 
 /// Memory of an index beside the numbers of its pages: names, words, calibrations.
@@ -205,41 +212,6 @@ impl FileIndex for Index {
 
     fn open(self: Arc<Self>, path: &Path) -> Result<Arc<dyn FileArray>> {
         Ok(Arc::new(Tiff::reopen(self, path)?))
-    }
-}
-
-impl Array for Tiff {
-    fn axes(&self) -> &[Axis] {
-        &self.index.info.axes
-    }
-
-    fn dtype(&self) -> DType {
-        self.index.info.dtype
-    }
-
-    fn fill(&self) -> Option<&[u8]> {
-        self.index.absent.as_deref()
-    }
-
-    fn grain(&self, axis: usize, at: u64) -> (u64, u64) {
-        self.index.info.grain(axis, at)
-    }
-
-    fn coded(&self) -> bool {
-        self.index.info.coded
-    }
-
-    fn needs(&self, _shape: &[u64]) -> u64 {
-        self.index.info.scratch_bytes
-    }
-
-    fn held_bytes(&self) -> u64 {
-        self.index.info.held_bytes
-    }
-
-    fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
-        let fill = self.fill_bytes();
-        Box::new(TiffReader { tiff: self, fill, scratch })
     }
 }
 

@@ -11,11 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{FileArray, Format, Info, Note, NoteKind, OpenOptions};
-use crate::array::{Array, Reader, Scratch, check_read};
-use crate::axis::Axis;
+use crate::array::{Reader, Scratch, check_read};
 use crate::block::{Buffer, Coverage, Target, size_bytes};
 use crate::codec::{Codec, Contexts};
-use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
 use crate::profile::{self, Stage};
@@ -327,38 +325,12 @@ impl FileArray for ZarrSource {
     fn info(&self) -> &Info {
         &self.info
     }
-}
 
-impl Array for ZarrSource {
-    fn axes(&self) -> &[Axis] {
-        &self.info.axes
-    }
-
-    fn dtype(&self) -> DType {
-        self.info.dtype
-    }
-
-    fn fill(&self) -> Option<&[u8]> {
+    fn absent_value(&self) -> Option<&[u8]> {
         Some(&self.stored.fill)
     }
 
-    fn grain(&self, axis: usize, at: u64) -> (u64, u64) {
-        self.info.grain(axis, at)
-    }
-
-    fn coded(&self) -> bool {
-        self.info.coded
-    }
-
-    fn needs(&self, _shape: &[u64]) -> u64 {
-        self.info.scratch_bytes
-    }
-
-    fn held_bytes(&self) -> u64 {
-        self.info.held_bytes
-    }
-
-    fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
+    fn file_reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
         Box::new(ZarrReader { source: self, scratch })
     }
 }
