@@ -21,8 +21,8 @@ use crate::consume::{Consumer, Desk, Job, Merger, Part, Place, Product, Taker};
 use crate::error::{Error, Result};
 use crate::grid::n_elements;
 use crate::plan::{Cost, Task, Wants};
-use crate::sink::zarr::array::{ArrayWriter, Container, Encoder, Prepare, Shards};
-use crate::sink::zarr::levels::{self, Level, LevelMerger};
+use crate::sink::zarr::array::{ArrayWriter, Container, Encoder, Prepare};
+use crate::sink::zarr::levels::{self, Level, Resolutions};
 use crate::sink::zarr::{Format, ZarrOptions};
 use crate::sink::{OutputOptions, Spec};
 use crate::store::{Kind, Store, Stored};
@@ -348,13 +348,9 @@ impl Consumer for OmeSink {
     }
 
     fn cost(&self, task: &[u64], _piece: &[u64]) -> Cost {
-        let n = n_elements(&task.iter().zip(self.array.chunk_shape()).map(|(t, c)| t.div_ceil(*c)).collect::<Vec<_>>());
         let row_bytes = 2 * self.plane.tile[1] * self.plane.samples * self.spec.dtype.size() as u64;
-        let own = Cost { work_bytes: row_bytes, kept_bytes: self.array.write_bytes(n) };
-        let levels = self.levels.iter().map(|level| {
-            let (work_bytes, kept_bytes) = level.task_bytes(task);
-            Cost { work_bytes, kept_bytes }
-        });
+        let own = Cost { work_bytes: row_bytes, kept_bytes: 0 } + self.array.cost(task);
+        let levels = self.levels.iter().map(|level| level.cost(task));
         levels.fold(own, |sum, cost| sum + cost)
     }
 
@@ -385,9 +381,7 @@ impl Consumer for OmeSink {
     fn merger(&self) -> Box<dyn Merger + '_> {
         let merging = self.place.store().map(|store| {
             let container: &Mutex<dyn Container> = &self.pages;
-            let full = self.array.shards(store, Some(container));
-            let levels = self.levels.iter().map(|level| LevelMerger::new(level, store, Some(container))).collect();
-            Merging { store, full, levels }
+            (store, Resolutions::new(&self.array, &self.levels, store, Some(container)))
         });
         let remembered = crate::sink::remembered(&self.place, (), |(), state| self.pages().add(state));
         Box::new(OmeMerger { sink: self, merging, remembered })
@@ -425,62 +419,39 @@ impl Taker for Tiler<'_> {
 struct OmeMerger<'a> {
     sink: &'a OmeSink,
     /// Once it has begun.
-    merging: Option<Merging<'a>>,
+    merging: Option<(&'a Store, Resolutions<'a>)>,
     remembered: Result<()>,
-}
-
-struct Merging<'a> {
-    store: &'a Store,
-    full: Shards<'a>,
-    levels: Vec<LevelMerger<'a>>,
 }
 
 impl Merger for OmeMerger<'_> {
     fn place(&mut self, task: &Task, part: Part) -> Result<Part> {
-        match (&mut self.merging, part) {
-            (Some(merging), Part::Many(parts)) => {
-                let place = |(i, part): (usize, Part)| match i {
-                    0 => merging.full.place(task, part),
-                    i => merging.levels[i - 1].place(task, part),
-                };
-                parts.into_iter().enumerate().map(place).collect::<Result<_>>().map(Part::Many)
-            }
-            (_, part) => Ok(part),
+        match &mut self.merging {
+            Some((_, parts)) => parts.place(task, part),
+            None => Ok(part),
         }
     }
 
     fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
-        let (Some(merging), Part::Many(parts)) = (&mut self.merging, part) else {
-            return Err(Error::format("a part of another consumer"));
-        };
+        let Some((store, parts)) = &mut self.merging else { return Err(Error::format("it was never begun")) };
         self.remembered.as_ref().map_err(Error::format)?;
-        let mut parts = parts.into_iter();
-        let mut next = || parts.next().ok_or_else(|| Error::format("a part of another consumer"));
-        merging.full.merge(next()?)?;
-        for level in &mut merging.levels {
-            level.merge(next()?)?;
-        }
+        parts.merge(part)?;
         if task.ends_unit {
             let (stored, state) = self.sink.pages().written();
-            merging.store.record(task.unit, &stored, &state)?;
+            store.record(task.unit, &stored, &state)?;
         }
         Ok(())
     }
 
     fn skip(&mut self, task: &Task) -> Result<()> {
-        if let Some(merging) = &mut self.merging {
-            merging.full.skip(task);
-            merging.levels.iter_mut().for_each(|level| level.skip(task));
-        }
+        self.merging.iter_mut().for_each(|(_, parts)| parts.skip(task));
         Ok(())
     }
 
     fn finish(self: Box<Self>) -> Result<Vec<Product>> {
         self.remembered?;
-        let Some(merging) = self.merging else { return Err(Error::format("it was never begun")) };
-        merging.full.finish()?;
-        merging.levels.into_iter().try_for_each(LevelMerger::finish)?;
-        self.sink.describe(merging.store)?;
+        let Some((store, parts)) = self.merging else { return Err(Error::format("it was never begun")) };
+        parts.finish()?;
+        self.sink.describe(store)?;
         Ok(vec![Product::at(self.sink.place.path())])
     }
 }

@@ -11,7 +11,7 @@ use crate::consume::{Desk, Part, Taker};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
-use crate::plan::Task;
+use crate::plan::{Cost, Task};
 use crate::profile::{self, Stage};
 use crate::sink::Spec;
 use crate::store::{Append, Store, Stored};
@@ -169,6 +169,11 @@ impl ArrayWriter {
     /// Files if every one has content.
     pub(crate) fn n_objects(&self) -> u64 {
         self.shards.as_ref().unwrap_or(&self.chunks).len()
+    }
+
+    /// Memory of a task of shape `task`.
+    pub(crate) fn cost(&self, task: &[u64]) -> Cost {
+        Cost { work_bytes: 0, kept_bytes: self.write_bytes(n_elements(&chunks_in(task, self.chunks.cell()))) }
     }
 
     /// Memory that encoding `n_chunks` needs, and what comes of it holds.

@@ -16,7 +16,7 @@ use crate::consume::levels::{Method, factors, halve, halved, multiple};
 use crate::consume::{Desk, Part, Taker};
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
-use crate::plan::{Task, Wants};
+use crate::plan::{Cost, Task, Wants};
 use crate::sink::Spec;
 use crate::store::{Store, Stored};
 
@@ -151,13 +151,14 @@ impl Level {
     }
 
     /// Memory of the level's part of a task of shape `task`: while it is made, and until it is merged.
-    pub(crate) fn task_bytes(&self, task: &[u64]) -> (u64, u64) {
+    pub(crate) fn cost(&self, task: &[u64]) -> Cost {
         let (chunk, shape) = (self.array.chunk_shape(), crate::axis::shape(&self.spec.axes));
         let part: Vec<u64> = task.iter().zip(&self.factor).map(|(t, f)| t.div_ceil(*f)).collect();
         let part_bytes = size_bytes(&part, self.spec.dtype);
         let is_whole = (0..part.len()).all(|i| part[i] >= chunk[i].min(shape[i]));
         let n_chunks = n_elements(&part.iter().zip(chunk).map(|(p, c)| p.div_ceil(*c)).collect::<Vec<_>>());
-        (part_bytes, if is_whole { self.array.kept_bytes(n_chunks) } else { part_bytes })
+        let kept_bytes = if is_whole { self.array.kept_bytes(n_chunks) } else { part_bytes };
+        Cost { work_bytes: part_bytes, kept_bytes }
     }
 
     /// Memory that stays in use: the shard's index, and chunks that tasks cut as multiples of `unit` share.
@@ -211,8 +212,76 @@ fn encoded(array: &ArrayWriter, block: &Block, store: &Store, desk: &mut Desk) -
     encoder.end(desk)?.ok_or_else(|| Error::format("a chunk is encoded in one go"))
 }
 
+/// Puts the parts of an array and of its levels together.
+pub(crate) struct Resolutions<'a> {
+    full: Shards<'a>,
+    levels: Vec<LevelMerger<'a>>,
+}
+
+impl<'a> Resolutions<'a> {
+    /// Of `array` and the `levels` below it.
+    pub(crate) fn new(
+        array: &'a ArrayWriter,
+        levels: &'a [Level],
+        store: &'a Store,
+        archive: Option<&'a Mutex<dyn Container>>,
+    ) -> Self {
+        let levels = levels.iter().map(|level| LevelMerger::new(level, store, archive)).collect();
+        Self { full: array.shards(store, archive), levels }
+    }
+
+    /// Gives the parts of the full resolution and of each level their places; what comes behind them has none.
+    ///
+    /// # Errors
+    /// `Io`; `Format` if the parts are another consumer's.
+    pub(crate) fn place(&mut self, task: &Task, part: Part) -> Result<Part> {
+        let Part::Many(parts) = part else { return Err(Error::format("a part of another consumer")) };
+        let place = |(i, part): (usize, Part)| match i {
+            0 => self.full.place(task, part),
+            i => match self.levels.get_mut(i - 1) {
+                Some(level) => level.place(task, part),
+                None => Ok(part),
+            },
+        };
+        parts.into_iter().enumerate().map(place).collect::<Result<_>>().map(Part::Many)
+    }
+
+    /// Takes what was [placed](Self::place), and stored there since. Gives the files that it completes, and what came
+    /// behind the parts.
+    ///
+    /// # Errors
+    /// As [`Resolutions::place`].
+    pub(crate) fn merge(&mut self, part: Part) -> Result<(Vec<Stored>, Option<Part>)> {
+        let Part::Many(parts) = part else { return Err(Error::format("a part of another consumer")) };
+        let mut parts = parts.into_iter();
+        let mut next = || parts.next().ok_or_else(|| Error::format("a part of another consumer"));
+        self.full.merge(next()?)?;
+        let mut stored = self.full.stored();
+        for level in &mut self.levels {
+            level.merge(next()?)?;
+            stored.extend(level.shards.stored());
+        }
+        Ok((stored, parts.next()))
+    }
+
+    /// Passes over a task that is done.
+    pub(crate) fn skip(&mut self, task: &Task) {
+        self.full.skip(task);
+        self.levels.iter_mut().for_each(|level| level.skip(task));
+    }
+
+    /// Says whether all chunks have come.
+    ///
+    /// # Errors
+    /// `Format` if some never did.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.full.finish()?;
+        self.levels.into_iter().try_for_each(|level| level.shards.finish())
+    }
+}
+
 /// Puts the parts of one level together.
-pub(crate) struct LevelMerger<'a> {
+struct LevelMerger<'a> {
     level: &'a Level,
     store: &'a Store,
     shards: Shards<'a>,
@@ -223,7 +292,7 @@ pub(crate) struct LevelMerger<'a> {
 }
 
 impl<'a> LevelMerger<'a> {
-    pub(crate) fn new(level: &'a Level, store: &'a Store, archive: Option<&'a Mutex<dyn Container>>) -> Self {
+    fn new(level: &'a Level, store: &'a Store, archive: Option<&'a Mutex<dyn Container>>) -> Self {
         let chunks = Grid::new(&crate::axis::shape(&level.spec.axes), level.array.chunk_shape());
         Self {
             level,
@@ -239,7 +308,7 @@ impl<'a> LevelMerger<'a> {
     ///
     /// # Errors
     /// `Io`.
-    pub(crate) fn place(&mut self, task: &Task, part: Part) -> Result<Part> {
+    fn place(&mut self, task: &Task, part: Part) -> Result<Part> {
         let region = self.level.region(&task.region);
         match part {
             Part::State(bytes) => self.put_together(task, &region, &bytes).map(Part::Many),
@@ -251,7 +320,7 @@ impl<'a> LevelMerger<'a> {
     ///
     /// # Errors
     /// `Io`.
-    pub(crate) fn merge(&mut self, part: Part) -> Result<()> {
+    fn merge(&mut self, part: Part) -> Result<()> {
         match part {
             Part::Many(parts) => parts.into_iter().try_for_each(|part| self.shards.merge(part)),
             part => self.shards.merge(part),
@@ -282,7 +351,7 @@ impl<'a> LevelMerger<'a> {
     }
 
     /// Passes over a task that is done; its unit ended with whole chunks, each of which counts once.
-    pub(crate) fn skip(&mut self, task: &Task) {
+    fn skip(&mut self, task: &Task) {
         let region = self.level.region(&task.region);
         for position in self.chunks.overlapping(&region) {
             let cell = self.chunks.region(&position);
@@ -291,18 +360,5 @@ impl<'a> LevelMerger<'a> {
                 self.shards.skip(&Task { region: cell, ..task.clone() });
             }
         }
-    }
-
-    /// Files that have been completed since the last call.
-    pub(crate) fn stored(&mut self) -> Vec<Stored> {
-        self.shards.stored()
-    }
-
-    /// Says whether all chunks have come.
-    ///
-    /// # Errors
-    /// `Format` if some never did.
-    pub(crate) fn finish(self) -> Result<()> {
-        self.shards.finish()
     }
 }

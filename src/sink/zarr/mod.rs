@@ -20,7 +20,7 @@ use crate::consume::{Consumer, Desk, Job, Merger, Part, Place, Product, Taker};
 use crate::digest;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::grid::{Region, n_elements};
+use crate::grid::Region;
 use crate::plan::{Cost, Task, Wants};
 use crate::provenance::Ledger;
 use crate::store::sums::CHECKSUMS;
@@ -41,7 +41,7 @@ mod ngff;
 
 pub use additions::Image;
 use archive::Archive;
-use array::{ArrayWriter, Container, Encoder, Shards};
+use array::{ArrayWriter, Container, Encoder};
 pub use collection::{Collection, begin_label, is_label, list_label};
 use coordinates::{Coordinates, coordinates};
 pub use defaults::{DEFAULT_MAX_FILES, default_chunks, default_shards};
@@ -594,14 +594,8 @@ impl Consumer for ZarrSink {
     }
 
     fn cost(&self, task: &[u64], _piece: &[u64]) -> Cost {
-        let n_chunks =
-            n_elements(&task.iter().zip(self.array.chunk_shape()).map(|(t, c)| t.div_ceil(*c)).collect::<Vec<_>>());
-        let own = Cost { work_bytes: 0, kept_bytes: self.array.write_bytes(n_chunks) };
-        let levels = self.levels.iter().map(|level| {
-            let (work_bytes, kept_bytes) = level.task_bytes(task);
-            Cost { work_bytes, kept_bytes }
-        });
-        levels.chain(self.statistics.iter().map(|s| s.cost(task))).fold(own, |sum, cost| sum + cost)
+        let levels = self.levels.iter().map(|level| level.cost(task));
+        levels.chain(self.statistics.iter().map(|s| s.cost(task))).fold(self.array.cost(task), |sum, cost| sum + cost)
     }
 
     fn held_bytes(&self) -> u64 {
@@ -634,10 +628,7 @@ impl Consumer for ZarrSink {
     fn merger(&self) -> Box<dyn Merger + '_> {
         let merging = self.place.store().map(|store| Merging {
             store,
-            full: self.array.shards(store, self.container()),
-            levels: (self.levels.iter())
-                .map(|level| levels::LevelMerger::new(level, store, self.container()))
-                .collect(),
+            parts: levels::Resolutions::new(&self.array, &self.levels, store, self.container()),
             seen: self.remembered(),
             archive: self.archive.as_ref(),
             stored: Vec::new(),
@@ -708,8 +699,7 @@ struct ZarrMerger<'a> {
 
 struct Merging<'a> {
     store: &'a Store,
-    full: Shards<'a>,
-    levels: Vec<levels::LevelMerger<'a>>,
+    parts: levels::Resolutions<'a>,
     seen: Result<Seen>,
     archive: Option<&'a Mutex<Archive>>,
     /// Files, digest and statistics of the unit in hand.
@@ -719,30 +709,10 @@ struct Merging<'a> {
 }
 
 impl Merging<'_> {
-    fn place(&mut self, task: &Task, part: Part) -> Result<Part> {
-        let Part::Many(parts) = part else { return Err(Error::format("a part of another consumer")) };
-        // Of the full resolution, of each level, and what was seen.
-        let place = |(i, part): (usize, Part)| match i {
-            0 => self.full.place(task, part),
-            i => match self.levels.get_mut(i - 1) {
-                Some(level) => level.place(task, part),
-                None => Ok(part),
-            },
-        };
-        parts.into_iter().enumerate().map(place).collect::<Result<_>>().map(Part::Many)
-    }
-
     fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
-        let Part::Many(parts) = part else { return Err(Error::format("a part of another consumer")) };
-        let mut parts = parts.into_iter();
-        let mut next = || parts.next().ok_or_else(|| Error::format("a part of another consumer"));
-        self.full.merge(next()?)?;
-        self.stored.extend(self.full.stored());
-        for level in &mut self.levels {
-            level.merge(next()?)?;
-            self.stored.extend(level.stored());
-        }
-        let Part::State(state) = next()? else { return Err(Error::format("a part of another consumer")) };
+        let (stored, seen) = self.parts.merge(part)?;
+        self.stored.extend(stored);
+        let Some(Part::State(state)) = seen else { return Err(Error::format("a part of another consumer")) };
         self.seen.as_mut().map_err(Error::format)?.add(&state)?;
         if let Some((sum, counts)) = state.split_first_chunk() {
             self.digest ^= u64::from_le_bytes(*sum);
@@ -768,7 +738,7 @@ impl Merging<'_> {
 impl Merger for ZarrMerger<'_> {
     fn place(&mut self, task: &Task, part: Part) -> Result<Part> {
         match &mut self.merging {
-            Some(merging) => merging.place(task, part),
+            Some(merging) => merging.parts.place(task, part),
             None => Ok(part),
         }
     }
@@ -779,8 +749,7 @@ impl Merger for ZarrMerger<'_> {
 
     fn skip(&mut self, task: &Task) -> Result<()> {
         if let Some(merging) = &mut self.merging {
-            merging.full.skip(task);
-            merging.levels.iter_mut().for_each(|level| level.skip(task));
+            merging.parts.skip(task);
         }
         Ok(())
     }
@@ -788,8 +757,7 @@ impl Merger for ZarrMerger<'_> {
     fn finish(self: Box<Self>) -> Result<Vec<Product>> {
         let (mut tally, mut sum) = (None, 0);
         if let Some(merging) = self.merging {
-            merging.full.finish()?;
-            merging.levels.into_iter().try_for_each(levels::LevelMerger::finish)?;
+            merging.parts.finish()?;
             let seen = merging.seen?;
             (tally, sum) = (seen.tally, seen.digest);
         }
