@@ -200,10 +200,10 @@ fn choice(trials: &[Trial]) -> (usize, String) {
         return (none, "nothing makes these pixels smaller".to_owned());
     };
     let quick = |t: &&Trial| t.ratio > 1.02 && t.run_s <= fastest * AS_FAST;
-    let least = trials.iter().filter(quick).map(|t| t.encoded_bytes).min().unwrap_or(0) as f64;
-    let is_small = |t: &Trial| t.encoded_bytes as f64 * SMALLER <= least;
-    let best = trials.iter().position(|t| quick(&t) && is_small(t)).unwrap_or(0);
-    let smallest = trials.iter().min_by_key(|t| t.encoded_bytes).filter(|t| !is_small_beside(t, &trials[best]));
+    let least = trials.iter().filter(quick).map(|t| t.encoded_bytes).min().unwrap_or(0);
+    let best = trials.iter().position(|t| quick(&t) && is_about(t.encoded_bytes, least)).unwrap_or(0);
+    let smallest = trials.iter().min_by_key(|t| t.encoded_bytes);
+    let smallest = smallest.filter(|t| !is_about(trials[best].encoded_bytes, t.encoded_bytes));
     let mut why = "the smallest output of those that are as fast as any".to_owned();
     if let Some(smallest) = smallest {
         let less = 100.0 * (1.0 - smallest.encoded_bytes as f64 / trials[best].encoded_bytes.max(1) as f64);
@@ -213,9 +213,9 @@ fn choice(trials: &[Trial]) -> (usize, String) {
     (best, why)
 }
 
-/// Whether `one` is about as small as `other`.
-fn is_small_beside(one: &Trial, other: &Trial) -> bool {
-    other.encoded_bytes as f64 * SMALLER <= one.encoded_bytes as f64
+/// Whether `n_bytes` are about as few as `least`.
+fn is_about(n_bytes: u64, least: u64) -> bool {
+    n_bytes as f64 * SMALLER <= least as f64
 }
 
 #[cfg(test)]

@@ -135,6 +135,12 @@ fn tell_one_pixel(path: &Path, shape: &[u64]) {
     }
 }
 
+/// `label` as one part of a path, never a way out of the folder.
+fn one_part(label: &str) -> String {
+    let label = label.replace(['/', '\\'], "_");
+    if label.trim_matches('.').is_empty() { "_".to_owned() } else { label }
+}
+
 /// Puts `bytes` under the name `path`, whole or not at all.
 ///
 /// # Errors

@@ -91,9 +91,7 @@ pub(super) fn storage(
     };
     let options = ZarrOptions { format, chunks, shards, codec, overwrite, durability: Default::default(), image };
     if let Some(max_files) = flags.max_files {
-        let provenance = serde_json::Value::Null;
-        let spec = Spec { axes: axes.to_vec(), dtype: array.dtype(), fill: array.fill_bytes(), provenance };
-        let sink = ZarrSink::new(std::path::Path::new("data.zarr"), &spec, &options)?;
+        let sink = ZarrSink::new(std::path::Path::new("data.zarr"), &Spec::of(array), &options)?;
         let (n_files, n_metadata) = (sink.n_files(), sink.n_metadata_files());
         if n_files > max_files {
             return Err(Error::Usage(format!(
@@ -142,12 +140,7 @@ pub(super) fn fit_levels(
     if flags.levels.is_some() || options.image.levels != Levels::Auto {
         return None;
     }
-    let spec = Spec {
-        axes: array.axes().to_vec(),
-        dtype: array.dtype(),
-        fill: array.fill_bytes(),
-        provenance: serde_json::Value::Null,
-    };
+    let spec = Spec::of(array);
     let all = levels::factors(array.axes(), Levels::Auto).len() as u64 + 1;
     let fits = |levels: Levels| {
         let mut options = options.clone();

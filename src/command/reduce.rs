@@ -54,10 +54,8 @@ fn named(args: &ReduceArgs, opened: &Opened) -> Result<ReduceArgs, Error> {
     let mut args = args.clone();
     let (Some(by), Some(values)) = (&args.by, &opened.value) else { return Ok(args) };
     for (field, value) in by.split(',').map(str::trim).zip(values.split(',')) {
-        // A value is one part of a path, never a way out of the folder.
-        let value = value.replace(['/', '\\'], "_");
-        let value = if value.trim_matches('.').is_empty() { "_" } else { &value };
-        let filled = |name: &str| name.replace(&format!("{{{field}}}"), value);
+        let value = super::one_part(value);
+        let filled = |name: &str| name.replace(&format!("{{{field}}}"), &value);
         args.output = args.output.as_deref().map(filled);
         args.plot = args.plot.as_deref().map(|plot| filled(&plot.to_string_lossy()).into());
     }

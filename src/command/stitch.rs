@@ -153,10 +153,7 @@ fn place_for(template: &Path, by: &str, values: &str) -> Result<PathBuf, Error> 
                 "{text}: --by {by} writes many outputs: put {place} into the name, such as 'out/{place}.zarr'"
             )));
         }
-        // A value is one part of a path, never a way out of the folder.
-        let label = label.replace(['/', '\\'], "_");
-        let label = if label.trim_matches('.').is_empty() { "_".to_owned() } else { label };
-        text = text.replace(&place, &label);
+        text = text.replace(&place, &super::one_part(label));
     }
     Ok(PathBuf::from(text))
 }

@@ -144,7 +144,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         notes.push(note);
     }
     provenance["storage"] = planning::recorded(&options);
-    let spec = Spec { axes: array.axes().to_vec(), dtype: array.dtype(), fill: array.fill_bytes(), provenance };
+    let spec = Spec { provenance, ..Spec::of(&*array) };
     let foretold = if is_zarr { Some(ZarrSink::new(output, &spec, &options)?) } else { None };
     let shapes = foretold.as_ref().map_or_else(Vec::new, ZarrSink::level_shapes);
     let most_bytes = space::most_bytes(&array, &shapes);

@@ -220,13 +220,7 @@ fn foretold(args: &InspectArgs, stack: &Arc<Stack>) -> Result<StorageFound> {
     let budget = Resources::new(&run);
     let mut options = storage(&args.storage, false, false, &**stack, stack.layout().unit())?;
     fit_levels(&args.storage, &mut options, &**stack, budget.room(&**stack));
-    let spec = Spec {
-        axes: stack.axes().to_vec(),
-        dtype: stack.dtype(),
-        fill: stack.fill_bytes(),
-        provenance: serde_json::Value::Null,
-    };
-    let sink = ZarrSink::new(Path::new("data.zarr"), &spec, &options)?;
+    let sink = ZarrSink::new(Path::new("data.zarr"), &Spec::of(&**stack), &options)?;
     let (mut amplification, mut peak, mut refused) = (None, None, None);
     let mut threads = budget.threads;
     match budget.plan(&**stack, &[&sink]) {

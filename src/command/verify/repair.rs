@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use serde_json::Value;
 
 use super::Verified;
 use super::inputs::{Reopened, named};
@@ -64,8 +63,7 @@ impl Verified<'_> {
     /// Makes the units that hold `sums` once more, in `scratch`.
     fn make(&self, inputs: &Reopened, sums: &BTreeMap<String, Sum>, scratch: &Path) -> Result<()> {
         let array = &inputs.array;
-        let (axes, dtype, fill) = (array.axes().to_vec(), array.dtype(), array.fill_bytes());
-        let spec = Spec { axes, dtype, fill, provenance: Value::Null };
+        let spec = Spec::of(&**array);
         let mut options: ZarrOptions = storage(&self.storage()?, true, false, &**array, &inputs.unit)?;
         options.image.contrast = crate::sink::zarr::Contrast::None;
         let sink = ZarrSink::new(scratch, &spec, &options)?;
@@ -76,7 +74,7 @@ impl Verified<'_> {
         if wanted.is_empty() {
             return Ok(());
         }
-        let n_bytes = size_bytes(&array.shape(), dtype) / plan.n_units().max(1) * wanted.len() as u64;
+        let n_bytes = size_bytes(&array.shape(), array.dtype()) / plan.n_units().max(1) * wanted.len() as u64;
         let done = (0..plan.n_units()).filter(|unit| !wanted.contains(unit)).collect();
         let mut consumers: [Box<dyn Consumer>; 1] = [Box::new(Only::new(Box::new(sink), done))];
         let mut progress = Progress::new(n_bytes, self.args.quiet);
