@@ -18,7 +18,7 @@ use stackctl::dtype::DType;
 use stackctl::grid::Grid;
 use stackctl::plan::Task;
 use stackctl::sink::Spec;
-use stackctl::sink::zarr::{Format, ImageOptions, ZarrOptions, ZarrSink};
+use stackctl::sink::zarr::{ImageOptions, ZarrFormat, ZarrOptions, ZarrSink};
 use stackctl::source::{self, OpenOptions};
 use stackctl::store::Durability;
 
@@ -63,7 +63,7 @@ fn write(data: &[u8], codec: &Codec, shards: Option<Vec<u64>>, path: &std::path:
     let axes = ["z", "y", "x"].iter().zip(shape).map(|(name, length)| Axis::new(*name, length)).collect();
     let spec = Spec { axes, dtype: DType::Uint16, fill: vec![0, 0], provenance: serde_json::Value::Null };
     let options = ZarrOptions {
-        format: Format::V3,
+        format: ZarrFormat::V3,
         chunks: CHUNK.to_vec(),
         shards,
         codec: codec.clone(),

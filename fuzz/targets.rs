@@ -11,7 +11,7 @@ use stackctl::codec::{Codec, Contexts};
 use stackctl::error::Result;
 use stackctl::grid::Region;
 use stackctl::pattern::{self, ArrangeOptions, InferOptions, Pattern};
-use stackctl::source::tiff::codec::{self, Piece};
+use stackctl::source::tiff::codec::{self, StoredPiece};
 use stackctl::source::tiff::series::{imagej, ome, shaped};
 use stackctl::source::{self, OpenOptions};
 
@@ -29,7 +29,7 @@ pub fn strip(data: &[u8]) -> Option<Result<Vec<u8>>> {
     let (head, rest) = data.split_at_checked(16)?;
     let short = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
     let (tables, stored) = rest.split_at(usize::from(short(14)).min(rest.len()));
-    let piece = Piece {
+    let piece = StoredPiece {
         compression: short(0),
         width: short(2).into(),
         rows: short(4).into(),
@@ -100,7 +100,7 @@ fn c_blosc(container: &[u8], n: usize) -> Option<Vec<u8>> {
 /// A description of any program.
 pub fn description(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let _ = imagej::Description::parse(&text);
+    let _ = imagej::ImagejDescription::parse(&text);
     let _ = ome::xml::Ome::parse(&text);
     if let Some(Ok(found)) = shaped::Description::parse(&text) {
         let _ = found.leading(&[3, 64, 64]);

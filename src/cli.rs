@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::array::calc::Cast;
 use crate::codec::Codec;
 use crate::consume::levels::{Levels, Method};
-use crate::decompose::Kind;
+use crate::decompose::Factors;
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit};
@@ -23,7 +23,7 @@ use crate::plan::{Document, Share};
 use crate::reduce::{OPERATORS, OperatorKind};
 use crate::sink::Sharding;
 use crate::sink::png::PngOptions;
-use crate::sink::zarr::{Contrast, Format};
+use crate::sink::zarr::{Contrast, ZarrFormat};
 use crate::store::Durability;
 
 /// Turns piles of TIFF files into one n-dimensional array, or reduces it, in bounded memory.
@@ -551,8 +551,8 @@ pub struct StitchArgs {
 
 impl StorageArgs {
     /// The Zarr format that is meant.
-    pub fn format(&self) -> Format {
-        if self.zarr_format == Some(2) { Format::V2 } else { Format::V3 }
+    pub fn format(&self) -> ZarrFormat {
+        if self.zarr_format == Some(2) { ZarrFormat::V2 } else { ZarrFormat::V3 }
     }
 }
 
@@ -894,7 +894,7 @@ pub struct DecomposeArgs {
     pub along: Vec<String>,
     /// What: pca (the mean of all rows is taken away first), svd (rows as they are), or qr
     #[arg(long, value_name = "KIND", default_value = "pca")]
-    pub kind: Kind,
+    pub kind: Factors,
     /// Number of components; a QR has one for each row
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub components: usize,

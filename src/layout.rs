@@ -19,7 +19,7 @@ use crate::unit;
 
 /// The file, and where in it, that covers a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct FilePart {
     /// Index of the file.
     pub file: u32,
     /// Position along the file's first axis where the cell begins: a page, for members of a [`Set`].
@@ -35,7 +35,7 @@ pub struct Layout {
     cuts: Vec<Vec<u64>>,
     cells: Grid,
     /// Cell number and what covers it, sorted by cell.
-    parts: Vec<(u64, Part)>,
+    parts: Vec<(u64, FilePart)>,
     /// For every axis of a file, the axis of the array; `None` for axes of length 1 that the array leaves
     /// out.
     file_axes: Vec<Option<usize>>,
@@ -114,12 +114,12 @@ impl Layout {
         let cells = Grid::new(&counts, &vec![1; counts.len()]);
         let field_counts: Vec<u64> = fields.iter().map(|f| f.labels.len() as u64).collect();
         let field_grid = Grid::new(&field_counts, &vec![1; field_counts.len()]);
-        let mut parts: Vec<(u64, Part)> = placed
+        let mut parts: Vec<(u64, FilePart)> = placed
             .iter()
             .map(|&(cell, file)| {
                 let at = field_grid.unravel(cell);
                 let position: Vec<u64> = field_of.iter().map(|f| f.map_or(0, |f| at[f])).collect();
-                (cells.ravel(&position), Part { file, page: 0 })
+                (cells.ravel(&position), FilePart { file, page: 0 })
             })
             .collect();
         parts.sort_unstable_by_key(|p| p.0);
@@ -184,7 +184,7 @@ impl Layout {
             let at = set_grid.unravel(plane as u64);
             let position: Vec<u64> =
                 axes.iter().map(|a| set.axes.iter().position(|(n, _)| *n == a.name).map_or(0, |i| at[i])).collect();
-            parts.push((cells.ravel(&position), Part { file, page }));
+            parts.push((cells.ravel(&position), FilePart { file, page }));
         }
         parts.sort_unstable_by_key(|p| p.0);
         let cuts = axes
@@ -194,7 +194,7 @@ impl Layout {
             .collect();
         // Each part is one plane.
         let plane = Arc::new(AbsentPlanes { n_axes: 0, runs: std::iter::once(0..1).collect() });
-        let lacks = |part: &Part| {
+        let lacks = |part: &FilePart| {
             let absent = headers.info(part.file).and_then(|info| info.absent.as_ref());
             absent.is_some_and(|absent| absent.contains(u64::from(part.page)))
         };
@@ -207,7 +207,7 @@ impl Layout {
         mut axes: Vec<Axis>,
         cuts: Vec<Vec<u64>>,
         cells: Grid,
-        parts: Vec<(u64, Part)>,
+        parts: Vec<(u64, FilePart)>,
         file_axes: Vec<Option<usize>>,
         info: &Info,
     ) -> Self {
@@ -375,7 +375,7 @@ impl Layout {
     }
 
     /// What covers the cell at `position`.
-    pub fn part(&self, position: &[u64]) -> Option<Part> {
+    pub fn part(&self, position: &[u64]) -> Option<FilePart> {
         let cell = self.cells.ravel(position);
         let at = self.parts.binary_search_by_key(&cell, |p| p.0).ok()?;
         Some(self.parts[at].1)
@@ -597,7 +597,7 @@ fn refuse_overlap(field: &FieldAxis, cuts: &[u64]) -> Result<()> {
 fn along(
     axis: usize,
     cells: &Grid,
-    parts: &[(u64, Part)],
+    parts: &[(u64, FilePart)],
     file_axes: &[Option<usize>],
     headers: &Headers,
 ) -> Option<Axis> {
@@ -615,7 +615,7 @@ fn along(
 fn cut(
     axes: &[Axis],
     cells: &Grid,
-    parts: &[(u64, Part)],
+    parts: &[(u64, FilePart)],
     file_axes: &[Option<usize>],
     headers: &Headers,
     paths: &[PathBuf],
@@ -679,7 +679,7 @@ fn cut(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::headers::Kind;
+    use crate::source::headers::FileKind;
 
     fn info(axes: &[(&str, u64)], unit: &[u64]) -> Info {
         let axes = axes.iter().map(|(name, length)| Axis::new(*name, *length)).collect();
@@ -697,7 +697,7 @@ mod tests {
                 }
                 None => {
                     headers.kind_of.push(Some(headers.kinds.len() as u32));
-                    headers.kinds.push(Kind { info: info.clone(), first: file as u32, n_files: 1 });
+                    headers.kinds.push(FileKind { info: info.clone(), first: file as u32, n_files: 1 });
                 }
             }
         }
@@ -811,8 +811,8 @@ mod tests {
         let (headers, paths) = headers(&[page]);
         let layout = Layout::of_set(&set, &[Some(0), None], &headers, &paths, &LayoutOptions::default()).unwrap();
         assert_eq!(crate::axis::shape(layout.axes()), [2, 1, 2, 3, 4]);
-        assert_eq!(layout.part(&[0, 0, 0, 0, 0]), Some(Part { file: 0, page: 1 }));
-        assert_eq!(layout.part(&[0, 0, 1, 0, 0]), Some(Part { file: 0, page: 0 }));
+        assert_eq!(layout.part(&[0, 0, 0, 0, 0]), Some(FilePart { file: 0, page: 1 }));
+        assert_eq!(layout.part(&[0, 0, 1, 0, 0]), Some(FilePart { file: 0, page: 0 }));
         // One plane has no page, the other no file.
         assert_eq!(layout.n_holes(), 2);
         assert_eq!(layout.empty_cells().collect::<Vec<_>>(), [[1, 0, 0, 0, 0], [1, 0, 1, 0, 0]]);

@@ -90,7 +90,7 @@ fn cpu_ns() -> u64 {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Profile {
     /// Each that has happened, in order.
-    pub stages: Vec<Figures>,
+    pub stages: Vec<StageFigures>,
     /// Seconds on processors, of the program and of the system for it, all threads together.
     pub user_s: f64,
     /// The system's part.
@@ -99,7 +99,7 @@ pub struct Profile {
 
 /// What one stage has taken, over all threads.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Figures {
+pub struct StageFigures {
     /// Its name.
     pub stage: &'static str,
     /// Seconds on a processor.
@@ -117,7 +117,7 @@ pub fn taken() -> Option<Profile> {
     let one = |(stage, total): (&'static str, &Total)| {
         let [wall, cpu] = [&total.wall_ns, &total.cpu_ns].map(|ns| ns.load(Relaxed) as f64 / 1e9);
         let (bytes, calls) = (total.bytes.load(Relaxed), total.calls.load(Relaxed));
-        Figures { stage, cpu_s: cpu, wait_s: (wall - cpu).max(0.0), bytes, calls }
+        StageFigures { stage, cpu_s: cpu, wait_s: (wall - cpu).max(0.0), bytes, calls }
     };
     let stages = NAMES.into_iter().zip(&TOTALS).map(one).filter(|figures| figures.calls > 0).collect();
     let (user_s, system_s) = process_s();
@@ -144,7 +144,7 @@ impl std::fmt::Display for Profile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut table = Table::default();
         table.row(["stage", "processor", "waiting", "calls", "bytes"]);
-        for Figures { stage, cpu_s, wait_s, bytes, calls } in &self.stages {
+        for StageFigures { stage, cpu_s, wait_s, bytes, calls } in &self.stages {
             let bytes = if *bytes > 0 { Bytes(*bytes).to_string() } else { String::new() };
             table.row([
                 (*stage).to_owned(),

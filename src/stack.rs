@@ -10,7 +10,7 @@ use crate::digest::Elements;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements};
-use crate::layout::{Layout, Part};
+use crate::layout::{FilePart, Layout};
 use crate::source::files::Files;
 use crate::source::headers::{Headers, name_of};
 use crate::source::{Encodings, Info, OpenOptions, Piece};
@@ -165,7 +165,7 @@ impl Stack {
     }
 
     /// Region of a file, in its own axes, for a region of the array inside its cell.
-    fn inside(&self, inside: &Region, part: Part, n_axes: usize) -> Region {
+    fn inside(&self, inside: &Region, part: FilePart, n_axes: usize) -> Region {
         let mut region = Region { origin: vec![0; n_axes], shape: vec![1; n_axes] };
         for (i, axis) in self.layout.file_axes().iter().enumerate() {
             if let Some(axis) = axis {
@@ -179,7 +179,7 @@ impl Stack {
         region
     }
 
-    fn cells<'a>(&'a self, region: &'a Region) -> impl Iterator<Item = (Region, Vec<u64>, Option<Part>)> + 'a {
+    fn cells<'a>(&'a self, region: &'a Region) -> impl Iterator<Item = (Region, Vec<u64>, Option<FilePart>)> + 'a {
         self.layout.overlapping(region).filter_map(move |position| {
             let cell = self.layout.cell_region(&position);
             let common = cell.intersect(region)?;

@@ -127,7 +127,7 @@ mod disk {
     mod implementations {
         use super::*;
         use stackctl::store::disk::Local;
-        use stackctl::store::testing::{Fault, Faulty, Memory};
+        use stackctl::store::testing::{Faulty, Injected, Memory};
 
         #[test]
         fn local() {
@@ -149,7 +149,7 @@ mod disk {
 
         #[test]
         fn faulty_without_a_fault() {
-            let faulty = Faulty::new(Arc::new(Memory::default()), u64::MAX, false, &[], Fault::Short);
+            let faulty = Faulty::new(Arc::new(Memory::default()), u64::MAX, false, &[], Injected::Short);
             conforms(Arc::new(faulty));
         }
     }
@@ -398,7 +398,7 @@ mod array {
         use stackctl::open::{Missing, Names, Request};
         use stackctl::pattern::Pattern;
         use stackctl::reduce::{OPERATORS, Outcome, Reducer};
-        use stackctl::sink::{self, zarr::Format};
+        use stackctl::sink::{self, zarr::ZarrFormat};
         use stackctl::source::{OpenOptions, open};
 
         fn bytes(elements: impl IntoIterator<Item = u16>) -> Vec<u8> {
@@ -581,7 +581,7 @@ mod array {
 
         #[test]
         fn zarr_arrays() {
-            for format in [Format::V2, Format::V3] {
+            for format in [ZarrFormat::V2, ZarrFormat::V3] {
                 let folder = tempfile::tempdir().unwrap();
                 let array = Memory::of(&["z", "y", "x"], &[5, 37, 50], Region::new([1, 0, 0], [2, 37, 50]));
                 let path = folder.path().join("a.zarr");
@@ -698,7 +698,7 @@ mod consumer {
     mod implementations {
         use super::*;
         use stackctl::reduce::{Reducer, Reduction, Settings};
-        use stackctl::sink::zarr::Format;
+        use stackctl::sink::zarr::ZarrFormat;
         use stackctl::sink::{figures, preview};
 
         fn volume() -> Arc<dyn Array> {
@@ -708,16 +708,16 @@ mod consumer {
         #[test]
         fn every_output_format() {
             for (name, format) in [
-                ("a.zarr", Format::V2),
-                ("a.zarr", Format::V3),
-                ("a.npy", Format::V3),
-                ("a.tif", Format::V3),
-                ("a.btf", Format::V3),
-                ("a.ozx", Format::V3),
-                ("a.zarr.zip", Format::V2),
-                ("a.ome.tif", Format::V3),
-                ("a.raw", Format::V3),
-                ("a.npz", Format::V3),
+                ("a.zarr", ZarrFormat::V2),
+                ("a.zarr", ZarrFormat::V3),
+                ("a.npy", ZarrFormat::V3),
+                ("a.tif", ZarrFormat::V3),
+                ("a.btf", ZarrFormat::V3),
+                ("a.ozx", ZarrFormat::V3),
+                ("a.zarr.zip", ZarrFormat::V2),
+                ("a.ome.tif", ZarrFormat::V3),
+                ("a.raw", ZarrFormat::V3),
+                ("a.npz", ZarrFormat::V3),
             ] {
                 let array = volume();
                 conforms(&array, name, |path| {

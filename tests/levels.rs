@@ -18,7 +18,7 @@ use stackctl::consume::{Consumer, Job};
 use stackctl::dtype::DType;
 use stackctl::grid::{Grid, Region, positions};
 use stackctl::sink::Spec;
-use stackctl::sink::zarr::{Format, ImageOptions, ZarrOptions, ZarrSink};
+use stackctl::sink::zarr::{ImageOptions, ZarrFormat, ZarrOptions, ZarrSink};
 use stackctl::store::Durability;
 use tiff::Layout;
 
@@ -99,7 +99,7 @@ fn levels_do_not_depend_on_how_the_work_is_cut() {
         let path = folder.path().join(name);
         let image = ImageOptions { levels: Levels::Count(5), method: Method::Mean, ..ImageOptions::default() };
         let options = ZarrOptions {
-            format: Format::V3,
+            format: ZarrFormat::V3,
             chunks: vec![1, 1, 4, 16, 16],
             shards: shards.map(<[u64]>::to_vec),
             codec: "zstd:1".parse().unwrap(),
@@ -352,7 +352,7 @@ fn large_images_have_few_files() {
         let shards = aligned(&shards, &chunks, &shape, &factors);
         let image = ImageOptions { levels: Levels::Auto, ..ImageOptions::default() };
         let options = ZarrOptions {
-            format: Format::V3,
+            format: ZarrFormat::V3,
             chunks: chunks.clone(),
             shards: Some(shards.clone()),
             codec: "zstd:3".parse().unwrap(),

@@ -20,7 +20,7 @@ use std::time::Instant;
 use serde_json::json;
 use stackctl::exec::budget::{peak_bytes, resident_bytes};
 use stackctl::plan::Share;
-use stackctl::store::{Begun, Durability, Kind, Look, Start, Store, Terms};
+use stackctl::store::{Begun, Durability, Look, OutputKind, OutputTerms, Start, Store};
 use tiff::Numbers;
 
 fn n_units() -> u64 {
@@ -34,8 +34,8 @@ fn partial(unit: u64) -> f64 {
 
 fn begin(output: &Path, share: Option<Share>) -> Store {
     let manifest = json!({"simulated": n_units()});
-    let plain = Terms::new(output, Kind::File);
-    let terms = Terms { share, manifest, start: Start::Resume, durability: Durability::None, ..plain };
+    let plain = OutputTerms::new(output, OutputKind::File);
+    let terms = OutputTerms { share, manifest, start: Start::Resume, durability: Durability::None, ..plain };
     match Store::begin(&terms).unwrap() {
         Begun::Ready(store) => store,
         _ => panic!("the place is taken"),

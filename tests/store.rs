@@ -13,9 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 use stackctl::error::{Error, Result};
 use stackctl::store::disk::Disk;
-use stackctl::store::testing::{Fault, Faulty, Memory, Operation};
+use stackctl::store::testing::{DiskCall, Faulty, Injected, Memory};
 use stackctl::store::{
-    Begun, Durability, Kind, Patience, Start, Store, Stored, Terms, What, check_free, conclude, forget_all,
+    Begun, Durability, OutputKind, OutputTerms, Patience, Start, Store, Stored, What, check_free, conclude, forget_all,
     forget_the_rest, has_name,
 };
 use tiff::Numbers;
@@ -71,11 +71,15 @@ fn is_ours(_: &Path) -> bool {
     true
 }
 
-fn terms(output: &Path) -> Terms<'_> {
-    Terms { start: Start::Resume, manifest: json!({"plan": "abc"}), ..Terms::new(output, Kind::Folder(is_ours)) }
+fn terms(output: &Path) -> OutputTerms<'_> {
+    OutputTerms {
+        start: Start::Resume,
+        manifest: json!({"plan": "abc"}),
+        ..OutputTerms::new(output, OutputKind::Folder(is_ours))
+    }
 }
 
-fn run_on(disk: Arc<dyn Disk>, terms: &Terms) -> Result<()> {
+fn run_on(disk: Arc<dyn Disk>, terms: &OutputTerms) -> Result<()> {
     work(Store::on(disk, terms)?.ready()?, u64::MAX).map(drop)
 }
 
@@ -94,11 +98,11 @@ fn every_operation_in_turn_fails_and_the_next_run_goes_on() {
     assert_eq!(good.len() as u64, N_UNITS + N_UNITS / UNITS_PER_SHARD + 2);
     let name = Path::new("o");
     for durability in ALL {
-        for (fault, for_good) in [(Fault::Errno(5), false), (Fault::Errno(28), true), (Fault::Short, false)] {
+        for (fault, for_good) in [(Injected::Errno(5), false), (Injected::Errno(28), true), (Injected::Short, false)] {
             for n_faults in 0.. {
                 let memory = Memory::default();
                 let faulty = Faulty::new(Arc::new(memory.clone()), n_faults, for_good, &[], fault);
-                let terms = Terms { durability, ..terms(name) };
+                let terms = OutputTerms { durability, ..terms(name) };
                 let ended = run_on(Arc::new(faulty.clone()), &terms);
                 if !faulty.has_failed() {
                     ended.unwrap();
@@ -134,8 +138,8 @@ fn power_cut_anywhere_leaves_all_or_nothing_and_the_next_run_goes_on() {
         for cut in 0.. {
             let memory = Memory::default();
             // From some moment on nothing reaches the disk, and what it has not made durable is lost.
-            let faulty = Faulty::new(Arc::new(memory.clone()), cut, true, &[], Fault::Errno(5));
-            let terms = Terms { durability, ..terms(name) };
+            let faulty = Faulty::new(Arc::new(memory.clone()), cut, true, &[], Injected::Errno(5));
+            let terms = OutputTerms { durability, ..terms(name) };
             let ended = run_on(Arc::new(faulty.clone()), &terms);
             memory.lose_power();
             if !faulty.has_failed() {
@@ -175,8 +179,8 @@ fn power_cut_with_writes_out_of_order_leaves_all_or_nothing() {
             let mut has_failed = true;
             for _ in 0..n_orders {
                 let memory = Memory::default();
-                let faulty = Faulty::new(Arc::new(memory.clone()), cut, true, &[], Fault::Errno(5));
-                let terms = Terms { durability, ..terms(Path::new("o")) };
+                let faulty = Faulty::new(Arc::new(memory.clone()), cut, true, &[], Injected::Errno(5));
+                let terms = OutputTerms { durability, ..terms(Path::new("o")) };
                 let _ = run_on(Arc::new(faulty.clone()), &terms);
                 has_failed = faulty.has_failed();
                 memory.lose_power_but(|| random.below(2) == 0);
@@ -218,8 +222,8 @@ fn outputs_that_belong_together_are_concluded() {
     drop((one, two));
     assert_eq!(names(folder.path()), [".first.partial", ".second.partial", "first"]);
     assert!(has_name(&terms(&first)).unwrap() && !has_name(&terms(&second)).unwrap());
-    let other = Terms { manifest: json!({"plan": "other"}), ..terms(&first) };
-    assert!(!has_name(&other).unwrap() && !conclude(&Terms { output: &second, ..other }).unwrap());
+    let other = OutputTerms { manifest: json!({"plan": "other"}), ..terms(&first) };
+    assert!(!has_name(&other).unwrap() && !conclude(&OutputTerms { output: &second, ..other }).unwrap());
     for _ in 0..2 {
         assert!(conclude(&terms(&second)).unwrap());
         assert!(tree(&second) == good);
@@ -228,7 +232,7 @@ fn outputs_that_belong_together_are_concluded() {
     assert!(matches!(Store::begin(&terms(&first)).unwrap(), Begun::Published));
     assert_eq!(names(folder.path()), ["first", "second"]);
     // Of many runs what tells of each stays until all are known to be done.
-    let many = |output| Terms { is_one_of_many: true, overwrite: true, ..terms(output) };
+    let many = |output| OutputTerms { is_one_of_many: true, overwrite: true, ..terms(output) };
     for output in [&first, &second] {
         work(Store::begin(&many(output)).unwrap().ready().unwrap(), 99).unwrap();
         assert!(matches!(Store::begin(&many(output)).unwrap(), Begun::Published));
@@ -243,17 +247,17 @@ fn outputs_that_belong_together_are_concluded() {
 #[test]
 fn each_kind_of_failure_is_told_by_name() {
     for (kind, code, says) in [
-        (Operation::Create, 13, "cannot create"),
-        (Operation::Write, 28, "cannot write"),
-        (Operation::Sync, 5, "cannot write to disk"),
-        (Operation::Close, 122, "cannot write"),
-        (Operation::Rename, 5, "cannot name"),
-        (Operation::Publish, 5, "cannot give the output its name"),
-        (Operation::SyncFolder, 5, "cannot write to disk"),
-        (Operation::Settle, 5, "is complete and in place"),
+        (DiskCall::Create, 13, "cannot create"),
+        (DiskCall::Write, 28, "cannot write"),
+        (DiskCall::Sync, 5, "cannot write to disk"),
+        (DiskCall::Close, 122, "cannot write"),
+        (DiskCall::Rename, 5, "cannot name"),
+        (DiskCall::Publish, 5, "cannot give the output its name"),
+        (DiskCall::SyncFolder, 5, "cannot write to disk"),
+        (DiskCall::Settle, 5, "is complete and in place"),
     ] {
-        let n = if kind == Operation::SyncFolder { 2 } else { 0 };
-        let disk = Faulty::new(Arc::new(Memory::default()), n, false, &[kind], Fault::Errno(code));
+        let n = if kind == DiskCall::SyncFolder { 2 } else { 0 };
+        let disk = Faulty::new(Arc::new(Memory::default()), n, false, &[kind], Injected::Errno(code));
         let mut terms = terms(Path::new("o"));
         terms.manifest = Value::Null;
         let e = run_on(Arc::new(disk), &terms).unwrap_err();
@@ -296,7 +300,7 @@ fn a_run_that_ends_early_is_gone_on_with() {
     for durability in ALL {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("o.zarr");
-        let terms = Terms { durability, ..terms(&output) };
+        let terms = OutputTerms { durability, ..terms(&output) };
         let mut n_units = 0;
         for at_most in [1, 2, 1, 3] {
             let store = Store::begin(&terms).unwrap().ready().unwrap();
@@ -317,7 +321,7 @@ fn a_run_that_ends_early_is_gone_on_with() {
 fn one_file_is_gone_on_with() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("o.npy");
-    let terms = Terms { kind: Kind::File, ..terms(&output) };
+    let terms = OutputTerms { kind: OutputKind::File, ..terms(&output) };
     for n in [2, 4] {
         let store = Store::begin(&terms).unwrap().ready().unwrap();
         store.put_at(0, b"head").unwrap();
@@ -339,7 +343,7 @@ fn one_file_is_gone_on_with() {
 fn what_has_changed_is_listed() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("o.zarr");
-    let with = |manifest: Value, start| Store::begin(&Terms { manifest, start, ..terms(&output) }).unwrap();
+    let with = |manifest: Value, start| Store::begin(&OutputTerms { manifest, start, ..terms(&output) }).unwrap();
     let old = json!({"plan": "abc", "inputs": [{"size": 1, "a/b": 2}, {"size": 2}], "gone": null});
     let new = json!({"plan": "abc", "inputs": [{"size": 1, "a/b": 3}], "more": 1});
     let Begun::Ready(store) = with(old.clone(), Start::Resume) else { panic!() };
@@ -509,18 +513,18 @@ fn what_is_removed_under_a_run_is_noticed() {
 fn nothing_is_touched_to_see_whether_a_name_is_free() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("o");
-    check_free(&output, false, Kind::File).unwrap();
+    check_free(&output, false, OutputKind::File).unwrap();
     assert!(names(folder.path()).is_empty());
     let said = |output: &Path, overwrite, kind| check_free(output, overwrite, kind).unwrap_err().to_string();
-    assert!(said(&folder.path().join("no/o"), false, Kind::File).contains("there is no folder"));
-    assert!(said(Path::new("/"), false, Kind::File).contains("cannot be the name"));
+    assert!(said(&folder.path().join("no/o"), false, OutputKind::File).contains("there is no folder"));
+    assert!(said(Path::new("/"), false, OutputKind::File).contains("cannot be the name"));
     fs::create_dir(&output).unwrap();
-    assert!(said(&output, true, Kind::File).contains("is a folder"));
-    assert!(said(&output, false, Kind::Folder(is_ours)).contains("exists already"));
-    check_free(&output, true, Kind::Folder(|_| false)).unwrap();
+    assert!(said(&output, true, OutputKind::File).contains("is a folder"));
+    assert!(said(&output, false, OutputKind::Folder(is_ours)).contains("exists already"));
+    check_free(&output, true, OutputKind::Folder(|_| false)).unwrap();
     fs::write(output.join("x"), "").unwrap();
-    assert!(said(&output, true, Kind::Folder(|_| false)).contains("of other things"));
-    check_free(&output, true, Kind::Folder(is_ours)).unwrap();
+    assert!(said(&output, true, OutputKind::Folder(|_| false)).contains("of other things"));
+    check_free(&output, true, OutputKind::Folder(is_ours)).unwrap();
 }
 
 #[test]
@@ -605,7 +609,7 @@ fn a_run_taken_for_dead_ends_itself() {
     let (output, partial) = (folder.path().join("o"), folder.path().join(".o.partial"));
     let beat = Duration::from_millis(20);
     let patience = Patience { beat, stale: Duration::from_secs(60) };
-    let store = Store::begin(&Terms { patience, ..terms(&output) }).unwrap().ready().unwrap();
+    let store = Store::begin(&OutputTerms { patience, ..terms(&output) }).unwrap().ready().unwrap();
     let stored = store.put("a", b"1").unwrap();
     store.record(0, &[stored], &[]).unwrap();
     // Signs of life are given.
@@ -790,19 +794,19 @@ fn a_run_that_was_published_is_not_done_again() {
     assert!(matches!(Store::begin(&terms(&output)).unwrap(), Begun::Published));
     assert_eq!(names(folder.path()), ["o"]);
     publish();
-    let other = Terms { manifest: json!({"plan": "other"}), ..terms(&output) };
+    let other = OutputTerms { manifest: json!({"plan": "other"}), ..terms(&output) };
     assert!(Store::begin(&other).err().unwrap().to_string().contains("exists already"));
     assert_eq!(names(folder.path()), ["o"]);
     assert!(tree(&output) == good);
     publish();
-    drop(Store::begin(&Terms { overwrite: true, ..other }).unwrap().ready().unwrap());
+    drop(Store::begin(&OutputTerms { overwrite: true, ..other }).unwrap().ready().unwrap());
     // All that was left to remove was the place itself.
     publish();
     fs::remove_dir_all(&partial).unwrap();
     fs::create_dir(&partial).unwrap();
     let dead = json!({"host": "n17", "place": "elsewhere", "pid": 1, "start": 1, "since_s": 1, "free": true});
     fs::write(partial.join("lock.3"), dead.to_string()).unwrap();
-    assert!(check_free(&output, false, Kind::Folder(is_ours)).is_err());
+    assert!(check_free(&output, false, OutputKind::Folder(is_ours)).is_err());
     assert_eq!(names(folder.path()), ["o"]);
     // Something else has the name by now.
     publish();

@@ -12,7 +12,7 @@ use stackctl::block::Block;
 use stackctl::consume::{Consumer, Job, Product};
 use stackctl::dtype::DType;
 use stackctl::grid::{Grid, Region, n_elements, row_major_strides};
-use stackctl::sink::zarr::{self, Format, ImageOptions, ZarrOptions, ZarrSink};
+use stackctl::sink::zarr::{self, ImageOptions, ZarrFormat, ZarrOptions, ZarrSink};
 use stackctl::sink::{OutputOptions, Spec};
 use stackctl::source::{self, OpenOptions};
 use stackctl::store::Durability;
@@ -100,7 +100,7 @@ fn spec(names: &str, shape: &[u64], dtype: DType) -> Spec {
     Spec { axes, dtype, fill: vec![0; dtype.size()], provenance: json!({"command": "test"}) }
 }
 
-fn options(format: Format, chunks: &[u64], shards: Option<&[u64]>, codec: &str) -> ZarrOptions {
+fn options(format: ZarrFormat, chunks: &[u64], shards: Option<&[u64]>, codec: &str) -> ZarrOptions {
     ZarrOptions {
         format,
         chunks: chunks.to_vec(),
@@ -146,10 +146,10 @@ fn every_dtype_codec_and_format_reads_back_equal() {
         fs::write(folder.path().join(format!("{}.raw", cases.len())), raw).unwrap();
         let axes: Vec<&str> = spec.axes.iter().map(|a| a.name.as_str()).collect();
         cases.push(json!({"path": name, "shape": spec.shape(), "dtype": spec.dtype.name(), "axes": axes,
-                          "format": if options.format == Format::V2 { 2 } else { 3 }, "codec": options.codec.to_string()}));
+                          "format": if options.format == ZarrFormat::V2 { 2 } else { 3 }, "codec": options.codec.to_string()}));
     };
-    let layouts: [(Format, Option<&[u64]>); 3] =
-        [(Format::V2, None), (Format::V3, None), (Format::V3, Some(&[1, 4, 6, 10]))];
+    let layouts: [(ZarrFormat, Option<&[u64]>); 3] =
+        [(ZarrFormat::V2, None), (ZarrFormat::V3, None), (ZarrFormat::V3, Some(&[1, 4, 6, 10]))];
     for (format, shards) in layouts {
         for dtype in DType::ALL {
             let mut spec = spec("czyx", &[2, 5, 7, 11], dtype);
@@ -176,7 +176,7 @@ fn every_dtype_codec_and_format_reads_back_equal() {
         case(&spec("", &[], DType::Int32), &options(format, &[], None, "blosc"));
         case(&spec("yx", &[0, 3], DType::Int32), &options(format, &[1, 3], None, "blosc"));
     }
-    let sharded = options(Format::V3, &[1, 8, 8], Some(&[4, 64, 64]), "blosc");
+    let sharded = options(ZarrFormat::V3, &[1, 8, 8], Some(&[4, 64, 64]), "blosc");
     case(&spec("tyx", &[6, 100, 50], DType::Uint16), &sharded);
     // What OME-NGFF has words for, and what it has none for.
     let mut known = spec("tczyx", &[2, 3, 4, 5, 6], DType::Uint16);
@@ -185,7 +185,7 @@ fn every_dtype_codec_and_format_reads_back_equal() {
     known.axes[0].coordinates = Some(vec![3.0, 4.5]);
     known.axes[1].labels = Some(["DAPI", "GFP", "red"].map(String::from).to_vec());
     known.axes[4].calibration = step(0.108, "micrometer");
-    for format in [Format::V2, Format::V3] {
+    for format in [ZarrFormat::V2, ZarrFormat::V3] {
         case(&known, &options(format, &[1, 1, 4, 5, 6], None, "blosc"));
         case(&spec("ptczyx", &[2, 1, 2, 2, 3, 3], DType::Uint8), &options(format, &[1, 1, 1, 2, 3, 3], None, "blosc"));
         case(&spec("yxc", &[4, 4, 3], DType::Uint8), &options(format, &[4, 4, 3], None, "blosc"));
@@ -209,7 +209,9 @@ fn regions_and_axes_come_back() {
     spec.axes[3].calibration = step(0.5, None);
     spec.axes[4].calibration = step(0.108, Some("micrometer"));
     for (i, (format, shards)) in
-        [(Format::V2, None), (Format::V3, None), (Format::V3, Some(&[1, 3, 4, 14, 16][..]))].into_iter().enumerate()
+        [(ZarrFormat::V2, None), (ZarrFormat::V3, None), (ZarrFormat::V3, Some(&[1, 3, 4, 14, 16][..]))]
+            .into_iter()
+            .enumerate()
     {
         let path = folder.path().join(format!("{i}.zarr"));
         write(&path, &spec, &options(format, &[1, 1, 2, 7, 8], shards, "blosc"), None);
@@ -234,8 +236,8 @@ fn levels_and_series_are_chosen() {
     let (image, half) = (folder.path().join("image"), folder.path().join("half.zarr"));
     let large = spec("yx", &[8, 12], DType::Uint16);
     let small = spec("yx", &[4, 6], DType::Uint16);
-    write(&image, &large, &options(Format::V3, &[4, 4], None, "blosc"), None);
-    write(&half, &small, &options(Format::V3, &[4, 4], None, "blosc"), None);
+    write(&image, &large, &options(ZarrFormat::V3, &[4, 4], None, "blosc"), None);
+    write(&half, &small, &options(ZarrFormat::V3, &[4, 4], None, "blosc"), None);
     fs::rename(half.join("0"), image.join("1")).unwrap();
     let document = image.join("zarr.json");
     let mut group: Value = serde_json::from_slice(&fs::read(&document).unwrap()).unwrap();
@@ -254,7 +256,7 @@ fn levels_and_series_are_chosen() {
     fs::write(folder.path().join("zarr.json"), r#"{"zarr_format": 3, "node_type": "group"}"#).unwrap();
     fs::remove_dir_all(&half).unwrap();
     assert_eq!(shape(folder.path(), None, None).unwrap().0, [8, 12]);
-    write(&folder.path().join("other"), &small, &options(Format::V2, &[4, 4], None, "none"), None);
+    write(&folder.path().join("other"), &small, &options(ZarrFormat::V2, &[4, 4], None, "none"), None);
     let said = shape(folder.path(), None, None).unwrap_err().to_string();
     assert!(said.contains("holds 2 arrays: name one of them: image, other, or give --series"), "{said}");
     assert_eq!(shape(folder.path(), None, Some(1)).unwrap().0, [4, 6]);
@@ -274,7 +276,7 @@ proptest::proptest! {
         let shards: Vec<u64> = dims.iter().map(|d| d.1 * d.2).collect();
         let codec = ["none", "blosc", "zstd:1", "gzip:1"][(seed % 4) as usize];
         let spec = spec(&"tzyx"[4 - shape.len()..], &shape, DType::ALL[(seed * 3 % 14) as usize]);
-        let options = options(Format::V3, &chunks, sharded.then_some(&shards), codec);
+        let options = options(ZarrFormat::V3, &chunks, sharded.then_some(&shards), codec);
         let boxes = if seed % 2 == 0 { None } else { Some(&chunks[..]) };
         write(&path, &spec, &options, boxes);
         let origin: Vec<u64> = dims.iter().map(|d| d.3 % d.0).collect();
@@ -299,7 +301,7 @@ fn damaged_arrays_are_errors_that_name_the_file() {
             .enumerate()
     {
         let path = folder.path().join(format!("{i}.zarr"));
-        write(&path, &spec, &options(Format::V3, &[10, 10], shards, codec), None);
+        write(&path, &spec, &options(ZarrFormat::V3, &[10, 10], shards, codec), None);
         let (file, bytes) = (path.join(file), fs::read(path.join(file)).unwrap());
         for damage in [&bytes[..bytes.len() / 2], &bytes[..3], &[], &[&bytes[..], &[0; 9]].concat(), &[7; 1 << 20]] {
             fs::write(&file, damage).unwrap();
@@ -317,7 +319,7 @@ fn bytes_do_not_depend_on_how_the_work_is_cut() {
     let folder = tempfile::tempdir().unwrap();
     let spec = spec("tczyx", &[2, 2, 9, 33, 40], DType::Uint16);
     for shards in [None, Some(&[1, 2, 8, 32, 32][..])] {
-        let options = options(Format::V3, &[1, 1, 4, 8, 8], shards, "blosc");
+        let options = options(ZarrFormat::V3, &[1, 1, 4, 8, 8], shards, "blosc");
         let boxes = if shards.is_some() { vec![None, Some([1, 1, 4, 32, 32])] } else { vec![] };
         let boxes: Vec<Option<[u64; 5]>> = boxes.into_iter().chain([Some([1, 1, 4, 8, 8])]).collect();
         let mut first = None;
@@ -339,7 +341,7 @@ fn nothing_stands_under_the_name_before_it_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.zarr");
     let spec = spec("yx", &[20, 20], DType::Uint8);
-    let mut options = options(Format::V3, &[10, 10], None, "blosc");
+    let mut options = options(ZarrFormat::V3, &[10, 10], None, "blosc");
     let names = || fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
 
     let mut sink = ZarrSink::new(&path, &spec, &options).unwrap();
@@ -392,12 +394,12 @@ fn cuts_that_do_not_fit_are_refused() {
     let path = Path::new("/nowhere/a.zarr");
     let spec = spec("zyx", &[4, 4, 4], DType::Uint8);
     for (options, says) in [
-        (options(Format::V2, &[1, 4, 4], Some(&[4, 4, 4]), "blosc"), "Zarr v2 has no shards"),
-        (options(Format::V3, &[1, 3, 4], Some(&[4, 4, 4]), "blosc"), "do not consist of whole chunks"),
-        (options(Format::V3, &[4, 4], None, "blosc"), "have 2 axes"),
-        (options(Format::V3, &[4, 0, 4], None, "blosc"), "at least 1"),
-        (options(Format::V3, &[1 << 20, 1 << 20, 4], None, "blosc"), "at most 2147483631"),
-        (options(Format::V3, &[1, 1, 1], Some(&[1 << 10, 1 << 10, 1 << 10]), "blosc"), "use larger chunks"),
+        (options(ZarrFormat::V2, &[1, 4, 4], Some(&[4, 4, 4]), "blosc"), "Zarr v2 has no shards"),
+        (options(ZarrFormat::V3, &[1, 3, 4], Some(&[4, 4, 4]), "blosc"), "do not consist of whole chunks"),
+        (options(ZarrFormat::V3, &[4, 4], None, "blosc"), "have 2 axes"),
+        (options(ZarrFormat::V3, &[4, 0, 4], None, "blosc"), "at least 1"),
+        (options(ZarrFormat::V3, &[1 << 20, 1 << 20, 4], None, "blosc"), "at most 2147483631"),
+        (options(ZarrFormat::V3, &[1, 1, 1], Some(&[1 << 10, 1 << 10, 1 << 10]), "blosc"), "use larger chunks"),
     ] {
         let said = ZarrSink::new(path, &spec, &options).err().unwrap();
         assert!(said.to_string().contains(says), "{said}");

@@ -12,7 +12,7 @@ use crate::consume::Consumer;
 use crate::consume::levels::Levels;
 use crate::error::Error;
 use crate::plan::Wants;
-use crate::reduce::{Projection, Quantity, Reducer, Settings};
+use crate::reduce::{OperatorOutput, Projection, Reducer, Settings};
 use crate::sink::zarr::{ZarrOptions, ZarrSink};
 use crate::sink::{self, OutputOptions, Spec, figures, preview};
 
@@ -108,7 +108,7 @@ pub(super) fn narrowed(path: &Path) -> String {
 }
 
 /// Where the projection of `main` goes.
-fn named(template: &str, main: &Path, quantity: &Quantity, axes: &str) -> PathBuf {
+fn named(template: &str, main: &Path, quantity: &OperatorOutput, axes: &str) -> PathBuf {
     let name = main.file_name().unwrap_or_default().to_string_lossy();
     let name = name.split_once('.').map_or(&*name, |(name, _)| name);
     let text = template.replace("{op}", &quantity.file_part()).replace("{axis}", axes).replace("{name}", name);
@@ -121,7 +121,7 @@ fn named(template: &str, main: &Path, quantity: &Quantity, axes: &str) -> PathBu
 /// without the axes that are gone.
 fn projected(
     path: &Path,
-    quantity: &Quantity,
+    quantity: &OperatorOutput,
     reduced: &[usize],
     main: &Main<'_>,
 ) -> Result<(Box<dyn Consumer>, u64), Error> {

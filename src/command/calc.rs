@@ -21,7 +21,7 @@ use crate::open::Opened;
 use crate::provenance::Ledger;
 use crate::report::{count, tuple};
 use crate::sink::{self, Spec};
-use crate::source::headers::Note;
+use crate::source::headers::GroupedNote;
 use crate::store::scratch;
 
 pub(super) fn run(args: &CalcArgs) -> Result<()> {
@@ -47,7 +47,7 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
         if lineage.unit.is_empty() && dropped.is_empty() {
             lineage.unit = own.unit;
         }
-        Note::merge(&mut lineage.notes, &own.notes);
+        GroupedNote::merge(&mut lineage.notes, &own.notes);
         lineage.n_holes += own.n_holes;
         lineage.inputs.extend(&own.inputs);
         told.insert(name.clone(), own.provenance);

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::resources::{self, Came, Resources};
 use super::{results, tell};
-use crate::array::calc::Tally;
+use crate::array::calc::CastTally;
 use crate::array::{Arranged, Array, Held};
 use crate::axis::Axis;
 use crate::block::{Block, size_bytes};
@@ -18,7 +18,7 @@ use crate::consume::{self, Assemble, Consumer, Job};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::Bytes;
-use crate::expression::{self, Built, Known, Output, Part, Wanted, syntax};
+use crate::expression::{self, Built, Known, Output, TreePart, Wanted, syntax};
 use crate::grid::{Region, n_elements};
 use crate::plan;
 use crate::reduce::{Reducer, Reduction};
@@ -29,13 +29,13 @@ use crate::source::{self, OpenOptions};
 /// What an expression came to.
 pub(super) struct Calculated {
     pub(super) array: Arc<dyn Array>,
-    tally: Arc<Tally>,
+    tally: Arc<CastTally>,
     /// The type that holds every value.
     natural: Option<DType>,
     /// Reductions that are computed first, in words.
     passes: Vec<String>,
     /// Parts of the tree, inner ones first.
-    parts: Vec<Part>,
+    parts: Vec<TreePart>,
     /// What was computed on the way; it goes when this does.
     _temporary: Temporary,
 }
@@ -43,7 +43,7 @@ pub(super) struct Calculated {
 impl Calculated {
     /// The tree in words, for tasks of shape `task`: what each part gives, and how much is read for it.
     pub(super) fn tree(&self, task: &[u64]) -> Vec<String> {
-        let line = |part: &Part| {
+        let line = |part: &TreePart| {
             let (array, shape) = (&part.array, part.array.shape());
             let length = |axis: &Axis| {
                 let own = crate::axis::position(self.array.axes(), &axis.name).and_then(|i| task.get(i));
@@ -94,7 +94,7 @@ impl Calculated {
 }
 
 /// What is to be told of the elements that were made.
-fn told(tally: &Tally) -> [(&'static str, &'static str, u64); 4] {
+fn told(tally: &CastTally) -> [(&'static str, &'static str, u64); 4] {
     let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
     [
         ("clipped", "outside the type became its nearest value", get(&tally.clipped)),

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::cli::StitchArgs;
 use crate::error::{Error, Result};
 use crate::open::fingerprint;
-use crate::sink::zarr::{self, Collection, Format};
-use crate::store::{self, Kind, check_free};
+use crate::sink::zarr::{self, Collection, ZarrFormat};
+use crate::store::{self, OutputKind, check_free};
 
 /// What was asked for, so that another run goes on with the same alone.
 const JOB: &str = ".job";
@@ -35,7 +35,7 @@ impl<'a> Building<'a> {
         if crate::sink::extension(output) != "zarr" {
             return Err(Error::usage(format!("{}: a collection is a folder that ends in .zarr", output.display())));
         }
-        check_free(output, args.overwrite, Kind::Folder(zarr::is_zarr))?;
+        check_free(output, args.overwrite, OutputKind::Folder(zarr::is_zarr))?;
         let name = output.file_stem().unwrap_or_default().to_string_lossy();
         let folder = output.with_file_name(format!(".{name}.partial.zarr"));
         let asked = format!("{:?}", (&args.by, &args.select, &args.names, &args.storage));
@@ -81,7 +81,7 @@ impl<'a> Building<'a> {
     ///
     /// # Errors
     /// `Io`.
-    pub(super) fn finish(self, format: Format) -> Result<()> {
+    pub(super) fn finish(self, format: ZarrFormat) -> Result<()> {
         let name = self.output.file_stem().unwrap_or_default().to_string_lossy();
         self.collection.describe(&self.folder, name.trim_end_matches(".ome"), format)?;
         // A run that was killed between an image's name and its end leaves its private place.

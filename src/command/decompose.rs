@@ -15,7 +15,7 @@ use super::{early, resolve, stop, tell};
 use crate::array::select;
 use crate::block::size_bytes;
 use crate::cli::DecomposeArgs;
-use crate::decompose::{Decomposition, Kind, decompose, held_bytes};
+use crate::decompose::{Decomposition, Factors, decompose, held_bytes};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::Bytes;
@@ -95,7 +95,7 @@ fn tell_values(args: &DecomposeArgs, made: &Decomposition) {
         return;
     }
     tell(format_args!("by {}", made.method));
-    let name = if args.kind == Kind::Qr { "diagonal" } else { "singular value" };
+    let name = if args.kind == Factors::Qr { "diagonal" } else { "singular value" };
     for (i, (value, share)) in made.values.iter().zip(&made.explained).take(20).enumerate() {
         tell(format_args!("  component {i}: {name} {value:.6e}, {:.2} % of the sum of squares", 100.0 * share));
     }

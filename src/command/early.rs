@@ -102,7 +102,7 @@ pub(super) fn report(args: &ReportArgs) -> Result<()> {
     if sink::extension(&args.output) != "html" {
         return Err(Error::usage(format!("-o {}: a report goes to a name that ends in .html", args.output.display())));
     }
-    crate::store::check_free(&args.output, args.overwrite, crate::store::Kind::File)
+    crate::store::check_free(&args.output, args.overwrite, crate::store::OutputKind::File)
 }
 
 /// Refuses what `calc` could not do whatever the files hold.

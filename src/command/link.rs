@@ -15,7 +15,7 @@ use crate::open::Opened;
 use crate::report::{count, tuple};
 use crate::sink::Spec;
 use crate::sink::zarr::References;
-use crate::store::{Kind, check_free};
+use crate::store::{OutputKind, check_free};
 
 pub(super) fn run(args: &LinkArgs) -> Result<()> {
     if args.output.extension().is_none_or(|ending| ending != "json") {
@@ -26,7 +26,7 @@ pub(super) fn run(args: &LinkArgs) -> Result<()> {
     if args.names.missing == Missing::Skip {
         return Err(Error::usage("--missing skip leaves holes out of what is computed: use fill").into());
     }
-    check_free(&args.output, args.overwrite, Kind::File)?;
+    check_free(&args.output, args.overwrite, OutputKind::File)?;
     let request = resolve::request(&args.input, &args.names, args.memory, args.threads)?;
     let run = RunArgs { quiet: args.quiet, ..RunArgs::default() };
     let opened = resolve::open(&request, &run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;

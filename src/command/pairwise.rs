@@ -25,7 +25,7 @@ use crate::pairwise::{Rows, distances, held_bytes};
 use crate::provenance::Ledger;
 use crate::report::{count, duration, tuple};
 use crate::sink;
-use crate::source::headers::Note;
+use crate::source::headers::GroupedNote;
 
 /// Numbers that are printed when no output is named.
 const MOST_PRINTED: u64 = 1 << 16;
@@ -40,7 +40,7 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
         request.stored_order = true;
         let opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
         let own = Lineage::of(&opened, &args.run);
-        Note::merge(&mut lineage.notes, &own.notes);
+        GroupedNote::merge(&mut lineage.notes, &own.notes);
         lineage.inputs.extend(&own.inputs);
         if lineage.provenance.is_null() {
             lineage.provenance = own.provenance;

@@ -11,17 +11,17 @@ use crate::consume::levels::{self, Levels};
 use crate::error::Error;
 use crate::report::{count, tuple};
 use crate::sink::zarr::{
-    DEFAULT_MAX_FILES, Format, ImageOptions, ZarrOptions, ZarrSink, default_chunks, default_shards, misfit,
+    DEFAULT_MAX_FILES, ImageOptions, ZarrFormat, ZarrOptions, ZarrSink, default_chunks, default_shards, misfit,
 };
 use crate::sink::{Sharding, Spec};
 use crate::source::NoteKind;
-use crate::source::headers::Note;
+use crate::source::headers::GroupedNote;
 
 /// How an array is stored, as provenance records it.
 pub(super) fn recorded(options: &ZarrOptions) -> Value {
     let ZarrOptions { format, chunks, shards, codec, image, .. } = options;
     serde_json::json!({
-        "zarr_format": if *format == Format::V2 { 2 } else { 3 },
+        "zarr_format": if *format == ZarrFormat::V2 { 2 } else { 3 },
         "chunks": chunks,
         "shards": shards,
         "codec": codec.to_string(),
@@ -71,7 +71,7 @@ pub(super) fn storage(
     let max_files = flags.max_files.unwrap_or(DEFAULT_MAX_FILES).saturating_sub(4 + 2 * n_arrays) / n_arrays;
     let shards = match &flags.shards {
         Sharding::None => None,
-        Sharding::Auto if format == Format::V2 || is_archived => None,
+        Sharding::Auto if format == ZarrFormat::V2 || is_archived => None,
         Sharding::Auto => {
             let shards = lines_whole(array, &chunks, default_shards(axes, &chunks, array.dtype(), max_files));
             Some(levels::aligned(&shards, &chunks, &shape, &factors))
@@ -125,8 +125,8 @@ fn lines_whole(array: &dyn Array, chunks: &[u64], mut shards: Vec<u64>) -> Vec<u
 }
 
 /// Why a Zarr of `axes` is written without OME-Zarr metadata, if it is.
-pub(super) fn no_image(axes: &[Axis]) -> Option<Note> {
-    let note = |why| Note::of_all(NoteKind::NoImage, format!("a Zarr has no OME-Zarr metadata then: {why}"));
+pub(super) fn no_image(axes: &[Axis]) -> Option<GroupedNote> {
+    let note = |why| GroupedNote::of_all(NoteKind::NoImage, format!("a Zarr has no OME-Zarr metadata then: {why}"));
     misfit(axes).map(note)
 }
 

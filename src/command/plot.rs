@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::grid::n_elements;
 use crate::report::tuple;
 use crate::sink;
-use crate::store::{Kind, check_free};
+use crate::store::{OutputKind, check_free};
 
 /// Curves of one figure that can be told apart.
 const MOST_CURVES: u64 = 12;
@@ -32,7 +32,7 @@ pub(super) fn check(path: &Path, overwrite: bool) -> Result<(), Error> {
     if !matches!(sink::extension(path).as_str(), "png" | "svg") {
         return Err(Error::usage(format!("{}: a figure's name ends in .png or .svg", path.display())));
     }
-    if path.to_string_lossy().contains('{') { Ok(()) } else { check_free(path, overwrite, Kind::File) }
+    if path.to_string_lossy().contains('{') { Ok(()) } else { check_free(path, overwrite, OutputKind::File) }
 }
 
 /// What a figure shows.

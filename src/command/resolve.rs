@@ -17,7 +17,7 @@ use crate::open::{Missing, Names, Naming, Opened, Origin, Request, Survey, input
 use crate::pattern::{InferOptions, Pattern, TileOrder};
 use crate::provenance::{Input, Ledger};
 use crate::sink;
-use crate::source::headers::Note;
+use crate::source::headers::GroupedNote;
 use crate::source::scan::Inputs;
 use crate::source::{OpenOptions, Unpack, zarr};
 use crate::stack::Stack;
@@ -158,11 +158,11 @@ pub(super) fn open(request: &Request, run: &RunArgs) -> Result<Vec<Opened>, Erro
         let known = survey.notes(None);
         match survey.open(request) {
             Ok(one) => {
-                Note::merge(&mut notes, &one.notes);
+                GroupedNote::merge(&mut notes, &one.notes);
                 all.push(one);
             }
             Err(error) => {
-                Note::merge(&mut notes, &known);
+                GroupedNote::merge(&mut notes, &known);
                 opened = Err(value.into_iter().fold(error, Error::at));
                 break;
             }

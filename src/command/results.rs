@@ -14,11 +14,11 @@ use crate::consume::{Assemble, Consumer, band_shape};
 use crate::error::Error;
 use crate::exec::budget::Bytes;
 use crate::grid::{Grid, Region, n_elements};
-use crate::reduce::{Quantity, Reducer, WriteBytes};
+use crate::reduce::{OperatorOutput, Reducer, WriteBytes};
 use crate::report::tuple;
-use crate::sink::zarr::Format;
+use crate::sink::zarr::ZarrFormat;
 use crate::sink::{self, OutputOptions, Sharding, Spec};
-use crate::source::headers::Note;
+use crate::source::headers::GroupedNote;
 
 pub(super) mod text;
 
@@ -90,7 +90,7 @@ pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Re
         if args.plot.is_some() {
             return Ok(vec![Target::Print; outputs.len()]);
         }
-        let lines = |o: &Quantity| match o.axes.first() {
+        let lines = |o: &OperatorOutput| match o.axes.first() {
             Some(own) if own.name == "bin" => n_elements(&o.shape()[1..]),
             _ => n_elements(&o.shape()),
         };
@@ -111,7 +111,7 @@ pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Re
             outputs.len()
         )));
     }
-    let target = |output: &Quantity| match name.as_str() {
+    let target = |output: &OperatorOutput| match name.as_str() {
         "-" => Target::Pipe,
         _ => Target::File(PathBuf::from(name.replace("{op}", &output.file_part()))),
     };
@@ -120,7 +120,7 @@ pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Re
 
 /// Shape of the bands in which a result is put together in memory, for tiles of shape `tile`; none if tiles
 /// are written as they come. All of it where it is printed or small.
-fn band(target: &Target, output: &Quantity, tile: &[u64]) -> Option<Vec<u64>> {
+fn band(target: &Target, output: &OperatorOutput, tile: &[u64]) -> Option<Vec<u64>> {
     let shape = output.shape();
     match target {
         Target::Print => Some(shape),
@@ -187,7 +187,7 @@ pub(super) struct Figures {
     pub(super) profile: Option<crate::profile::Profile>,
     /// What was assumed in opening the input; stands beside the figures.
     #[serde(skip)]
-    pub(super) notes: Vec<Note>,
+    pub(super) notes: Vec<GroupedNote>,
     /// What could not be read; stands beside the figures.
     #[serde(skip)]
     pub(super) losses: Vec<String>,
@@ -207,7 +207,7 @@ pub(super) fn outputs(
     let options = OutputOptions {
         overwrite: args.overwrite,
         durability: args.run.durability,
-        format: if args.zarr_format == 2 { Format::V2 } else { Format::V3 },
+        format: if args.zarr_format == 2 { ZarrFormat::V2 } else { ZarrFormat::V3 },
         codec: Some(args.codec.clone()).filter(|codec| *codec != Codec::DEFAULT),
         png: args.picture.options(),
         ..OutputOptions::default()
@@ -255,7 +255,7 @@ fn tiled(options: &OutputOptions, shape: &[u64], chunk: &[u64]) -> OutputOptions
         }
         shards[i] = counts[i] * chunk[i];
     }
-    let sharded = options.format == Format::V3 && shards != chunk;
+    let sharded = options.format == ZarrFormat::V3 && shards != chunk;
     OutputOptions {
         chunks: Some(chunk.to_vec()),
         shards: if sharded { Sharding::Shape(shards) } else { Sharding::None },

@@ -12,12 +12,12 @@ use crate::cli::{PlaceArgs, StatusArgs, SubmitArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit, Processors};
 use crate::place;
-use crate::plan::{Document, Missing, Share, list};
+use crate::plan::{Document, Remaining, Share, list};
 use crate::report::count;
 use crate::store::Look;
 
 /// What of a share of the plan is not done.
-pub(super) fn missing(document: &Document, share: Share) -> Result<Missing, Error> {
+pub(super) fn missing(document: &Document, share: Share) -> Result<Remaining, Error> {
     let mut done: Option<BTreeSet<u64>> = None;
     for output in &document.outputs {
         let own = Look::at_share(output, share)?.map_or_else(|| Ok(BTreeSet::new()), |look| look.done())?;
@@ -101,7 +101,7 @@ pub(super) fn submit(args: &SubmitArgs) -> Result<()> {
 }
 
 /// Commands for a shell: an array of jobs for the shares that are not done, and one that puts all together.
-fn script(document: &Document, missing: &Missing, args: &SubmitArgs) -> String {
+fn script(document: &Document, missing: &Remaining, args: &SubmitArgs) -> String {
     let output = quoted(&document.outputs[0].to_string_lossy());
     let program =
         std::env::current_exe().map_or_else(|_| "stackctl".into(), |path| path.to_string_lossy().into_owned());

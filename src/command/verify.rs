@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::exec::budget::Bytes;
 use crate::report::count;
 use crate::source::{self, OpenOptions, zarr};
-use crate::verify::{Checked, Fault, FaultKind, Sample, checksums_of, chunks, objects};
+use crate::verify::{Checked, Damage, DamageKind, Sample, checksums_of, chunks, objects};
 
 mod deep;
 mod inputs;
@@ -135,7 +135,7 @@ impl<'a> Verified<'a> {
         self.checked.objects += objects;
         self.checked.bytes += bytes;
         self.checked.n_faults += n_faults;
-        let faults = faults.into_iter().map(|fault| Fault { object: named(&fault.object), ..fault });
+        let faults = faults.into_iter().map(|fault| Damage { object: named(&fault.object), ..fault });
         self.checked.faults.extend(faults);
         self.n_different += other.n_different;
         self.lines.extend(other.lines.into_iter().map(|line| format!("{}: {line}", prefix.display())));
@@ -164,9 +164,9 @@ impl Verified<'_> {
                 self.checked = objects(self.place(), &listed, &self.sample, threads)?;
             }
             (None, Some(key)) => {
-                let fault = Fault {
+                let fault = Damage {
                     object: key.to_owned(),
-                    kind: FaultKind::Missing,
+                    kind: DamageKind::Missing,
                     text: "is not there, so no other object can be checked".to_owned(),
                 };
                 self.checked.n_faults += 1;
@@ -190,7 +190,7 @@ impl Verified<'_> {
                     continue;
                 }
                 Err(e) if is_file && e.is_of_file() => {
-                    let fault = Fault { object: String::new(), kind: FaultKind::Undecodable, text: e.to_string() };
+                    let fault = Damage { object: String::new(), kind: DamageKind::Undecodable, text: e.to_string() };
                     self.checked.n_faults += 1;
                     self.checked.faults.insert(fault);
                     continue;
@@ -202,7 +202,7 @@ impl Verified<'_> {
             self.checked.objects += checked.objects;
             self.checked.bytes += checked.bytes;
             self.checked.n_faults += checked.n_faults;
-            let named = |mut fault: Fault| {
+            let named = |mut fault: Damage| {
                 fault.object = prefix.join(&fault.object).to_string_lossy().into_owned();
                 fault
             };

@@ -21,7 +21,7 @@ use crate::sink::{self, extension};
 mod scene;
 mod terminal;
 
-use scene::{Mode, Scene};
+use scene::{Scene, ViewMode};
 use terminal::{Graphics, Keys};
 
 /// Largest width and height of a picture in a file, unless somebody says otherwise.
@@ -106,9 +106,9 @@ fn scene(args: &ViewArgs, opened: Opened) -> Result<Scene> {
     let shown = sink::zarr::shown(array.axes(), array.dtype(), &ImageOptions::default());
     let colours = shown.iter().map(|(_, hex)| sink::preview::colour(hex)).collect();
     let mode = match args.project.as_deref() {
-        Some("max") => Mode::Max,
-        Some(_) => Mode::Mean,
-        None => Mode::Slices,
+        Some("max") => ViewMode::Max,
+        Some(_) => ViewMode::Mean,
+        None => ViewMode::Slices,
     };
     let scene = Scene::new(array, colours, mode, args.percentiles, is_photograph);
     Ok(scene.ok_or_else(|| Error::usage("only real numbers along two axes or more can be shown"))?)
@@ -209,7 +209,7 @@ fn shown(scene: &mut Scene, graphics: Graphics, columns: Option<u32>, keys: &Key
                 "u" => step(scene, Some(scene.y), -far(scene.y)),
                 "d" => step(scene, Some(scene.y), far(scene.y)),
                 "m" => {
-                    scene.mode = if scene.mode == Mode::Slices { Mode::Max } else { Mode::Slices };
+                    scene.mode = if scene.mode == ViewMode::Slices { ViewMode::Max } else { ViewMode::Slices };
                     scene.forget_windows();
                 }
                 "w" => scene.forget_windows(),

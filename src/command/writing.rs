@@ -29,7 +29,7 @@ use crate::report::{Summary, count, tuple};
 use crate::sink::png::PngOptions;
 use crate::sink::zarr::{ZarrOptions, ZarrSink};
 use crate::sink::{self, OutputOptions, Spec};
-use crate::source::headers::Note;
+use crate::source::headers::GroupedNote;
 
 /// How an array is written, and what is to be told of it.
 pub(super) struct Writing<'a> {
@@ -86,7 +86,7 @@ pub(super) struct Lineage {
     pub(super) n_holes: u64,
     /// Elements that nothing covers, as far as it is known.
     pub(super) n_absent: u64,
-    pub(super) notes: Vec<Note>,
+    pub(super) notes: Vec<GroupedNote>,
     /// What could not be read.
     pub(super) losses: Losses,
     /// The files, and what was read of them.
@@ -296,7 +296,7 @@ fn check_files(flags: &StorageArgs, n_files: u64, n_beside: u64) -> Result<(), E
 fn show_plan(
     json: bool,
     array: &dyn Array,
-    (tree, notes): (&[String], &[Note]),
+    (tree, notes): (&[String], &[GroupedNote]),
     n_holes: u64,
     plan: &Plan,
     budget: &Resources,

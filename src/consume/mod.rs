@@ -13,7 +13,7 @@ use crate::array::{Array, Kept, Losses};
 use crate::block::{Block, Buffer, size_bytes};
 use crate::bytes::Watch;
 use crate::error::Result;
-use crate::plan::{Cost, Plan, Request, Share, Task, Wants, gcd};
+use crate::plan::{Cost, Plan, PlanRequest, Share, Task, Wants, gcd};
 use crate::provenance::Ledger;
 use crate::store::{Append, Start, Store, Stored};
 
@@ -331,7 +331,7 @@ pub fn plan(array: &dyn Array, consumers: &[&dyn Consumer], limit_bytes: u64) ->
         consumers.iter().map(|c| c.cost(task, piece)).fold(own, |sum, cost| sum + cost)
     };
     let held_bytes = consumers.iter().fold(0u64, |sum, c| sum.saturating_add(c.held_bytes()));
-    let plan = Plan::new(&Request {
+    let plan = Plan::new(&PlanRequest {
         shape: &array.shape(),
         wants: &wants,
         grain: &|axis, at| array.grain(axis, at),

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::{Job, Product};
 use crate::error::{Error, Result};
-use crate::store::{self, Begun, Change, Durability, Kind, Start, Store, Terms};
+use crate::store::{self, Begun, Change, Durability, OutputKind, OutputTerms, Start, Store};
 
 /// An output that has a name.
 pub struct Place {
     path: PathBuf,
-    kind: Kind,
+    kind: OutputKind,
     overwrite: bool,
     durability: Durability,
     store: Option<Store>,
@@ -17,7 +17,7 @@ pub struct Place {
 
 impl Place {
     /// What will be called `path`; `overwrite` replaces what stands there, at the end.
-    pub fn new(path: &Path, kind: Kind, overwrite: bool, durability: Durability) -> Self {
+    pub fn new(path: &Path, kind: OutputKind, overwrite: bool, durability: Durability) -> Self {
         Self { path: path.to_owned(), kind, overwrite, durability, store: None }
     }
 
@@ -69,11 +69,19 @@ impl Place {
         Ok(())
     }
 
-    fn terms(&self, job: &Job) -> Terms<'_> {
+    fn terms(&self, job: &Job) -> OutputTerms<'_> {
         let Self { overwrite, durability, kind, .. } = *self;
         let Job { start, share, is_one_of_many, .. } = *job;
         let manifest = job.manifest.clone();
-        Terms { overwrite, durability, manifest, start, share, is_one_of_many, ..Terms::new(&self.path, kind) }
+        OutputTerms {
+            overwrite,
+            durability,
+            manifest,
+            start,
+            share,
+            is_one_of_many,
+            ..OutputTerms::new(&self.path, kind)
+        }
     }
 
     /// Whether an earlier run of the same job has given it its name and ended before all was cleared up.

@@ -27,7 +27,7 @@ const CAMERA_BITS: [i32; 5] = [8, 10, 12, 14, 16];
 
 /// What is known of a plane, or of a part of it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Figures {
+pub struct PlaneFigures {
     /// Finite elements that something covers.
     pub n: u64,
     /// Elements that are not finite.
@@ -59,7 +59,7 @@ pub struct Figures {
 struct PlanePart {
     origin: [u64; 2],
     shape: [u64; 2],
-    figures: Figures,
+    figures: PlaneFigures,
     /// Checksums of rows where the part has only some of their elements.
     rows: Vec<u32>,
 }
@@ -130,7 +130,7 @@ impl Planes {
         let mut part = PlanePart {
             origin: [y, x],
             shape: [height as u64, width as u64],
-            figures: Figures { min: f64::INFINITY, max: f64::NEG_INFINITY, ..Figures::default() },
+            figures: PlaneFigures { min: f64::INFINITY, max: f64::NEG_INFINITY, ..PlaneFigures::default() },
             rows: Vec::new(),
         };
         let mut bins = Bins::new(T::IS_FLOAT);
@@ -183,7 +183,7 @@ fn crc_of<T: bytemuck::Pod>(before: u32, row: &[T]) -> u32 {
     })
 }
 
-impl Figures {
+impl PlaneFigures {
     /// Takes in what is known of elements that lie behind these; of floats by the method of Chan, Golub and LeVeque
     /// (1983).
     fn join(&mut self, other: &Self, is_float: bool) {
@@ -331,7 +331,7 @@ impl PlanePart {
 
     fn load(state: &mut &[u8]) -> Option<Self> {
         let (origin, shape) = ([take(state)?, take(state)?], [take(state)?, take(state)?]);
-        let figures = Figures::load(state)?;
+        let figures = PlaneFigures::load(state)?;
         let n_rows = take(state)?;
         if n_rows > shape[0] {
             return None;
@@ -349,7 +349,7 @@ impl PlanePart {
 /// What is known of all planes.
 pub struct PlaneTally {
     planes: Planes,
-    done: Vec<Option<Figures>>,
+    done: Vec<Option<PlaneFigures>>,
     /// Parts of planes that lack some.
     open: std::collections::BTreeMap<u64, Vec<PlanePart>>,
 }
@@ -389,21 +389,21 @@ impl PlaneTally {
     ///
     /// # Errors
     /// `Format` if one never came.
-    pub fn finish(self) -> Result<Vec<Figures>> {
-        let all: Option<Vec<Figures>> = self.done.into_iter().collect();
+    pub fn finish(self) -> Result<Vec<PlaneFigures>> {
+        let all: Option<Vec<PlaneFigures>> = self.done.into_iter().collect();
         all.ok_or_else(|| Error::format("some planes never came"))
     }
 }
 
 /// A plane of all its `parts`.
-fn together(mut parts: Vec<PlanePart>, dtype: DType) -> Figures {
+fn together(mut parts: Vec<PlanePart>, dtype: DType) -> PlaneFigures {
     parts.sort_by_key(|part| part.origin);
-    let mut total = Figures::of_all(parts.iter().map(|part| &part.figures), dtype);
+    let mut total = PlaneFigures::of_all(parts.iter().map(|part| &part.figures), dtype);
     let size = dtype.size() as u64;
     // Parts with the same rows lie beside each other.
     for beside in parts.chunk_by(|a, b| a.origin[0] == b.origin[0]) {
         if beside[0].rows.is_empty() {
-            let Figures { crc, n_bytes, .. } = beside[0].figures;
+            let PlaneFigures { crc, n_bytes, .. } = beside[0].figures;
             total.crc = crc32c::crc32c_combine(total.crc, crc, n_bytes as usize);
             continue;
         }
@@ -502,15 +502,15 @@ trait Value: crate::dtype::Element {
     }
 
     /// What a row of integers that begins at `x` is like.
-    fn fast(row: &[Self], x: u64) -> Figures;
+    fn fast(row: &[Self], x: u64) -> PlaneFigures;
 
     /// What a row is like of which some values are not there; these, and what is not finite, are NaN or infinite.
-    fn slow(row: &[f64], x: u64, n_absent: u64) -> Figures;
+    fn slow(row: &[f64], x: u64, n_absent: u64) -> PlaneFigures;
 }
 
 /// Rows value by value; `exact` sums for integers.
-fn slow(row: &[f64], x: u64, n_absent: u64, is_float: bool) -> Figures {
-    let mut f = Figures { min: f64::INFINITY, max: f64::NEG_INFINITY, ..Figures::default() };
+fn slow(row: &[f64], x: u64, n_absent: u64, is_float: bool) -> PlaneFigures {
+    let mut f = PlaneFigures { min: f64::INFINITY, max: f64::NEG_INFINITY, ..PlaneFigures::default() };
     let there = || row.iter().copied().filter(|v| v.is_finite());
     f.n = there().count() as u64;
     f.n_odd = row.len() as u64 - f.n - n_absent;
@@ -547,7 +547,7 @@ macro_rules! integer {
                 small(self)
             }
 
-            fn fast(row: &[Self], x: u64) -> Figures {
+            fn fast(row: &[Self], x: u64) -> PlaneFigures {
                 let (mut min, mut max, mut sum, mut squares, mut n_zero) = (<$t>::MAX, <$t>::MIN, 0 as $wide, 0 as $square, 0);
                 for &v in row {
                     (min, max) = (min.min(v), max.max(v));
@@ -560,13 +560,13 @@ macro_rules! integer {
                 let n_pairs = pairs.len() as u64;
                 let apart = |p: &[$t]| { let d = p[1] as $wide - p[0] as $wide; (d * d) as $square };
                 let differences = pairs.map(apart).sum::<$square>() as f64;
-                Figures {
+                PlaneFigures {
                     n: row.len() as u64, min: min as f64, max: max as f64, n_max, n_zero, sum: sum as i128,
-                    squares: squares as u128, n_pairs, differences, ..Figures::default()
+                    squares: squares as u128, n_pairs, differences, ..PlaneFigures::default()
                 }
             }
 
-            fn slow(row: &[f64], x: u64, n_absent: u64) -> Figures {
+            fn slow(row: &[f64], x: u64, n_absent: u64) -> PlaneFigures {
                 slow(row, x, n_absent, false)
             }
         }
@@ -589,11 +589,11 @@ macro_rules! float {
                 real(self)
             }
 
-            fn fast(row: &[Self], x: u64) -> Figures {
+            fn fast(row: &[Self], x: u64) -> PlaneFigures {
                 Self::slow(&row.iter().map(|v| v.real()).collect::<Vec<_>>(), x, 0)
             }
 
-            fn slow(row: &[f64], x: u64, n_absent: u64) -> Figures {
+            fn slow(row: &[f64], x: u64, n_absent: u64) -> PlaneFigures {
                 slow(row, x, n_absent, true)
             }
         }

@@ -26,7 +26,7 @@ pub const PERCENTILES: (f64, f64) = (0.1, 99.9);
 
 /// How a channel is best shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Window {
+pub struct DisplayWindow {
     /// Smallest value.
     pub min: f64,
     /// Largest value.
@@ -221,18 +221,18 @@ impl Statistics {
     }
 
     /// What is known before anything is.
-    pub fn tally(&self) -> Tally {
+    pub fn tally(&self) -> ChannelStatistics {
         let one = match self.strides {
             None => Seen::Counts(vec![0; self.n_values() as usize]),
             Some(_) => Seen::Sample { min: f64::INFINITY, max: f64::NEG_INFINITY, values: Vec::new() },
         };
         let lowest = if self.dtype.is_signed() { -(self.n_values() as f64) / 2.0 } else { 0.0 };
-        Tally { channels: vec![one; self.n_channels()], lowest }
+        ChannelStatistics { channels: vec![one; self.n_channels()], lowest }
     }
 }
 
 /// What is known of all channels.
-pub struct Tally {
+pub struct ChannelStatistics {
     channels: Vec<Seen>,
     /// The value that is counted first.
     lowest: f64,
@@ -245,7 +245,7 @@ enum Seen {
     Sample { min: f64, max: f64, values: Vec<f64> },
 }
 
-impl Tally {
+impl ChannelStatistics {
     /// Adds a state.
     ///
     /// # Errors
@@ -280,14 +280,14 @@ impl Tally {
     }
 
     /// The window of every channel that has a value.
-    pub fn windows(self) -> Vec<Option<Window>> {
+    pub fn windows(self) -> Vec<Option<DisplayWindow>> {
         let lowest = self.lowest;
         self.channels.into_iter().map(|seen| seen.window(lowest)).collect()
     }
 }
 
 impl Seen {
-    fn window(self, lowest: f64) -> Option<Window> {
+    fn window(self, lowest: f64) -> Option<DisplayWindow> {
         let (low, high) = (PERCENTILES.0 / 100.0, PERCENTILES.1 / 100.0);
         let (min, max, start, end) = match self {
             Self::Counts(counts) => {
@@ -315,7 +315,7 @@ impl Seen {
         }
         // Little on much background: percentiles may see the background alone.
         let (start, end) = if start < end { (start, end) } else { (min, max) };
-        Some(Window { min, max, start, end: if start < end { end } else { start + 1.0 } })
+        Some(DisplayWindow { min, max, start, end: if start < end { end } else { start + 1.0 } })
     }
 }
 
@@ -405,7 +405,7 @@ mod tests {
         block
     }
 
-    fn windows(statistics: &Statistics, blocks: &[Block]) -> Vec<Option<Window>> {
+    fn windows(statistics: &Statistics, blocks: &[Block]) -> Vec<Option<DisplayWindow>> {
         let mut tally = statistics.tally();
         for block in blocks {
             let mut state = Vec::new();
@@ -424,8 +424,8 @@ mod tests {
         let halves = [0, 50].map(|y| block(DType::Int16, Region::new([0, y, 0], [2, 50, 100]), value));
         let found = windows(&statistics, &whole);
         assert_eq!(found, windows(&statistics, &halves));
-        assert_eq!(found[0], Some(Window { min: -5000.0, max: 4999.0, start: -4990.0, end: 4989.0 }));
-        assert_eq!(found[1], Some(Window { min: 7.0, max: 7.0, start: 7.0, end: 8.0 }));
+        assert_eq!(found[0], Some(DisplayWindow { min: -5000.0, max: 4999.0, start: -4990.0, end: 4989.0 }));
+        assert_eq!(found[1], Some(DisplayWindow { min: 7.0, max: 7.0, start: 7.0, end: 8.0 }));
     }
 
     #[test]
@@ -448,7 +448,11 @@ mod tests {
             block.coverage.lacks(Region::new([0, 0, 0], [1, 4, 4]));
             block.coverage.lacks(Region::new([1, 0, 0], [1, 2, 4]));
             let found = windows(&statistics, &[block]);
-            assert_eq!(found, [None, Some(Window { min: 900.0, max: 900.0, start: 900.0, end: 901.0 })], "{dtype}");
+            assert_eq!(
+                found,
+                [None, Some(DisplayWindow { min: 900.0, max: 900.0, start: 900.0, end: 901.0 })],
+                "{dtype}"
+            );
         }
     }
 

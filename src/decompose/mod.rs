@@ -22,7 +22,7 @@ mod tall;
 
 /// What is made of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Factors {
     /// Principal components: the mean of all rows is taken away first.
     Pca,
     /// Singular values and vectors of the rows as they are.
@@ -31,7 +31,7 @@ pub enum Kind {
     Qr,
 }
 
-impl std::str::FromStr for Kind {
+impl std::str::FromStr for Factors {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -74,7 +74,7 @@ pub struct Decomposition {
 /// where a QR needs them not to; what reading says.
 pub fn decompose(
     rows: Rows,
-    kind: Kind,
+    kind: Factors,
     k: usize,
     dtype: DType,
     limit_bytes: u64,
@@ -82,16 +82,16 @@ pub fn decompose(
     progress: impl FnMut(u64),
 ) -> Result<Decomposition> {
     let (n, d) = (rows.n_rows() as usize, rows.n_columns());
-    let k = if kind == Kind::Qr { n } else { k };
+    let k = if kind == Factors::Qr { n } else { k };
     if k == 0 || k > n || n as u64 > d {
         let why = format!("{n} rows of {d} elements have 1 to {} components, asked for are {k}", (n as u64).min(d));
         return Err(Error::usage(why));
     }
     let mut products = distances(&rows, None, Metric::Dot, limit_bytes, stop, progress)?;
-    if kind == Kind::Qr {
+    if kind == Factors::Qr {
         return qr(rows, &products, n, dtype, limit_bytes, stop);
     }
-    if kind == Kind::Pca {
+    if kind == Factors::Pca {
         centre(&mut products, n);
     }
     let total: f64 = (0..n).map(|i| products[i * n + i]).sum();
@@ -101,7 +101,7 @@ pub fn decompose(
     let (mut values, mut method) = (values, "products of the rows");
     let is_lost = values.iter().any(|v| *v < LOST * values[0]);
     if is_lost && n as u64 <= MOST_REFLECTED {
-        let triangle = tall::triangle(&rows, kind == Kind::Pca, limit_bytes, stop)?;
+        let triangle = tall::triangle(&rows, kind == Factors::Pca, limit_bytes, stop)?;
         let found = eigen::singular(transposed(&triangle, n), n);
         (values, vectors) = (found.values[..k].to_vec(), found.vectors[..k * n].to_vec());
         method = "reflections (TSQR), since small values are lost in products";
@@ -116,7 +116,7 @@ pub fn decompose(
             weights[c * n + i] = if *value > values[0] * 1e-14 { vectors[c * n + i] / value } else { 0.0 };
         }
     }
-    if kind == Kind::Pca {
+    if kind == Factors::Pca {
         // Weights whose sum is zero take the mean away.
         for row in weights.chunks_exact_mut(n) {
             let mean = row.iter().sum::<f64>() / n as f64;
@@ -124,7 +124,7 @@ pub fn decompose(
         }
     }
     let explained = values.iter().map(|v| v * v / total.max(f64::MIN_POSITIVE)).collect();
-    let denoised = denoised(&rows, &vectors, kind == Kind::Pca, dtype);
+    let denoised = denoised(&rows, &vectors, kind == Factors::Pca, dtype);
     let components = Arc::new(Combined::new(rows, weights, "component", dtype));
     Ok(Decomposition { values, explained, scores, components, denoised: Some(denoised), method })
 }

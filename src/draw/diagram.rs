@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::presence::{Presence, State};
+use super::presence::{PresenceMap, State};
 use super::surface::escaped;
 
 /// One array to draw.
@@ -16,7 +16,7 @@ pub struct Diagram {
     /// The box.
     pub body: Option<Body>,
     /// The positions that files are at.
-    pub presence: Option<Presence>,
+    pub presence: Option<PresenceMap>,
 }
 
 /// A box of an array.
@@ -109,7 +109,7 @@ fn text(out: &mut String, x: f64, y: f64, class: &str, anchor: &str, content: &s
 }
 
 /// The map of positions; gives width and height.
-fn map(presence: &Presence, x: f64, y: f64, out: &mut String) -> (f64, f64) {
+fn map(presence: &PresenceMap, x: f64, y: f64, out: &mut String) -> (f64, f64) {
     let n_columns = presence.columns.labels.len().max(1) as f64;
     let n_rows: u64 = presence.rows.iter().map(|r| r.n_rows).sum();
     // Few rows are drawn one by one, many joined where they are alike.
@@ -343,7 +343,7 @@ mod tests {
     fn every_array_gives_a_well_formed_picture() {
         let axis =
             |name: &str, n: usize| MapAxis { name: name.into(), labels: (0..n).map(|i| i.to_string()).collect() };
-        let presence = Presence::new(&[axis("t", 5000), axis("c", 3)], &[(7, State::Present), (9, State::Odd)]);
+        let presence = PresenceMap::new(&[axis("t", 5000), axis("c", 3)], &[(7, State::Present), (9, State::Odd)]);
         let all = ["t", "c", "z", "y", "x"].map(|n| dimension(n, 3000, 16));
         for rank in 0..=5 {
             let body = Some(Body { dimensions: all[5 - rank..].to_vec() });

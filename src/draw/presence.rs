@@ -47,7 +47,7 @@ impl Row {
 
 /// A map of the positions of a grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Presence {
+pub struct PresenceMap {
     /// The axis that runs along the columns.
     pub columns: MapAxis,
     /// The rows, alike ones joined.
@@ -57,7 +57,7 @@ pub struct Presence {
 /// Rows that are kept; more could not be looked at.
 const MOST_ROWS: usize = 10_000;
 
-impl Presence {
+impl PresenceMap {
     /// The map of `cells`, row-major numbers over `axes`; a cell named twice is double. Cells that are not
     /// named are missing. Columns run along `t`, or else along the longest axis.
     ///
@@ -236,7 +236,7 @@ mod tests {
             (0..36).filter(|i| ![3, 15, 27, 30].contains(i)).map(|i| (i, State::Present)).collect();
         cells.push((14, State::Present));
         cells.iter_mut().find(|c| c.0 == 35).unwrap().1 = State::Odd;
-        let map = Presence::new(&[axis("c", 3), axis("t", 12)], &cells).unwrap();
+        let map = PresenceMap::new(&[axis("c", 3), axis("t", 12)], &cells).unwrap();
         assert_eq!(
             map.lines(60),
             ["  t    0         10", "  c=0  ███·████████", "  c=1  ██2·████████", "  c=2  ███·██·████!"]
@@ -246,18 +246,18 @@ mod tests {
     #[test]
     fn alike_rows_are_joined_and_long_ones_binned() {
         let cells: Vec<(u64, State)> = (0..3000).filter(|i| *i != 700).map(|i| (i, State::Present)).collect();
-        let map = Presence::new(&[axis("p", 3), axis("t", 1000)], &cells).unwrap();
+        let map = PresenceMap::new(&[axis("p", 3), axis("t", 1000)], &cells).unwrap();
         let labels: Vec<&str> = map.rows.iter().map(|r| r.label.as_str()).collect();
         assert_eq!(labels, ["p=0", "p=1 to p=2"]);
         let lines = map.lines(80);
         assert!(lines.iter().all(|l| l.chars().count() <= 80), "{lines:?}");
         assert_eq!(lines[1].chars().filter(|c| *c == '▒').count(), 1);
-        assert!(Presence::new(&[], &[]).is_none());
+        assert!(PresenceMap::new(&[], &[]).is_none());
     }
 
     #[test]
     fn a_sparse_grid_costs_nothing() {
-        let map = Presence::new(&[axis("p", 100_000), axis("t", 1000)], &[(50_000_000, State::Present)]).unwrap();
+        let map = PresenceMap::new(&[axis("p", 100_000), axis("t", 1000)], &[(50_000_000, State::Present)]).unwrap();
         assert_eq!(map.rows.iter().map(|r| r.n_rows).sum::<u64>(), 100_000);
         assert_eq!(map.rows.len(), 3);
     }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::builder::{Builder, Known, Part, Value, Wanted, number};
+use super::builder::{Builder, Known, TreePart, Value, Wanted, number};
 use super::call::Call;
 use super::syntax::{Argument, Expression, fault};
 use super::{functions, reductions};
 use crate::array::Array;
-use crate::array::calc::{Cast, Operation, Tally, Term, Values, named};
+use crate::array::calc::{Cast, CastTally, Operation, Term, Values, named};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 
@@ -31,13 +31,13 @@ pub struct Built {
     /// The array. It can be planned for, and read when nothing is wanted any more.
     pub array: Arc<dyn Array>,
     /// What its elements came to.
-    pub tally: Arc<Tally>,
+    pub tally: Arc<CastTally>,
     /// The type that holds every value.
     pub natural: Option<DType>,
     /// Reductions to be computed, which do not depend on each other.
     pub wanted: Vec<Wanted>,
     /// Parts of the tree, inner ones first: what is read for what it gives.
-    pub parts: Vec<Part>,
+    pub parts: Vec<TreePart>,
 }
 
 /// Builds the array that `expression`, read from `text`, is of `inputs`; reductions that are `known` are used.
@@ -82,7 +82,7 @@ pub fn build(
     let calc = builder.calc(&value, output.dtype.or(narrowed), output.cast).map_err(|e| e.at(text))?;
     let tally = calc.tally();
     let array: Arc<dyn Array> = Arc::new(calc);
-    builder.parts.push(Part { text: expression.to_string(), array: Arc::clone(&array) });
+    builder.parts.push(TreePart { text: expression.to_string(), array: Arc::clone(&array) });
     Ok(Built { array, tally, natural, wanted: builder.wanted, parts: builder.parts })
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::syntax::{Argument, Expression, Kind, fault};
+use super::syntax::{Argument, Expression, NodeKind, fault};
 use crate::array::calc::{Calc, Cast, Loose, Node, Operation, Term, Values, meet, named, range};
 use crate::array::{Array, select};
 use crate::axis::Axis;
@@ -19,7 +19,7 @@ use crate::reduce::Settings;
 pub type Known = HashMap<String, Arc<dyn Array>>;
 
 /// A part of the tree of an expression that reads others.
-pub struct Part {
+pub struct TreePart {
     /// As it would be typed.
     pub text: String,
     /// The array that it is.
@@ -68,7 +68,7 @@ pub(super) struct Builder<'a> {
     /// Whether what is being made has a part that must be computed first.
     awaits: bool,
     pub(super) wanted: Vec<Wanted>,
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<TreePart>,
 }
 
 impl<'a> Builder<'a> {
@@ -122,12 +122,12 @@ impl<'a> Builder<'a> {
     fn made(&mut self, expression: &Expression) -> Result<Value> {
         let span = &expression.span;
         match &expression.kind {
-            Kind::Integer(n) => Ok(number(*n as f64, Some(*n))),
-            Kind::Float(x) => Ok(number(*x, None)),
-            Kind::Text(_) => Err(self.fault(span, "text is for arguments alone")),
-            Kind::Name(name) => self.input(name, span),
-            Kind::Unary("+", inner) => self.value(inner),
-            Kind::Unary(operator, inner) => {
+            NodeKind::Integer(n) => Ok(number(*n as f64, Some(*n))),
+            NodeKind::Float(x) => Ok(number(*x, None)),
+            NodeKind::Text(_) => Err(self.fault(span, "text is for arguments alone")),
+            NodeKind::Name(name) => self.input(name, span),
+            NodeKind::Unary("+", inner) => self.value(inner),
+            NodeKind::Unary(operator, inner) => {
                 let inner = self.value(inner)?;
                 if let ("-", Term::Number(x, whole)) = (*operator, &inner.node.term) {
                     return Ok(number(-x, whole.map(|n| -n)));
@@ -142,7 +142,7 @@ impl<'a> Builder<'a> {
                 let operation = if *operator == "~" { Operation::Not } else { Operation::Negative };
                 self.apply(operation, vec![inner], span)
             }
-            Kind::Binary(operator, left, right) => {
+            NodeKind::Binary(operator, left, right) => {
                 let (left, right) = (self.value(left)?, self.value(right)?);
                 // Greater is less the other way round.
                 let (name, operands) = match *operator {
@@ -153,11 +153,11 @@ impl<'a> Builder<'a> {
                 let operation = named(name).ok_or_else(|| self.fault(span, "no such operator"))?.0;
                 self.apply(operation, operands, span)
             }
-            Kind::Select(inner, choice) => {
+            NodeKind::Select(inner, choice) => {
                 let inner = self.value(inner)?;
                 self.selected(inner, choice, span)
             }
-            Kind::Call(name, arguments) => (self.call)(self, name, arguments, expression),
+            NodeKind::Call(name, arguments) => (self.call)(self, name, arguments, expression),
         }
     }
 
@@ -251,7 +251,7 @@ impl<'a> Builder<'a> {
 
     /// Remembers a part of the tree, to be told of.
     pub(super) fn tell(&mut self, text: String, array: &Arc<dyn Array>) {
-        self.parts.push(Part { text, array: Arc::clone(array) });
+        self.parts.push(TreePart { text, array: Arc::clone(array) });
     }
 
     pub(super) fn known(&self, text: &str) -> Option<Arc<dyn Array>> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::builder::{Builder, Value};
-use super::syntax::{Argument, Expression, Kind};
+use super::syntax::{Argument, Expression, NodeKind};
 use crate::array::Array;
 use crate::array::extend::{Edges, Mode};
 use crate::axis::Axis;
@@ -97,11 +97,11 @@ impl<'a> Call<'a> {
     pub(super) fn number(&self, builder: &Builder<'_>, i: usize) -> Result<Option<f64>> {
         let Some(argument) = self.placed.get(i) else { return Ok(None) };
         match &argument.kind {
-            Kind::Integer(n) => Ok(Some(*n as f64)),
-            Kind::Float(x) => Ok(Some(*x)),
-            Kind::Unary("-", inner) => match &inner.kind {
-                Kind::Integer(n) => Ok(Some(-(*n as f64))),
-                Kind::Float(x) => Ok(Some(-x)),
+            NodeKind::Integer(n) => Ok(Some(*n as f64)),
+            NodeKind::Float(x) => Ok(Some(*x)),
+            NodeKind::Unary("-", inner) => match &inner.kind {
+                NodeKind::Integer(n) => Ok(Some(-(*n as f64))),
+                NodeKind::Float(x) => Ok(Some(-x)),
                 _ => Err(builder.fault(&argument.span, "a number is needed here")),
             },
             _ => Err(builder.fault(&argument.span, "a number is needed here")),
@@ -111,7 +111,7 @@ impl<'a> Call<'a> {
     /// The word that argument `i` is.
     pub(super) fn word(&self, i: usize) -> Option<&'a str> {
         match &self.placed.get(i)?.kind {
-            Kind::Name(name) | Kind::Text(name) => Some(name),
+            NodeKind::Name(name) | NodeKind::Text(name) => Some(name),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::builder::{Builder, Value, Wanted};
 use super::call::Call;
 use super::folded::Folded;
-use super::syntax::Kind;
+use super::syntax::NodeKind;
 use crate::array::calc::Values;
 use crate::array::{Array, Held};
 use crate::axis::Axis;
@@ -39,9 +39,9 @@ const SMALL_BYTES: u64 = 64 << 10;
 /// Whether a call is one of an operator of `reduce`: what stands behind the array are numbers and names of axes.
 pub(super) fn is_reduction(builder: &Builder<'_>, call: &Call<'_>) -> Result<bool> {
     let known = OPERATORS.iter().any(|o| o.name == call.name);
-    let plain = |kind: &Kind| match kind {
-        Kind::Name(name) => !builder.is_input(name),
-        Kind::Integer(_) | Kind::Float(_) | Kind::Unary(..) => !matches!(call.name, "min" | "max"),
+    let plain = |kind: &NodeKind| match kind {
+        NodeKind::Name(name) => !builder.is_input(name),
+        NodeKind::Integer(_) | NodeKind::Float(_) | NodeKind::Unary(..) => !matches!(call.name, "min" | "max"),
         _ => false,
     };
     Ok(known && call.placed.iter().skip(1).all(|e| plain(&e.kind)))
@@ -57,7 +57,7 @@ pub(super) fn reduce(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value
     let (mut axes, mut numbers) = (Vec::new(), Vec::new());
     for argument in rest {
         match &argument.kind {
-            Kind::Name(name) => axes.push(builder.axis(array.axes(), name, &argument.span)?),
+            NodeKind::Name(name) => axes.push(builder.axis(array.axes(), name, &argument.span)?),
             _ => numbers.push(builder.text[argument.span.clone()].trim().to_owned()),
         }
     }

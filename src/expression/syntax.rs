@@ -14,12 +14,12 @@ pub struct Expression {
     /// Where.
     pub span: Range<usize>,
     /// What.
-    pub kind: Kind,
+    pub kind: NodeKind,
 }
 
 /// What an expression is.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
+pub enum NodeKind {
     /// A whole number.
     Integer(i128),
     /// A number with a fraction or an exponent.
@@ -147,13 +147,16 @@ impl<'a> Parser<'a> {
             if power < least {
                 break;
             }
-            if power == 1 && matches!(left.kind, Kind::Binary(o, ..) if is_comparison(o)) && !self.is_bracketed(&left) {
+            if power == 1
+                && matches!(left.kind, NodeKind::Binary(o, ..) if is_comparison(o))
+                && !self.is_bracketed(&left)
+            {
                 return Err(self.unexpected("one comparison: write (0 < a) & (a < 9)"));
             }
             self.at += operator.len();
             let right = self.expression(right_power)?;
             let span = left.span.start..right.span.end;
-            left = Expression { span, kind: Kind::Binary(operator, Box::new(left), Box::new(right)) };
+            left = Expression { span, kind: NodeKind::Binary(operator, Box::new(left), Box::new(right)) };
         }
         self.depth -= 1;
         Ok(left)
@@ -170,14 +173,14 @@ impl<'a> Parser<'a> {
         if let Some(operator) = PREFIX.iter().find(|p| self.rest().starts_with(**p)) {
             self.at += operator.len();
             let inner = self.expression(PREFIX_POWER)?;
-            return Ok(Expression { span: start..self.at, kind: Kind::Unary(operator, Box::new(inner)) });
+            return Ok(Expression { span: start..self.at, kind: NodeKind::Unary(operator, Box::new(inner)) });
         }
         let mut kind = self.primary()?;
         while self.takes("[") {
             let choice = self.raw(&[']'])?;
             self.expects("]")?;
             let inner = Expression { span: start..self.at, kind };
-            kind = Kind::Select(Box::new(inner), choice);
+            kind = NodeKind::Select(Box::new(inner), choice);
         }
         Ok(Expression { span: start..self.trimmed_end(), kind })
     }
@@ -187,7 +190,7 @@ impl<'a> Parser<'a> {
         self.text[..self.at].trim_end().len()
     }
 
-    fn primary(&mut self) -> Result<Kind> {
+    fn primary(&mut self) -> Result<NodeKind> {
         if self.takes("(") {
             let inner = self.expression(0)?;
             self.expects(")")?;
@@ -201,13 +204,13 @@ impl<'a> Parser<'a> {
                 let end = self.rest().find(quote).ok_or_else(|| self.unexpected("a closing quote"))?;
                 let text = self.rest()[..end].to_owned();
                 self.at += end + 1;
-                Ok(Kind::Text(text))
+                Ok(NodeKind::Text(text))
             }
             _ => Err(self.unexpected("a number, an array or a function")),
         }
     }
 
-    fn number(&mut self) -> Result<Kind> {
+    fn number(&mut self) -> Result<NodeKind> {
         let bytes = self.rest().as_bytes();
         let digits = |from: usize| from + bytes[from..].iter().take_while(|b| b.is_ascii_digit()).count();
         let mut end = digits(0);
@@ -221,8 +224,8 @@ impl<'a> Parser<'a> {
         }
         let (text, span) = (&self.rest()[..end], self.at..self.at + end);
         let kind = match text.parse::<i128>() {
-            Ok(whole) => Kind::Integer(whole),
-            Err(_) => Kind::Float(text.parse().map_err(|_| fault(self.text, &span, "is not a number"))?),
+            Ok(whole) => NodeKind::Integer(whole),
+            Err(_) => NodeKind::Float(text.parse().map_err(|_| fault(self.text, &span, "is not a number"))?),
         };
         self.at += end;
         if self.rest().starts_with(|c: char| c.is_alphabetic()) {
@@ -232,19 +235,19 @@ impl<'a> Parser<'a> {
     }
 
     /// A name, with dots as in `kernel.npy`; or a function with its arguments.
-    fn word(&mut self) -> Result<Kind> {
+    fn word(&mut self) -> Result<NodeKind> {
         let name = self.name();
         if !self.takes("(") {
-            return Ok(Kind::Name(name));
+            return Ok(NodeKind::Name(name));
         }
         let mut arguments = Vec::new();
         if self.takes(")") {
-            return Ok(Kind::Call(name, arguments));
+            return Ok(NodeKind::Call(name, arguments));
         }
         loop {
             arguments.push(self.argument()?);
             if self.takes(")") {
-                return Ok(Kind::Call(name, arguments));
+                return Ok(NodeKind::Call(name, arguments));
             }
             if !self.takes(",") {
                 return Err(self.unexpected("',' or ')'"));
@@ -310,14 +313,14 @@ fn is_comparison(operator: &str) -> bool {
 impl fmt::Display for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Integer(n) => write!(f, "{n}"),
-            Kind::Float(x) => write!(f, "{x:?}"),
-            Kind::Name(name) => f.write_str(name),
-            Kind::Text(text) => write!(f, "'{text}'"),
-            Kind::Unary(operator, inner) => write!(f, "{operator}{inner}"),
-            Kind::Binary(operator, left, right) => write!(f, "({left} {operator} {right})"),
-            Kind::Select(inner, choice) => write!(f, "{inner}[{choice}]"),
-            Kind::Call(name, arguments) => {
+            NodeKind::Integer(n) => write!(f, "{n}"),
+            NodeKind::Float(x) => write!(f, "{x:?}"),
+            NodeKind::Name(name) => f.write_str(name),
+            NodeKind::Text(text) => write!(f, "'{text}'"),
+            NodeKind::Unary(operator, inner) => write!(f, "{operator}{inner}"),
+            NodeKind::Binary(operator, left, right) => write!(f, "({left} {operator} {right})"),
+            NodeKind::Select(inner, choice) => write!(f, "{inner}[{choice}]"),
+            NodeKind::Call(name, arguments) => {
                 write!(f, "{name}(")?;
                 for (i, argument) in arguments.iter().enumerate() {
                     let comma = if i > 0 { ", " } else { "" };

@@ -18,7 +18,7 @@ use survey::fill;
 
 use crate::array::Losses;
 use crate::error::{Error, Result};
-use crate::source::headers::Note;
+use crate::source::headers::GroupedNote;
 use crate::stack::Stack;
 
 mod faults;
@@ -42,7 +42,7 @@ pub struct Opened {
     /// The pattern by which names were read, if they were.
     pub pattern: Option<String>,
     /// What was set aside, assumed or left unused.
-    pub notes: Vec<Note>,
+    pub notes: Vec<GroupedNote>,
     /// Whether one file is the array, or files make one along axes of their own: it has no axes but these.
     pub is_single: bool,
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::pattern::{self, Arrangement, FieldAxis, InferOptions, Inferred, Pattern, Preset};
 use crate::report::count;
-use crate::source::headers::{Headers, Kind, Note, name_of};
+use crate::source::headers::{FileKind, GroupedNote, Headers, name_of};
 use crate::source::indexes::Indexes;
 use crate::source::{Info, NoteKind, OpenOptions, Set, has_axes, scan};
 use crate::stack::Stack;
@@ -203,7 +203,7 @@ impl Survey {
         };
         self.headers = read(&self.options);
         // Files that break off lack what others like them have.
-        let (cut, whole): (Vec<&Kind>, _) = self.headers.kinds.iter().partition(|kind| kind.info.breaks_off());
+        let (cut, whole): (Vec<&FileKind>, _) = self.headers.kinds.iter().partition(|kind| kind.info.breaks_off());
         let most = whole.into_iter().max_by_key(|kind| kind.n_files);
         if let Some(most) = most.filter(|_| !cut.is_empty()) {
             self.options.n_pages = Some(most.info.n_planes());
@@ -214,7 +214,7 @@ impl Survey {
     /// The data set that every readable file says it belongs to.
     fn set(&self) -> Option<&Arc<Set>> {
         let first = self.headers.kinds.first()?.info.set.as_ref()?;
-        let alike = |kind: &Kind| kind.info.set.as_ref().is_some_and(|s| s.id == first.id);
+        let alike = |kind: &FileKind| kind.info.set.as_ref().is_some_and(|s| s.id == first.id);
         self.headers.kinds.iter().all(alike).then_some(first)
     }
 
@@ -364,13 +364,13 @@ impl Survey {
     }
 
     /// What was set aside, assumed or left unused: by names, files, and the `layout` if there is one.
-    pub fn notes(&self, layout: Option<&Layout>) -> Vec<Note> {
-        let of_all = |kind: NoteKind, texts: &[String]| -> Vec<Note> {
-            texts.iter().map(|text| Note::of_all(kind, text.clone())).collect()
+    pub fn notes(&self, layout: Option<&Layout>) -> Vec<GroupedNote> {
+        let of_all = |kind: NoteKind, texts: &[String]| -> Vec<GroupedNote> {
+            texts.iter().map(|text| GroupedNote::of_all(kind, text.clone())).collect()
         };
         let mut notes = self.arrangement().map_or(Vec::new(), |a| of_all(NoteKind::Names, &a.notes));
         if self.options.skip_bad {
-            let left_out = self.unreadable().map(|(file, reason)| Note {
+            let left_out = self.unreadable().map(|(file, reason)| GroupedNote {
                 kind: NoteKind::FileLeftOut,
                 text: format!("left out, it cannot be read: {reason}"),
                 n_files: 1,
@@ -384,13 +384,13 @@ impl Survey {
     }
 
     /// Calibrations that some files state otherwise than the array has them.
-    pub(super) fn disagreements(&self, layout: &Layout) -> Vec<Note> {
+    pub(super) fn disagreements(&self, layout: &Layout) -> Vec<GroupedNote> {
         let differs = self.headers.disagreements.iter().filter_map(|d| {
             let axis = layout.axes().iter().find(|a| a.name == d.axis)?;
             let taken = axis.calibration.as_ref().map_or("no step".into(), unit::words);
             let says = d.calibration.as_ref().map_or("not given".into(), unit::words);
             let example = self.paths.get(d.file as usize).map(|p| name_of(p));
-            Some(Note {
+            Some(GroupedNote {
                 kind: NoteKind::StepsDiffer,
                 text: format!("axis {}: {taken} is taken, but files say {says}", d.axis),
                 n_files: d.n_files,

@@ -2,14 +2,14 @@
 
 use std::cmp::Ordering;
 
-use super::axes::{self, ArrangeOptions, Column};
+use super::axes::{self, ArrangeOptions, FieldColumn};
 use super::holes::Holes;
 use super::interner::Interner;
-use super::matcher::{Furthest, Scratch};
+use super::matcher::{Furthest, MatchScratch};
 use super::natural::{composed, natural_cmp};
 use super::parts::{Conflict, Duplicate, FieldAxis, FieldReport};
 use super::runs::Outside;
-use super::value::Kind;
+use super::value::FieldKind;
 use super::{Field, Pattern};
 use crate::error::{Error, Result};
 use crate::grid::row_major_strides;
@@ -62,7 +62,7 @@ pub fn arrange<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], options: &A
     unmatched.sort_unstable_by(by_name);
 
     let built = axes::build(&columns, &matched, options)?;
-    let axes::Built { axes, indices, conflicts, mut notes } = built;
+    let axes::BuiltAxes { axes, indices, conflicts, mut notes } = built;
     let shape: Vec<u64> = axes.iter().map(FieldAxis::len).collect();
     let Some(total) = shape.iter().try_fold(1u64, |n, len| n.checked_mul(*len)) else {
         let sizes: Vec<String> = axes.iter().map(|a| format!("{} {}", a.name, a.len())).collect();
@@ -134,7 +134,7 @@ pub fn split<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], by: &str) -> 
         _ => wanted,
     };
     let Read { matched, mut unmatched, columns } = read(pattern, names, &[], None);
-    let chosen: Vec<&Column<'_>> = columns.iter().filter(|c| wanted.contains(&c.index)).collect();
+    let chosen: Vec<&FieldColumn<'_>> = columns.iter().filter(|c| wanted.contains(&c.index)).collect();
     let (indices, labels) = axes::combine(&chosen);
     let mut groups: Vec<(String, Vec<u32>)> = labels.into_iter().map(|label| (label, Vec::new())).collect();
     for (name, index) in matched.iter().zip(&indices) {
@@ -155,7 +155,7 @@ struct Read<'n> {
     matched: Vec<u32>,
     unmatched: Vec<u32>,
     /// The fields that have an axis.
-    columns: Vec<Column<'n>>,
+    columns: Vec<FieldColumn<'n>>,
 }
 
 /// Matches every name and collects the values of the fields that have an axis.
@@ -169,7 +169,7 @@ fn read<'n, N: AsRef<str> + Sync>(
     let chosen: Vec<usize> = (0..pattern.fields.len()).filter(|i| kept(&pattern.fields[*i])).collect();
     let mut interned: Vec<Interner<'n>> = chosen.iter().map(|_| Interner::default()).collect();
     let (mut matched, mut unmatched) = (Vec::new(), Vec::new());
-    let mut scratch = Scratch::default();
+    let mut scratch = MatchScratch::default();
     let mut spans = Vec::new();
     for (i, name) in names.iter().enumerate() {
         let name = name.as_ref();
@@ -194,27 +194,27 @@ fn read<'n, N: AsRef<str> + Sync>(
             if pattern.is_regex() {
                 field.kind = kind_of(&values.texts);
             }
-            Column::new(*index, field, values.ids, values.texts)
+            FieldColumn::new(*index, field, values.ids, values.texts)
         })
         .collect();
     Read { matched, unmatched, columns }
 }
 
 /// What a named group holds, by all its values.
-fn kind_of(texts: &[Option<&str>]) -> Kind {
+fn kind_of(texts: &[Option<&str>]) -> FieldKind {
     let all = |test: fn(&str) -> bool| texts.iter().flatten().all(|t| test(t));
     let digits = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
     if all(digits) {
-        Kind::Digits
+        FieldKind::Digits
     } else if all(|t| {
         let t = t.strip_prefix(['-', '+']).unwrap_or(t);
         !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit())
     }) {
-        Kind::Int
-    } else if all(|t| Kind::Float.number(t).is_some()) {
-        Kind::Float
+        FieldKind::Int
+    } else if all(|t| FieldKind::Float.number(t).is_some()) {
+        FieldKind::Float
     } else {
-        Kind::Text
+        FieldKind::Text
     }
 }
 

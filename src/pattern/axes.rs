@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::Field;
 use super::parts::{Conflict, FieldAxis, FieldReport, Role, Tied};
 use super::tiles::TileOrder;
-use super::value::Kind;
+use super::value::FieldKind;
 use crate::axis::{Calibration, Provenance};
 use crate::error::{Error, Result};
 use crate::unit;
@@ -31,7 +31,7 @@ impl Default for ArrangeOptions {
 }
 
 /// The values of one field over all names that match.
-pub(super) struct Column<'n> {
+pub(super) struct FieldColumn<'n> {
     /// Which field of the pattern.
     pub(super) index: usize,
     pub(super) field: Field,
@@ -41,7 +41,7 @@ pub(super) struct Column<'n> {
     pub(super) labels: Vec<Option<&'n str>>,
 }
 
-impl<'n> Column<'n> {
+impl<'n> FieldColumn<'n> {
     /// Ranks the distinct `texts` that `ids` refer to.
     pub(super) fn new(index: usize, field: Field, ids: Vec<u32>, texts: Vec<Option<&'n str>>) -> Self {
         let kind = &field.kind;
@@ -80,7 +80,7 @@ impl<'n> Column<'n> {
 /// What stands for the value of an optional part that is absent.
 pub(super) const ABSENT: &str = "none";
 
-pub(super) struct Built {
+pub(super) struct BuiltAxes {
     pub(super) axes: Vec<FieldAxis>,
     /// For each axis, the position of every matched name.
     pub(super) indices: Vec<Vec<u32>>,
@@ -89,8 +89,8 @@ pub(super) struct Built {
 }
 
 /// Makes axes of the columns; `matched` are the names' indices, for messages.
-pub(super) fn build(columns: &[Column<'_>], matched: &[u32], options: &ArrangeOptions) -> Result<Built> {
-    let mut built = Built { axes: Vec::new(), indices: Vec::new(), conflicts: Vec::new(), notes: Vec::new() };
+pub(super) fn build(columns: &[FieldColumn<'_>], matched: &[u32], options: &ArrangeOptions) -> Result<BuiltAxes> {
+    let mut built = BuiltAxes { axes: Vec::new(), indices: Vec::new(), conflicts: Vec::new(), notes: Vec::new() };
     let mut names: Vec<&str> = Vec::new();
     for column in columns {
         if let Some(axis) = column.field.axis.as_deref()
@@ -100,8 +100,8 @@ pub(super) fn build(columns: &[Column<'_>], matched: &[u32], options: &ArrangeOp
         }
     }
     for name in names {
-        let of_axis: Vec<&Column<'_>> = columns.iter().filter(|c| c.field.axis.as_deref() == Some(name)).collect();
-        let (mut keys, mut measures): (Vec<&Column<'_>>, Vec<&Column<'_>>) =
+        let of_axis: Vec<&FieldColumn<'_>> = columns.iter().filter(|c| c.field.axis.as_deref() == Some(name)).collect();
+        let (mut keys, mut measures): (Vec<&FieldColumn<'_>>, Vec<&FieldColumn<'_>>) =
             of_axis.into_iter().partition(|c| c.field.unit.is_none());
         if keys.is_empty() && !measures.is_empty() {
             // Without a counting field the first measure is the position as well.
@@ -117,7 +117,7 @@ pub(super) fn build(columns: &[Column<'_>], matched: &[u32], options: &ArrangeOp
         }
         let mut inserted = Vec::new();
         if let [key] = keys.as_slice() {
-            let is_number = key.field.kind.is_index() || key.field.kind == Kind::Float;
+            let is_number = key.field.kind.is_index() || key.field.kind == FieldKind::Float;
             let counts = key.field.unit.is_none() && is_number && is_ordered(name);
             if options.find_gaps
                 && counts
@@ -168,7 +168,7 @@ pub(super) fn is_ordered(axis: &str) -> bool {
 
 /// One position per combination of values that occurs, sorted by the fields in turn.
 /// Gives the position of every name and the label of every position.
-pub(super) fn combine(columns: &[&Column<'_>]) -> (Vec<u32>, Vec<String>) {
+pub(super) fn combine(columns: &[&FieldColumn<'_>]) -> (Vec<u32>, Vec<String>) {
     let Some((first, others)) = columns.split_first() else { return (Vec::new(), Vec::new()) };
     let mut index = first.ranks.clone();
     // The ranks of every field at each position.
@@ -279,7 +279,7 @@ pub(super) fn common_step(numbers: &[i64]) -> Option<i64> {
 
 /// Gives `axis` the values of a field that must be the same for every name of a position.
 fn follow(
-    column: &Column<'_>,
+    column: &FieldColumn<'_>,
     index: &[u32],
     matched: &[u32],
     is_first: bool,
@@ -391,7 +391,7 @@ pub(super) fn sparse_because(axes: &[FieldAxis], indices: &[Vec<u32>]) -> Option
 }
 
 /// The table of the pattern's fields.
-pub(super) fn report(columns: &[Column<'_>], axes: &[FieldAxis], notes: &mut Vec<String>) -> Vec<FieldReport> {
+pub(super) fn report(columns: &[FieldColumn<'_>], axes: &[FieldAxis], notes: &mut Vec<String>) -> Vec<FieldReport> {
     let mut reports = Vec::new();
     for column in columns {
         let axis = column.field.axis.clone().unwrap_or_default();
@@ -420,7 +420,7 @@ pub(super) fn report(columns: &[Column<'_>], axes: &[FieldAxis], notes: &mut Vec
 }
 
 /// Step and missing numbers of a field that counts.
-fn series(column: &Column<'_>) -> (Option<f64>, Vec<String>) {
+fn series(column: &FieldColumn<'_>) -> (Option<f64>, Vec<String>) {
     const MOST: usize = 100;
     if !column.field.kind.is_index() {
         return (None, Vec::new());

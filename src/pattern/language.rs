@@ -1,6 +1,6 @@
 //! Reads the text of a pattern into steps for the matcher; mistakes are answered with their column.
 
-use super::value::Kind;
+use super::value::FieldKind;
 use super::{Field, Slot};
 use crate::error::{Error, Result};
 use crate::unit::Unit;
@@ -243,7 +243,7 @@ impl<'a> Parser<'a> {
         let mut measured = None;
         if let Some((unit, at)) = unit {
             if matches!(unit, "dhm" | "d/h/m") {
-                kind = kind.or(Some(Kind::Duration));
+                kind = kind.or(Some(FieldKind::Duration));
             } else {
                 let known = Unit::parse(unit);
                 let Some(known) = known else {
@@ -252,8 +252,8 @@ impl<'a> Parser<'a> {
                 measured = Some(known);
             }
         }
-        let kind = kind.unwrap_or(Kind::Digits);
-        if kind == Kind::Duration {
+        let kind = kind.unwrap_or(FieldKind::Digits);
+        if kind == FieldKind::Duration {
             measured = Some(Unit::second());
         }
         let ignored = axis.starts_with('_');
@@ -295,18 +295,18 @@ impl<'a> Parser<'a> {
     }
 
     /// What a field holds, from the text after its `:`.
-    fn kind(&self, spec: &str, at: usize) -> Result<Kind> {
-        const NAMES: [(&str, Kind); 10] = [
-            ("digits", Kind::Digits),
-            ("int", Kind::Int),
-            ("float", Kind::Float),
-            ("word", Kind::Word),
-            ("letters", Kind::Letters),
-            ("text", Kind::Text),
-            ("well", Kind::Well),
-            ("duration", Kind::Duration),
-            ("guid", Kind::Guid),
-            ("any", Kind::Text),
+    fn kind(&self, spec: &str, at: usize) -> Result<FieldKind> {
+        const NAMES: [(&str, FieldKind); 10] = [
+            ("digits", FieldKind::Digits),
+            ("int", FieldKind::Int),
+            ("float", FieldKind::Float),
+            ("word", FieldKind::Word),
+            ("letters", FieldKind::Letters),
+            ("text", FieldKind::Text),
+            ("well", FieldKind::Well),
+            ("duration", FieldKind::Duration),
+            ("guid", FieldKind::Guid),
+            ("any", FieldKind::Text),
         ];
         if spec.is_empty() {
             return Err(
@@ -316,8 +316,8 @@ impl<'a> Parser<'a> {
         let (width, is_least) = spec.strip_suffix('+').map_or((spec, false), |width| (width, true));
         if !width.is_empty() && width.bytes().all(|b| b.is_ascii_digit()) {
             return match width.parse() {
-                Ok(width @ 1..=64) if is_least => Ok(Kind::AtLeast(width)),
-                Ok(width @ 1..=64) => Ok(Kind::Width(width)),
+                Ok(width @ 1..=64) if is_least => Ok(FieldKind::AtLeast(width)),
+                Ok(width @ 1..=64) => Ok(FieldKind::Width(width)),
                 _ => Err(self.error(at, format!("a field holds 1 to 64 digits, not {spec}"))),
             };
         }
@@ -341,7 +341,7 @@ impl<'a> Parser<'a> {
             if unique.len() < words.len() {
                 return Err(self.error(at, format!("'{spec}' gives a word twice")));
             }
-            return Ok(Kind::Choice(words));
+            return Ok(FieldKind::Choice(words));
         }
         let digits = spec.trim_end_matches('d');
         if digits.len() < spec.len() && !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -355,7 +355,7 @@ impl<'a> Parser<'a> {
         Err(self.error(at, what))
     }
 
-    fn set(&self, spec: &str, at: usize) -> Result<Kind> {
+    fn set(&self, spec: &str, at: usize) -> Result<FieldKind> {
         let (inside, repeat) = match spec.strip_suffix("]+") {
             Some(inside) => (inside, true),
             None => match spec.strip_suffix(']') {
@@ -393,7 +393,7 @@ impl<'a> Parser<'a> {
         if ranges.is_empty() {
             return Err(self.error(at, "the set is empty; write [A-H]"));
         }
-        Ok(Kind::Set { ranges, negated, repeat })
+        Ok(FieldKind::Set { ranges, negated, repeat })
     }
 }
 
@@ -437,12 +437,14 @@ pub(super) enum Class {
 }
 
 impl Class {
-    pub(super) fn of(kind: &Kind) -> Self {
+    pub(super) fn of(kind: &FieldKind) -> Self {
         match kind {
-            Kind::Digits | Kind::Width(_) | Kind::AtLeast(_) | Kind::Int | Kind::Float => Self::Digit,
-            Kind::Letters => Self::Letter,
-            Kind::Word | Kind::Well | Kind::Duration | Kind::Guid => Self::Alphanumeric,
-            Kind::Text | Kind::Set { .. } | Kind::Choice(_) => Self::Free,
+            FieldKind::Digits | FieldKind::Width(_) | FieldKind::AtLeast(_) | FieldKind::Int | FieldKind::Float => {
+                Self::Digit
+            }
+            FieldKind::Letters => Self::Letter,
+            FieldKind::Word | FieldKind::Well | FieldKind::Duration | FieldKind::Guid => Self::Alphanumeric,
+            FieldKind::Text | FieldKind::Set { .. } | FieldKind::Choice(_) => Self::Free,
         }
     }
 
@@ -469,8 +471,8 @@ impl Class {
 }
 
 /// Whether a value's length is free.
-fn is_elastic(kind: &Kind) -> bool {
-    !matches!(kind, Kind::Width(_) | Kind::Guid | Kind::Choice(_) | Kind::Set { repeat: false, .. })
+fn is_elastic(kind: &FieldKind) -> bool {
+    !matches!(kind, FieldKind::Width(_) | FieldKind::Guid | FieldKind::Choice(_) | FieldKind::Set { repeat: false, .. })
 }
 
 /// Decides where a value must be a whole run, and refuses neighbours that nothing tells apart.
@@ -509,8 +511,8 @@ fn set_bounds(text: &str, steps: &mut [Step], places: &[usize], slots: &[Slot]) 
             Some(Step::AnyChar) => true,
             Some(Step::Star { .. }) => !is_elastic(&kind),
             Some(value @ Step::Value { .. }) => kind_of(value).is_some_and(|other| match other {
-                Kind::Text => !is_elastic(&kind),
-                Kind::Set { .. } | Kind::Choice(_) => true,
+                FieldKind::Text => !is_elastic(&kind),
+                FieldKind::Set { .. } | FieldKind::Choice(_) => true,
                 other => class.meets(Class::of(&other)),
             }),
             _ => false,
@@ -527,14 +529,14 @@ fn set_bounds(text: &str, steps: &mut [Step], places: &[usize], slots: &[Slot]) 
             let Some(step) = steps.get(j) else { continue };
             let place = places.get(j).copied().unwrap_or(0);
             match (step, kind_of(step)) {
-                (Step::Star { .. }, _) if kind == Kind::Text => {
+                (Step::Star { .. }, _) if kind == FieldKind::Text => {
                     return Err(mistake(
                         text,
                         place,
                         "nothing says where the text before '*' ends; put something between them or leave '*' out",
                     ));
                 }
-                (_, Some(Kind::Text)) if kind == Kind::Text => {
+                (_, Some(FieldKind::Text)) if kind == FieldKind::Text => {
                     return Err(mistake(
                         text,
                         place,
@@ -553,7 +555,7 @@ fn set_bounds(text: &str, steps: &mut [Step], places: &[usize], slots: &[Slot]) 
         if matches!(steps[j], Step::Star { .. }) {
             for &i in reached {
                 let place = places.get(i).copied().unwrap_or(0);
-                if steps.get(i).and_then(kind_of) == Some(Kind::Text) {
+                if steps.get(i).and_then(kind_of) == Some(FieldKind::Text) {
                     return Err(mistake(
                         text,
                         place,

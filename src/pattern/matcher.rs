@@ -6,14 +6,14 @@ use std::ops::Range;
 
 use super::Slot;
 use super::language::{Class, Step};
-use super::value::{Kind, duration_unit};
+use super::value::{FieldKind, duration_unit};
 
 /// Begin and end of each slot's value in the text, `None` where an optional part is absent.
 pub(super) type Spans = Vec<Option<(u32, u32)>>;
 
 /// Memory of one thread's matching, kept from name to name.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(super) struct MatchScratch {
     /// A bit for every step and place from where the rest is known not to match.
     failed: Vec<u64>,
     pub(super) spans: Spans,
@@ -40,7 +40,7 @@ pub(super) struct Matcher<'a> {
     text: &'a [u8],
     /// First byte that takes part: the file name's, or zero.
     from: usize,
-    scratch: &'a mut Scratch,
+    scratch: &'a mut MatchScratch,
     track: Option<Furthest>,
 }
 
@@ -50,7 +50,7 @@ impl<'a> Matcher<'a> {
         slots: &'a [Slot],
         text: &'a str,
         from: usize,
-        scratch: &'a mut Scratch,
+        scratch: &'a mut MatchScratch,
     ) -> Self {
         scratch.failed.clear();
         scratch.bound.clear();
@@ -258,37 +258,37 @@ impl<'a> Matcher<'a> {
         }
         let run = |class: Class| rest.iter().take_while(|b| class.holds(**b)).count();
         let matched = match kind {
-            Kind::Digits => self.shrinking(step, slot, at, 1, run(Class::Digit), edge, class),
-            Kind::AtLeast(width) => self.shrinking(step, slot, at, *width, run(Class::Digit), edge, class),
-            Kind::Letters => self.shrinking(step, slot, at, 1, run(Class::Letter), edge, class),
-            Kind::Word => self.shrinking(step, slot, at, 1, run(Class::Alphanumeric), edge, class),
-            Kind::Width(width) => {
+            FieldKind::Digits => self.shrinking(step, slot, at, 1, run(Class::Digit), edge, class),
+            FieldKind::AtLeast(width) => self.shrinking(step, slot, at, *width, run(Class::Digit), edge, class),
+            FieldKind::Letters => self.shrinking(step, slot, at, 1, run(Class::Letter), edge, class),
+            FieldKind::Word => self.shrinking(step, slot, at, 1, run(Class::Alphanumeric), edge, class),
+            FieldKind::Width(width) => {
                 let fits = rest.len() >= *width && rest[..*width].iter().all(u8::is_ascii_digit);
                 fits && self.accept(step, slot, at, at + width, edge, class)
             }
-            Kind::Int => {
+            FieldKind::Int => {
                 let sign = usize::from(rest.first().is_some_and(|b| matches!(b, b'-' | b'+')));
                 let digits = rest[sign..].iter().take_while(|b| b.is_ascii_digit()).count();
                 digits > 0 && self.shrinking(step, slot, at, sign + 1, sign + digits, edge, class)
             }
-            Kind::Float => {
+            FieldKind::Float => {
                 let (least, whole, fraction) = float(rest);
                 least > 0
                     && ((fraction > whole && self.shrinking(step, slot, at, whole + 2, fraction, edge, class))
                         || self.shrinking(step, slot, at, least, whole, edge, class))
             }
-            Kind::Well => {
+            FieldKind::Well => {
                 let letters = rest.iter().take_while(|b| b.is_ascii_alphabetic()).count();
                 let digits = rest[letters..].iter().take_while(|b| b.is_ascii_digit()).count();
                 matches!(letters, 1 | 2)
                     && digits > 0
                     && self.shrinking(step, slot, at, letters + 1, letters + digits.min(3), edge, class)
             }
-            Kind::Duration => {
+            FieldKind::Duration => {
                 let length = duration(rest);
                 length > 0 && self.accept(step, slot, at, at + length, edge, class)
             }
-            Kind::Guid => {
+            FieldKind::Guid => {
                 let is_guid = rest.len() >= 36
                     && rest[..36].iter().enumerate().all(|(i, b)| match i {
                         8 | 13 | 18 | 23 => *b == b'-',
@@ -296,7 +296,7 @@ impl<'a> Matcher<'a> {
                     });
                 is_guid && self.accept(step, slot, at, at + 36, edge, class)
             }
-            Kind::Set { ranges, negated, repeat } => {
+            FieldKind::Set { ranges, negated, repeat } => {
                 let mut ends = Vec::new();
                 let text = std::str::from_utf8(rest).unwrap_or_default();
                 for (i, c) in text.char_indices() {
@@ -311,7 +311,7 @@ impl<'a> Matcher<'a> {
                 }
                 ends.into_iter().rev().any(|end| self.accept(step, slot, at, end, edge, class))
             }
-            Kind::Choice(words) => {
+            FieldKind::Choice(words) => {
                 let mut fitting: Vec<&String> = words.iter().filter(|w| rest.starts_with(w.as_bytes())).collect();
                 fitting.sort_by_key(|w| std::cmp::Reverse(w.len()));
                 fitting.into_iter().any(|word| {
@@ -324,7 +324,7 @@ impl<'a> Matcher<'a> {
                         && self.accept(step, slot, at, at + word.len(), edge, outer(word.as_bytes().last()))
                 })
             }
-            Kind::Text => self.text_value(step, slot, at),
+            FieldKind::Text => self.text_value(step, slot, at),
         };
         if !matched {
             self.missed(step, 0, at);

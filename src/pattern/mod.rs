@@ -51,12 +51,12 @@ pub use presence::Presence;
 pub use presets::{Preset, presets, user_presets};
 pub use report::{Fault, FaultKind};
 pub use tiles::{TileAxis, TileOrder};
-pub use value::Kind;
+pub use value::FieldKind;
 
 use crate::error::{Error, Result};
 use crate::unit::Unit;
 use language::Step;
-use matcher::{Furthest, Matcher, Scratch};
+use matcher::{Furthest, MatchScratch, Matcher};
 
 /// A named part of a pattern.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,14 +70,14 @@ pub struct Field {
     /// The unit its values are in, which makes them coordinates.
     pub unit: Option<Unit>,
     /// What it holds.
-    pub kind: Kind,
+    pub kind: FieldKind,
 }
 
 /// One place of the pattern where a field stands.
 #[derive(Clone, Debug, PartialEq)]
 struct Slot {
     field: usize,
-    kind: Kind,
+    kind: FieldKind,
     /// Whether another slot has the same field; their values must agree.
     repeats: bool,
 }
@@ -152,7 +152,7 @@ impl Pattern {
     /// The text of every field in `path`, `None` for one in an optional part that is absent. `None` in
     /// all if the name does not match. Letters with marks must be composed (NFC), as [`arrange`] makes them.
     pub fn matches<'n>(&self, path: &'n str) -> Option<Vec<Option<&'n str>>> {
-        let mut scratch = Scratch::default();
+        let mut scratch = MatchScratch::default();
         let mut spans = Vec::new();
         if !self.find(path, &mut scratch, &mut spans) {
             return None;
@@ -166,7 +166,7 @@ impl Pattern {
     }
 
     /// Fills `spans`, one per field, if `path` matches.
-    fn find(&self, path: &str, scratch: &mut Scratch, spans: &mut matcher::Spans) -> bool {
+    fn find(&self, path: &str, scratch: &mut MatchScratch, spans: &mut matcher::Spans) -> bool {
         let from = self.begin(path);
         match &self.engine {
             Engine::Template(steps) => {
@@ -198,7 +198,7 @@ impl Pattern {
         let Engine::Template(steps) = &self.engine else {
             return (Furthest::default(), String::new());
         };
-        let mut scratch = Scratch::default();
+        let mut scratch = MatchScratch::default();
         let furthest = Matcher::new(steps, &self.slots, path, self.begin(path), &mut scratch).furthest();
         let rest = path.get(furthest.at..).unwrap_or_default();
         let goes_on =

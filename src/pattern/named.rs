@@ -1,6 +1,6 @@
 //! `--regex`: named groups as fields.
 
-use super::value::Kind;
+use super::value::FieldKind;
 use super::{Engine, Field, Pattern, Slot};
 use crate::error::{Error, Result};
 use crate::unit::Unit;
@@ -52,5 +52,5 @@ fn field(name: &str) -> Field {
         None => (head, None),
     };
     let axis = (!name.starts_with('_')).then(|| axis.to_owned());
-    Field { name: name.to_owned(), axis, part, unit, kind: Kind::Text }
+    Field { name: name.to_owned(), axis, part, unit, kind: FieldKind::Text }
 }

@@ -6,7 +6,7 @@ use super::natural::{digits_cmp, natural_cmp};
 
 /// What text a field accepts, and how its values are ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FieldKind {
     /// A whole run of digits.
     Digits,
     /// Exactly that many digits, which may be part of a longer run where the pattern goes on.
@@ -42,7 +42,7 @@ pub enum Kind {
     Choice(Vec<String>),
 }
 
-impl Kind {
+impl FieldKind {
     /// Whether its values are ordered as numbers.
     pub fn is_number(&self) -> bool {
         matches!(self, Self::Float | Self::Duration) || self.is_index()
@@ -159,18 +159,18 @@ mod tests {
 
     #[test]
     fn numbers_of_every_kind() {
-        assert_eq!(Kind::Duration.number("00d03h00m"), Some(10800.0));
-        assert_eq!(Kind::Duration.number("1h30min2s"), Some(5402.0));
-        assert_eq!(Kind::Float.number("-0p5"), Some(-0.5));
-        assert_eq!(Kind::Digits.number("0131245"), Some(131_245.0));
-        assert_eq!(Kind::Word.number("DAPI"), None);
-        assert_eq!(Kind::Word.number("488"), Some(488.0));
-        assert_eq!(Kind::Word.number("nan"), None);
+        assert_eq!(FieldKind::Duration.number("00d03h00m"), Some(10800.0));
+        assert_eq!(FieldKind::Duration.number("1h30min2s"), Some(5402.0));
+        assert_eq!(FieldKind::Float.number("-0p5"), Some(-0.5));
+        assert_eq!(FieldKind::Digits.number("0131245"), Some(131_245.0));
+        assert_eq!(FieldKind::Word.number("DAPI"), None);
+        assert_eq!(FieldKind::Word.number("488"), Some(488.0));
+        assert_eq!(FieldKind::Word.number("nan"), None);
     }
 
     #[test]
     fn signs_order_integers() {
-        let kind = Kind::Int;
+        let kind = FieldKind::Int;
         let sorted = ["-10", "-2", "0", "+1", "2", "010"];
         for pair in sorted.windows(2) {
             assert_eq!(kind.compare(pair[0], pair[1]), Ordering::Less, "{pair:?}");

@@ -59,22 +59,25 @@ impl Document {
     }
 
     /// The units of `share` that are not `done`, and the shares of the plan that these are of.
-    pub fn missing(&self, share: Share, done: &BTreeSet<u64>) -> Missing {
+    pub fn missing(&self, share: Share, done: &BTreeSet<u64>) -> Remaining {
         let units = || (0..self.units).filter(|unit| share.has(*unit) && !done.contains(unit));
-        Missing { units: runs(units()), shares: runs(units().map(|unit| unit % self.shares).collect::<BTreeSet<_>>()) }
+        Remaining {
+            units: runs(units()),
+            shares: runs(units().map(|unit| unit % self.shares).collect::<BTreeSet<_>>()),
+        }
     }
 }
 
 /// What of a plan is not done: first and last number of each run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Missing {
+pub struct Remaining {
     /// Units.
     pub units: Vec<(u64, u64)>,
     /// Shares that these are of.
     pub shares: Vec<(u64, u64)>,
 }
 
-impl Missing {
+impl Remaining {
     /// Number of units.
     pub fn n_units(&self) -> u64 {
         self.units.iter().map(|(first, last)| last - first + 1).sum()

@@ -1,7 +1,7 @@
 //! The cut for a reduction: **tiles** of its result, each with all elements that go into it, read in pieces that
 //! stay in a cache beside the tile's state. Where tiles are few, each is shared out among tasks.
 
-use super::{Candidate, Folds, Groups, Plan, Request};
+use super::{Candidate, Folds, Groups, Plan, PlanRequest};
 use crate::grid::n_elements;
 
 /// Bytes of a block: with its accumulators it stays in a second-level cache.
@@ -28,7 +28,7 @@ const MOST_SHRINK: u32 = 6;
 ///
 /// # Errors
 /// If even the smallest do not fit: the memory that would do, in bytes.
-pub(super) fn plan(request: &Request<'_>, folds: &Folds) -> Result<Plan, u64> {
+pub(super) fn plan(request: &PlanRequest<'_>, folds: &Folds) -> Result<Plan, u64> {
     let cut = Folding { request, folds };
     let mut least = u64::MAX;
     for aligned in [true, false] {
@@ -49,7 +49,7 @@ pub(super) fn plan(request: &Request<'_>, folds: &Folds) -> Result<Plan, u64> {
 
 /// What is to be cut.
 struct Folding<'a> {
-    request: &'a Request<'a>,
+    request: &'a PlanRequest<'a>,
     folds: &'a Folds,
 }
 
@@ -150,7 +150,7 @@ impl Folding<'_> {
     /// The piece grows along the fastest axes first, so that reads are long: kept axes as far as one step along the
     /// slower folded axes has `step_bytes`, folded ones as far as the piece has `block_bytes`.
     fn boxes(&self, aligned: bool, block_bytes: u64, step_bytes: u64) -> (Vec<u64>, Vec<u64>) {
-        let Request { shape, grain, coded, element_bytes: size, .. } = *self.request;
+        let PlanRequest { shape, grain, coded, element_bytes: size, .. } = *self.request;
         let Folds { axes: folded, whole, .. } = self.folds;
         let mut tile = vec![1u64; shape.len()];
         let unit = |i: usize| if coded && aligned { grain(i, 1).1.clamp(1, shape[i]) } else { 1 };
@@ -210,7 +210,7 @@ impl Folding<'_> {
 
     /// Bytes decoded per byte needed.
     fn amplification(&self, candidate: &Candidate) -> f64 {
-        let Request { shape, grain, coded, .. } = *self.request;
+        let PlanRequest { shape, grain, coded, .. } = *self.request;
         let reach = self.reach();
         // A sample of the tiles, and of the cuts within, says enough.
         let sampled = |n: u64| (0..n).step_by(n.div_ceil(256).max(1) as usize);
@@ -264,7 +264,7 @@ mod tests {
         let ones = vec![1; shape.len()];
         let folds = Some(Folds { axes: folded.clone(), groups, whole, state_bytes: 8 });
         plan(
-            &Request {
+            &PlanRequest {
                 shape,
                 wants: &Wants { unit: ones.clone(), object: ones, across: true, in_order: false, folds: folds.clone() },
                 grain: &|axis, at| (at / strip[axis] * strip[axis], at.div_ceil(strip[axis]) * strip[axis]),

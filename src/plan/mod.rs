@@ -12,7 +12,7 @@ use crate::grid::{Grid, Region, n_elements};
 mod document;
 mod folding;
 
-pub use document::{Document, Missing, list};
+pub use document::{Document, Remaining, list};
 
 /// One numbered piece of work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +144,7 @@ pub struct Groups {
 }
 
 /// What a plan is made for.
-pub struct Request<'a> {
+pub struct PlanRequest<'a> {
     /// Shape of the array.
     pub shape: &'a [u64],
     /// What the consumers want, together.
@@ -174,7 +174,7 @@ const FEW_TASKS: u64 = 8;
 const WORTH: f64 = 1.5;
 
 /// Bytes of a block that a task should have.
-fn target_bytes(request: &Request<'_>) -> u64 {
+fn target_bytes(request: &PlanRequest<'_>) -> u64 {
     let bytes = n_elements(request.shape).saturating_mul(request.element_bytes);
     (bytes / ENOUGH_TASKS).clamp(*TARGET_BYTES.start(), *TARGET_BYTES.end())
 }
@@ -191,7 +191,7 @@ impl Plan {
     ///
     /// # Errors
     /// If not even the smallest task fits: the memory that would do, in bytes.
-    pub fn new(request: &Request<'_>) -> Result<Self, u64> {
+    pub fn new(request: &PlanRequest<'_>) -> Result<Self, u64> {
         match &request.wants.folds {
             None => Self::whole_boxes(request),
             Some(folds) => folding::plan(request, folds),
@@ -203,7 +203,7 @@ impl Plan {
     /// They are grown from one unit along the fastest axes first. Among the boxes that leave room for two tasks, the
     /// one with the least read amplification wins, unless many tasks can be had for little more; then the one nearest to
     /// the target size.
-    fn whole_boxes(request: &Request<'_>) -> Result<Self, u64> {
+    fn whole_boxes(request: &PlanRequest<'_>) -> Result<Self, u64> {
         let Wants { unit, object, across, .. } = request.wants;
         let distance = |task_box: &[u64]| {
             let bytes = n_elements(task_box).saturating_mul(request.element_bytes) as f64;
@@ -244,7 +244,7 @@ impl Plan {
     }
 
     /// The plan that cuts as `candidate` says; tasks read `reach` elements beyond their ends.
-    fn of(request: &Request<'_>, candidate: Candidate, reach: Vec<u64>, amplification: f64) -> Self {
+    fn of(request: &PlanRequest<'_>, candidate: Candidate, reach: Vec<u64>, amplification: f64) -> Self {
         let Candidate { object, task_box, piece } = candidate;
         let domain: Vec<u64> = request.shape.iter().zip(&reach).map(|(s, r)| s.saturating_sub(*r)).collect();
         let cost = (request.cost)(&task_box, &piece);
@@ -410,7 +410,7 @@ pub(crate) fn gcd(a: u64, b: u64) -> u64 {
 
 /// Orders in which boxes are grown: the fastest axes first, or before them those along which stored pieces are as long
 /// as the array.
-fn orders(request: &Request<'_>) -> Vec<Vec<usize>> {
+fn orders(request: &PlanRequest<'_>) -> Vec<Vec<usize>> {
     let fastest: Vec<usize> = (0..request.shape.len()).rev().collect();
     let is_whole =
         |i: &usize| request.coded && request.shape[*i] > 1 && (request.grain)(*i, 1) == (0, request.shape[*i]);
@@ -485,7 +485,7 @@ mod tests {
     }
 
     fn plan(shape: &[u64], unit: &[u64], object: &[u64], strip: &[u64], coded: bool, limit: u64) -> Result<Plan, u64> {
-        Plan::new(&Request {
+        Plan::new(&PlanRequest {
             shape,
             wants: &Wants { unit: unit.to_vec(), object: object.to_vec(), across: true, in_order: false, folds: None },
             grain: &by(strip.to_vec()),

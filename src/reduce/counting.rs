@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::reduce::fold::{Counts, Fold, Refusal, Results, own};
 use crate::reduce::number::{Integer, Real, one_zero};
 use crate::reduce::panel::{Along, Panel};
-use crate::reduce::ranks::{Answers, Statistic, between, ranks, runs};
+use crate::reduce::ranks::{Answers, RankStatistic, between, ranks, runs};
 use crate::reduce::saved::{Tape, senseless};
 
 /// An element that is looked for: its rank among those that share the digits found so far.
@@ -112,7 +112,7 @@ impl<T: Real> Fold for Digits<T> {
     }
 
     fn again(&mut self, counts: &Counts) -> bool {
-        let Statistic::Quantiles(quantiles) = self.answers.statistic.clone() else { return false };
+        let RankStatistic::Quantiles(quantiles) = self.answers.statistic.clone() else { return false };
         self.descend(&quantiles, counts);
         self.bins = (0..self.bins.len()).map(|i| vec![0; self.n_bins(i)]).collect();
         self.settled_bits < T::Key::BITS
@@ -121,7 +121,7 @@ impl<T: Real> Fold for Digits<T> {
     fn finish(self: Box<Self>, counts: &Counts) -> Result<Results, Refusal> {
         let Self { mut answers, wanted, bins, nans, .. } = *self;
         for (i, wanted) in wanted.iter().enumerate() {
-            let Statistic::Quantiles(quantiles) = &answers.statistic else {
+            let RankStatistic::Quantiles(quantiles) = &answers.statistic else {
                 // Bins are values.
                 let counted = bins[i].iter().enumerate().filter(|(_, n)| **n > 0);
                 let found = runs::<T>(counted.map(|(bits, &n)| (T::Key::from_bits(bits as u64), n)));
@@ -143,7 +143,7 @@ impl<T: Real> Fold for Digits<T> {
 
     fn pass(&mut self, tape: &mut Tape<'_>) -> Result<()> {
         let (n_wanted, last) = match &self.answers.statistic {
-            Statistic::Quantiles(q) => (2 * q.len(), T::Key::BITS),
+            RankStatistic::Quantiles(q) => (2 * q.len(), T::Key::BITS),
             _ => (0, 0),
         };
         tape.number(&mut self.settled_bits)?;

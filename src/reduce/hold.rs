@@ -8,7 +8,7 @@ use crate::network::{MOST, Network, WIDTH};
 use crate::reduce::fold::{Counts, Fold, Refusal, Results, own};
 use crate::reduce::number::{Integer, Real};
 use crate::reduce::panel::{Along, Numbering, Panel};
-use crate::reduce::ranks::{Answers, Statistic, between, ranks, runs};
+use crate::reduce::ranks::{Answers, RankStatistic, between, ranks, runs};
 use crate::reduce::saved::{Tape, senseless};
 
 /// Holds all elements of each output, and sorts them.
@@ -52,7 +52,7 @@ impl<T: Real> Hold<T> {
     fn sort_columns(&mut self, panel: &Panel<'_>) {
         let n = panel.n_rows;
         let wanted = || match &self.answers.statistic {
-            Statistic::Quantiles(q) => {
+            RankStatistic::Quantiles(q) => {
                 q.iter().map(|&q| ranks(q, n as u64)).flat_map(|(a, b, _)| [a as usize, b as usize]).collect()
             }
             _ => (0..n).collect::<Vec<_>>(),
@@ -67,7 +67,7 @@ impl<T: Real> Hold<T> {
             load::<T>(panel, column, keys, &mut nans[..width]);
             network.exchange(keys);
             let at = panel.at + column;
-            let Statistic::Quantiles(quantiles) = &answers.statistic else {
+            let RankStatistic::Quantiles(quantiles) = &answers.statistic else {
                 for (i, &nan) in nans[..width].iter().enumerate() {
                     let sorted = keys.iter().skip(i).step_by(WIDTH).map(|&key| (key, 1));
                     answers.note(at + i, runs::<T>(sorted), nan != 0);
@@ -91,7 +91,7 @@ impl<T: Real> Hold<T> {
     fn sort_one(&mut self, i: usize, keys: &mut [T::Key]) {
         let (n, answers) = (keys.len() as u64, &mut self.answers);
         let nan = T::FLOAT && keys.contains(&T::Key::MAX);
-        let Statistic::Quantiles(quantiles) = &answers.statistic else {
+        let RankStatistic::Quantiles(quantiles) = &answers.statistic else {
             keys.sort_unstable();
             return answers.note(i, runs::<T>(keys.iter().map(|&key| (key, 1))), nan);
         };

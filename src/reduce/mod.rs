@@ -40,7 +40,7 @@ mod wide;
 pub use partial::{Outcome, Partial};
 pub use predicate::Predicate;
 pub use projection::Projection;
-pub use reducer::{Quantity, Reducer};
+pub use reducer::{OperatorOutput, Reducer};
 pub use reduction::{Reduction, WriteBytes};
 pub use settings::{Grouping, Groupings, Settings};
 pub use table::{OPERATORS, OperatorKind, check_operators};

@@ -11,7 +11,7 @@ use crate::reduce::fold::Fold;
 use crate::reduce::hold::Hold;
 use crate::reduce::number::with_real;
 use crate::reduce::operator::{Operator, OwnAxis, Subject};
-use crate::reduce::ranks::{Answers, Statistic};
+use crate::reduce::ranks::{Answers, RankStatistic};
 
 /// Longest column, in elements, that is held in memory to be sorted.
 const HOLD: u64 = 1024;
@@ -27,32 +27,32 @@ fn parse_quantile(text: &str) -> Result<f64> {
 /// A statistic of the ordered elements.
 #[derive(Clone, Debug)]
 pub(super) struct Ordered {
-    statistic: Statistic,
+    statistic: RankStatistic,
     median: bool,
 }
 
 impl Ordered {
     pub(super) fn median() -> Self {
-        Self { statistic: Statistic::Quantiles(vec![0.5]), median: true }
+        Self { statistic: RankStatistic::Quantiles(vec![0.5]), median: true }
     }
 
     pub(super) fn mode() -> Self {
-        Self { statistic: Statistic::Mode, median: false }
+        Self { statistic: RankStatistic::Mode, median: false }
     }
 
     pub(super) fn unique() -> Self {
-        Self { statistic: Statistic::Unique, median: false }
+        Self { statistic: RankStatistic::Unique, median: false }
     }
 
     /// Those that `argument` lists.
     pub(super) fn quantiles(argument: Option<&str>) -> Result<Self> {
         let text = argument.ok_or_else(|| Error::usage("quantile: say which, as in quantile=0.1:0.9"))?;
         let quantiles = text.split(':').map(parse_quantile).collect::<Result<_>>()?;
-        Ok(Self { statistic: Statistic::Quantiles(quantiles), median: false })
+        Ok(Self { statistic: RankStatistic::Quantiles(quantiles), median: false })
     }
 
     fn route(&self, input: &Subject) -> Route {
-        let (size, quantiles) = (input.dtype.size(), matches!(self.statistic, Statistic::Quantiles(_)));
+        let (size, quantiles) = (input.dtype.size(), matches!(self.statistic, RankStatistic::Quantiles(_)));
         let most_held = match size {
             1 => 256,
             _ if quantiles => HOLD,
@@ -82,33 +82,35 @@ enum Route {
 impl Operator for Ordered {
     fn argument(&self) -> Option<String> {
         match &self.statistic {
-            Statistic::Quantiles(q) if !self.median => Some(q.iter().map(f64::to_string).collect::<Vec<_>>().join(":")),
+            RankStatistic::Quantiles(q) if !self.median => {
+                Some(q.iter().map(f64::to_string).collect::<Vec<_>>().join(":"))
+            }
             _ => None,
         }
     }
 
     fn dtype(&self, input: &Subject) -> Result<DType> {
         Ok(match self.statistic {
-            Statistic::Unique => DType::Int64,
-            Statistic::Mode => input.dtype,
-            Statistic::Quantiles(_) if input.dtype.is_float() => input.dtype,
-            Statistic::Quantiles(_) => DType::Float64,
+            RankStatistic::Unique => DType::Int64,
+            RankStatistic::Mode => input.dtype,
+            RankStatistic::Quantiles(_) if input.dtype.is_float() => input.dtype,
+            RankStatistic::Quantiles(_) => DType::Float64,
         })
     }
 
     fn own_axis(&self, _: &Subject) -> Result<Option<OwnAxis>> {
         Ok(match &self.statistic {
-            Statistic::Quantiles(q) if q.len() > 1 => Some(("quantile", q.clone())),
+            RankStatistic::Quantiles(q) if q.len() > 1 => Some(("quantile", q.clone())),
             _ => None,
         })
     }
 
     fn state_bytes(&self, input: &Subject) -> u64 {
-        let n = if let Statistic::Quantiles(q) = &self.statistic { q.len() as u64 } else { 1 };
+        let n = if let RankStatistic::Quantiles(q) = &self.statistic { q.len() as u64 } else { 1 };
         match (self.route(input), &self.statistic) {
             (Route::Hold, _) if input.whole && !input.masked => 8 * n,
             (Route::Hold, _) => 8 * n + input.n_reduced * (input.dtype.size() as u64 + u64::from(input.masked)),
-            (Route::Digits(bits), Statistic::Quantiles(_)) => 2 * n * ((8 << bits) + 32),
+            (Route::Digits(bits), RankStatistic::Quantiles(_)) => 2 * n * ((8 << bits) + 32),
             (Route::Digits(bits), _) => 8 << bits,
             (Route::Distinct, _) => 64 << 20,
         }
@@ -116,7 +118,7 @@ impl Operator for Ordered {
 
     fn n_passes(&self, input: &Subject) -> u32 {
         match (self.route(input), &self.statistic) {
-            (Route::Digits(bits), Statistic::Quantiles(_)) => (input.dtype.size() as u32 * 8).div_ceil(bits),
+            (Route::Digits(bits), RankStatistic::Quantiles(_)) => (input.dtype.size() as u32 * 8).div_ceil(bits),
             _ => 1,
         }
     }

@@ -6,7 +6,7 @@ use crate::reduce::number::{Integer, Real, one_zero};
 
 /// Which statistic of the ordered elements.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Statistic {
+pub(super) enum RankStatistic {
     Quantiles(Vec<f64>),
     Mode,
     Unique,
@@ -14,7 +14,7 @@ pub(super) enum Statistic {
 
 /// A statistic of each output.
 pub(super) struct Answers<T> {
-    pub(super) statistic: Statistic,
+    pub(super) statistic: RankStatistic,
     pub(super) dtype: DType,
     pub(super) n_outputs: usize,
     /// Quantiles, one after the other; or numbers of distinct elements.
@@ -25,18 +25,18 @@ pub(super) struct Answers<T> {
 
 impl<T: Real> Answers<T> {
     /// None yet.
-    pub(super) fn new(statistic: Statistic, dtype: DType, n_outputs: usize) -> Self {
+    pub(super) fn new(statistic: RankStatistic, dtype: DType, n_outputs: usize) -> Self {
         let (n_floats, n_modes) = match &statistic {
-            Statistic::Quantiles(q) => (q.len() * n_outputs, 0),
-            Statistic::Unique => (n_outputs, 0),
-            Statistic::Mode => (0, n_outputs),
+            RankStatistic::Quantiles(q) => (q.len() * n_outputs, 0),
+            RankStatistic::Unique => (n_outputs, 0),
+            RankStatistic::Mode => (0, n_outputs),
         };
         Self { statistic, dtype, n_outputs, floats: vec![0.0; n_floats], modes: vec![T::default(); n_modes] }
     }
 
     /// The most frequent of the elements of output `i`, and how many distinct ones there are.
     pub(super) fn note(&mut self, i: usize, (mode, distinct): (T::Key, u64), nan: bool) {
-        if self.statistic == Statistic::Mode {
+        if self.statistic == RankStatistic::Mode {
             self.modes[i] = T::from_key(if nan { T::Key::MAX } else { mode });
         } else {
             self.floats[i] = distinct as f64;
@@ -46,9 +46,9 @@ impl<T: Real> Answers<T> {
     /// The results; there is no mode where no element counts.
     pub(super) fn finish(self, counts: &Counts) -> Result<Results, Refusal> {
         match self.statistic {
-            Statistic::Quantiles(_) => Ok(Results::Float(self.floats)),
-            Statistic::Unique => Ok(Results::Int(self.floats.iter().map(|&n| n as i128).collect())),
-            Statistic::Mode => {
+            RankStatistic::Quantiles(_) => Ok(Results::Float(self.floats)),
+            RankStatistic::Unique => Ok(Results::Int(self.floats.iter().map(|&n| n as i128).collect())),
+            RankStatistic::Mode => {
                 let mode = |(i, &best)| Refusal::unless_few(best, (i, counts, 0), "mode");
                 let modes: Vec<T> = self.modes.iter().enumerate().map(mode).collect::<Result<_, _>>()?;
                 Ok(Results::raw(self.dtype, modes))

@@ -55,7 +55,7 @@ impl Fate {
 
 /// What one operator gives.
 #[derive(Clone, Debug)]
-pub struct Quantity {
+pub struct OperatorOutput {
     /// The operator as it would be typed.
     pub label: String,
     /// Axes of the result, slowest first.
@@ -70,7 +70,7 @@ pub struct Quantity {
     pub(super) n_own: Option<u64>,
 }
 
-impl Quantity {
+impl OperatorOutput {
     /// The label as part of a file name.
     pub fn file_part(&self) -> String {
         self.label.chars().map(|c| if c.is_alphanumeric() || ".-_".contains(c) { c } else { '-' }).collect()
@@ -91,7 +91,7 @@ pub struct Reducer {
     pub(super) reduced: Vec<bool>,
     pub(super) fates: Vec<Fate>,
     pub(super) operators: Vec<Labelled>,
-    pub(super) outputs: Vec<Quantity>,
+    pub(super) outputs: Vec<OperatorOutput>,
     pub(super) settings: Settings,
     /// What states are told apart by.
     pub(super) digest: u32,
@@ -130,7 +130,7 @@ impl Reducer {
         Ok(reducer)
     }
 
-    fn output(&self, Labelled { label, operator }: &Labelled) -> Result<Quantity> {
+    fn output(&self, Labelled { label, operator }: &Labelled) -> Result<OperatorOutput> {
         let input = self.input(false);
         if self.dtype.is_complex() && !operator.takes_complex() {
             return Err(Error::usage(format!("{label} is not defined for complex numbers: sum, mean and count are")));
@@ -154,7 +154,7 @@ impl Reducer {
         }
         let n_own = axes.first().map(|axis| axis.length);
         axes.extend((0..self.shape.len()).filter(|&i| self.stays(i)).map(|i| self.left(i)));
-        Ok(Quantity { label: label.clone(), axes, dtype, natural, strategy: operator.strategy(&input), n_own })
+        Ok(OperatorOutput { label: label.clone(), axes, dtype, natural, strategy: operator.strategy(&input), n_own })
     }
 
     /// What is left of axis `i`.
@@ -203,7 +203,7 @@ impl Reducer {
     }
 
     /// What each operator gives, in the order they were named.
-    pub fn outputs(&self) -> &[Quantity] {
+    pub fn outputs(&self) -> &[OperatorOutput] {
         &self.outputs
     }
 

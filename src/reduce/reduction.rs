@@ -13,7 +13,7 @@ use crate::grid::{Grid, Region, n_elements};
 use crate::plan::{Cost, Folds, Groups, Plan, Task, Wants};
 use crate::profile::{self, Stage};
 use crate::reduce::partial::{Outcome, Partial};
-use crate::reduce::reducer::{Fate, Quantity, Reducer};
+use crate::reduce::reducer::{Fate, OperatorOutput, Reducer};
 use crate::reduce::saved::senseless;
 use crate::reduce::settings::Grouping;
 use crate::store::Store;
@@ -103,7 +103,7 @@ impl Reduction {
     /// The results of `tile` that were kept as `bytes`.
     fn results(&self, tile: &Region, mut bytes: &[u8]) -> Result<Vec<Block>> {
         let outputs = self.reducer.outputs().iter().enumerate();
-        let one = |(i, output): (usize, &Quantity)| {
+        let one = |(i, output): (usize, &OperatorOutput)| {
             let mut block = Block::new(self.reducer.output_of(i, tile), output.dtype)?;
             let (own, rest) = bytes.split_at_checked(block.bytes().len()).ok_or_else(senseless)?;
             block.bytes_mut().copy_from_slice(own);

@@ -38,20 +38,20 @@ pub(super) trait Tally {
 }
 
 /// In which order the elements of an output are taken.
-pub(super) struct Order<const N: u8>;
+pub(super) struct ElementOrder<const N: u8>;
 
 const ANY: u8 = 1;
 const DEAL: u8 = 2;
 
 /// One after another.
-pub(super) const IN_TURN: Order<0> = Order;
+pub(super) const IN_TURN: ElementOrder<0> = ElementOrder;
 
 /// Any, which has the same result: some elements are joined before they meet the state.
-pub(super) const ANY_ORDER: Order<ANY> = Order;
+pub(super) const ANY_ORDER: ElementOrder<ANY> = ElementOrder;
 
 /// The elements of a row are dealt to [`N_LANES`] states, joined at its end, so that steps need not wait for each
 /// other. Their numbers are lost then.
-pub(super) const DEALT: Order<DEAL> = Order;
+pub(super) const DEALT: ElementOrder<DEAL> = ElementOrder;
 
 /// A tally of two functions.
 #[derive(Clone, Copy)]
@@ -97,7 +97,7 @@ where
 
 /// A tally that starts with `empty`, takes each element with `step`, and puts states together with `join`.
 pub(super) fn tally<X: Element, A: Scalar, B: Scalar, L: Copy, M: Copy, const N: u8>(
-    _: Order<N>,
+    _: ElementOrder<N>,
     empty: (A, B),
     step: impl Fn((A, B), X, usize, (L, M)) -> (A, B) + Copy,
     join: impl Fn((A, B), (A, B)) -> (A, B) + Copy,

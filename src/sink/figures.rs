@@ -5,18 +5,18 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::folding::{Fold, Folding};
+use super::folding::{FoldedOutput, Folding};
 use super::zarr::channel_labels;
 use super::{OutputOptions, Spec};
 use crate::axis::{Axis, AxisKind};
 use crate::block::Block;
-use crate::consume::planes::{Figures, PlaneTally, Planes};
+use crate::consume::planes::{PlaneFigures, PlaneTally, Planes};
 use crate::consume::{Consumer, Place};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::positions;
 use crate::plan::Cost;
-use crate::store::{Kind, Store};
+use crate::store::{OutputKind, Store};
 
 /// Bytes of text that are gathered before they are written.
 const BATCH_BYTES: usize = 1 << 20;
@@ -43,8 +43,8 @@ pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<d
     };
     let of = FigureSink::new(spec, is_csv)
         .ok_or_else(|| no(format!("an array of shape {:?} {} has no planes of numbers", spec.shape(), spec.dtype)))?;
-    options.check_free(path, Kind::File)?;
-    let place = Place::new(path, Kind::File, options.overwrite, options.durability);
+    options.check_free(path, OutputKind::File)?;
+    let place = Place::new(path, OutputKind::File, options.overwrite, options.durability);
     Ok(Box::new(Folding { place, of }))
 }
 
@@ -56,7 +56,7 @@ impl FigureSink {
     }
 }
 
-impl Fold for FigureSink {
+impl FoldedOutput for FigureSink {
     type Total = PlaneTally;
 
     fn n_axes(&self) -> usize {
@@ -102,23 +102,23 @@ impl Fold for FigureSink {
 /// The figures of all planes, to be written.
 struct Report<'a> {
     sink: &'a FigureSink,
-    all: &'a [Figures],
+    all: &'a [PlaneFigures],
     /// The outer axis of channels.
     axis: Option<usize>,
     channels: Vec<Channel>,
 }
 
 /// Name, figures, and largest value, if the detector counts no further, of a channel.
-type Channel = (String, Figures, Option<f64>);
+type Channel = (String, PlaneFigures, Option<f64>);
 
 impl<'a> Report<'a> {
-    fn new(sink: &'a FigureSink, all: &'a [Figures]) -> Self {
+    fn new(sink: &'a FigureSink, all: &'a [PlaneFigures]) -> Self {
         let outer = sink.planes.outer();
         let axis = sink.axes[..outer.len()].iter().position(|a| a.kind == AxisKind::Channel);
         let labels = axis.map_or_else(|| vec!["all".to_owned()], |i| channel_labels(&sink.axes[i]));
         let one = |(i, label): (usize, String)| {
             let own = positions(outer).zip(all).filter(|(at, _)| axis.is_none_or(|a| at[a] == i as u64));
-            let figures = Figures::of_all(own.map(|(_, figures)| figures), sink.dtype);
+            let figures = PlaneFigures::of_all(own.map(|(_, figures)| figures), sink.dtype);
             let full = figures.full(sink.dtype);
             (label, figures, full)
         };
@@ -127,7 +127,7 @@ impl<'a> Report<'a> {
     }
 
     /// Figures as a JSON object; what is not known is null.
-    fn object(&self, figures: &Figures, full: Option<f64>, n_elements: u64) -> Map<String, Value> {
+    fn object(&self, figures: &PlaneFigures, full: Option<f64>, n_elements: u64) -> Map<String, Value> {
         let dtype = self.sink.dtype;
         let (mean, std) = figures.moments(dtype);
         let known = |value: f64| Some(value).filter(|_| figures.n > 0);
@@ -205,7 +205,7 @@ impl<'a> Report<'a> {
             let crc = object.get("crc32c").map_or_else(String::new, cell);
             place.into_iter().chain(cells).chain([crc]).collect::<Vec<_>>().join(",") + "\n"
         };
-        let first = self.object(&Figures::default(), None, 0);
+        let first = self.object(&PlaneFigures::default(), None, 0);
         let head: Vec<&str> =
             self.names()[..n_outer].iter().copied().chain(first.keys().map(String::as_str)).chain(["crc32c"]).collect();
         let planes = self.planes().map(move |(at, object)| row(at.iter().map(u64::to_string).collect(), &object));

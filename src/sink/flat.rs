@@ -16,7 +16,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{n_elements, row_major_strides};
 use crate::plan::{Cost, Task, Wants};
-use crate::store::{Kind, Store, Stored};
+use crate::store::{OutputKind, Store, Stored};
 
 /// Where elements go in a file.
 pub(crate) struct Placement {
@@ -38,16 +38,16 @@ impl Placement {
 pub(crate) type Head = Box<dyn Fn(&Store) -> Result<()> + Send + Sync>;
 
 /// Writes what goes by the checksum of all elements, when they are there.
-pub(crate) type Tail = Box<dyn Fn(&Store, Sum) -> Result<()> + Send + Sync>;
+pub(crate) type Tail = Box<dyn Fn(&Store, RunningSum) -> Result<()> + Send + Sync>;
 
 /// CRC-32 of bytes, and how many they are.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Sum {
+pub(crate) struct RunningSum {
     crc: u32,
     n_bytes: u64,
 }
 
-impl Sum {
+impl RunningSum {
     fn of(bytes: &[u8]) -> Self {
         Self { crc: libdeflater::crc32(bytes), n_bytes: bytes.len() as u64 }
     }
@@ -107,8 +107,8 @@ impl FlatSink {
             return Err(Error::usage(format!("{}: no file can hold {end} bytes", path.display())));
         }
         let OutputOptions { overwrite, durability, .. } = *options;
-        options.check_free(path, Kind::File)?;
-        let to = Destination::File { place: Place::new(path, Kind::File, overwrite, durability), head };
+        options.check_free(path, OutputKind::File)?;
+        let to = Destination::File { place: Place::new(path, OutputKind::File, overwrite, durability), head };
         Ok(Self { shape: spec.shape(), dtype: spec.dtype, placement, to, tail: None })
     }
 
@@ -125,11 +125,11 @@ impl FlatSink {
     }
 
     /// Checksums of units that earlier runs have finished.
-    fn known(&self, store: &Store) -> Result<BTreeMap<u64, Sum>> {
+    fn known(&self, store: &Store) -> Result<BTreeMap<u64, RunningSum>> {
         let mut sums = BTreeMap::new();
         store.records(|record| {
             if store.done().contains(&record.unit) {
-                sums.insert(record.unit, Sum::load(&record.state)?);
+                sums.insert(record.unit, RunningSum::load(&record.state)?);
             }
             Ok(())
         })?;
@@ -227,7 +227,7 @@ impl Consumer for FlatSink {
     }
 
     fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
-        Ok(Box::new(Rows { sink: self, bytes: Vec::new(), last: None, sum: Sum::default() }))
+        Ok(Box::new(Rows { sink: self, bytes: Vec::new(), last: None, sum: RunningSum::default() }))
     }
 
     fn merger(&self) -> Box<dyn Merger + '_> {
@@ -239,7 +239,7 @@ impl Consumer for FlatSink {
                 units.map_or_else(|| Ok(BTreeMap::new()), |store| self.known(store))
             },
         );
-        Box::new(FlatMerger { sink: self, n_written: 0, stored: Vec::new(), sum: Sum::default(), sums: known })
+        Box::new(FlatMerger { sink: self, n_written: 0, stored: Vec::new(), sum: RunningSum::default(), sums: known })
     }
 }
 
@@ -250,7 +250,7 @@ struct Rows<'a> {
     /// What lies furthest back in the file.
     last: Option<Stored>,
     /// Of all of them, if it is wanted.
-    sum: Sum,
+    sum: RunningSum,
 }
 
 impl Taker for Rows<'_> {
@@ -259,7 +259,7 @@ impl Taker for Rows<'_> {
             Destination::File { place, .. } => {
                 let last = self.sink.put(place.open()?, block)?;
                 if self.sink.tail.is_some() {
-                    self.sum = self.sum.then(Sum::of(block.bytes()));
+                    self.sum = self.sum.then(RunningSum::of(block.bytes()));
                 }
                 let end = |stored: &Option<Stored>| stored.as_ref().map_or(0, |s| s.offset + s.n_bytes);
                 if end(&last) > end(&self.last) {
@@ -290,9 +290,9 @@ struct FlatMerger<'a> {
     n_written: u64,
     /// Of the unit in hand.
     stored: Vec<Stored>,
-    sum: Sum,
+    sum: RunningSum,
     /// Of all units, by number, if they are wanted.
-    sums: Result<BTreeMap<u64, Sum>>,
+    sums: Result<BTreeMap<u64, RunningSum>>,
 }
 
 impl Merger for FlatMerger<'_> {
@@ -310,7 +310,7 @@ impl Merger for FlatMerger<'_> {
                 for part in parts {
                     match part {
                         Part::Stored(stored) => self.stored.extend(stored),
-                        Part::State(state) => self.sum = self.sum.then(Sum::load(&state)?),
+                        Part::State(state) => self.sum = self.sum.then(RunningSum::load(&state)?),
                         _ => return Err(Error::format("a part of another consumer")),
                     }
                 }
@@ -340,7 +340,7 @@ impl Merger for FlatMerger<'_> {
         let product = match &self.sink.to {
             Destination::File { place, .. } => {
                 if let Some(tail) = &self.sink.tail {
-                    tail(place.open()?, self.sums?.into_values().fold(Sum::default(), Sum::then))?;
+                    tail(place.open()?, self.sums?.into_values().fold(RunningSum::default(), RunningSum::then))?;
                 }
                 Product::at(place.path())
             }

@@ -8,7 +8,7 @@ use crate::plan::{Cost, Task, Wants};
 use crate::store::Store;
 
 /// What is folded, and what is written of it.
-pub(super) trait Fold: Send + Sync {
+pub(super) trait FoldedOutput: Send + Sync {
     /// What states add up to.
     type Total: Send;
 
@@ -46,7 +46,7 @@ pub(super) struct Folding<F> {
     pub(super) of: F,
 }
 
-impl<F: Fold> Consumer for Folding<F> {
+impl<F: FoldedOutput> Consumer for Folding<F> {
     fn wants(&self) -> Wants {
         Wants::any(self.of.n_axes())
     }
@@ -83,7 +83,7 @@ struct Looker<'a, F> {
     state: Vec<u8>,
 }
 
-impl<F: Fold> Taker for Looker<'_, F> {
+impl<F: FoldedOutput> Taker for Looker<'_, F> {
     fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
         self.of.look(block, &mut self.state);
         Ok(())
@@ -94,14 +94,14 @@ impl<F: Fold> Taker for Looker<'_, F> {
     }
 }
 
-struct Folded<'a, F: Fold> {
+struct Folded<'a, F: FoldedOutput> {
     of: &'a Folding<F>,
     total: Result<F::Total>,
     /// Of the unit in hand.
     state: Vec<u8>,
 }
 
-impl<F: Fold> Merger for Folded<'_, F> {
+impl<F: FoldedOutput> Merger for Folded<'_, F> {
     fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
         let Part::State(state) = part else { return Err(Error::format("a part of another consumer")) };
         self.of.of.add(self.total.as_mut().map_err(Error::format)?, &state)?;

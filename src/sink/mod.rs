@@ -14,7 +14,7 @@ use crate::codec::Codec;
 use crate::consume::{Consumer, Place};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::store::{self, Durability, Kind};
+use crate::store::{self, Durability, OutputKind};
 
 pub mod animation;
 pub mod figures;
@@ -32,7 +32,7 @@ mod whole;
 pub mod zarr;
 
 use png::PngOptions;
-use zarr::{Format, ImageOptions};
+use zarr::{ImageOptions, ZarrFormat};
 
 /// The array that a sink is to hold.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ pub struct OutputOptions {
     /// What must be on the disk before the output gets its name.
     pub durability: Durability,
     /// Which Zarr.
-    pub format: Format,
+    pub format: ZarrFormat,
     /// Shape of chunks, or of tiles; a suitable one if `None`.
     pub chunks: Option<Vec<u64>>,
     /// How chunks are put into shards.
@@ -124,7 +124,7 @@ impl Default for OutputOptions {
             overwrite: false,
             first: None,
             durability: Durability::default(),
-            format: Format::V3,
+            format: ZarrFormat::V3,
             chunks: None,
             shards: Sharding::Auto,
             codec: None,
@@ -137,7 +137,7 @@ impl Default for OutputOptions {
 impl OutputOptions {
     /// Refuses a name under which something stands that may not be replaced, and that no earlier run of the same job
     /// has left there.
-    fn check_free(&self, path: &Path, kind: Kind) -> Result<()> {
+    fn check_free(&self, path: &Path, kind: OutputKind) -> Result<()> {
         if self.first.as_deref().is_some_and(store::is_announced) {
             return Ok(());
         }
@@ -166,7 +166,7 @@ type Create = fn(&Path, &Spec, &OutputOptions) -> Result<Box<dyn Consumer>>;
 
 /// An output format: its extensions, lower case without dot, what makes it, and what stands before the elements of one
 /// file of a series, if there are series of it.
-struct Entry(&'static [&'static str], Create, Option<series::Head>);
+struct Entry(&'static [&'static str], Create, Option<series::HeadOf>);
 
 /// Every output format.
 const FORMATS: &[Entry] = &[
@@ -226,7 +226,7 @@ pub fn check_free(path: &Path, overwrite: bool) -> Result<()> {
     if is_stream(path) {
         return Ok(());
     }
-    let kind = if extension(path) == "zarr" { zarr::KIND } else { Kind::File };
+    let kind = if extension(path) == "zarr" { zarr::KIND } else { OutputKind::File };
     store::check_free(path, overwrite, kind)
 }
 

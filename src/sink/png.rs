@@ -16,7 +16,7 @@ use crate::consume::Consumer;
 use crate::dtype::{Complex, DType};
 use crate::error::{Error, Result};
 use crate::grid::{n_elements, positions};
-use crate::store::{Kind, is_begun};
+use crate::store::{OutputKind, is_begun};
 use crate::with_dtype;
 
 /// How values become grey levels.
@@ -184,7 +184,7 @@ impl Pictures {
         let (height, width) = (size(height)?, size(width)?);
         // What an earlier run has made of the others, this one makes once more and finds equal.
         let n_checked = if is_begun(&pictures[0].path) { 1 } else { pictures.len() };
-        pictures[..n_checked].iter().try_for_each(|picture| output.check_free(&picture.path, Kind::File))?;
+        pictures[..n_checked].iter().try_for_each(|picture| output.check_free(&picture.path, OutputKind::File))?;
         Ok(Self { options, dtype: spec.dtype, shape, width, height, samples, pictures, n_windows })
     }
 

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use super::folding::{Fold, Folding};
+use super::folding::{FoldedOutput, Folding};
 use super::png::encode;
 use super::zarr::shown;
 use super::{OutputOptions, Spec};
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::grid::{Region, positions, row_major_strides};
 use crate::plan::Cost;
 use crate::report::tuple;
-use crate::store::{Kind, Store};
+use crate::store::{OutputKind, Store};
 use crate::{unit, with_dtype};
 
 /// Longest edge of a panel, in pixels.
@@ -70,7 +70,7 @@ pub(super) struct PreviewSink {
 
 /// Sums, or maxima, over the windows of one panel, and how many elements each sum has.
 #[derive(Clone)]
-pub(super) struct Panel {
+pub(super) struct PreviewPanel {
     width: usize,
     values: Vec<f32>,
     counts: Vec<f32>,
@@ -86,8 +86,8 @@ pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<d
         return Err(no("a name that ends in .png"));
     }
     let of = PreviewSink::new(spec, options).ok_or_else(|| no("only numbers along y and x can be shown"))?;
-    options.check_free(path, Kind::File)?;
-    let place = Place::new(path, Kind::File, options.overwrite, options.durability);
+    options.check_free(path, OutputKind::File)?;
+    let place = Place::new(path, OutputKind::File, options.overwrite, options.durability);
     Ok(Box::new(Folding { place, of }))
 }
 
@@ -104,7 +104,7 @@ impl PreviewSink {
     ///
     /// # Errors
     /// `Unsupported` if it is too large for the format.
-    pub(super) fn picture(&self, panels: &[Panel], most_bytes: usize) -> Result<Vec<u8>> {
+    pub(super) fn picture(&self, panels: &[PreviewPanel], most_bytes: usize) -> Result<Vec<u8>> {
         let mut canvas = self.draw(panels);
         loop {
             let encoded = encode(&canvas)?;
@@ -168,11 +168,11 @@ impl Scene {
     }
 
     /// Panels of all channels, empty.
-    fn panels(&self) -> Vec<Panel> {
+    fn panels(&self) -> Vec<PreviewPanel> {
         let one = |view: &View| {
             let [height, width] = self.size(*view);
             let start = if *view == View::Max { f32::NEG_INFINITY } else { 0.0 };
-            Panel { width, values: vec![start; height * width], counts: vec![0.0; height * width] }
+            PreviewPanel { width, values: vec![start; height * width], counts: vec![0.0; height * width] }
         };
         (0..self.n_channels).flat_map(|_| self.views.iter().map(one)).collect()
     }
@@ -363,7 +363,7 @@ impl Patch {
 
 impl Scene {
     /// Adds the patch that `state` begins with to its panel.
-    fn add_one(&self, panels: &mut [Panel], state: &mut &[u8]) -> Option<()> {
+    fn add_one(&self, panels: &mut [PreviewPanel], state: &mut &[u8]) -> Option<()> {
         let (number, patch) = Patch::load(state)?;
         let is_max = self.views[number % self.views.len()] == View::Max;
         let panel = panels.get_mut(number)?;
@@ -381,8 +381,8 @@ impl Scene {
     }
 }
 
-impl Fold for PreviewSink {
-    type Total = Vec<Panel>;
+impl FoldedOutput for PreviewSink {
+    type Total = Vec<PreviewPanel>;
 
     fn n_axes(&self) -> usize {
         self.scene.axes.len()
@@ -407,11 +407,11 @@ impl Fold for PreviewSink {
         }
     }
 
-    fn total(&self) -> Vec<Panel> {
+    fn total(&self) -> Vec<PreviewPanel> {
         self.scene.panels()
     }
 
-    fn add(&self, total: &mut Vec<Panel>, mut state: &[u8]) -> Result<()> {
+    fn add(&self, total: &mut Vec<PreviewPanel>, mut state: &[u8]) -> Result<()> {
         while !state.is_empty() {
             let added = self.scene.add_one(total, &mut state);
             added.ok_or_else(|| Error::format("a preview that was kept is damaged: use --restart"))?;
@@ -419,7 +419,7 @@ impl Fold for PreviewSink {
         Ok(())
     }
 
-    fn write(&self, total: Vec<Panel>, store: &Store) -> Result<()> {
+    fn write(&self, total: Vec<PreviewPanel>, store: &Store) -> Result<()> {
         store.put_at(0, &encode(&self.draw(&total))?).map(|_| ())
     }
 }
@@ -514,7 +514,7 @@ impl PreviewSink {
         lines
     }
 
-    fn draw(&self, panels: &[Panel]) -> Canvas {
+    fn draw(&self, panels: &[PreviewPanel]) -> Canvas {
         let layout = self.layout();
         let mut canvas = Canvas::new(layout.size[0], layout.size[1], GROUND);
         let mut y = GAP;
@@ -558,8 +558,8 @@ impl PreviewSink {
     }
 
     /// The panels of a channel from black, 0, to white, 1.
-    fn levels(&self, panels: &[Panel]) -> Vec<Vec<f32>> {
-        let value = |view: View, panel: &Panel| -> Vec<f32> {
+    fn levels(&self, panels: &[PreviewPanel]) -> Vec<Vec<f32>> {
+        let value = |view: View, panel: &PreviewPanel| -> Vec<f32> {
             let mean = |(v, n): (&f32, &f32)| if *n > 0.0 { v / n } else { f32::NAN };
             if view == View::Max {
                 panel.values.clone()

@@ -7,19 +7,19 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::figures::FigureSink;
-use super::folding::{Fold, Folding};
-use super::preview::{Panel, PreviewSink};
+use super::folding::{FoldedOutput, Folding};
+use super::preview::{PreviewPanel, PreviewSink};
 use super::{OutputOptions, Spec};
 use crate::axis::{Axis, AxisKind};
 use crate::block::Block;
-use crate::consume::planes::{Figures, PlaneTally};
+use crate::consume::planes::{PlaneFigures, PlaneTally};
 use crate::consume::{Consumer, Place};
 use crate::draw::chart::{Chart, bars, escaped, lines};
 use crate::draw::scale::{Scale, short};
 use crate::error::{Error, Result};
 use crate::grid::positions;
 use crate::plan::Cost;
-use crate::store::{Kind, Store};
+use crate::store::{OutputKind, Store};
 use crate::unit;
 
 /// Bytes of the picture of the image.
@@ -62,14 +62,14 @@ pub fn create(path: &Path, spec: &Spec, about: About, options: &OutputOptions) -
     }
     let figures = FigureSink::new(spec, false)
         .ok_or_else(|| no(format!("an array of shape {:?} {} has no planes of numbers", spec.shape(), spec.dtype)))?;
-    options.check_free(path, Kind::File)?;
-    let place = Place::new(path, Kind::File, options.overwrite, options.durability);
+    options.check_free(path, OutputKind::File)?;
+    let place = Place::new(path, OutputKind::File, options.overwrite, options.durability);
     let preview = PreviewSink::new(spec, options);
     Ok(Box::new(Folding { place, of: ReportSink { spec: spec.clone(), about, figures, preview } }))
 }
 
-impl Fold for ReportSink {
-    type Total = (PlaneTally, Vec<Panel>);
+impl FoldedOutput for ReportSink {
+    type Total = (PlaneTally, Vec<PreviewPanel>);
 
     fn n_axes(&self) -> usize {
         self.spec.axes.len()
@@ -81,7 +81,7 @@ impl Fold for ReportSink {
     }
 
     fn held_bytes(&self) -> u64 {
-        let preview = self.preview.as_ref().map_or(0, Fold::held_bytes);
+        let preview = self.preview.as_ref().map_or(0, FoldedOutput::held_bytes);
         self.figures.held_bytes().saturating_add(preview).saturating_add(4 * PICTURE_BYTES as u64)
     }
 
@@ -97,7 +97,7 @@ impl Fold for ReportSink {
     }
 
     fn total(&self) -> Self::Total {
-        (self.figures.total(), self.preview.as_ref().map_or_else(Vec::new, Fold::total))
+        (self.figures.total(), self.preview.as_ref().map_or_else(Vec::new, FoldedOutput::total))
     }
 
     fn add(&self, total: &mut Self::Total, mut state: &[u8]) -> Result<()> {
@@ -125,7 +125,7 @@ impl Fold for ReportSink {
 /// What the page tells of the planes.
 struct Page<'a> {
     spec: &'a Spec,
-    all: &'a [Figures],
+    all: &'a [PlaneFigures],
     outer: Vec<u64>,
     t: Option<usize>,
     c: Option<usize>,
@@ -135,7 +135,7 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn new(spec: &'a Spec, all: &'a [Figures]) -> Self {
+    fn new(spec: &'a Spec, all: &'a [PlaneFigures]) -> Self {
         let shape = spec.shape();
         let outer = shape[..shape.len() - 2].to_vec();
         let at = |is: &dyn Fn(&Axis) -> bool| spec.axes[..outer.len()].iter().position(is);
@@ -146,7 +146,7 @@ impl<'a> Page<'a> {
     }
 
     /// Planes with their positions.
-    fn planes(&self) -> impl Iterator<Item = (Vec<u64>, &'a Figures)> + '_ {
+    fn planes(&self) -> impl Iterator<Item = (Vec<u64>, &'a PlaneFigures)> + '_ {
         positions(&self.outer).zip(self.all)
     }
 
@@ -155,15 +155,15 @@ impl<'a> Page<'a> {
     }
 
     /// Figures of a channel at every index of `axis`.
-    fn along(&self, axis: usize, channel: usize) -> Vec<Figures> {
+    fn along(&self, axis: usize, channel: usize) -> Vec<PlaneFigures> {
         let dtype = self.spec.dtype;
-        let mut found: Vec<Vec<&Figures>> = vec![Vec::new(); self.outer[axis] as usize];
+        let mut found: Vec<Vec<&PlaneFigures>> = vec![Vec::new(); self.outer[axis] as usize];
         let own = self.planes().filter(|(at, _)| self.is_of(at, channel));
         own.for_each(|(at, figures)| found[at[axis] as usize].push(figures));
-        found.into_iter().map(|planes| Figures::of_all(planes, dtype)).collect()
+        found.into_iter().map(|planes| PlaneFigures::of_all(planes, dtype)).collect()
     }
 
-    fn mean(&self, figures: &Figures) -> f64 {
+    fn mean(&self, figures: &PlaneFigures) -> f64 {
         if figures.n == 0 { f64::NAN } else { figures.moments(self.spec.dtype).0 }
     }
 
@@ -172,7 +172,7 @@ impl<'a> Page<'a> {
     }
 
     /// A chart of one number of each channel along `axis`.
-    fn chart(&self, axis: usize, y: &str, value: impl Fn(&Figures) -> f64) -> String {
+    fn chart(&self, axis: usize, y: &str, value: impl Fn(&PlaneFigures) -> f64) -> String {
         let scale = Scale::of(&self.spec.axes[axis]);
         let line = |(i, name): (usize, &String)| {
             let values: Vec<f64> = self.along(axis, i).iter().map(&value).collect();
@@ -233,9 +233,9 @@ impl<'a> Page<'a> {
     }
 
     /// All planes of a channel, and the largest value if the detector counts no further.
-    fn whole(&self, channel: usize) -> (Figures, Option<f64>) {
+    fn whole(&self, channel: usize) -> (PlaneFigures, Option<f64>) {
         let own = self.planes().filter(|(at, _)| self.is_of(at, channel)).map(|(_, f)| f);
-        let figures = Figures::of_all(own, self.spec.dtype);
+        let figures = PlaneFigures::of_all(own, self.spec.dtype);
         let full = figures.full(self.spec.dtype);
         (figures, full)
     }
@@ -336,16 +336,16 @@ impl<'a> Page<'a> {
         }
         if let Some(t) = self.t.filter(|t| self.outer[*t] > 1) {
             section(&mut page, "Mean over time", &figure(&self.chart(t, "mean", |f| self.mean(f))));
-            let saturated: Vec<(Figures, Option<f64>)> = (0..self.channels.len()).map(|i| self.whole(i)).collect();
+            let saturated: Vec<(PlaneFigures, Option<f64>)> = (0..self.channels.len()).map(|i| self.whole(i)).collect();
             if saturated.iter().any(|(f, full)| f.n_saturated(*full) > 0) {
                 let full = saturated.iter().filter_map(|(_, full)| *full).fold(f64::NAN, f64::max);
-                let share = |f: &Figures| f.n_saturated(Some(full)) as f64 / f.n as f64 * 100.0;
+                let share = |f: &PlaneFigures| f.n_saturated(Some(full)) as f64 / f.n as f64 * 100.0;
                 section(&mut page, "Saturated elements", &figure(&self.chart(t, "%", share)));
             }
         }
         for axis in [self.z, self.t].into_iter().flatten().filter(|axis| self.outer[*axis] > 1) {
             let name = &self.spec.axes[axis].name;
-            let sharpness = |f: &Figures| f.sharpness(self.spec.dtype).unwrap_or(f64::NAN);
+            let sharpness = |f: &PlaneFigures| f.sharpness(self.spec.dtype).unwrap_or(f64::NAN);
             section(
                 &mut page,
                 &format!("Focus along {}", escaped(name)),

@@ -13,16 +13,16 @@ use crate::block::{Block, size_bytes};
 use crate::consume::{Consumer, Desk, Merger, Part, Place, Product, Taker};
 use crate::error::{Error, Result};
 use crate::grid::{n_elements, positions};
-use crate::pattern::{Field, Kind as Holds, Pattern};
+use crate::pattern::{Field, FieldKind as Holds, Pattern};
 use crate::plan::{Cost, Task, Wants};
-use crate::store::{Append, Kind, Stored};
+use crate::store::{Append, OutputKind, Stored};
 use crate::unit;
 
 /// The document by which a series is known.
 const ABOUT: &str = "stackctl-series.json";
 
 /// What stands before the elements of a file.
-pub(super) type Head = fn(&Spec) -> Result<Vec<u8>>;
+pub(super) type HeadOf = fn(&Spec) -> Result<Vec<u8>>;
 
 /// Files on their way into a folder.
 struct Series {
@@ -47,10 +47,10 @@ pub(super) fn divided(path: &Path) -> Option<(PathBuf, String)> {
 ///
 /// # Errors
 /// `Usage` if a field is no axis, two files would have one name, or something stands under the folder's name.
-pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions, head: Head) -> Result<Box<dyn Consumer>> {
+pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions, head: HeadOf) -> Result<Box<dyn Consumer>> {
     let (folder, pattern) = divided(path).unwrap_or_default();
     let sink = Series::new(&folder, &pattern, spec, options, head).map_err(|e| e.at(path.display()))?;
-    options.check_free(&folder, Kind::Folder(is_series))?;
+    options.check_free(&folder, OutputKind::Folder(is_series))?;
     Ok(Box::new(sink))
 }
 
@@ -60,7 +60,7 @@ fn is_series(folder: &Path) -> bool {
 }
 
 impl Series {
-    fn new(folder: &Path, pattern: &str, spec: &Spec, options: &OutputOptions, head: Head) -> Result<Self> {
+    fn new(folder: &Path, pattern: &str, spec: &Spec, options: &OutputOptions, head: HeadOf) -> Result<Self> {
         if folder.as_os_str().is_empty() {
             return Err(Error::usage(
                 "a series has a folder of its own: put one before the name, as in 'out/t{t}.tif'",
@@ -77,7 +77,7 @@ impl Series {
             spec.axes.iter().enumerate().map(|(i, axis)| if named(i) { 1 } else { axis.length }).collect();
         let inner = spec.axes.iter().enumerate().filter(|(i, _)| !named(*i)).map(|(_, axis)| axis.clone()).collect();
         let head = head(&Spec { axes: inner, ..spec.clone() })?;
-        let place = Place::new(folder, Kind::Folder(is_series), options.overwrite, options.durability);
+        let place = Place::new(folder, OutputKind::Folder(is_series), options.overwrite, options.durability);
         let series = Self { place, spec: spec.clone(), pattern, texts, object, head };
         let mut seen = std::collections::BTreeSet::new();
         for position in positions(&series.counts()) {

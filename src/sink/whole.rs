@@ -8,7 +8,7 @@ use crate::block::Block;
 use crate::consume::{Assemble, Consumer, Desk, Merger, Part, Place, Product, Taker};
 use crate::error::{Error, Result};
 use crate::plan::{Cost, Task, Wants};
-use crate::store::{Durability, Kind, Store, forget, holds};
+use crate::store::{Durability, OutputKind, Store, forget, holds};
 
 /// What a whole array becomes.
 #[derive(Default)]
@@ -48,8 +48,8 @@ pub(super) fn create<F>(
 where
     F: Fn(&Block) -> Result<Made> + Send + Sync + 'static,
 {
-    output.check_free(path, Kind::File)?;
-    let place = Place::new(path, Kind::File, output.overwrite, output.durability);
+    output.check_free(path, OutputKind::File)?;
+    let place = Place::new(path, OutputKind::File, output.overwrite, output.durability);
     let shape = spec.shape();
     let OutputOptions { overwrite, durability, .. } = *output;
     let others = Mutex::default();

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 
 /// Files that look alike: same axes, dtype, storage and absent planes.
 #[derive(Clone, Debug)]
-pub struct Kind {
+pub struct FileKind {
     /// What the first of them says.
     pub info: Info,
     /// Index of the first of them.
@@ -29,7 +29,7 @@ pub struct Kind {
 #[derive(Debug, Default)]
 pub struct Headers {
     /// The kinds of files, in order of first appearance.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<FileKind>,
     /// For every file its kind, or `None` if it could not be opened.
     pub kind_of: Vec<Option<u32>>,
     /// Axes whose coordinates in a file are not those of the first one of its kind.
@@ -58,7 +58,7 @@ pub struct Headers {
 
 /// Something that was set aside, assumed or left unused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Note {
+pub struct GroupedNote {
     /// What it is about.
     pub kind: NoteKind,
     /// What.
@@ -71,7 +71,7 @@ pub struct Note {
     pub example: Option<String>,
 }
 
-impl Note {
+impl GroupedNote {
     /// A note about all files, or their names.
     pub fn of_all(kind: NoteKind, text: String) -> Self {
         Self { kind, text, n_files: 0, example: None }
@@ -88,7 +88,7 @@ impl Note {
     }
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for GroupedNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.n_files, &self.example) {
             (1, Some(file)) => write!(f, "{} ({file})", self.text),
@@ -101,7 +101,7 @@ impl fmt::Display for Note {
 /// Notes, each once, in order of first appearance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
-    list: Vec<Note>,
+    list: Vec<GroupedNote>,
     /// For every note its text without numbers.
     shapes: Vec<String>,
 }
@@ -129,12 +129,12 @@ impl Notes {
             return;
         }
         let text = if is_full { Self::OTHERS } else { text };
-        self.list.push(Note { kind, text: text.to_owned(), n_files: 1, example: Some(name_of(file)) });
+        self.list.push(GroupedNote { kind, text: text.to_owned(), n_files: 1, example: Some(name_of(file)) });
         self.shapes.push(shape(text));
     }
 
     /// Those by which pixels could be lost.
-    pub fn grave(&self) -> impl Iterator<Item = &Note> {
+    pub fn grave(&self) -> impl Iterator<Item = &GroupedNote> {
         self.list.iter().filter(|note| note.kind.is_grave())
     }
 
@@ -149,7 +149,7 @@ impl Notes {
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Note> {
+    pub fn iter(&self) -> impl Iterator<Item = &GroupedNote> {
         self.list.iter()
     }
 }
@@ -275,7 +275,7 @@ impl Headers {
         let next = self.kinds.len() as u32;
         let kind = *kinds.entry(Key::of(&info)).or_insert(next);
         if kind == next {
-            self.kinds.push(Kind { info, first: file, n_files: 0 });
+            self.kinds.push(FileKind { info, first: file, n_files: 0 });
         } else {
             let known = &self.kinds[kind as usize].info.axes;
             let differs = |(own, known): &(Axis, &Axis)| own.coordinates.is_some() && own != *known;
@@ -327,7 +327,7 @@ impl Headers {
         for (i, kind) in self.kinds.iter().enumerate() {
             if let Some(first) = first[i] {
                 number[i] = Some(kinds.len() as u32);
-                kinds.push(Kind { info: kind.info.clone(), first, n_files: n_files[i] });
+                kinds.push(FileKind { info: kind.info.clone(), first, n_files: n_files[i] });
             }
         }
         let kind_of = self.kind_of.iter().enumerate();
@@ -364,7 +364,7 @@ impl Headers {
     }
 
     /// The kind that most files are of.
-    pub fn main_kind(&self) -> Option<&Kind> {
+    pub fn main_kind(&self) -> Option<&FileKind> {
         // Of equally frequent kinds the first.
         self.kinds.iter().rev().max_by_key(|k| k.n_files)
     }

@@ -52,7 +52,7 @@ pub fn numbers(path: &Path) -> Result<(Vec<u64>, Vec<f64>), Error> {
 
 fn open(path: &Path, _: &OpenOptions) -> Result<Arc<dyn FileArray>, Error> {
     let mut file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
-    let head = Head::read(&mut file)?;
+    let head = NpyHeader::read(&mut file)?;
     let rank = head.shape.len();
     let axes: Vec<Axis> = (0..rank).map(|i| Axis::new(unnamed(i, rank), head.shape[i])).collect();
     let size = head.dtype.size() as u64;
@@ -75,7 +75,7 @@ fn open(path: &Path, _: &OpenOptions) -> Result<Arc<dyn FileArray>, Error> {
 }
 
 /// What stands before the elements.
-pub(super) struct Head {
+pub(super) struct NpyHeader {
     pub(super) dtype: DType,
     pub(super) is_swapped: bool,
     pub(super) is_fortran: bool,
@@ -83,7 +83,7 @@ pub(super) struct Head {
     n_bytes: usize,
 }
 
-impl Head {
+impl NpyHeader {
     /// Reads the head, and nothing behind it.
     ///
     /// # Errors
@@ -143,7 +143,7 @@ impl Head {
 }
 
 fn parse(bytes: &[u8]) -> Option<(Vec<u64>, Vec<f64>)> {
-    let Head { dtype, is_swapped, is_fortran, shape, n_bytes } = Head::parse(bytes).ok()?;
+    let NpyHeader { dtype, is_swapped, is_fortran, shape, n_bytes } = NpyHeader::parse(bytes).ok()?;
     if (is_fortran && shape.len() > 1) || dtype.is_complex() {
         return None;
     }

@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use serde::Deserialize;
 
 use super::cf::Form;
-use super::npy::Head;
+use super::npy::NpyHeader;
 use super::{FileArray, Info};
 use crate::array::{Reader, Scratch, check_read};
 use crate::axis::{Axis, unnamed};
@@ -44,7 +44,7 @@ pub(super) fn open(path: &Path, command: &str) -> Result<Arc<dyn FileArray>> {
     let info = if is_per_file {
         // The head says enough; what follows is not waited for.
         let mut program = Program::start(&words, Some(path))?;
-        let head = Head::read(&mut program.output).map_err(|e| program.failed(&e))?;
+        let head = NpyHeader::read(&mut program.output).map_err(|e| program.failed(&e))?;
         let rank = head.shape.len();
         let axes: Vec<Axis> = (0..rank).map(|i| Axis::new(unnamed(i, rank), head.shape[i])).collect();
         let bytes = size_bytes(&head.shape, head.dtype);
@@ -213,7 +213,7 @@ impl Program {
             }
             _ => {}
         }
-        let head = Head::read(&mut self.output).map_err(|e| self.failed(&e))?;
+        let head = NpyHeader::read(&mut self.output).map_err(|e| self.failed(&e))?;
         if head.shape != shape || head.dtype != dtype {
             let (found, expected) = (format!("{:?} {}", head.shape, head.dtype), format!("{shape:?} {dtype}"));
             return Err(self.failed(&format_args!("gives {found} where {expected} was announced")));

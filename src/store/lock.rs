@@ -178,12 +178,12 @@ pub(super) struct Lock {
 }
 
 /// A held lock and the thread that shows it.
-pub(super) struct Held {
+pub(super) struct HeldLock {
     lock: Arc<Lock>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Held {
+impl HeldLock {
     /// Takes the lock of `folder`, alone or with the other shares of a run.
     pub(super) fn take(folder: OwnedFd, is_share: bool, patience: Patience) -> Result<Self, Refused> {
         let lock = if is_share { Lock::share(folder, patience) } else { Lock::take(folder, patience) };
@@ -216,7 +216,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldLock {
     fn drop(&mut self) {
         self.end();
     }

@@ -51,14 +51,14 @@ pub mod testing;
 
 use disk::{Disk, Handle, Local};
 pub use journal::{Record, RecordPlace, Stored, What};
-use lock::{Held, Lock, Owner, Refused};
+use lock::{HeldLock, Lock, Owner, Refused};
 pub use lock::{Patience, scratch};
-pub use place::{Kind, adopt, check_free, forget, holds, is_begun, put_in_place, replace};
+pub use place::{OutputKind, adopt, check_free, forget, holds, is_begun, put_in_place, replace};
 use place::{PUBLISHED, UNFINISHED, check_key};
 pub use published::{conclude, forget_all, forget_the_rest, has_name, is_announced};
 pub use resume::Change;
-use resume::Found;
-use sync::{Job, Open, Syncer};
+use resume::EarlierRun;
+use sync::{Open, SyncJob, Syncer};
 
 /// Key of what will get the output's name.
 const OUTPUT: &str = "output";
@@ -111,11 +111,11 @@ pub enum Start {
 
 /// How an output is begun.
 #[derive(Clone, Debug)]
-pub struct Terms<'a> {
+pub struct OutputTerms<'a> {
     /// What it will be called.
     pub output: &'a Path,
     /// What it is.
-    pub kind: Kind,
+    pub kind: OutputKind,
     /// Whether something that stands under the name is replaced, at the end.
     pub overwrite: bool,
     /// What must have reached the disk.
@@ -133,9 +133,9 @@ pub struct Terms<'a> {
     pub is_one_of_many: bool,
 }
 
-impl<'a> Terms<'a> {
+impl<'a> OutputTerms<'a> {
     /// Anew, nothing replaced, with the default durability.
-    pub fn new(output: &'a Path, kind: Kind) -> Self {
+    pub fn new(output: &'a Path, kind: OutputKind) -> Self {
         Self {
             output,
             kind,
@@ -251,7 +251,7 @@ impl Look {
     /// # Errors
     /// `Io`.
     pub fn done(&self) -> Result<BTreeSet<u64>> {
-        Ok(resume::find(&self.site, Kind::File)?.done)
+        Ok(resume::find(&self.site, OutputKind::File)?.done)
     }
 }
 
@@ -259,10 +259,10 @@ impl Look {
 pub struct Store {
     site: Arc<Site>,
     syncer: Arc<Syncer>,
-    held: Option<Held>,
+    held: Option<HeldLock>,
     overwrite: bool,
     manifest: Box<Value>,
-    found: Box<Found>,
+    found: Box<EarlierRun>,
     /// The output, if it is one file.
     file: Option<Open>,
     growing: Mutex<Growing>,
@@ -303,7 +303,7 @@ impl Site {
         name: PathBuf,
         partial: PathBuf,
         disk: Arc<dyn Disk>,
-        held: Option<&Held>,
+        held: Option<&HeldLock>,
         durability: Durability,
         share: Option<Share>,
     ) -> Arc<Self> {
@@ -313,10 +313,10 @@ impl Site {
     }
 
     /// Makes the place ready for shares. The manifest, by which they know that it is, comes last.
-    fn prepare(&self, terms: &Terms) -> Result<()> {
+    fn prepare(&self, terms: &OutputTerms) -> Result<()> {
         self.clear()?;
         let mut keys = vec![SHARED];
-        if let Kind::File = terms.kind {
+        if let OutputKind::File = terms.kind {
             keys.push(OUTPUT);
         }
         for key in keys {
@@ -441,7 +441,12 @@ impl Store {
         durability: Durability,
         replaceable: fn(&Path) -> bool,
     ) -> Result<Self> {
-        Self::begin(&Terms { overwrite, durability, ..Terms::new(output, Kind::Folder(replaceable)) })?.ready()
+        Self::begin(&OutputTerms {
+            overwrite,
+            durability,
+            ..OutputTerms::new(output, OutputKind::Folder(replaceable))
+        })?
+        .ready()
     }
 
     /// Begins an output anew: one file that will be called `output`, to be written by [`Store::put_at`].
@@ -449,7 +454,7 @@ impl Store {
     /// # Errors
     /// As [`Store::begin`].
     pub fn file(output: &Path, overwrite: bool, durability: Durability) -> Result<Self> {
-        Self::begin(&Terms { overwrite, durability, ..Terms::new(output, Kind::File) })?.ready()
+        Self::begin(&OutputTerms { overwrite, durability, ..OutputTerms::new(output, OutputKind::File) })?.ready()
     }
 
     /// Begins an output, or goes on with it.
@@ -457,7 +462,7 @@ impl Store {
     /// # Errors
     /// `Usage` if something stands there that may not be replaced, or if another run is writing it; `Io` if the
     /// place cannot be written.
-    pub fn begin(terms: &Terms) -> Result<Begun> {
+    pub fn begin(terms: &OutputTerms) -> Result<Begun> {
         let name = place::real_name(terms.output)?;
         let partial = place::partial_name(&name);
         if terms.share.is_some() {
@@ -473,7 +478,7 @@ impl Store {
     }
 
     /// Begins a share of a run, in the place that the first of them has prepared.
-    fn join(name: PathBuf, partial: PathBuf, terms: &Terms) -> Result<Begun> {
+    fn join(name: PathBuf, partial: PathBuf, terms: &OutputTerms) -> Result<Begun> {
         let begun = Instant::now();
         loop {
             let refused = match Self::join_once(&name, &partial, terms) {
@@ -490,7 +495,7 @@ impl Store {
     }
 
     /// Joins the other shares, or prepares the place, where nobody else has it alone.
-    fn join_once(name: &Path, partial: &Path, terms: &Terms) -> Result<Option<Begun>> {
+    fn join_once(name: &Path, partial: &Path, terms: &OutputTerms) -> Result<Option<Begun>> {
         let claimed = |is_share| {
             let (local, held) = claim(name, partial, is_share, terms.patience)?;
             let (name, partial) = (name.to_owned(), partial.to_owned());
@@ -519,13 +524,19 @@ impl Store {
     ///
     /// # Errors
     /// `Io`.
-    pub fn on(disk: Arc<dyn Disk>, terms: &Terms) -> Result<Begun> {
+    pub fn on(disk: Arc<dyn Disk>, terms: &OutputTerms) -> Result<Begun> {
         let name = place::real_name(terms.output)?;
         let partial = place::partial_name(&name);
         Self::start(name, partial, disk, None, terms)
     }
 
-    fn start(name: PathBuf, partial: PathBuf, disk: Arc<dyn Disk>, held: Option<Held>, terms: &Terms) -> Result<Begun> {
+    fn start(
+        name: PathBuf,
+        partial: PathBuf,
+        disk: Arc<dyn Disk>,
+        held: Option<HeldLock>,
+        terms: &OutputTerms,
+    ) -> Result<Begun> {
         let site = Site::new(name, partial, disk, held.as_ref(), terms.durability, None);
         if let Some(manifest) = site.published()? {
             let is_the_same = terms.start == Start::Resume && !manifest.is_null() && manifest == terms.manifest;
@@ -566,17 +577,17 @@ impl Store {
                 if !terms.manifest.is_null() {
                     site.write(MANIFEST, &terms.manifest)?;
                 }
-                Found::default()
+                EarlierRun::default()
             }
         };
         Self::with(site, held, found, terms)
     }
 
-    fn with(site: Arc<Site>, held: Option<Held>, found: Found, terms: &Terms) -> Result<Begun> {
+    fn with(site: Arc<Site>, held: Option<HeldLock>, found: EarlierRun, terms: &OutputTerms) -> Result<Begun> {
         let file = match terms.kind {
-            Kind::Folder(_) => None,
-            Kind::File if found.done.is_empty() && terms.share.is_none() => Some(site.disk.create(OUTPUT)),
-            Kind::File => Some(site.disk.open(OUTPUT)),
+            OutputKind::Folder(_) => None,
+            OutputKind::File if found.done.is_empty() && terms.share.is_none() => Some(site.disk.create(OUTPUT)),
+            OutputKind::File => Some(site.disk.open(OUTPUT)),
         };
         let file = file.transpose().map_err(|e| site.error(OUTPUT, "cannot create", e))?.map(Arc::new);
         site.files.store(found.written.files, Ordering::Relaxed);
@@ -642,7 +653,7 @@ impl Store {
         let kept: BTreeSet<u64> = self.found.done.intersection(units).copied().collect();
         let forgotten = journal::forget(&*self.site.disk, self.site.durability, &kept);
         forgotten.map_err(|e| self.site.error("journal", "cannot write", e))?;
-        let kind = if self.file.is_some() { Kind::File } else { Kind::Folder(|_| true) };
+        let kind = if self.file.is_some() { OutputKind::File } else { OutputKind::Folder(|_| true) };
         *self.found = resume::find(&self.site, kind)?;
         self.site.files.store(self.found.written.files, Ordering::Relaxed);
         self.site.bytes.store(self.found.written.bytes, Ordering::Relaxed);
@@ -741,7 +752,7 @@ impl Store {
         let object = self.site.disk.create(&temporary).map_err(|e| self.failed(&at, "cannot create", e))?;
         let written = profile::stage(Stage::Write, bytes.len() as u64, || object.write_at(0, bytes));
         written.map_err(|e| self.failed(&at, "cannot write", e))?;
-        self.syncer.submit(Job::Finish { object: Arc::new(object), temporary, key: at })?;
+        self.syncer.submit(SyncJob::Finish { object: Arc::new(object), temporary, key: at })?;
         let (n_bytes, crc) = (bytes.len() as u64, crc32c::crc32c(bytes));
         Ok(Stored { key: key.to_owned(), what, offset: 0, n_bytes, crc })
     }
@@ -859,7 +870,7 @@ impl Store {
             for key in pieces.map(|piece| piece.key.as_str()).collect::<BTreeSet<_>>() {
                 let open = self.growing().get(key).and_then(Weak::upgrade).or_else(|| self.file.clone());
                 if let Some(open) = open {
-                    self.syncer.submit(Job::Sync(open, format!("{OUTPUT}/{key}")))?;
+                    self.syncer.submit(SyncJob::Sync(open, format!("{OUTPUT}/{key}")))?;
                 }
             }
         }
@@ -1079,7 +1090,7 @@ impl Append {
         }
         drop(sum);
         if waiting >= HURRY_BYTES {
-            self.syncer.submit(Job::Hurry(self.object.clone(), hurried, waiting))?;
+            self.syncer.submit(SyncJob::Hurry(self.object.clone(), hurried, waiting))?;
         }
         Ok(Stored { key: self.key.clone(), what: What::Piece, offset, n_bytes, crc })
     }
@@ -1103,7 +1114,7 @@ impl Append {
             return Err(Error::format(format!("'{}': byte {} of {n_bytes} was never written", self.key, sum.end)));
         }
         let key = format!("{OUTPUT}/{}", self.key);
-        self.syncer.submit(Job::Finish { object: self.object, temporary: self.temporary, key })?;
+        self.syncer.submit(SyncJob::Finish { object: self.object, temporary: self.temporary, key })?;
         self.site.count(1, n_bytes);
         loose(&self.loose).insert(self.key.clone(), (n_bytes, sum.crc));
         Ok(Stored { key: self.key, what: What::Whole, offset: 0, n_bytes, crc: sum.crc })
@@ -1124,7 +1135,7 @@ fn stands(name: &Path, e: Error) -> Error {
 const PREPARED_AFTER: Duration = Duration::from_secs(5);
 
 /// Takes the private place of `name` for this run, or for this share of one.
-fn claim(name: &Path, partial: &Path, is_share: bool, patience: Patience) -> Result<(Local, Held)> {
+fn claim(name: &Path, partial: &Path, is_share: bool, patience: Patience) -> Result<(Local, HeldLock)> {
     for _ in 0..8 {
         match std::fs::create_dir(partial) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Err(place::no_parent(name)),
@@ -1144,7 +1155,7 @@ fn claim(name: &Path, partial: &Path, is_share: bool, patience: Patience) -> Res
             Err(e) => return Err(Error::io(partial, "cannot open", e)),
         };
         let folder = local.folder().try_clone().map_err(|e| Error::io(partial, "cannot open", e))?;
-        match Held::take(folder, is_share, patience) {
+        match HeldLock::take(folder, is_share, patience) {
             // Else another process has removed it, or has put another in its place.
             Ok(held) if is_the_same(&local, partial) => return Ok((local, held)),
             Ok(held) => held.release(false),

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// What an output is.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum OutputKind {
     /// One file.
     File,
     /// A folder of files; says whether a folder that stands in its place is of a kind that may be replaced.
@@ -20,7 +20,7 @@ pub enum Kind {
 ///
 /// # Errors
 /// `Usage` if something stands there that may not be replaced, or if there is no folder to put it in.
-pub fn check_free(output: &Path, overwrite: bool, kind: Kind) -> Result<()> {
+pub fn check_free(output: &Path, overwrite: bool, kind: OutputKind) -> Result<()> {
     let name = real_name(output)?;
     let parent = name.parent().unwrap_or(Path::new("/"));
     if let Err(e) = fs::metadata(parent)
@@ -121,10 +121,10 @@ fn sync(folder: &Path) -> io::Result<()> {
 }
 
 /// Refuses a name under which something stands that must stay.
-pub(super) fn refuse_taken(name: &Path, overwrite: bool, kind: Kind) -> Result<()> {
+pub(super) fn refuse_taken(name: &Path, overwrite: bool, kind: OutputKind) -> Result<()> {
     let Ok(found) = fs::symlink_metadata(name) else { return Ok(()) };
     let refuse = |why: &str| Err(Error::usage(format!("{}: {why}", name.display())));
-    if found.is_dir() && matches!(kind, Kind::File) {
+    if found.is_dir() && matches!(kind, OutputKind::File) {
         return refuse("is a folder, which a file does not replace: choose another name");
     }
     if !overwrite {
@@ -132,7 +132,7 @@ pub(super) fn refuse_taken(name: &Path, overwrite: bool, kind: Kind) -> Result<(
     }
     let empty = || fs::read_dir(name).is_ok_and(|mut entries| entries.next().is_none());
     match kind {
-        Kind::Folder(replaceable) if found.is_dir() && !replaceable(name) && !empty() => refuse(
+        OutputKind::Folder(replaceable) if found.is_dir() && !replaceable(name) && !empty() => refuse(
             "is a folder of other things, which --overwrite does not replace: remove it first or choose another name",
         ),
         _ => Ok(()),

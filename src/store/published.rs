@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::disk::{self, Local};
 use super::place::{self, PUBLISHED};
-use super::{Durability, OUTPUT, Site, Terms, claim};
+use super::{Durability, OUTPUT, OutputTerms, Site, claim};
 use crate::error::{Error, Result};
 
 /// An output that has got its name, or is about to.
@@ -66,7 +66,7 @@ impl Site {
 ///
 /// # Errors
 /// `Io`.
-pub fn has_name(terms: &Terms) -> Result<bool> {
+pub fn has_name(terms: &OutputTerms) -> Result<bool> {
     let name = place::real_name(terms.output)?;
     let partial = place::partial_name(&name);
     let Ok(local) = Local::open(&partial, &name) else { return Ok(false) };
@@ -79,7 +79,7 @@ pub fn has_name(terms: &Terms) -> Result<bool> {
 ///
 /// # Errors
 /// `Usage` if another run has the place; `Io`.
-pub fn conclude(terms: &Terms) -> Result<bool> {
+pub fn conclude(terms: &OutputTerms) -> Result<bool> {
     let name = place::real_name(terms.output)?;
     let partial = place::partial_name(&name);
     if !place::exists(&partial) {

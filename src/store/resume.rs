@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::disk::read;
 use super::journal::{self, Record, Stored, What};
-use super::place::{Kind, UNFINISHED};
+use super::place::{OutputKind, UNFINISHED};
 use super::{MANIFEST, OUTPUT, STATE, Site, Sum, Written};
 use crate::error::Result;
 
@@ -28,7 +28,7 @@ pub struct Change {
 
 /// What can be gone on with.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct EarlierRun {
     /// Units that are done.
     pub(super) done: BTreeSet<u64>,
     /// Objects that have begun, and of which units that are done have written so much.
@@ -77,16 +77,16 @@ fn differ(key: &str, recorded: Option<&Value>, given: Option<&Value>, changes: &
 
 /// Finds what is done, and removes what is not. For a share that is what it is to do itself, and nothing is removed: what
 /// is not done may be in the hands of others.
-pub(super) fn find(site: &Site, kind: Kind) -> Result<Found> {
+pub(super) fn find(site: &Site, kind: OutputKind) -> Result<EarlierRun> {
     let (found, whole) = sift(site).map_err(|e| site.error("journal", "cannot read", e))?;
-    if let (Kind::Folder(_), None) = (kind, site.share) {
+    if let (OutputKind::Folder(_), None) = (kind, site.share) {
         sweep(site, &found, &whole)?;
     }
     Ok(found)
 }
 
 /// What is done, and the hashes of the keys of all whole objects, in order.
-fn sift(site: &Site) -> io::Result<(Found, Vec<u64>)> {
+fn sift(site: &Site) -> io::Result<(EarlierRun, Vec<u64>)> {
     let (mut refused, mut broken) = (BTreeSet::new(), BTreeSet::new());
     let mut is_first = true;
     // A unit that is not done takes those along that wrote the same objects, and they others.
@@ -110,9 +110,9 @@ fn sift(site: &Site) -> io::Result<(Found, Vec<u64>)> {
         }
         is_first = false;
     }
-    let mut found = Found::default();
+    let mut found = EarlierRun::default();
     let mut whole = vec![];
-    let Found { done, growing, written, .. } = &mut found;
+    let EarlierRun { done, growing, written, .. } = &mut found;
     let n_ignored_bytes = journal::each(&*site.disk, site.share, |Record { unit, objects, .. }| {
         if refused.contains(&unit) || !done.insert(unit) {
             return Ok(());
@@ -160,7 +160,7 @@ fn is_there(site: &Site, object: &Stored) -> io::Result<bool> {
 }
 
 /// Removes what no unit that is done has stored.
-fn sweep(site: &Site, found: &Found, whole: &[u64]) -> Result<()> {
+fn sweep(site: &Site, found: &EarlierRun, whole: &[u64]) -> Result<()> {
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
         let at = format!("{OUTPUT}{folder}");

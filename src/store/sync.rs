@@ -23,7 +23,7 @@ const MAX_WAITING: u64 = 64;
 pub(super) type Open = Arc<Box<dyn Handle>>;
 
 /// Something to do for an object.
-pub(super) enum Job {
+pub(super) enum SyncJob {
     /// Make it durable and give it its key.
     Finish {
         /// The open object.
@@ -56,7 +56,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     /// Jobs in the order they came, by number.
-    queue: VecDeque<(u64, Job)>,
+    queue: VecDeque<(u64, SyncJob)>,
     /// Numbers of jobs that are not done.
     unfinished: BTreeSet<u64>,
     n_jobs: u64,
@@ -81,11 +81,11 @@ impl Syncer {
     ///
     /// # Errors
     /// Of this job or an earlier one.
-    pub(super) fn submit(&self, job: Job) -> Result<()> {
+    pub(super) fn submit(&self, job: SyncJob) -> Result<()> {
         let shared = &*self.shared;
         let alone = shared.site.durability == Durability::None || !self.has_helpers();
         let mut state = shared.state();
-        if matches!(job, Job::Hurry(..)) && (alone || state.unfinished.len() >= shared.max_waiting) {
+        if matches!(job, SyncJob::Hurry(..)) && (alone || state.unfinished.len() >= shared.max_waiting) {
             return Ok(());
         }
         while !alone && state.unfinished.len() >= shared.max_waiting && state.failed.is_none() {
@@ -206,10 +206,10 @@ impl Shared {
     }
 
     /// Does some jobs, and writes the records that waited for them.
-    fn work(&self, jobs: Vec<(u64, Job)>) {
+    fn work(&self, jobs: Vec<(u64, SyncJob)>) {
         if self.site.durability != Durability::None && jobs.len() > 1 {
             for (_, job) in &jobs {
-                if let Job::Finish { object, .. } = job {
+                if let SyncJob::Finish { object, .. } = job {
                     object.hurry(0, 0);
                 }
             }
@@ -240,16 +240,16 @@ impl Shared {
         self.write_records();
     }
 
-    fn one(&self, job: Job, renamed: &mut BTreeSet<String>) -> Result<()> {
+    fn one(&self, job: SyncJob, renamed: &mut BTreeSet<String>) -> Result<()> {
         let site = &*self.site;
         let sync = |object: &Open| match site.durability {
             Durability::None => Ok(()),
             Durability::Data | Durability::Full => profile::stage(Stage::Sync, 0, || object.sync()),
         };
         match job {
-            Job::Hurry(object, offset, n_bytes) => object.hurry(offset, n_bytes),
-            Job::Sync(object, key) => sync(&object).map_err(|e| site.error(&key, "cannot write to disk", e))?,
-            Job::Finish { object, temporary, key } => {
+            SyncJob::Hurry(object, offset, n_bytes) => object.hurry(offset, n_bytes),
+            SyncJob::Sync(object, key) => sync(&object).map_err(|e| site.error(&key, "cannot write to disk", e))?,
+            SyncJob::Finish { object, temporary, key } => {
                 sync(&object).map_err(|e| site.error(&key, "cannot write to disk", e))?;
                 // Who else still holds it makes it durable once more, and says then what went wrong.
                 let closed = Arc::into_inner(object).map_or(Ok(()), |object| object.close());

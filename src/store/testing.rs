@@ -229,7 +229,7 @@ impl Handle for Arc<Mutex<Bytes>> {
 /// What a disk is asked to do, for choosing what fails.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub enum DiskCall {
     Create,
     Open,
     Write,
@@ -248,7 +248,7 @@ pub enum Operation {
 
 /// How an operation fails.
 #[derive(Clone, Copy, Debug)]
-pub enum Fault {
+pub enum Injected {
     /// With this error number.
     Errno(i32),
     /// With no space left, after half of what was to be written; without a write, at once.
@@ -264,15 +264,15 @@ struct Plan {
     /// Which of the operations of the chosen kinds fail, counted from 0.
     first: u64,
     last: u64,
-    kinds: Vec<Operation>,
-    fault: Fault,
+    kinds: Vec<DiskCall>,
+    fault: Injected,
     count: AtomicU64,
 }
 
 impl Faulty {
     /// Operation `number` of those of `kinds` (of all if there are none), counted from 0, fails, and, if
     /// `for_good`, all after it.
-    pub fn new(disk: Arc<dyn Disk>, number: u64, for_good: bool, kinds: &[Operation], fault: Fault) -> Self {
+    pub fn new(disk: Arc<dyn Disk>, number: u64, for_good: bool, kinds: &[DiskCall], fault: Injected) -> Self {
         let last = if for_good { u64::MAX } else { number };
         Self(Arc::new(Plan { disk, first: number, last, kinds: kinds.to_vec(), fault, count: AtomicU64::new(0) }))
     }
@@ -284,7 +284,7 @@ impl Faulty {
 }
 
 impl Plan {
-    fn fault(&self, operation: Operation) -> Option<Fault> {
+    fn fault(&self, operation: DiskCall) -> Option<Injected> {
         if !self.kinds.is_empty() && !self.kinds.contains(&operation) {
             return None;
         }
@@ -292,12 +292,12 @@ impl Plan {
         (self.first..=self.last).contains(&number).then_some(self.fault)
     }
 
-    fn ask(&self, operation: Operation) -> io::Result<()> {
+    fn ask(&self, operation: DiskCall) -> io::Result<()> {
         self.fault(operation).map_or(Ok(()), |fault| Err(fault.error()))
     }
 }
 
-impl Fault {
+impl Injected {
     fn error(self) -> io::Error {
         match self {
             Self::Errno(code) => io::Error::from_raw_os_error(code),
@@ -308,45 +308,45 @@ impl Fault {
 
 impl Disk for Faulty {
     fn create(&self, key: &str) -> io::Result<Box<dyn Handle>> {
-        self.0.ask(Operation::Create)?;
+        self.0.ask(DiskCall::Create)?;
         Ok(Box::new(FaultyHandle { plan: self.0.clone(), handle: self.0.disk.create(key)? }))
     }
 
     fn open(&self, key: &str) -> io::Result<Box<dyn Handle>> {
-        self.0.ask(Operation::Open)?;
+        self.0.ask(DiskCall::Open)?;
         Ok(Box::new(FaultyHandle { plan: self.0.clone(), handle: self.0.disk.open(key)? }))
     }
 
     fn length(&self, key: &str) -> io::Result<Option<u64>> {
-        self.0.ask(Operation::Length).and_then(|()| self.0.disk.length(key))
+        self.0.ask(DiskCall::Length).and_then(|()| self.0.disk.length(key))
     }
 
     fn list(&self, folder: &str) -> io::Result<Vec<Entry>> {
-        self.0.ask(Operation::List).and_then(|()| self.0.disk.list(folder))
+        self.0.ask(DiskCall::List).and_then(|()| self.0.disk.list(folder))
     }
 
     fn remove(&self, key: &str) -> io::Result<()> {
-        self.0.ask(Operation::Remove).and_then(|()| self.0.disk.remove(key))
+        self.0.ask(DiskCall::Remove).and_then(|()| self.0.disk.remove(key))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.0.ask(Operation::Rename).and_then(|()| self.0.disk.rename(from, to))
+        self.0.ask(DiskCall::Rename).and_then(|()| self.0.disk.rename(from, to))
     }
 
     fn identity(&self, key: &str) -> io::Result<Option<String>> {
-        self.0.ask(Operation::Length).and_then(|()| self.0.disk.identity(key))
+        self.0.ask(DiskCall::Length).and_then(|()| self.0.disk.identity(key))
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
-        self.0.ask(Operation::SyncFolder).and_then(|()| self.0.disk.sync_folder(folder))
+        self.0.ask(DiskCall::SyncFolder).and_then(|()| self.0.disk.sync_folder(folder))
     }
 
     fn publish(&self, key: &str, replace: bool) -> io::Result<()> {
-        self.0.ask(Operation::Publish).and_then(|()| self.0.disk.publish(key, replace))
+        self.0.ask(DiskCall::Publish).and_then(|()| self.0.disk.publish(key, replace))
     }
 
     fn settle(&self) -> io::Result<()> {
-        self.0.ask(Operation::Settle).and_then(|()| self.0.disk.settle())
+        self.0.ask(DiskCall::Settle).and_then(|()| self.0.disk.settle())
     }
 }
 
@@ -357,10 +357,10 @@ struct FaultyHandle {
 
 impl Handle for FaultyHandle {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        match self.plan.fault(Operation::Write) {
+        match self.plan.fault(DiskCall::Write) {
             None => self.handle.write_at(offset, bytes),
             Some(fault) => {
-                if matches!(fault, Fault::Short) {
+                if matches!(fault, Injected::Short) {
                     self.handle.write_at(offset, &bytes[..bytes.len() / 2])?;
                 }
                 Err(fault.error())
@@ -369,11 +369,11 @@ impl Handle for FaultyHandle {
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
-        self.plan.ask(Operation::Read).and_then(|()| self.handle.read_at(offset, bytes))
+        self.plan.ask(DiskCall::Read).and_then(|()| self.handle.read_at(offset, bytes))
     }
 
     fn set_length(&self, n_bytes: u64) -> io::Result<()> {
-        self.plan.ask(Operation::SetLength).and_then(|()| self.handle.set_length(n_bytes))
+        self.plan.ask(DiskCall::SetLength).and_then(|()| self.handle.set_length(n_bytes))
     }
 
     fn hurry(&self, offset: u64, n_bytes: u64) {
@@ -381,10 +381,10 @@ impl Handle for FaultyHandle {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.plan.ask(Operation::Sync).and_then(|()| self.handle.sync())
+        self.plan.ask(DiskCall::Sync).and_then(|()| self.handle.sync())
     }
 
     fn close(self: Box<Self>) -> io::Result<()> {
-        self.plan.ask(Operation::Close).and_then(|()| self.handle.close())
+        self.plan.ask(DiskCall::Close).and_then(|()| self.handle.close())
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Checked, FaultKind, Sample, each};
+use super::{Checked, DamageKind, Sample, each};
 use crate::array::Scratch;
 use crate::block::{Buffer, size_bytes};
 use crate::error::{Error, Result};
@@ -45,7 +45,7 @@ pub fn chunks(
             }
             Err(e) => {
                 checked.objects += 1;
-                let kind = if matches!(e, Error::Io { .. }) { FaultKind::Unreadable } else { FaultKind::Undecodable };
+                let kind = if matches!(e, Error::Io { .. }) { DamageKind::Unreadable } else { DamageKind::Undecodable };
                 let text = e.to_string();
                 let text = text.strip_prefix(&*place.to_string_lossy()).unwrap_or(&text).trim_start_matches('/');
                 let (object, text) = text.split_once(": ").unwrap_or(("", text));

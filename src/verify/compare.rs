@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::FaultKind;
+use super::DamageKind;
 use crate::array::{Reader, Scratch};
 use crate::block::{Block, Buffer, size_bytes};
 use crate::consume::{Consumer, Desk, Merger, Part, Product, Taker};
@@ -51,7 +51,7 @@ impl Differences {
     }
 
     /// What a chunk that cannot be read is.
-    pub const UNREADABLE: FaultKind = FaultKind::Undecodable;
+    pub const UNREADABLE: DamageKind = DamageKind::Undecodable;
 }
 
 /// Compares `array` with what it is shown of another of the same shape and type.

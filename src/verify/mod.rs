@@ -25,7 +25,7 @@ const MOST_KEPT: usize = 1 << 16;
 /// What is wrong with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum FaultKind {
+pub enum DamageKind {
     /// It was written and is not there.
     Missing,
     /// It is shorter or longer than it was written.
@@ -42,11 +42,11 @@ pub enum FaultKind {
 
 /// Something wrong with an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Fault {
+pub struct Damage {
     /// Its key: the path inside the output.
     pub object: String,
     /// What.
-    pub kind: FaultKind,
+    pub kind: DamageKind,
     /// What was found, and what was expected.
     pub text: String,
 }
@@ -61,13 +61,13 @@ pub struct Checked {
     /// Number of faults.
     pub n_faults: u64,
     /// The faults, by object; the first few of very many.
-    pub faults: BTreeSet<Fault>,
+    pub faults: BTreeSet<Damage>,
 }
 
 impl Checked {
-    fn fault(&mut self, object: &str, kind: FaultKind, text: String) {
+    fn fault(&mut self, object: &str, kind: DamageKind, text: String) {
         self.n_faults += 1;
-        self.faults.insert(Fault { object: object.to_owned(), kind, text });
+        self.faults.insert(Damage { object: object.to_owned(), kind, text });
         if self.faults.len() > MOST_KEPT {
             self.faults.pop_last();
         }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Checked, FaultKind, Sample, each};
+use super::{Checked, DamageKind, Sample, each};
 use crate::error::{Error, Result};
 use crate::store::sums::{self, CHECKSUMS, Sum};
 
@@ -41,7 +41,7 @@ pub fn objects(place: &Path, listed: &str, sample: &Sample, threads: usize) -> R
     });
     if let Err(e) = read {
         // Nothing that it says can be believed.
-        let kind = if matches!(e, Error::Io { .. }) { FaultKind::Unreadable } else { FaultKind::Damaged };
+        let kind = if matches!(e, Error::Io { .. }) { DamageKind::Unreadable } else { DamageKind::Damaged };
         checked.fault(listed, kind, e.to_string());
         return Ok(checked);
     }
@@ -77,21 +77,21 @@ pub fn objects(place: &Path, listed: &str, sample: &Sample, threads: usize) -> R
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn object(place: &Path, sum: &Sum, buffer: &mut Vec<u8>) -> Result<u64, (FaultKind, String)> {
-    let unreadable = |e: std::io::Error| (FaultKind::Unreadable, format!("cannot be read: {e}"));
+pub fn object(place: &Path, sum: &Sum, buffer: &mut Vec<u8>) -> Result<u64, (DamageKind, String)> {
+    let unreadable = |e: std::io::Error| (DamageKind::Unreadable, format!("cannot be read: {e}"));
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = match rustix::fs::open(place.join(&sum.key), flags, Mode::empty()) {
         Ok(file) => File::from(file),
-        Err(Errno::NOENT | Errno::NOTDIR) => return Err((FaultKind::Missing, "is not there".to_owned())),
-        Err(Errno::LOOP) => return Err((FaultKind::Damaged, "is a link, which nobody wrote".to_owned())),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Err((DamageKind::Missing, "is not there".to_owned())),
+        Err(Errno::LOOP) => return Err((DamageKind::Damaged, "is a link, which nobody wrote".to_owned())),
         Err(e) => return Err(unreadable(e.into())),
     };
     let about = file.metadata().map_err(unreadable)?;
     if !about.is_file() {
-        return Err((FaultKind::Damaged, "is no file".to_owned()));
+        return Err((DamageKind::Damaged, "is no file".to_owned()));
     }
     if about.len() != sum.n_bytes {
-        return Err((FaultKind::Length, format!("has {} bytes, was written with {}", about.len(), sum.n_bytes)));
+        return Err((DamageKind::Length, format!("has {} bytes, was written with {}", about.len(), sum.n_bytes)));
     }
     buffer.resize(PIECE_BYTES, 0);
     let (mut crc, mut n_bytes) = (0, 0);
@@ -108,7 +108,7 @@ pub fn object(place: &Path, sum: &Sum, buffer: &mut Vec<u8>) -> Result<u64, (Fau
     }
     match (crc, n_bytes) == (sum.crc, sum.n_bytes) {
         true => Ok(n_bytes),
-        false => Err((FaultKind::Damaged, format!("has the checksum {crc:08x}, was written with {:08x}", sum.crc))),
+        false => Err((DamageKind::Damaged, format!("has the checksum {crc:08x}, was written with {:08x}", sum.crc))),
     }
 }
 
@@ -128,7 +128,7 @@ fn strangers(place: &Path, listed: &str, known: &HashSet<u64>, checked: &mut Che
                     folders.push(key);
                 }
             } else if name != listed && !known.contains(&hash(&name)) && !is_beside(&name) {
-                checked.fault(&name, FaultKind::Foreign, "is there, but was not written with the rest".to_owned());
+                checked.fault(&name, DamageKind::Foreign, "is there, but was not written with the rest".to_owned());
             }
         }
     }

@@ -25,12 +25,12 @@ pub use agree::{Loose, meet};
 pub(crate) use kernels::convert;
 pub use operation::{Operation, named, names};
 pub use program::{Cast, Node, Term};
-use program::{Counts, Program, Registers, STRIP};
+use program::{CastCounts, Program, Registers, STRIP};
 pub use values::{Values, range};
 
 /// What the elements that were made so far came to.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct CastTally {
     /// Values outside the type, which became its limits.
     pub clipped: AtomicU64,
     /// Whole numbers divided by zero, which gave 0.
@@ -47,7 +47,7 @@ pub struct Calc {
     dtype: DType,
     leaves: Vec<Leaf>,
     program: Program,
-    tally: Arc<Tally>,
+    tally: Arc<CastTally>,
 }
 
 /// An array that elements are taken from.
@@ -123,7 +123,7 @@ impl Calc {
     }
 
     /// What the elements that were made so far came to.
-    pub fn tally(&self) -> Arc<Tally> {
+    pub fn tally(&self) -> Arc<CastTally> {
         Arc::clone(&self.tally)
     }
 
@@ -136,7 +136,7 @@ impl Calc {
             .any(|leaf| leaf.of[axis].is_none() && leaf.array.derived().is_some_and(|d| longer(d.source())))
     }
 
-    fn count(&self, counts: Counts) {
+    fn count(&self, counts: CastCounts) {
         let add = |to: &AtomicU64, n: u64| {
             if n > 0 {
                 to.fetch_add(n, Ordering::Relaxed);

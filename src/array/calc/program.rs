@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::kernels::{self, Met};
 use super::operation::{Operand, Operation};
-use super::values::{Class, Values};
+use super::values::{MachineType, Values};
 use crate::dtype::DType;
 
 /// Elements of a strip.
@@ -67,7 +67,7 @@ impl Node {
 }
 
 /// A register and the machine type of what it holds.
-type Slot = (usize, Class);
+type Slot = (usize, MachineType);
 
 #[derive(Debug)]
 enum Step {
@@ -91,7 +91,7 @@ pub(super) struct Program {
 
 /// What the elements of a run came to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct CastCounts {
     pub(super) met: Met,
     pub(super) zero_divisors: u64,
     pub(super) nan: u64,
@@ -106,17 +106,17 @@ pub(super) struct Registers {
 struct Compiler {
     program: Program,
     /// By node, and by machine type or as they are made.
-    known: HashMap<(*const Node, Option<Class>), Slot>,
+    known: HashMap<(*const Node, Option<MachineType>), Slot>,
 }
 
-fn as_dtype(class: Class) -> DType {
+fn as_dtype(class: MachineType) -> DType {
     match class {
-        Class::Bool => DType::Bool,
-        Class::I32 => DType::Int32,
-        Class::I64 => DType::Int64,
-        Class::U64 => DType::Uint64,
-        Class::F32 => DType::Float32,
-        Class::F64 => DType::Float64,
+        MachineType::Bool => DType::Bool,
+        MachineType::I32 => DType::Int32,
+        MachineType::I64 => DType::Int64,
+        MachineType::U64 => DType::Uint64,
+        MachineType::F32 => DType::Float32,
+        MachineType::F64 => DType::Float64,
     }
 }
 
@@ -138,7 +138,7 @@ impl Program {
         let program = Self {
             steps: Vec::new(),
             constants: Vec::new(),
-            result: (0, Class::Bool),
+            result: (0, MachineType::Bool),
             n_registers: 0,
             dtype,
             fits,
@@ -174,8 +174,8 @@ impl Program {
         for &((to, class), value, whole) in &self.constants {
             let out = &mut bytemuck::cast_slice_mut::<u64, u8>(&mut registers.words[to])[..STRIP * class.size()];
             match whole {
-                Some(n) if class == Class::U64 => bytemuck::cast_slice_mut(out).fill(n as u64),
-                Some(n) if class == Class::I64 => bytemuck::cast_slice_mut(out).fill(n as i64),
+                Some(n) if class == MachineType::U64 => bytemuck::cast_slice_mut(out).fill(n as u64),
+                Some(n) if class == MachineType::I64 => bytemuck::cast_slice_mut(out).fill(n as i64),
                 _ => kernels::convert(DType::Float64, bytemuck::cast_slice(&[value; STRIP]), as_dtype(class), out),
             }
         }
@@ -183,9 +183,9 @@ impl Program {
     }
 
     /// Makes `out`, a strip of results, of strips of the leaves: bytes of as many elements, or of one for all.
-    pub(super) fn run(&self, registers: &mut Registers, leaves: &[&[u8]], out: &mut [u8]) -> Counts {
+    pub(super) fn run(&self, registers: &mut Registers, leaves: &[&[u8]], out: &mut [u8]) -> CastCounts {
         let n = out.len() / self.dtype.size();
-        let mut counts = Counts::default();
+        let mut counts = CastCounts::default();
         for step in &self.steps {
             let (to, class) = match step {
                 Step::Load { to, .. } | Step::Convert { to, .. } | Step::Apply { to, .. } => *to,
@@ -247,7 +247,7 @@ impl Program {
 }
 
 /// Takes up elements of a leaf, or one for all.
-fn load(leaf: &[u8], dtype: DType, class: Class, out: &mut [u8]) {
+fn load(leaf: &[u8], dtype: DType, class: MachineType, out: &mut [u8]) {
     if leaf.len() / dtype.size() * class.size() == out.len() {
         return kernels::convert(dtype, leaf, as_dtype(class), out);
     }
@@ -262,7 +262,7 @@ impl Registers {
     }
 
     /// Gives the number of whole numbers that were to be divided by zero.
-    fn apply(&self, operation: Operation, from: &[Slot], to: Class, out: &mut [u8], n: usize) -> u64 {
+    fn apply(&self, operation: Operation, from: &[Slot], to: MachineType, out: &mut [u8], n: usize) -> u64 {
         let of = |i: usize| self.strip(from[i.min(from.len() - 1)], n);
         if operation == Operation::Where {
             match to.size() {
@@ -277,7 +277,7 @@ impl Registers {
             ($t:ty) => {{
                 let (a, b) = (cast::<$t>(of(0)), cast::<$t>(of(1)));
                 match to {
-                    Class::Bool => kernels::tell(operation, a, b, out),
+                    MachineType::Bool => kernels::tell(operation, a, b, out),
                     _ => kernels::apply(operation, a, b, bytemuck::cast_slice_mut(out)),
                 }
                 let whole = !<$t as kernels::Number>::FLOAT;
@@ -285,15 +285,15 @@ impl Registers {
             }};
         }
         match from[0].1 {
-            Class::Bool => {
+            MachineType::Bool => {
                 kernels::logic(operation, of(0), of(1), out);
                 0
             }
-            Class::I32 => with!(i32),
-            Class::I64 => with!(i64),
-            Class::U64 => with!(u64),
-            Class::F32 => with!(f32),
-            Class::F64 => with!(f64),
+            MachineType::I32 => with!(i32),
+            MachineType::I64 => with!(i64),
+            MachineType::U64 => with!(u64),
+            MachineType::F32 => with!(f32),
+            MachineType::F64 => with!(f64),
         }
     }
 }
@@ -303,7 +303,7 @@ fn cast<T: bytemuck::Pod>(bytes: &[u8]) -> &[T] {
 }
 
 impl Compiler {
-    fn new_slot(&mut self, class: Class) -> Slot {
+    fn new_slot(&mut self, class: MachineType) -> Slot {
         self.program.n_registers += 1;
         (self.program.n_registers - 1, class)
     }
@@ -315,7 +315,7 @@ impl Compiler {
     }
 
     /// Where they will be as `class`.
-    fn slot_as(&mut self, node: &Rc<Node>, class: Class) -> Result<Slot, String> {
+    fn slot_as(&mut self, node: &Rc<Node>, class: MachineType) -> Result<Slot, String> {
         let key = (Rc::as_ptr(node), Some(class));
         if let Some(slot) = self.known.get(&key) {
             return Ok(*slot);
@@ -356,13 +356,13 @@ impl Compiler {
         let mut from = Vec::new();
         for (i, operand) in operands.iter().enumerate() {
             let is_condition = operation == Operation::Where && i == 0;
-            from.push(self.slot_as(operand, if is_condition { Class::Bool } else { work })?);
+            from.push(self.slot_as(operand, if is_condition { MachineType::Bool } else { work })?);
         }
         let slot = match operation {
             // What only converts has done so.
             Operation::ToSingle | Operation::ToDouble => from[0],
             _ => {
-                let to = self.new_slot(if values == Values::Bool { Class::Bool } else { work });
+                let to = self.new_slot(if values == Values::Bool { MachineType::Bool } else { work });
                 self.program.steps.push(Step::Apply { operation, from, to });
                 to
             }

@@ -27,7 +27,7 @@ const EXACT_IN_SINGLE: i128 = 1 << 24;
 
 /// A machine type that operations are done in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Class {
+pub(super) enum MachineType {
     Bool,
     I32,
     I64,
@@ -36,7 +36,7 @@ pub(super) enum Class {
     F64,
 }
 
-impl Class {
+impl MachineType {
     pub(super) fn size(self) -> usize {
         match self {
             Self::Bool => 1,
@@ -91,15 +91,15 @@ impl Values {
     }
 
     /// The machine type that holds them.
-    pub(super) fn class(self) -> Option<Class> {
+    pub(super) fn class(self) -> Option<MachineType> {
         let within = |(low, high): (i128, i128), (least, most): (i128, i128)| least <= low && high <= most;
         match self {
-            Bool => Some(Class::Bool),
-            Single => Some(Class::F32),
-            Double => Some(Class::F64),
-            Whole { low, high } if within((low, high), (i32::MIN.into(), i32::MAX.into())) => Some(Class::I32),
-            Whole { low, high } if within((low, high), (i64::MIN.into(), i64::MAX.into())) => Some(Class::I64),
-            Whole { low, high } if within((low, high), (0, u64::MAX.into())) => Some(Class::U64),
+            Bool => Some(MachineType::Bool),
+            Single => Some(MachineType::F32),
+            Double => Some(MachineType::F64),
+            Whole { low, high } if within((low, high), (i32::MIN.into(), i32::MAX.into())) => Some(MachineType::I32),
+            Whole { low, high } if within((low, high), (i64::MIN.into(), i64::MAX.into())) => Some(MachineType::I64),
+            Whole { low, high } if within((low, high), (0, u64::MAX.into())) => Some(MachineType::U64),
             Whole { .. } => None,
         }
     }

@@ -132,14 +132,14 @@ pub(super) fn format(compressor: Compressor) -> u8 {
 }
 
 /// A container that is being appended to a vector.
-pub(super) struct Builder<'a> {
+pub(super) struct ContainerWriter<'a> {
     pub(super) header: Header,
     pub(super) out: &'a mut Vec<u8>,
     start: usize,
     n_started: usize,
 }
 
-impl<'a> Builder<'a> {
+impl<'a> ContainerWriter<'a> {
     /// Begins one behind what `out` holds, leaving room for what is known last.
     pub(super) fn begin(header: Header, out: &'a mut Vec<u8>) -> Self {
         let start = out.len();

@@ -108,8 +108,8 @@ pub struct Blosc {
 /// What the encoders keep between chunks.
 #[derive(Default)]
 pub(super) struct Encoder {
-    plain: plain::Encoder,
-    planes: planes::Encoder,
+    plain: plain::PlainEncoder,
+    planes: planes::PlanesEncoder,
 }
 
 impl Blosc {
@@ -123,7 +123,7 @@ impl Blosc {
     pub fn context_bytes(&self, n_bytes: u64) -> u64 {
         let block = self.block_bound().min(n_bytes);
         if self.by_planes() {
-            return block + planes::Encoder::bytes();
+            return block + planes::PlanesEncoder::bytes();
         }
         let inner = match self.compressor {
             Compressor::Zstd => super::zstd_context_bytes(self.zstd_level(), block),

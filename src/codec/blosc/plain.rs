@@ -9,7 +9,7 @@ use std::ffi::c_int;
 
 use zstd_safe::CCtx;
 
-use super::container::{self, Builder, Header, MAX_BLOCK_BYTES, MIN_BYTES};
+use super::container::{self, ContainerWriter, Header, MAX_BLOCK_BYTES, MIN_BYTES};
 use super::lz4::{self, Effort};
 use super::shuffle::Shuffler;
 use super::{Blosc, Compressor, blosclz, zlib};
@@ -22,13 +22,13 @@ const SPLIT_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 20;
 
 /// Memory of an encoder, used again for every chunk.
 #[derive(Default)]
-pub(super) struct Encoder {
+pub(super) struct PlainEncoder {
     shuffler: Shuffler,
     shuffled: Vec<u8>,
     compressors: Compressors,
 }
 
-impl Encoder {
+impl PlainEncoder {
     /// Appends a container holding `chunk` to `out`.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Encoder {
             n_bytes: chunk.len(),
             block_bytes,
         };
-        let mut builder = Builder::begin(header, out);
+        let mut builder = ContainerWriter::begin(header, out);
         if blosc.level > 0 && chunk.len() >= MIN_BYTES && self.blocks(blosc, chunk, &mut builder)? {
             builder.end();
         } else {
@@ -64,7 +64,7 @@ impl Encoder {
     }
 
     /// Appends the blocks of `chunk`; false if they need more bytes than the chunk.
-    fn blocks(&mut self, blosc: &Blosc, chunk: &[u8], builder: &mut Builder) -> Result<bool> {
+    fn blocks(&mut self, blosc: &Blosc, chunk: &[u8], builder: &mut ContainerWriter) -> Result<bool> {
         let header = builder.header;
         for block in chunk.chunks(header.block_bytes) {
             builder.begin_block();

@@ -10,7 +10,7 @@
 
 use zstd_safe::{CCtx, CParameter};
 
-use super::container::{self, Builder, Header, MIN_BYTES};
+use super::container::{self, ContainerWriter, Header, MIN_BYTES};
 use super::frame::Frame;
 use super::huffman::{self, Huffman};
 use super::shuffle::Shuffler;
@@ -22,13 +22,13 @@ pub(super) const LEVELS: std::ops::RangeInclusive<u8> = 1..=3;
 
 /// Memory of an encoder, used again for every chunk.
 #[derive(Default)]
-pub(super) struct Encoder {
+pub(super) struct PlanesEncoder {
     shuffler: Shuffler,
     shuffled: Vec<u8>,
     plane: PlaneEncoder,
 }
 
-impl Encoder {
+impl PlanesEncoder {
     /// Memory that one takes at most besides its block: for a shuffled tile, for codes, for a search and what it finds.
     pub(super) fn bytes() -> u64 {
         let piece = huffman::MAX_BYTES;
@@ -57,7 +57,7 @@ impl Encoder {
             n_bytes: chunk.len(),
             block_bytes: block_bytes(blosc, chunk.len(), element_bytes),
         };
-        let mut builder = Builder::begin(header, out);
+        let mut builder = ContainerWriter::begin(header, out);
         if chunk.len() >= MIN_BYTES && self.blocks(blosc.shuffle, chunk, &mut builder)? {
             builder.end();
         } else {
@@ -67,7 +67,7 @@ impl Encoder {
     }
 
     /// Appends the blocks of `chunk`; false if they need more bytes than the chunk.
-    fn blocks(&mut self, shuffle: Shuffle, chunk: &[u8], builder: &mut Builder) -> Result<bool> {
+    fn blocks(&mut self, shuffle: Shuffle, chunk: &[u8], builder: &mut ContainerWriter) -> Result<bool> {
         let Header { element_bytes, block_bytes, .. } = builder.header;
         for block in chunk.chunks(block_bytes) {
             builder.begin_block();
@@ -307,7 +307,8 @@ mod tests {
             for blosc in [Blosc::DEFAULT, Blosc::SMALLER, Blosc { block_bytes: 5000, ..Blosc::DEFAULT }] {
                 let containers: Vec<_> = Kernels::all()
                     .map(|kernels| {
-                        let mut encoder = Encoder { shuffler: Shuffler::with(kernels), ..Encoder::default() };
+                        let mut encoder =
+                            PlanesEncoder { shuffler: Shuffler::with(kernels), ..PlanesEncoder::default() };
                         let mut out = vec![];
                         encoder.encode(&blosc, &chunk, 2, &mut out).unwrap();
                         let search = encoder.plane.search.as_ref().map_or(0, |context| context.sizeof());

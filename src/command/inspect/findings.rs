@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::sample::Sample;
 use crate::axis::{Axis, Provenance};
-use crate::draw::presence::Presence;
+use crate::draw::presence::PresenceMap;
 use crate::open::Obstacle;
-use crate::source::headers::Note;
+use crate::source::headers::GroupedNote;
 
 /// Everything found.
 #[derive(Debug, Serialize)]
@@ -23,7 +23,7 @@ pub(super) struct Report {
 pub(super) struct Findings {
     /// The value of the field that divides the files, with `--by`.
     pub(super) value: Option<String>,
-    pub(super) files: Files,
+    pub(super) files: FileFindings,
     pub(super) kinds: Vec<KindFound>,
     pub(super) pattern: Option<PatternFound>,
     pub(super) fields: Vec<FieldFound>,
@@ -37,16 +37,16 @@ pub(super) struct Findings {
     pub(super) unreadable: Listed<FileFault>,
     pub(super) odd: Listed<FileFault>,
     pub(super) series: Vec<String>,
-    pub(super) notes: Vec<Note>,
+    pub(super) notes: Vec<GroupedNote>,
     pub(super) faults: Vec<Obstacle>,
     /// The command to run next, word by word.
     pub(super) command: Vec<String>,
     #[serde(skip)]
-    pub(super) presence: Option<Presence>,
+    pub(super) presence: Option<PresenceMap>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Files {
+pub(super) struct FileFindings {
     pub(super) count: u64,
     /// Bytes on disk of those that can be read.
     pub(super) bytes: u64,

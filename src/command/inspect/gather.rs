@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::findings::*;
-use super::next::Next;
+use super::next::NextCommand;
 use super::sample::sample;
 use super::watch;
 use crate::array::Array;
@@ -16,7 +16,7 @@ use crate::cli::{InspectArgs, RunArgs};
 use crate::command::planning::{fit_levels, no_image, storage};
 use crate::command::presets;
 use crate::command::resources::Resources;
-use crate::draw::presence::{MapAxis, Presence, State};
+use crate::draw::presence::{MapAxis, PresenceMap, State};
 use crate::error::Error;
 use crate::exec::budget::processors;
 use crate::grid::Grid;
@@ -69,7 +69,7 @@ pub(super) fn findings(args: &InspectArgs, request: &Request, survey: &Survey) -
     let odd_files = odd.iter().map(|&file| FileFault { file: survey.path(file), reason: survey.oddness(file) });
     Ok(Findings {
         value: survey.value.clone(),
-        files: Files {
+        files: FileFindings {
             count: survey.paths.len() as u64,
             bytes: headers.file_bytes,
             left_out: survey.n_left_out,
@@ -256,14 +256,14 @@ fn foretold(args: &InspectArgs, stack: &Arc<Stack>) -> Result<StorageFound> {
 }
 
 /// Which positions have a file.
-fn presence(arrangement: &Arrangement, survey: &Survey, odd: &[u32]) -> Option<Presence> {
+fn presence(arrangement: &Arrangement, survey: &Survey, odd: &[u32]) -> Option<PresenceMap> {
     let axes: Vec<MapAxis> =
         arrangement.axes.iter().map(|a| MapAxis { name: a.name.clone(), labels: a.labels.clone() }).collect();
     let mut is_odd: Vec<u32> = odd.iter().copied().chain(survey.headers.broken.iter().map(|b| b.0)).collect();
     is_odd.sort_unstable();
     let state = |file: &u32| if is_odd.binary_search(file).is_ok() { State::Odd } else { State::Present };
     let cells: Vec<(u64, State)> = arrangement.cells.iter().map(|(cell, file)| (*cell, state(file))).collect();
-    Presence::new(&axes, &cells)
+    PresenceMap::new(&axes, &cells)
 }
 
 /// The command to run next.
@@ -298,6 +298,6 @@ fn command(
         .map(|p| name_of(p))
         .collect();
     let exclude = if strangers.len() > MOST_EXCLUDED { &[] } else { exclude.as_slice() };
-    let next = Next { args: &args, pattern, preset, paths: &survey.paths, exclude, fill: has_holes };
+    let next = NextCommand { args: &args, pattern, preset, paths: &survey.paths, exclude, fill: has_holes };
     Ok(next.words())
 }

@@ -8,7 +8,7 @@ use crate::sink::Sharding;
 use crate::sink::zarr::Contrast;
 
 /// What is known when the command is made.
-pub(super) struct Next<'a> {
+pub(super) struct NextCommand<'a> {
     pub(super) args: &'a InspectArgs,
     /// The pattern, if names give the places, and whether it is a regular expression.
     pub(super) pattern: Option<(String, bool)>,
@@ -20,7 +20,7 @@ pub(super) struct Next<'a> {
     pub(super) fill: bool,
 }
 
-impl Next<'_> {
+impl NextCommand<'_> {
     /// The command, word by word.
     pub(super) fn words(&self) -> Vec<String> {
         let (args, names, storage) = (self.args, &self.args.names, &self.args.storage);

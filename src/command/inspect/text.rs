@@ -11,7 +11,7 @@ use crate::draw::{fitted, shortened, wrapped};
 use crate::exec::budget::Bytes;
 use crate::open::{Obstacle, ObstacleKind};
 use crate::report::{count, tuple};
-use crate::source::headers::Note;
+use crate::source::headers::GroupedNote;
 use crate::unit;
 
 /// Levels of multiscale images that are shown.
@@ -80,10 +80,10 @@ pub(super) fn render(arrays: &[Findings], by: Option<&str>, style: Style) -> Str
         one(found, style, &mut out);
     }
     // Of arrays that are not shown the notes are told, those apart that the first has as well.
-    let mut notes: Vec<Note> = Vec::new();
+    let mut notes: Vec<GroupedNote> = Vec::new();
     let is_hidden = |found: &&Findings| found.faults.is_empty();
-    arrays.iter().skip(1).filter(is_hidden).for_each(|found| Note::merge(&mut notes, &found.notes));
-    let shown = |note: &&Note| arrays.iter().take(1).flat_map(|a| &a.notes).any(|known| known.text == note.text);
+    arrays.iter().skip(1).filter(is_hidden).for_each(|found| GroupedNote::merge(&mut notes, &found.notes));
+    let shown = |note: &&GroupedNote| arrays.iter().take(1).flat_map(|a| &a.notes).any(|known| known.text == note.text);
     let mut table = Table::default();
     notes.iter().filter(|note| !shown(note)).for_each(|note| table.row(["note".to_owned(), note.to_string()]));
     push(&mut out, table.lines(style.width));
@@ -292,7 +292,8 @@ fn known(found: &Findings, style: Style, out: &mut String) {
         table.row([if level == 0 { "levels" } else { "" }, &format!("{} {how}", tuple(shape))]);
     }
     // What the lines above say already.
-    let told = |n: &&Note| time.iter().any(|c| n.n_files == 0 && n.text.starts_with(&format!("{}: step ", c.axis)));
+    let told =
+        |n: &&GroupedNote| time.iter().any(|c| n.n_files == 0 && n.text.starts_with(&format!("{}: step ", c.axis)));
     for note in found.notes.iter().filter(|n| !told(n)) {
         table.row(["note".to_owned(), note.to_string()]);
     }

@@ -14,7 +14,7 @@ use crate::grid::{Grid, Region, positions};
 use crate::open::{Obstacle, ObstacleKind, Survey, listed};
 use crate::pattern::FieldAxis;
 use crate::report::count;
-use crate::source::headers::Kind;
+use crate::source::headers::FileKind;
 use crate::stack::Stack;
 use crate::unit;
 
@@ -52,7 +52,7 @@ pub(super) fn uneven(axis: &FieldAxis, tolerance: f64) -> Option<Obstacle> {
 pub(super) fn sizes(survey: &Survey) -> Option<Obstacle> {
     let headers = &survey.headers;
     let mut odd: Vec<(usize, u64, u64)> = Vec::new();
-    for (number, _) in headers.kinds.iter().enumerate().filter(|(_, kind): &(usize, &Kind)| kind.n_files > 3) {
+    for (number, _) in headers.kinds.iter().enumerate().filter(|(_, kind): &(usize, &FileKind)| kind.n_files > 3) {
         let of_kind = |(_, kind): &(usize, &Option<u32>)| **kind == Some(number as u32);
         let files = headers.kind_of.iter().enumerate().filter(of_kind).map(|(file, _)| file);
         let sized: Vec<(usize, u64)> = files.map(|file| (file, headers.bytes_of[file])).collect();

@@ -18,7 +18,7 @@ use crate::draw::values::{element, line, rows};
 use crate::dtype::DType;
 use crate::exec::budget::Bytes;
 use crate::grid::n_elements;
-use crate::reduce::{Quantity, Reducer};
+use crate::reduce::{OperatorOutput, Reducer};
 use crate::report::{count, duration, remarks, tuple};
 
 /// Prints what would be done.
@@ -134,7 +134,7 @@ pub(in crate::command) fn show(
     Ok(())
 }
 
-fn as_json(output: &Quantity, product: &Product) -> Value {
+fn as_json(output: &OperatorOutput, product: &Product) -> Value {
     let mut value = json!({
         "operator": output.label, "axes": output.axes, "shape": output.shape(), "dtype": output.dtype,
     });
@@ -176,7 +176,7 @@ fn nested(flat: &[Value], shape: &[u64]) -> Value {
 
 /// Results as text: a number alone, or lines of what is what; tables where they have axes, one for all that have the
 /// same. Columns line up on a terminal, and stand between tabs elsewhere.
-fn as_text(results: &[(&Quantity, &Block)], terminal: bool) -> String {
+fn as_text(results: &[(&OperatorOutput, &Block)], terminal: bool) -> String {
     if let [(output, block)] = results
         && output.axes.is_empty()
     {
@@ -186,7 +186,7 @@ fn as_text(results: &[(&Quantity, &Block)], terminal: bool) -> String {
     alike.map(|results| table(results, terminal)).collect::<Vec<_>>().join("\n")
 }
 
-fn table(results: &[(&Quantity, &Block)], terminal: bool) -> String {
+fn table(results: &[(&OperatorOutput, &Block)], terminal: bool) -> String {
     let axes = &results[0].0.axes;
     let arrays: Vec<(&str, &Block)> = results.iter().map(|(output, block)| (output.label.as_str(), *block)).collect();
     let rows = match axes.first() {

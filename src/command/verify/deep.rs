@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::report::tuple;
 use crate::run;
 use crate::source::{self, OpenOptions};
-use crate::verify::{Compare, Difference, Differences, Fault, Only};
+use crate::verify::{Compare, Damage, Difference, Differences, Only};
 
 impl Verified<'_> {
     /// Compares the pixels.
@@ -55,7 +55,7 @@ impl Verified<'_> {
         let place = format!("{}/", self.place().display());
         for text in &found.unreadable {
             let (object, text) = text.strip_prefix(&place).unwrap_or(text).split_once(": ").unwrap_or(("", text));
-            let fault = Fault { object: object.to_owned(), kind: Differences::UNREADABLE, text: text.to_owned() };
+            let fault = Damage { object: object.to_owned(), kind: Differences::UNREADABLE, text: text.to_owned() };
             // The check of objects may have found the same.
             if !self.checked.faults.iter().any(|f| f.object == fault.object) {
                 self.checked.n_faults += 1;

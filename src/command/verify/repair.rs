@@ -21,7 +21,7 @@ use crate::run;
 use crate::sink::zarr::{ZarrOptions, ZarrSink};
 use crate::sink::{Sharding, Spec};
 use crate::store::sums::{self, Sum};
-use crate::verify::{FaultKind, Only, checksums_of, object};
+use crate::verify::{DamageKind, Only, checksums_of, object};
 
 impl Verified<'_> {
     /// Makes bad objects of pixels again; those that cannot be stay faults.
@@ -30,7 +30,7 @@ impl Verified<'_> {
             .checked
             .faults
             .iter()
-            .filter(|fault| fault.kind != FaultKind::Foreign)
+            .filter(|fault| fault.kind != DamageKind::Foreign)
             .map(|fault| fault.object.clone())
             .collect();
         let Some(listed) = checksums_of(self.place()).filter(|_| !bad.is_empty()) else { return Ok(()) };

@@ -26,7 +26,7 @@ const GROUND: Colour = [24; 3];
 
 /// How the array is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum ViewMode {
     /// Three planes.
     Slices,
     Max,
@@ -45,7 +45,7 @@ pub(super) struct Scene {
     colours: Vec<Colour>,
     /// Index along every axis.
     pub(super) at: Vec<u64>,
-    pub(super) mode: Mode,
+    pub(super) mode: ViewMode,
     percentiles: PngOptions,
     /// Whether channels are red, green and blue, and shown as they are.
     is_photograph: bool,
@@ -69,7 +69,7 @@ impl Scene {
     pub(super) fn new(
         array: Arc<dyn Array>,
         colours: Vec<Colour>,
-        mode: Mode,
+        mode: ViewMode,
         (low, high): (f64, f64),
         is_photograph: bool,
     ) -> Option<Self> {
@@ -133,7 +133,7 @@ impl Scene {
     fn extent(&self, width: usize, height: usize, most: f64) -> Extent {
         let length = |i: usize| self.axes()[i].length as f64;
         let step = |i: usize| self.axes()[i].calibration.as_ref().map(|c| c.step.abs()).filter(|s| *s > 0.0);
-        let z = self.z.filter(|_| self.mode == Mode::Slices);
+        let z = self.z.filter(|_| self.mode == ViewMode::Slices);
         let deep = z.map_or(0.0, |z| {
             let ratio = step(z).zip(step(self.x)).map_or(1.0, |(z, x)| z / x).clamp(0.1, 20.0);
             length(z) * ratio
@@ -162,7 +162,7 @@ impl Scene {
         let mut panels = Vec::new();
         let gap = if extent.z > 0 { GAP } else { 0 };
         let whole = match self.mode {
-            Mode::Slices => self.panel([self.y, self.x], [extent.y, extent.x], &self.at)?,
+            ViewMode::Slices => self.panel([self.y, self.x], [extent.y, extent.x], &self.at)?,
             _ => self.projected([extent.y, extent.x])?,
         };
         panels.push((0, 0, extent.x, whole));
@@ -201,7 +201,7 @@ impl Scene {
             place[z] = at;
             self.panel([self.y, self.x], pixels, &place)
         };
-        let is_max = self.mode == Mode::Max;
+        let is_max = self.mode == ViewMode::Max;
         let join = |mut a: Panel, b: Panel| {
             for (a, b) in a.iter_mut().flatten().zip(b.iter().flatten()) {
                 *a = if is_max { a.max(*b) } else { *a + b };

@@ -13,7 +13,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::expression::builder::{Builder, Value};
 use crate::expression::call::{Call, Function};
-use crate::expression::syntax::{Argument, Expression, Kind};
+use crate::expression::syntax::{Argument, Expression, NodeKind};
 use crate::unit;
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -284,8 +284,8 @@ fn flatfield(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
         );
     };
     call.named(builder, &[])?;
-    let at = |kind: Kind| Expression { span: call.span.clone(), kind };
-    let name = |name: &str| Argument::Placed(at(Kind::Name(name.to_owned())));
+    let at = |kind: NodeKind| Expression { span: call.span.clone(), kind };
+    let name = |name: &str| Argument::Placed(at(NodeKind::Name(name.to_owned())));
     let mut frame = |of: &Expression| -> Result<Expression> {
         let axes = builder.value(of)?.axes;
         let pages = axes.iter().filter(|a| a.length > 1 && !matches!(a.name.as_str(), "y" | "x" | "c"));
@@ -294,13 +294,14 @@ fn flatfield(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
             return Ok(of.clone());
         }
         let arguments = std::iter::once(Argument::Placed(of.clone())).chain(pages).collect();
-        Ok(at(Kind::Call("median".to_owned(), arguments)))
+        Ok(at(NodeKind::Call("median".to_owned(), arguments)))
     };
     let (flat, dark) = (frame(flat)?, frame(dark)?);
-    let of =
-        |operator, a: &Expression, b: &Expression| at(Kind::Binary(operator, Box::new(a.clone()), Box::new(b.clone())));
+    let of = |operator, a: &Expression, b: &Expression| {
+        at(NodeKind::Binary(operator, Box::new(a.clone()), Box::new(b.clone())))
+    };
     let gain = of("-", &flat, &dark);
-    let mean = at(Kind::Call("mean".to_owned(), vec![Argument::Placed(gain.clone()), name("y"), name("x")]));
+    let mean = at(NodeKind::Call("mean".to_owned(), vec![Argument::Placed(gain.clone()), name("y"), name("x")]));
     let corrected = of("/", &of("-", raw, &dark), &gain);
     builder.value(&of("*", &corrected, &mean))
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::super::interner::Interner;
 use super::super::natural::natural_cmp;
-use super::super::value::{Kind, duration_unit};
+use super::super::value::{FieldKind, duration_unit};
 use crate::unit::Unit;
 
 /// What a column holds.
@@ -25,7 +25,7 @@ pub(super) enum Sort {
 }
 
 /// The texts of a column over the names of one build.
-pub(super) enum Values<'n> {
+pub(super) enum ColumnTexts<'n> {
     Same(&'n str),
     Varying(Interner<'n>),
     /// More different texts than an axis has, and not numbers.
@@ -34,14 +34,14 @@ pub(super) enum Values<'n> {
 
 pub(super) struct Column<'n> {
     pub(super) sort: Sort,
-    pub(super) values: Values<'n>,
+    pub(super) values: ColumnTexts<'n>,
 }
 
 impl<'n> Column<'n> {
     /// The text, if it is the same in every name.
     pub(super) fn same(&self) -> Option<&'n str> {
         match &self.values {
-            Values::Same(text) => Some(text),
+            ColumnTexts::Same(text) => Some(text),
             _ => None,
         }
     }
@@ -54,12 +54,12 @@ impl<'n> Column<'n> {
     /// The different texts, if it varies: numbers by value, words in natural order.
     pub(super) fn texts(&self) -> Vec<&'n str> {
         let mut texts: Vec<&str> = match &self.values {
-            Values::Varying(values) => values.texts.iter().copied().flatten().collect(),
-            Values::Same(text) => vec![text],
-            Values::Many => Vec::new(),
+            ColumnTexts::Varying(values) => values.texts.iter().copied().flatten().collect(),
+            ColumnTexts::Same(text) => vec![text],
+            ColumnTexts::Many => Vec::new(),
         };
         match self.sort {
-            Sort::Number => texts.sort_unstable_by(|a, b| Kind::Float.compare(a, b).then_with(|| a.cmp(b))),
+            Sort::Number => texts.sort_unstable_by(|a, b| FieldKind::Float.compare(a, b).then_with(|| a.cmp(b))),
             _ => texts.sort_unstable_by(|a, b| natural_cmp(a, b)),
         }
         texts
@@ -68,7 +68,7 @@ impl<'n> Column<'n> {
     /// Number of each name's text, and how many texts there are.
     pub(super) fn ids(&self) -> Option<(&[u32], usize)> {
         match &self.values {
-            Values::Varying(values) => Some((&values.ids, values.texts.len())),
+            ColumnTexts::Varying(values) => Some((&values.ids, values.texts.len())),
             _ => None,
         }
     }
@@ -76,23 +76,23 @@ impl<'n> Column<'n> {
     /// The text of the `k`th name.
     pub(super) fn text_of(&self, k: usize) -> Option<&'n str> {
         match &self.values {
-            Values::Varying(values) => {
+            ColumnTexts::Varying(values) => {
                 values.ids.get(k).and_then(|id| values.texts.get(*id as usize).copied().flatten())
             }
-            Values::Same(text) => Some(text),
-            Values::Many => None,
+            ColumnTexts::Same(text) => Some(text),
+            ColumnTexts::Many => None,
         }
     }
 
     pub(super) fn varies(&self) -> bool {
-        !matches!(self.values, Values::Same(_))
+        !matches!(self.values, ColumnTexts::Same(_))
     }
 
     fn any(&self, test: impl Fn(&str) -> bool) -> bool {
         match &self.values {
-            Values::Varying(values) => values.texts.iter().flatten().any(|t| test(t)),
-            Values::Same(text) => test(text),
-            Values::Many => false,
+            ColumnTexts::Varying(values) => values.texts.iter().flatten().any(|t| test(t)),
+            ColumnTexts::Same(text) => test(text),
+            ColumnTexts::Many => false,
         }
     }
 
@@ -405,7 +405,7 @@ pub(super) fn columns<'n, N: AsRef<str>>(names: &'n [N], members: Vec<u32>) -> B
             let mut put = |sort: Sort, text: &'n str| {
                 match columns.get_mut(column) {
                     Some(known) => add(known, text, k),
-                    None => columns.push(Column { sort, values: Values::Same(text) }),
+                    None => columns.push(Column { sort, values: ColumnTexts::Same(text) }),
                 }
                 column += 1;
             };
@@ -435,21 +435,21 @@ pub(super) fn columns<'n, N: AsRef<str>>(names: &'n [N], members: Vec<u32>) -> B
 
 fn add<'n>(column: &mut Column<'n>, text: &'n str, before: usize) {
     match &mut column.values {
-        Values::Same(same) if *same == text => {}
-        Values::Same(_) if column.sort == Sort::Guid => column.values = Values::Many,
-        Values::Same(same) => {
+        ColumnTexts::Same(same) if *same == text => {}
+        ColumnTexts::Same(_) if column.sort == Sort::Guid => column.values = ColumnTexts::Many,
+        ColumnTexts::Same(same) => {
             let mut values = Interner::default();
             values.repeat(Some(same), before);
             values.push(Some(text));
-            column.values = Values::Varying(values);
+            column.values = ColumnTexts::Varying(values);
         }
-        Values::Varying(values) => {
+        ColumnTexts::Varying(values) => {
             values.push(Some(text));
             if !matches!(column.sort, Sort::Number | Sort::Stamp) && values.texts.len() > MANY_WORDS {
-                column.values = Values::Many;
+                column.values = ColumnTexts::Many;
             }
         }
-        Values::Many => {}
+        ColumnTexts::Many => {}
     }
 }
 
@@ -462,14 +462,14 @@ fn divided(columns: Vec<Column<'_>>) -> Vec<Column<'_>> {
         if column.sort == Sort::Number {
             let before = all.last().and_then(Column::letters).unwrap_or_default();
             if is_dash(&column, before) {
-                all.push(Column { sort: Sort::Separator, values: Values::Same("-") });
+                all.push(Column { sort: Sort::Separator, values: ColumnTexts::Same("-") });
                 each(&mut column, |text| text.get(1..));
             }
             // What is measured has decimals.
             let is_measure = unit.and_then(Unit::parse).is_some();
             if let Some(whole) = counted_by_fraction(&column).filter(|_| !is_measure) {
-                all.push(Column { sort: Sort::Number, values: Values::Same(whole) });
-                all.push(Column { sort: Sort::Separator, values: Values::Same(".") });
+                all.push(Column { sort: Sort::Number, values: ColumnTexts::Same(whole) });
+                all.push(Column { sort: Sort::Separator, values: ColumnTexts::Same(".") });
                 each(&mut column, |text| text.get(whole.len() + 1..));
             }
         }
@@ -480,9 +480,9 @@ fn divided(columns: Vec<Column<'_>>) -> Vec<Column<'_>> {
 
 fn each<'n>(column: &mut Column<'n>, change: impl Fn(&'n str) -> Option<&'n str>) {
     match &mut column.values {
-        Values::Varying(values) => values.texts.iter_mut().for_each(|text| *text = text.and_then(&change)),
-        Values::Same(text) => *text = change(text).unwrap_or(text),
-        Values::Many => {}
+        ColumnTexts::Varying(values) => values.texts.iter_mut().for_each(|text| *text = text.and_then(&change)),
+        ColumnTexts::Same(text) => *text = change(text).unwrap_or(text),
+        ColumnTexts::Many => {}
     }
 }
 
@@ -504,7 +504,7 @@ fn counted_by_fraction<'n>(column: &Column<'n>) -> Option<&'n str> {
     let (whole, first) = *parts.first()?;
     let alike = parts.iter().all(|p| p.0 == whole);
     let padded = first.len() > 2 && parts.iter().all(|p| p.1.len() == first.len());
-    let twice = || column.texts().windows(2).any(|p| Kind::Float.compare(p[0], p[1]).is_eq());
+    let twice = || column.texts().windows(2).any(|p| FieldKind::Float.compare(p[0], p[1]).is_eq());
     (alike && column.varies() && (padded || twice())).then_some(whole)
 }
 

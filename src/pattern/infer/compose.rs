@@ -5,14 +5,14 @@ use super::clues::is_camera;
 
 /// What becomes of a varying column.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Part {
+pub(super) enum NamePart {
     /// A field with the text between its braces; the first `trimmed` bytes of the column stay literal.
     Field { body: String, literal: String },
     /// Any text.
     Ignored,
 }
 
-impl Part {
+impl NamePart {
     /// Bytes of the column's text before the field's value.
     pub(super) fn trimmed(&self) -> usize {
         match self {
@@ -23,9 +23,9 @@ impl Part {
 }
 
 /// The field called `name` for a column.
-pub(super) fn part(column: &Column<'_>, name: &str) -> Part {
+pub(super) fn part(column: &Column<'_>, name: &str) -> NamePart {
     let texts = column.texts();
-    let field = |kind: &str| Part::Field { body: format!("{name}{kind}"), literal: String::new() };
+    let field = |kind: &str| NamePart::Field { body: format!("{name}{kind}"), literal: String::new() };
     match column.sort {
         Sort::Number if column.is_decimal() => field(":float"),
         Sort::Number if column.is_signed() => field(":int"),
@@ -37,7 +37,7 @@ pub(super) fn part(column: &Column<'_>, name: &str) -> Part {
         Sort::Letters if is_camera(&texts) => {
             let letters: String = texts.iter().filter_map(|t| t.get(3..)).collect();
             let literal = texts.first().and_then(|t| t.get(..3)).unwrap_or_default().to_owned();
-            Part::Field { body: format!("{name}:[{letters}]"), literal }
+            NamePart::Field { body: format!("{name}:[{letters}]"), literal }
         }
         Sort::Letters if texts.iter().all(|t| t.len() == 1) => field(":[A-Za-z]"),
         Sort::Letters => field(":letters"),
@@ -65,9 +65,9 @@ fn escaped(text: &str) -> String {
 
 /// Patterns that read the columns, the shortest first: only what is next to the fields, everything between
 /// the fields, everything.
-pub(super) fn candidates(columns: &[Column<'_>], parts: &[(usize, Part)]) -> Vec<String> {
+pub(super) fn candidates(columns: &[Column<'_>], parts: &[(usize, NamePart)]) -> Vec<String> {
     let in_folder = |at: usize| columns.iter().skip(at).any(|c| c.same() == Some("/"));
-    let first_field = parts.iter().find(|(_, p)| matches!(p, Part::Field { .. })).map_or(0, |(at, _)| *at);
+    let first_field = parts.iter().find(|(_, p)| matches!(p, NamePart::Field { .. })).map_or(0, |(at, _)| *at);
     let last_slash = columns.iter().rposition(|c| c.same() == Some("/"));
     // Fields in folders need the path; otherwise the file name is enough.
     let from = match last_slash {
@@ -77,11 +77,11 @@ pub(super) fn candidates(columns: &[Column<'_>], parts: &[(usize, Part)]) -> Vec
     let mut pieces: Vec<Piece> = Vec::new();
     for (at, column) in columns.iter().enumerate().skip(from) {
         match parts.iter().find(|(i, _)| *i == at).map(|(_, part)| part) {
-            Some(Part::Field { body, literal }) => {
+            Some(NamePart::Field { body, literal }) => {
                 push_text(&mut pieces, literal);
                 pieces.push(Piece::Field(body.clone()));
             }
-            Some(Part::Ignored) => pieces.push(Piece::Any),
+            Some(NamePart::Ignored) => pieces.push(Piece::Any),
             None => push_text(&mut pieces, column.same().unwrap_or_default()),
         }
     }

@@ -13,7 +13,7 @@ mod program;
 mod settle;
 
 use atoms::{Build, Column, Sort};
-use compose::Part;
+use compose::NamePart;
 use settle::Varying;
 
 use super::arrange::{Arrangement, arrange};
@@ -92,7 +92,7 @@ fn by_columns<N: AsRef<str> + Sync>(names: &[N], options: &ArrangeOptions) -> Re
         return Err(trial.ask(&varying, weakest));
     }
     explain(&build, &varying, &mut why);
-    let parts: Vec<(usize, Part)> = varying.iter().map(|v| (v.at, part_of(v))).collect();
+    let parts: Vec<(usize, NamePart)> = varying.iter().map(|v| (v.at, part_of(v))).collect();
     let mut unconvincing = None;
     for text in compose::candidates(&build.columns, &parts) {
         let Some((pattern, arrangement)) = trial.read(&text) else { continue };
@@ -146,10 +146,10 @@ impl<N: AsRef<str> + Sync> Trial<'_, '_, N> {
     }
 
     /// Whether every name of the build gives the columns' texts for the fields.
-    fn reads_alike(&self, pattern: &Pattern, parts: &[(usize, Part)]) -> bool {
+    fn reads_alike(&self, pattern: &Pattern, parts: &[(usize, NamePart)]) -> bool {
         let wanted: Vec<(&Column<'_>, usize)> = parts
             .iter()
-            .filter(|(_, part)| matches!(part, Part::Field { .. }))
+            .filter(|(_, part)| matches!(part, NamePart::Field { .. }))
             .filter_map(|(at, part)| Some((self.build.columns.get(*at)?, part.trimmed())))
             .collect();
         self.build.members.iter().enumerate().all(|(k, i)| {
@@ -210,7 +210,7 @@ impl<N: AsRef<str> + Sync> Trial<'_, '_, N> {
     }
 
     /// The first pattern of these parts that reads all the names, each for a cell of its own.
-    fn convincing(&self, parts: &[(usize, Part)]) -> Option<String> {
+    fn convincing(&self, parts: &[(usize, NamePart)]) -> Option<String> {
         let tries = |text: &String| self.read(text).is_some_and(|(_, found)| is_convincing(&found));
         compose::candidates(&self.build.columns, parts).into_iter().find(tries)
     }
@@ -244,7 +244,7 @@ impl<N: AsRef<str> + Sync> Trial<'_, '_, N> {
         weakest: &Varying<'_, '_>,
         way: &Way,
         skipped: Option<&Varying<'_, '_>>,
-    ) -> Vec<(usize, Part)> {
+    ) -> Vec<(usize, NamePart)> {
         let mut letters = ('a'..='w').map(String::from).filter(|l| l != "c" && l != "t");
         let mut used: Vec<String> = varying.iter().filter_map(|v| v.best().map(|r| r.axis.clone())).collect();
         used.extend(if let Way::Axis(axis) = way { Some(axis.clone()) } else { None });
@@ -253,7 +253,7 @@ impl<N: AsRef<str> + Sync> Trial<'_, '_, N> {
                 return (v.at, way.part(v.column));
             }
             if v.follows.is_some() || v.best().is_some() {
-                return (v.at, if skipped.is_some_and(|s| s.at == v.at) { Part::Ignored } else { part_of(v) });
+                return (v.at, if skipped.is_some_and(|s| s.at == v.at) { NamePart::Ignored } else { part_of(v) });
             }
             let own = v.readings.iter().map(|r| r.axis.clone()).find(|a| !used.contains(a));
             let name = own.or_else(|| letters.find(|l| !used.contains(l))).unwrap_or_default();
@@ -273,11 +273,11 @@ enum Way {
 }
 
 impl Way {
-    fn part(&self, column: &Column<'_>) -> Part {
+    fn part(&self, column: &Column<'_>) -> NamePart {
         match self {
             Self::Axis(axis) => compose::part(column, axis),
-            Self::Two(a, n, b, m) => Part::Field { body: format!("{a}:{n}}}{{{b}:{m}"), literal: String::new() },
-            Self::Nothing => Part::Ignored,
+            Self::Two(a, n, b, m) => NamePart::Field { body: format!("{a}:{n}}}{{{b}:{m}"), literal: String::new() },
+            Self::Nothing => NamePart::Ignored,
         }
     }
 
@@ -346,9 +346,9 @@ fn check_strangers<N: AsRef<str>>(names: &[N], build: &Build<'_>, others: &[u32]
     }
 }
 
-fn part_of(v: &Varying<'_, '_>) -> Part {
+fn part_of(v: &Varying<'_, '_>) -> NamePart {
     match v.best() {
-        None => Part::Ignored,
+        None => NamePart::Ignored,
         Some(reading) => match &reading.unit {
             Some(unit) if v.column.sort == Sort::Number => compose::part(v.column, &format!("{}@{unit}", reading.axis)),
             _ => compose::part(v.column, &reading.axis),

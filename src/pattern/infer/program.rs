@@ -2,7 +2,7 @@
 
 use super::super::arrange::{Arrangement, arrange};
 use super::super::axes::{ABSENT, ArrangeOptions};
-use super::super::value::Kind;
+use super::super::value::FieldKind;
 use super::super::{Field, Pattern, Preset};
 use super::{Inferred, MOST_STRANGERS, clues, is_convincing};
 use crate::error::Result;
@@ -46,8 +46,10 @@ fn read_by<N: AsRef<str> + Sync, S: AsRef<str> + Sync>(
     let (text, mut why) = simplified(pattern, &first);
     let simple = if pattern.is_regex() { pattern.clone() } else { Pattern::parse(&text)? };
     let arrangement = arrange(&simple, names, options)?;
-    let texts =
-        simple.fields().iter().filter(|f| f.kind == Kind::Text || matches!(f.kind, Kind::Set { repeat: true, .. }));
+    let texts = simple
+        .fields()
+        .iter()
+        .filter(|f| f.kind == FieldKind::Text || matches!(f.kind, FieldKind::Set { repeat: true, .. }));
     // A number cut in two: `1` and `2` of `w12`.
     let is_cut = |field: &Field| {
         let row = arrangement.fields.iter().find(|row| row.name == field.name);

@@ -2,7 +2,7 @@
 
 use super::super::axes::determines;
 use super::super::natural::natural_cmp;
-use super::super::value::Kind;
+use super::super::value::FieldKind;
 use super::atoms::{Build, Column, Sort};
 use super::clues::{self, Reading, Strength};
 
@@ -81,7 +81,7 @@ fn fix(keys: &[&Varying<'_, '_>], b: &Varying<'_, '_>) -> bool {
 fn grows_with(a: &Varying<'_, '_>, b: &Varying<'_, '_>, n_names: usize) -> bool {
     let compare = |v: &Varying<'_, '_>, i: usize, j: usize| {
         let (x, y) = (v.column.text_of(i).unwrap_or_default(), v.column.text_of(j).unwrap_or_default());
-        if v.column.sort == Sort::Number { Kind::Float.compare(x, y) } else { natural_cmp(x, y) }
+        if v.column.sort == Sort::Number { FieldKind::Float.compare(x, y) } else { natural_cmp(x, y) }
     };
     let mut order: Vec<usize> = (0..n_names).collect();
     order.sort_by(|i, j| compare(a, *i, *j));

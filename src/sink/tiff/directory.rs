@@ -1,7 +1,7 @@
 //! Image file directories, classic and big, whose pages differ in nothing but where their plane begins.
 
 /// A value of a tag.
-pub(super) enum Value {
+pub(super) enum TagValue {
     /// 16-bit numbers.
     Shorts(Vec<u16>),
     /// One 32-bit number.
@@ -20,14 +20,14 @@ pub(super) enum Value {
 
 struct Entry {
     tag: u16,
-    value: Value,
+    value: TagValue,
     first_only: bool,
     /// Where the value lies if it does not fit into the entry.
     offset: u64,
 }
 
 /// The directory that all pages have, the first with a few entries more. Native byte order.
-pub(super) struct Directory {
+pub(super) struct DirectoryTemplate {
     big: bool,
     entries: Vec<Entry>,
 }
@@ -45,18 +45,18 @@ pub(super) fn header(big: bool, first: u64) -> Vec<u8> {
     bytes
 }
 
-impl Directory {
+impl DirectoryTemplate {
     pub(super) fn new(big: bool) -> Self {
         Self { big, entries: vec![] }
     }
 
     /// Adds an entry to every page; tags come in ascending order.
-    pub(super) fn add(&mut self, tag: u16, value: Value) {
+    pub(super) fn add(&mut self, tag: u16, value: TagValue) {
         self.entries.push(Entry { tag, value, first_only: false, offset: 0 });
     }
 
     /// Adds an entry to the first page.
-    pub(super) fn add_to_first(&mut self, tag: u16, value: Value) {
+    pub(super) fn add_to_first(&mut self, tag: u16, value: TagValue) {
         self.entries.push(Entry { tag, value, first_only: true, offset: 0 });
     }
 
@@ -125,7 +125,7 @@ impl Directory {
     }
 }
 
-impl Value {
+impl TagValue {
     /// TIFF's number for the type, and bytes of one value.
     fn kind(&self, big: bool) -> (u16, usize) {
         match self {

@@ -25,7 +25,7 @@ mod ome;
 mod tile;
 mod xml;
 
-use directory::{Directory, Value};
+use directory::{DirectoryTemplate, TagValue};
 
 /// Bytes of directories that are gathered before they are written.
 const BATCH_BYTES: usize = 1 << 20;
@@ -66,7 +66,7 @@ pub(super) fn head_of(spec: &Spec) -> Result<Vec<u8>> {
 struct Head {
     planes: Planes,
     big: bool,
-    template: Directory,
+    template: DirectoryTemplate,
     /// What all directories point to.
     shared: Vec<u8>,
 }
@@ -202,7 +202,7 @@ impl Planes {
     }
 
     /// The directory that every page has, and the bytes that all of them point to, which follow the header.
-    fn template(&self, spec: &Spec, big: bool) -> (Directory, Vec<u8>) {
+    fn template(&self, spec: &Spec, big: bool) -> (DirectoryTemplate, Vec<u8>) {
         let dtype = spec.dtype;
         let bits = 8 * dtype.size() as u16;
         let samples = self.samples as u16;
@@ -214,30 +214,30 @@ impl Planes {
         };
         let software = concat!("stackctl ", env!("CARGO_PKG_VERSION"));
         let resolution = describe::resolution(&spec.axes, self.hyperstack.is_some());
-        let mut directory = Directory::new(big);
-        directory.add(256, Value::Long(self.width as u32));
-        directory.add(257, Value::Long(self.height as u32));
-        directory.add(258, Value::Shorts(vec![bits; usize::from(samples)]));
-        directory.add(259, Value::Shorts(vec![1]));
-        directory.add(262, Value::Shorts(vec![if is_colour { 2 } else { 1 }]));
-        directory.add_to_first(270, Value::Text(text));
-        directory.add(273, Value::PlaneOffset);
-        directory.add(277, Value::Shorts(vec![samples]));
-        directory.add(278, Value::Long(self.height as u32));
-        directory.add(279, Value::Size(self.plane_bytes));
+        let mut directory = DirectoryTemplate::new(big);
+        directory.add(256, TagValue::Long(self.width as u32));
+        directory.add(257, TagValue::Long(self.height as u32));
+        directory.add(258, TagValue::Shorts(vec![bits; usize::from(samples)]));
+        directory.add(259, TagValue::Shorts(vec![1]));
+        directory.add(262, TagValue::Shorts(vec![if is_colour { 2 } else { 1 }]));
+        directory.add_to_first(270, TagValue::Text(text));
+        directory.add(273, TagValue::PlaneOffset);
+        directory.add(277, TagValue::Shorts(vec![samples]));
+        directory.add(278, TagValue::Long(self.height as u32));
+        directory.add(279, TagValue::Size(self.plane_bytes));
         if let Some(resolution) = &resolution {
-            directory.add(282, Value::Rational(resolution.x));
-            directory.add(283, Value::Rational(resolution.y));
+            directory.add(282, TagValue::Rational(resolution.x));
+            directory.add(283, TagValue::Rational(resolution.y));
         }
-        directory.add(284, Value::Shorts(vec![1]));
+        directory.add(284, TagValue::Shorts(vec![1]));
         if let Some(resolution) = &resolution {
-            directory.add(296, Value::Shorts(vec![resolution.unit]));
+            directory.add(296, TagValue::Shorts(vec![resolution.unit]));
         }
-        directory.add_to_first(305, Value::Text(software.into()));
+        directory.add_to_first(305, TagValue::Text(software.into()));
         if n_extra > 0 {
-            directory.add(338, Value::Shorts(vec![0; n_extra]));
+            directory.add(338, TagValue::Shorts(vec![0; n_extra]));
         }
-        directory.add(339, Value::Shorts(vec![sample_format(dtype); usize::from(samples)]));
+        directory.add(339, TagValue::Shorts(vec![sample_format(dtype); usize::from(samples)]));
         let shared = directory.place(if big { 16 } else { 8 });
         (directory, shared)
     }

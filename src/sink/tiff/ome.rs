@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::describe;
-use super::directory::{Directory, Value, header};
+use super::directory::{DirectoryTemplate, TagValue, header};
 use super::tile::Predictor;
 use super::xml::Images;
 use crate::axis::Axis;
@@ -21,11 +21,11 @@ use crate::consume::{Consumer, Desk, Job, Merger, Part, Place, Product, Taker};
 use crate::error::{Error, Result};
 use crate::grid::n_elements;
 use crate::plan::{Cost, Task, Wants};
-use crate::sink::zarr::array::{ArrayWriter, Container, Encoder, Prepare};
+use crate::sink::zarr::array::{ArrayWriter, ChunkEncoder, Container, Prepare};
 use crate::sink::zarr::levels::{self, Level, Resolutions};
-use crate::sink::zarr::{Format, ZarrOptions};
+use crate::sink::zarr::{ZarrFormat, ZarrOptions};
 use crate::sink::{OutputOptions, Spec};
-use crate::store::{Kind, Store, Stored};
+use crate::store::{OutputKind, Store, Stored};
 
 /// Side of a tile unless another is asked for.
 const TILE: u64 = 512;
@@ -65,7 +65,7 @@ struct Plane {
 /// `Usage` if OME-TIFF has no place for an axis, elements or the codec, or something stands under the name.
 pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
     let sink = OmeSink::new(path, spec, options).map_err(|e| e.at(path.display()))?;
-    options.check_free(path, Kind::File)?;
+    options.check_free(path, OutputKind::File)?;
     Ok(Box::new(sink))
 }
 
@@ -86,7 +86,7 @@ impl OmeSink {
         let mut chunks = vec![1; outer.len()];
         chunks.extend([tile[0], tile[1], samples].iter().take(n_plane));
         let cut = ZarrOptions {
-            format: Format::V3,
+            format: ZarrFormat::V3,
             chunks,
             shards: None,
             codec: codec.clone(),
@@ -118,7 +118,7 @@ impl OmeSink {
         let name = stem.split(".ome.").next().unwrap_or_default();
         let description = images.describe(name, axes, dtype, &options.image)?;
         let pages = Mutex::new(Pages::new(&arrays, is_big));
-        let place = Place::new(path, Kind::File, options.overwrite, options.durability);
+        let place = Place::new(path, OutputKind::File, options.overwrite, options.durability);
         let plane = Plane { n_pages, tile, samples, codec, predictor };
         let method = options.image.method;
         Ok(Self { place, spec: spec.clone(), array, levels, wants, method, pages, plane, description, is_big })
@@ -133,7 +133,7 @@ impl OmeSink {
     }
 
     /// The directory of one page at a level of shape `shape`, without where its tiles lie.
-    fn directory(&self, shape: &[u64], level: usize) -> Vec<(u16, Value)> {
+    fn directory(&self, shape: &[u64], level: usize) -> Vec<(u16, TagValue)> {
         let Plane { tile, samples, codec, predictor, .. } = &self.plane;
         let n_plane = if *samples > 1 || self.spec.axes.last().is_some_and(|a| a.name != "x") { 3 } else { 2 };
         let [height, width] = [shape[shape.len() - n_plane], shape[shape.len() - n_plane + 1]];
@@ -141,28 +141,28 @@ impl OmeSink {
         let n_samples = usize::from(*samples as u16);
         let is_colour = super::is_colour(*samples, dtype);
         let mut entries = vec![
-            (256, Value::Long(width as u32)),
-            (257, Value::Long(height as u32)),
-            (258, Value::Shorts(vec![8 * dtype.size() as u16; n_samples])),
-            (259, Value::Shorts(vec![compression(codec).unwrap_or(1)])),
-            (262, Value::Shorts(vec![if is_colour { 2 } else { 1 }])),
-            (277, Value::Shorts(vec![*samples as u16])),
-            (284, Value::Shorts(vec![1])),
-            (317, Value::Shorts(vec![predictor.number()])),
-            (322, Value::Long(tile[1] as u32)),
-            (323, Value::Long(tile[0] as u32)),
-            (339, Value::Shorts(vec![super::sample_format(dtype); n_samples])),
+            (256, TagValue::Long(width as u32)),
+            (257, TagValue::Long(height as u32)),
+            (258, TagValue::Shorts(vec![8 * dtype.size() as u16; n_samples])),
+            (259, TagValue::Shorts(vec![compression(codec).unwrap_or(1)])),
+            (262, TagValue::Shorts(vec![if is_colour { 2 } else { 1 }])),
+            (277, TagValue::Shorts(vec![*samples as u16])),
+            (284, TagValue::Shorts(vec![1])),
+            (317, TagValue::Shorts(vec![predictor.number()])),
+            (322, TagValue::Long(tile[1] as u32)),
+            (323, TagValue::Long(tile[0] as u32)),
+            (339, TagValue::Shorts(vec![super::sample_format(dtype); n_samples])),
         ];
         if level > 0 {
-            entries.push((254, Value::Long(1)));
+            entries.push((254, TagValue::Long(1)));
         } else if let Some(resolution) = describe::resolution(&self.spec.axes, false) {
-            entries.push((282, Value::Rational(resolution.x)));
-            entries.push((283, Value::Rational(resolution.y)));
-            entries.push((296, Value::Shorts(vec![resolution.unit])));
+            entries.push((282, TagValue::Rational(resolution.x)));
+            entries.push((283, TagValue::Rational(resolution.y)));
+            entries.push((296, TagValue::Shorts(vec![resolution.unit])));
         }
         let n_extra = n_samples - if is_colour { 3 } else { 1 };
         if n_extra > 0 {
-            entries.push((338, Value::Shorts(vec![0; n_extra])));
+            entries.push((338, TagValue::Shorts(vec![0; n_extra])));
         }
         if *predictor == Predictor::None {
             entries.retain(|e| e.0 != 317);
@@ -191,13 +191,13 @@ impl OmeSink {
             let mut entries = self.directory(&self.spec.shape(), 0);
             entries.extend(pages.tiles(0, page, &self.array));
             if !below.is_empty() {
-                entries.push((330, Value::Sizes(below)));
+                entries.push((330, TagValue::Sizes(below)));
             }
             let at = end + bytes.len() as u64;
             if page == 0 {
                 first = at;
-                entries.push((270, Value::Text(self.description.clone())));
-                entries.push((305, Value::Text(concat!("stackctl ", env!("CARGO_PKG_VERSION")).into())));
+                entries.push((270, TagValue::Text(self.description.clone())));
+                entries.push((305, TagValue::Text(concat!("stackctl ", env!("CARGO_PKG_VERSION")).into())));
             }
             let is_last = page + 1 == self.plane.n_pages;
             append(self.is_big, entries, at, |end| if is_last { 0 } else { end + below_bytes }, &mut bytes);
@@ -213,9 +213,9 @@ impl OmeSink {
 
 /// Appends a directory that lies at `at`, the larger values behind it; `next` says where the next one is, from where
 /// this one ends.
-fn append(is_big: bool, mut entries: Vec<(u16, Value)>, at: u64, next: impl Fn(u64) -> u64, to: &mut Vec<u8>) {
+fn append(is_big: bool, mut entries: Vec<(u16, TagValue)>, at: u64, next: impl Fn(u64) -> u64, to: &mut Vec<u8>) {
     entries.sort_by_key(|e| e.0);
-    let mut directory = Directory::new(is_big);
+    let mut directory = DirectoryTemplate::new(is_big);
     entries.into_iter().for_each(|(tag, value)| directory.add(tag, value));
     let mut behind = directory.place(at + directory.n_bytes(true));
     behind.resize(behind.len().next_multiple_of(8), 0);
@@ -317,12 +317,15 @@ impl Pages {
     }
 
     /// Entries that say where the tiles of a page lie.
-    fn tiles(&self, level: usize, page: u64, array: &ArrayWriter) -> [(u16, Value); 2] {
+    fn tiles(&self, level: usize, page: u64, array: &ArrayWriter) -> [(u16, TagValue); 2] {
         let counts = array.chunks().counts();
         let n_pages = self.n_pages(array);
         let per_page = (n_elements(counts) / n_pages) as usize;
         let own = &self.tiles[level][page as usize * per_page..][..per_page];
-        [(324, Value::Sizes(own.iter().map(|t| t.0).collect())), (325, Value::Sizes(own.iter().map(|t| t.1).collect()))]
+        [
+            (324, TagValue::Sizes(own.iter().map(|t| t.0).collect())),
+            (325, TagValue::Sizes(own.iter().map(|t| t.1).collect())),
+        ]
     }
 
     fn n_pages(&self, array: &ArrayWriter) -> u64 {
@@ -396,7 +399,7 @@ impl Consumer for OmeSink {
 struct Tiler<'a> {
     sink: &'a OmeSink,
     store: &'a Store,
-    full: Encoder<'a>,
+    full: ChunkEncoder<'a>,
     levels: Vec<Part>,
 }
 

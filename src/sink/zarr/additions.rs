@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::{Format, ZarrOptions, levels::Level};
+use super::{ZarrFormat, ZarrOptions, levels::Level};
 use crate::bytes::within;
 use crate::consume::levels::Method;
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ const ADDED: &str = ".levels";
 pub struct Image {
     folder: PathBuf,
     /// Which Zarr it is.
-    pub format: Format,
+    pub format: ZarrFormat,
     /// Its group: `zarr.json`, or `.zattrs`.
     group: Value,
     /// Path of its array.
@@ -39,8 +39,8 @@ impl Image {
     pub fn open(folder: &Path) -> Result<Self> {
         let no = |why: &str| Error::usage(format!("{}: {why}", folder.display()));
         let (format, group) = match (document(&folder.join("zarr.json"))?, document(&folder.join(".zattrs"))?) {
-            (Some(group), _) => (Format::V3, group),
-            (None, Some(group)) => (Format::V2, group),
+            (Some(group), _) => (ZarrFormat::V3, group),
+            (None, Some(group)) => (ZarrFormat::V2, group),
             (None, None) => return Err(no("no OME-Zarr image: there is neither zarr.json nor .zattrs")),
         };
         let mut image =
@@ -63,19 +63,19 @@ impl Image {
     /// What OME-NGFF says of the group.
     fn claim(&self) -> Option<&Value> {
         let claim = match self.format {
-            Format::V3 => &self.group["attributes"]["ome"],
-            Format::V2 => &self.group,
+            ZarrFormat::V3 => &self.group["attributes"]["ome"],
+            ZarrFormat::V2 => &self.group,
         };
         claim["multiscales"][0].is_object().then_some(claim)
     }
 
     fn read_cut(&mut self) -> Result<()> {
         let shape = |value: &Value| value.as_array()?.iter().map(Value::as_u64).collect::<Option<Vec<u64>>>();
-        let name = if self.format == Format::V3 { "zarr.json" } else { ".zarray" };
+        let name = if self.format == ZarrFormat::V3 { "zarr.json" } else { ".zarray" };
         let array = document(&self.folder.join(&self.path).join(name))?.unwrap_or_default();
         let outer = match self.format {
-            Format::V3 => shape(&array["chunk_grid"]["configuration"]["chunk_shape"]),
-            Format::V2 => shape(&array["chunks"]),
+            ZarrFormat::V3 => shape(&array["chunk_grid"]["configuration"]["chunk_shape"]),
+            ZarrFormat::V2 => shape(&array["chunks"]),
         };
         let codecs = array["codecs"].as_array().into_iter().flatten();
         let sharding = codecs.into_iter().find(|c| c["name"] == "sharding_indexed");
@@ -125,8 +125,8 @@ impl Image {
     ) -> Result<Vec<(&'static str, Value)>> {
         let mut group = self.group.clone();
         let claim = match self.format {
-            Format::V3 => &mut group["attributes"]["ome"],
-            Format::V2 => &mut group,
+            ZarrFormat::V3 => &mut group["attributes"]["ome"],
+            ZarrFormat::V2 => &mut group,
         };
         let multiscale = &mut claim["multiscales"][0];
         let method = options.image.method;
@@ -139,7 +139,7 @@ impl Image {
             datasets.extend(added);
         }
         multiscale["type"] = json!(method.name());
-        if self.format == Format::V3 {
+        if self.format == ZarrFormat::V3 {
             if let Some(known) = group["consolidated_metadata"]["metadata"].as_object_mut() {
                 known.extend(arrays.iter().map(|(path, _, document)| (path.clone(), document.clone())));
             }

@@ -7,7 +7,7 @@
 
 use serde_json::json;
 
-use super::Format;
+use super::ZarrFormat;
 use super::array::{ArrayWriter, Container};
 use crate::error::{Error, Result};
 use crate::store::{Store, Stored};
@@ -103,7 +103,7 @@ impl Archive {
     ///
     /// # Errors
     /// `Io`.
-    pub(super) fn finish(mut self, store: &Store, format: Format) -> Result<()> {
+    pub(super) fn finish(mut self, store: &Store, format: ZarrFormat) -> Result<()> {
         // Metadata first, those of the root before others.
         let is_document =
             |key: &str| key.ends_with(".json") || key.rsplit('/').next().is_some_and(|n| n.starts_with('.'));
@@ -128,10 +128,10 @@ impl Archive {
             bytes.extend(1u32.to_le_bytes());
         }
         let comment = match format {
-            Format::V3 => {
+            ZarrFormat::V3 => {
                 json!({"ome": {"version": "0.5", "zipFile": {"centralDirectory": {"jsonFirst": true}}}}).to_string()
             }
-            Format::V2 => String::new(),
+            ZarrFormat::V2 => String::new(),
         };
         let few = n.min(0xffff) as u16;
         bytes.extend(b"PK\x05\x06");

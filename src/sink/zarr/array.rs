@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::chunk::{gather, holds_only};
-use super::{Format, ZarrOptions, metadata};
+use super::{ZarrFormat, ZarrOptions, metadata};
 use crate::block::{Block, size_bytes};
 use crate::codec::{Codec, Contexts};
 use crate::consume::{Desk, Part, Taker};
@@ -39,7 +39,7 @@ pub(crate) type Prepare = Box<dyn Fn(Cow<'_, [u8]>) -> Vec<u8> + Send + Sync>;
 pub(crate) struct ArrayWriter {
     /// Where its files lie inside the output, without a slash at the end.
     prefix: String,
-    format: Format,
+    format: ZarrFormat,
     dtype: DType,
     /// One element of fill, native order and little-endian.
     fill: (Vec<u8>, Vec<u8>),
@@ -54,7 +54,7 @@ pub(crate) struct ArrayWriter {
 }
 
 /// Encodes the chunks of one task.
-pub(crate) struct Encoder<'a> {
+pub(crate) struct ChunkEncoder<'a> {
     array: &'a ArrayWriter,
     store: &'a Store,
     /// Chunks of one shard that are stored: the number of each in the shard, and its length.
@@ -96,7 +96,7 @@ impl ArrayWriter {
         options.codec.check_chunk(chunk_bytes)?;
         let shards = match &options.shards {
             None => None,
-            Some(_) if options.format == Format::V2 => {
+            Some(_) if options.format == ZarrFormat::V2 => {
                 return Err(Error::usage("Zarr v2 has no shards: use --shards none or --zarr-format 3"));
             }
             Some(_) if options.image.is_archived => {
@@ -202,8 +202,8 @@ impl ArrayWriter {
     }
 
     /// What encodes the chunks of a task; those that are files of their own are written at once.
-    pub(crate) fn encoder<'a>(&'a self, store: &'a Store) -> Encoder<'a> {
-        Encoder { array: self, store, pieces: Vec::new(), bytes: Vec::new(), stored: Vec::new() }
+    pub(crate) fn encoder<'a>(&'a self, store: &'a Store) -> ChunkEncoder<'a> {
+        ChunkEncoder { array: self, store, pieces: Vec::new(), bytes: Vec::new(), stored: Vec::new() }
     }
 
     /// What takes the parts of all tasks, in plan order.
@@ -247,7 +247,7 @@ impl ArrayWriter {
     }
 }
 
-impl Taker for Encoder<'_> {
+impl Taker for ChunkEncoder<'_> {
     /// # Panics
     /// If the block does not consist of whole chunks, of one shard.
     fn take(&mut self, block: &Block, desk: &mut Desk) -> Result<()> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::Format;
+use super::ZarrFormat;
 use crate::error::{Error, Result};
 
 /// Where the images of a collection lie in its folder.
@@ -14,11 +14,11 @@ pub enum Collection {
     /// By number, with the values that they are told apart by.
     Series(Vec<String>),
     /// By row, column and number of the field.
-    Plate(Vec<Field>),
+    Plate(Vec<WellField>),
 }
 
 /// One field of a well.
-pub struct Field {
+pub struct WellField {
     /// Letters of the row.
     pub row: String,
     /// Digits of the column.
@@ -62,7 +62,7 @@ impl Collection {
             }
             let n = seen.entry((row.clone(), column.clone())).or_default();
             *n += 1;
-            Ok(Field { row, column, number: *n - 1 })
+            Ok(WellField { row, column, number: *n - 1 })
         };
         values.iter().map(&mut one).collect::<Result<_>>().map(Self::Plate)
     }
@@ -103,7 +103,7 @@ impl Collection {
     ///
     /// # Errors
     /// `Io`.
-    pub fn describe(&self, folder: &Path, name: &str, format: Format) -> Result<()> {
+    pub fn describe(&self, folder: &Path, name: &str, format: ZarrFormat) -> Result<()> {
         let root = match self {
             Self::Series(labels) => {
                 let paths: Vec<String> = (0..labels.len()).map(|i| i.to_string()).collect();
@@ -126,7 +126,7 @@ fn split_well(well: &str) -> Result<(String, String)> {
 }
 
 /// Writes rows and wells, and gives what the root says of them.
-fn plate(folder: &Path, name: &str, format: Format, fields: &[Field]) -> Result<Value> {
+fn plate(folder: &Path, name: &str, format: ZarrFormat, fields: &[WellField]) -> Result<Value> {
     let natural = |all: BTreeSet<&String>| -> Vec<String> {
         let mut all: Vec<String> = all.into_iter().cloned().collect();
         all.sort_by(|a, b| crate::pattern::natural_cmp(a, b));
@@ -157,18 +157,18 @@ fn plate(folder: &Path, name: &str, format: Format, fields: &[Field]) -> Result<
 }
 
 /// In NGFF 0.4 plates and wells state the version themselves.
-fn with_version(mut value: Value, format: Format) -> Value {
-    if format == Format::V2 {
+fn with_version(mut value: Value, format: ZarrFormat) -> Value {
+    if format == ZarrFormat::V2 {
         value["version"] = json!("0.4");
     }
     value
 }
 
 /// Writes the metadata of a group; `claim` is what OME-NGFF says of it.
-fn group(folder: &Path, format: Format, claim: Value) -> Result<()> {
+fn group(folder: &Path, format: ZarrFormat, claim: Value) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Error::io(folder, "cannot make the folder", e))?;
     match format {
-        Format::V3 => {
+        ZarrFormat::V3 => {
             let mut attributes = Map::new();
             if let Value::Object(claim) = claim {
                 let version = std::iter::once(("version".to_owned(), json!("0.5")));
@@ -176,7 +176,7 @@ fn group(folder: &Path, format: Format, claim: Value) -> Result<()> {
             }
             write(&folder.join("zarr.json"), &json!({"zarr_format": 3, "node_type": "group", "attributes": attributes}))
         }
-        Format::V2 => {
+        ZarrFormat::V2 => {
             write(&folder.join(".zgroup"), &json!({"zarr_format": 2}))?;
             if claim.is_null() { Ok(()) } else { write(&folder.join(".zattrs"), &claim) }
         }
@@ -198,11 +198,11 @@ pub fn is_label(path: &Path) -> bool {
 ///
 /// # Errors
 /// `Usage` if there is no such image, or it is of another format; `Io`.
-pub fn begin_label(path: &Path, format: Format) -> Result<()> {
+pub fn begin_label(path: &Path, format: ZarrFormat) -> Result<()> {
     let Some((labels, image)) = path.parent().and_then(|labels| Some((labels, labels.parent()?))) else {
         return Ok(());
     };
-    let (own, other) = if format == Format::V3 { ("zarr.json", 2) } else { (".zgroup", 3) };
+    let (own, other) = if format == ZarrFormat::V3 { ("zarr.json", 2) } else { (".zgroup", 3) };
     if !super::is_zarr(image) {
         return Err(Error::usage(format!("{}: there is no image that labels could lie in", image.display())));
     }
@@ -219,11 +219,11 @@ pub fn begin_label(path: &Path, format: Format) -> Result<()> {
 ///
 /// # Errors
 /// `Io`; `Format` if a document is damaged.
-pub fn list_label(path: &Path, format: Format) -> Result<()> {
+pub fn list_label(path: &Path, format: ZarrFormat) -> Result<()> {
     let (Some(labels), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
     let name = name.to_string_lossy().into_owned();
-    let known = read(&labels.join(if format == Format::V3 { "zarr.json" } else { ".zattrs" }))?;
-    let claim = if format == Format::V3 { &known["attributes"]["ome"] } else { &known };
+    let known = read(&labels.join(if format == ZarrFormat::V3 { "zarr.json" } else { ".zattrs" }))?;
+    let claim = if format == ZarrFormat::V3 { &known["attributes"]["ome"] } else { &known };
     let mut names: Vec<String> =
         claim["labels"].as_array().into_iter().flatten().filter_map(|n| n.as_str().map(String::from)).collect();
     if !names.contains(&name) {
@@ -231,11 +231,11 @@ pub fn list_label(path: &Path, format: Format) -> Result<()> {
     }
     group(labels, format, json!({"labels": names}))?;
     let Some(image) = labels.parent() else { return Ok(()) };
-    let file = image.join(if format == Format::V3 { "zarr.json" } else { ".zmetadata" });
+    let file = image.join(if format == ZarrFormat::V3 { "zarr.json" } else { ".zmetadata" });
     let mut document = read(&file)?;
     let repeated = match format {
-        Format::V3 => document.pointer_mut("/consolidated_metadata/metadata"),
-        Format::V2 => document.pointer_mut("/metadata"),
+        ZarrFormat::V3 => document.pointer_mut("/consolidated_metadata/metadata"),
+        ZarrFormat::V2 => document.pointer_mut("/metadata"),
     };
     let Some(repeated) = repeated.and_then(Value::as_object_mut) else { return Ok(()) };
     repeated.extend(repeats(labels, &name, format)?);
@@ -243,13 +243,13 @@ pub fn list_label(path: &Path, format: Format) -> Result<()> {
 }
 
 /// What the metadata of an image repeat of its labels called `name`.
-fn repeats(labels: &Path, name: &str, format: Format) -> Result<Vec<(String, Value)>> {
+fn repeats(labels: &Path, name: &str, format: ZarrFormat) -> Result<Vec<(String, Value)>> {
     let below = |inner: &Value| -> Vec<(String, Value)> {
         let inner = inner.as_object().into_iter().flatten();
         inner.map(|(key, document)| (format!("labels/{name}/{key}"), document.clone())).collect()
     };
     let folder = labels.join(name);
-    if format == Format::V2 {
+    if format == ZarrFormat::V2 {
         let own = [".zgroup", ".zattrs"].map(|file| Ok((format!("labels/{file}"), read(&labels.join(file))?)));
         let own = own.into_iter().collect::<Result<Vec<_>>>()?;
         return Ok(own.into_iter().chain(below(&read(&folder.join(".zmetadata"))?["metadata"])).collect());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Format, display, metadata};
+use super::{ZarrFormat, display, metadata};
 use crate::axis::{Axis, AxisKind};
 use crate::unit;
 
@@ -21,12 +21,12 @@ pub(super) struct Coordinates {
 
 /// Coordinates of those `axes` of which they are known: names of channels, times in seconds, places in the axis's
 /// unit.
-pub(super) fn coordinates(axes: &[Axis], format: Format) -> Vec<Coordinates> {
+pub(super) fn coordinates(axes: &[Axis], format: ZarrFormat) -> Vec<Coordinates> {
     let is_free = |axis: &&Axis| axis.name.parse::<u64>().is_err() && (1..=MOST).contains(&axis.length);
     axes.iter().filter(is_free).filter_map(|axis| of(axis, format)).collect()
 }
 
-fn of(axis: &Axis, format: Format) -> Option<Coordinates> {
+fn of(axis: &Axis, format: ZarrFormat) -> Option<Coordinates> {
     if axis.kind == AxisKind::Channel && axis.labels.is_some() {
         return Some(strings(axis, format));
     }
@@ -36,7 +36,7 @@ fn of(axis: &Axis, format: Format) -> Option<Coordinates> {
     axis.labels.is_some().then(|| strings(axis, format))
 }
 
-fn numbers(axis: &Axis, format: Format) -> Coordinates {
+fn numbers(axis: &Axis, format: ZarrFormat) -> Coordinates {
     let unit = axis.calibration.as_ref().and_then(|c| c.unit.as_deref());
     let seconds = unit.filter(|_| axis.kind == AxisKind::Time).and_then(unit::seconds);
     let factor = seconds.unwrap_or(1.0);
@@ -44,19 +44,19 @@ fn numbers(axis: &Axis, format: Format) -> Coordinates {
     let unit = if seconds.is_some() { Some("second") } else { unit };
     let (dtype, codec) = (json!("float64"), json!({"name": "bytes", "configuration": {"endian": "little"}}));
     let documents = match format {
-        Format::V3 => documents_v3(axis, &dtype, &codec, &json!("NaN"), unit),
-        Format::V2 => documents_v2(axis, "<f8", unit),
+        ZarrFormat::V3 => documents_v3(axis, &dtype, &codec, &json!("NaN"), unit),
+        ZarrFormat::V2 => documents_v2(axis, "<f8", unit),
     };
     Coordinates { name: axis.name.clone(), documents, chunk: (metadata::chunk_key(format, &axis.name, &[0]), values) }
 }
 
 /// In Zarr v3 text of any length, as many as there are and each with its length in front; in v2 of one length.
-fn strings(axis: &Axis, format: Format) -> Coordinates {
+fn strings(axis: &Axis, format: ZarrFormat) -> Coordinates {
     let labels = display::labels(axis);
     let key = metadata::chunk_key(format, &axis.name, &[0]);
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
     let (documents, bytes) = match format {
-        Format::V3 => {
+        ZarrFormat::V3 => {
             let mut bytes = count(labels.len()).to_vec();
             for label in &labels {
                 bytes.extend(count(label.len()));
@@ -64,7 +64,7 @@ fn strings(axis: &Axis, format: Format) -> Coordinates {
             }
             (documents_v3(axis, &json!("string"), &json!({"name": "vlen-utf8"}), &json!(""), None), bytes)
         }
-        Format::V2 => {
+        ZarrFormat::V2 => {
             let longest = labels.iter().map(|l| l.chars().count()).max().unwrap_or(0).max(1);
             let padded = |label: &String| {
                 label.chars().map(u32::from).chain(std::iter::repeat(0)).take(longest).collect::<Vec<_>>()

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Contrast, ImageOptions};
 use crate::axis::{Axis, AxisKind};
-use crate::consume::statistics::Window;
+use crate::consume::statistics::DisplayWindow;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 
@@ -76,7 +76,12 @@ pub(super) fn colour(text: &str) -> Result<String> {
 }
 
 /// `omero` of an image of `axes`, if its channels are to be described.
-pub(super) fn omero(axes: &[Axis], dtype: DType, options: &ImageOptions, windows: &[Option<Window>]) -> Option<Value> {
+pub(super) fn omero(
+    axes: &[Axis],
+    dtype: DType,
+    options: &ImageOptions,
+    windows: &[Option<DisplayWindow>],
+) -> Option<Value> {
     if options.contrast == Contrast::None {
         return None;
     }
@@ -180,7 +185,7 @@ fn wavelength(label: &str) -> Option<u32> {
 }
 
 /// The values a display goes through when nothing is known of the data.
-fn range(dtype: DType) -> Window {
+fn range(dtype: DType) -> DisplayWindow {
     let bits = 8 * dtype.size() as i32;
     let (min, max) = if dtype.is_unsigned() {
         (0.0, 2f64.powi(bits) - 1.0)
@@ -189,7 +194,7 @@ fn range(dtype: DType) -> Window {
     } else {
         (0.0, 1.0)
     };
-    Window { min, max, start: min, end: max }
+    DisplayWindow { min, max, start: min, end: max }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Format, ImageOptions, LEVEL, ZarrOptions, metadata, ngff};
+use super::{ImageOptions, LEVEL, ZarrFormat, ZarrOptions, metadata, ngff};
 use crate::codec::Codec;
 use crate::consume::levels::Method;
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ impl References {
         big_endian: bool,
     ) -> Self {
         let options = ZarrOptions {
-            format: Format::V2,
+            format: ZarrFormat::V2,
             chunks: cell.to_vec(),
             shards: None,
             codec: Codec::None,
@@ -88,7 +88,7 @@ impl References {
             )));
         }
         let path = path.to_str().ok_or_else(|| Error::unsupported(format!("{}: is no text", path.display())))?;
-        let key = metadata::chunk_key(Format::V2, LEVEL, &position);
+        let key = metadata::chunk_key(ZarrFormat::V2, LEVEL, &position);
         let value = Value::from(vec![json!(format!("file://{path}")), json!(offset), json!(n_bytes)]);
         self.text += &format!("{}: {value},\n", json!(key));
         self.n_chunks += 1;

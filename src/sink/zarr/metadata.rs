@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::{Format, ZarrOptions};
+use super::{ZarrFormat, ZarrOptions};
 use crate::axis::Axis;
 use crate::dtype::DType;
 use crate::sink::Spec;
 
 /// Path of the chunk or shard at `position` of the array at `prefix`.
-pub(crate) fn chunk_key(format: Format, prefix: &str, position: &[u64]) -> String {
+pub(crate) fn chunk_key(format: ZarrFormat, prefix: &str, position: &[u64]) -> String {
     let first = match format {
-        Format::V3 => Some("c".to_owned()),
-        Format::V2 => position.is_empty().then(|| "0".to_owned()),
+        ZarrFormat::V3 => Some("c".to_owned()),
+        ZarrFormat::V2 => position.is_empty().then(|| "0".to_owned()),
     };
     let prefix = Some(prefix.to_owned()).filter(|p| !p.is_empty());
     let parts: Vec<String> = prefix.into_iter().chain(first).chain(position.iter().map(u64::to_string)).collect();
@@ -74,9 +74,9 @@ pub(crate) fn names(axes: &[Axis]) -> Vec<&str> {
 
 /// Whether readers get the very bits of `fill` (little-endian) back from the metadata: Zarr v2 knows one
 /// NaN only, and zarr-python loses the bits of others in half floats.
-pub(crate) fn fill_is_exact(format: Format, dtype: DType, fill: &[u8]) -> bool {
+pub(crate) fn fill_is_exact(format: ZarrFormat, dtype: DType, fill: &[u8]) -> bool {
     let unit = dtype.swap_size();
-    format == Format::V3 && !dtype.is_complex() && unit > 2
+    format == ZarrFormat::V3 && !dtype.is_complex() && unit > 2
         || !(dtype.is_float() || dtype.is_complex())
         || fill.chunks_exact(unit).all(|part| match float(part) {
             Some(value) => !value.is_nan() || part == canonical_nan(unit),
@@ -164,19 +164,19 @@ mod tests {
         assert_eq!(v3(DType::Float16, &half::f16::from_f32(1.5).to_ne_bytes()), "1.5");
         assert_eq!(v3(DType::Complex64, &[1f32.to_ne_bytes(), f32::NAN.to_ne_bytes()].concat()), "[1.0,\"NaN\"]");
         let odd = 0x7fc0_0001u32.to_le_bytes();
-        assert!(fill_is_exact(Format::V3, DType::Float32, &odd));
-        assert!(!fill_is_exact(Format::V2, DType::Float32, &odd));
-        assert!(fill_is_exact(Format::V2, DType::Float32, &f32::NAN.to_le_bytes()));
-        assert!(fill_is_exact(Format::V2, DType::Uint32, &odd));
+        assert!(fill_is_exact(ZarrFormat::V3, DType::Float32, &odd));
+        assert!(!fill_is_exact(ZarrFormat::V2, DType::Float32, &odd));
+        assert!(fill_is_exact(ZarrFormat::V2, DType::Float32, &f32::NAN.to_le_bytes()));
+        assert!(fill_is_exact(ZarrFormat::V2, DType::Uint32, &odd));
     }
 
     #[test]
     fn keys_are_as_the_formats_say() {
-        assert_eq!(chunk_key(Format::V3, "0", &[1, 20]), "0/c/1/20");
-        assert_eq!(chunk_key(Format::V2, "0", &[1, 20]), "0/1/20");
-        assert_eq!(chunk_key(Format::V3, "0", &[]), "0/c");
-        assert_eq!(chunk_key(Format::V2, "0", &[]), "0/0");
-        assert_eq!(chunk_key(Format::V3, "", &[1, 20]), "c/1/20");
-        assert_eq!(chunk_key(Format::V2, "", &[1, 20]), "1/20");
+        assert_eq!(chunk_key(ZarrFormat::V3, "0", &[1, 20]), "0/c/1/20");
+        assert_eq!(chunk_key(ZarrFormat::V2, "0", &[1, 20]), "0/1/20");
+        assert_eq!(chunk_key(ZarrFormat::V3, "0", &[]), "0/c");
+        assert_eq!(chunk_key(ZarrFormat::V2, "0", &[]), "0/0");
+        assert_eq!(chunk_key(ZarrFormat::V3, "", &[1, 20]), "c/1/20");
+        assert_eq!(chunk_key(ZarrFormat::V2, "", &[1, 20]), "1/20");
     }
 }

@@ -15,7 +15,7 @@ use crate::axis::{Axis, AxisKind};
 use crate::block::{Block, size_bytes};
 use crate::codec::Codec;
 use crate::consume::levels::{Levels, Method};
-use crate::consume::statistics::{PERCENTILES, Statistics, Tally};
+use crate::consume::statistics::{ChannelStatistics, PERCENTILES, Statistics};
 use crate::consume::{Consumer, Desk, Job, Merger, Part, Place, Product, Taker};
 use crate::digest;
 use crate::dtype::DType;
@@ -24,7 +24,7 @@ use crate::grid::Region;
 use crate::plan::{Cost, Task, Wants};
 use crate::provenance::Ledger;
 use crate::store::sums::CHECKSUMS;
-use crate::store::{Durability, Kind, Store, Stored};
+use crate::store::{Durability, OutputKind, Store, Stored};
 
 mod additions;
 mod archive;
@@ -41,7 +41,7 @@ mod ngff;
 
 pub use additions::Image;
 use archive::Archive;
-use array::{ArrayWriter, Container, Encoder};
+use array::{ArrayWriter, ChunkEncoder, Container};
 pub use collection::{Collection, begin_label, is_label, list_label};
 use coordinates::{Coordinates, coordinates};
 pub use defaults::{DEFAULT_MAX_FILES, default_chunks, default_shards};
@@ -49,7 +49,7 @@ pub use links::References;
 
 /// Which Zarr is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum ZarrFormat {
     /// Zarr v2 with OME-Zarr 0.4.
     V2,
     /// Zarr v3 with OME-Zarr 0.5.
@@ -125,7 +125,7 @@ impl ImageOptions {
 #[derive(Clone, Debug)]
 pub struct ZarrOptions {
     /// Which Zarr.
-    pub format: Format,
+    pub format: ZarrFormat,
     /// Shape of a chunk, in the order of the array's axes.
     pub chunks: Vec<u64>,
     /// Shape of a shard, a multiple of the chunk's; v3 only.
@@ -193,7 +193,7 @@ pub struct ZarrSink {
 }
 
 /// What such an output is to the store.
-pub(super) const KIND: Kind = Kind::Folder(is_zarr);
+pub(super) const KIND: OutputKind = OutputKind::Folder(is_zarr);
 
 /// The group that will be called `path`.
 ///
@@ -202,7 +202,7 @@ pub(super) const KIND: Kind = Kind::Folder(is_zarr);
 pub fn create(path: &Path, spec: &Spec, output: &OutputOptions) -> Result<Box<dyn Consumer>> {
     let options = resolved(spec, output, is_archive(path))?;
     let sink = ZarrSink::new(path, spec, &options)?;
-    output.check_free(path, if options.image.is_archived { Kind::File } else { KIND })?;
+    output.check_free(path, if options.image.is_archived { OutputKind::File } else { KIND })?;
     Ok(Box::new(sink))
 }
 
@@ -219,7 +219,7 @@ fn resolved(spec: &Spec, options: &OutputOptions, is_archived: bool) -> Result<Z
         None => default_chunks(&spec.axes, spec.dtype, &[]),
     };
     let shards = match &options.shards {
-        Sharding::Auto if options.format == Format::V2 || is_archived => None,
+        Sharding::Auto if options.format == ZarrFormat::V2 || is_archived => None,
         Sharding::Auto => Some(default_shards(&spec.axes, &chunks, spec.dtype, DEFAULT_MAX_FILES)),
         Sharding::None => None,
         Sharding::Shape(shape) => Some(shape.clone()),
@@ -251,7 +251,7 @@ impl ZarrSink {
         if image.plain && image.coordinates {
             return Err(Error::usage("--coordinates lie beside the array in a group: leave --plain out"));
         }
-        if image.is_archived && options.format == Format::V2 && super::extension(path) == "ozx" {
+        if image.is_archived && options.format == ZarrFormat::V2 && super::extension(path) == "ozx" {
             return Err(Error::usage(format!("{}: .ozx holds OME-Zarr 0.5: use .zip for 0.4", path.display())));
         }
         let array = ArrayWriter::new(if image.plain { "" } else { LEVEL }, spec, options)?;
@@ -264,7 +264,7 @@ impl ZarrSink {
             && matches!(image.contrast, Contrast::Kept | Contrast::Data)
             && ngff::misfit(&spec.axes).is_none();
         let statistics = Some(()).filter(|()| has_window).and_then(|()| Statistics::new(&spec.axes, spec.dtype));
-        let kind = if options.image.is_archived { Kind::File } else { Kind::Folder(is_zarr) };
+        let kind = if options.image.is_archived { OutputKind::File } else { OutputKind::Folder(is_zarr) };
         let place = Place::new(path, kind, options.overwrite, options.durability);
         let archive = options.image.is_archived.then(Mutex::default);
         Ok(Self {
@@ -314,14 +314,14 @@ impl ZarrSink {
     /// Files of metadata, and of coordinates.
     pub fn n_metadata_files(&self) -> u64 {
         if self.image.is_some() {
-            let each = if self.options.format == Format::V2 { 2 } else { 1 };
+            let each = if self.options.format == ZarrFormat::V2 { 2 } else { 1 };
             return each * (1 + self.levels.len() as u64) + 1;
         }
         let (group, array) = match (self.options.format, self.options.image.plain) {
-            (Format::V3, true) => (0, 1),
-            (Format::V3, false) => (1, 1),
-            (Format::V2, true) => (0, 2),
-            (Format::V2, false) => (3, 2),
+            (ZarrFormat::V3, true) => (0, 1),
+            (ZarrFormat::V3, false) => (1, 1),
+            (ZarrFormat::V2, true) => (0, 2),
+            (ZarrFormat::V2, false) => (3, 2),
         };
         let (n_coordinates, checksums) = (self.coordinates().len() as u64, 1);
         group + array * (1 + self.levels.len() as u64) + (array + 1) * n_coordinates + checksums
@@ -350,7 +350,7 @@ impl ZarrSink {
     }
 
     /// Attributes of the group, or of the array alone; the elements have this digest.
-    fn attributes(&self, tally: Option<Tally>, digest: u64) -> Map<String, Value> {
+    fn attributes(&self, tally: Option<ChannelStatistics>, digest: u64) -> Map<String, Value> {
         let image = &self.options.image;
         let kept = image.attributes.iter().filter(|(key, _)| !OWN.contains(&key.as_str()));
         let mut attributes: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -388,7 +388,7 @@ impl ZarrSink {
     }
 
     /// What OME-NGFF says of the group.
-    fn claim(&self, tally: Option<Tally>) -> Map<String, Value> {
+    fn claim(&self, tally: Option<ChannelStatistics>) -> Map<String, Value> {
         let image = &self.options.image;
         let name = self.place.path().file_name().unwrap_or_default().to_string_lossy();
         let bare = |name: &str, end: &str| name.strip_suffix(end).unwrap_or(name).to_owned();
@@ -400,11 +400,11 @@ impl ZarrSink {
         let factors = std::iter::once(&whole).chain(self.levels.iter().map(|l| &l.factor));
         let datasets: Vec<ngff::Dataset<'_>> =
             paths.iter().zip(factors).map(|(path, factor)| ngff::Dataset { path, factor }).collect();
-        let version = (self.options.format == Format::V2).then_some("0.4");
+        let version = (self.options.format == ZarrFormat::V2).then_some("0.4");
         let mut claim = Map::new();
         let multiscale = ngff::multiscale(axes, &datasets, image.method, version, &name);
         claim.insert("multiscales".into(), json!([multiscale]));
-        let windows = tally.map(Tally::windows).unwrap_or_default();
+        let windows = tally.map(ChannelStatistics::windows).unwrap_or_default();
         let omero = display::omero(axes, self.spec.dtype, image, &windows);
         if let Some(omero) = omero.filter(|_| !image.is_label()) {
             claim.insert("omero".into(), omero);
@@ -417,7 +417,7 @@ impl ZarrSink {
             }
             claim.insert("image-label".into(), Value::Object(label));
         }
-        if self.options.format == Format::V2 {
+        if self.options.format == ZarrFormat::V2 {
             return claim;
         }
         claim.insert("version".into(), json!("0.5"));
@@ -451,8 +451,8 @@ impl ZarrSink {
     ) {
         let mut own = own.clone();
         match self.options.format {
-            Format::V3 => documents.push((path.into(), "zarr.json", metadata::array_v3(spec, options, &own))),
-            Format::V2 => {
+            ZarrFormat::V3 => documents.push((path.into(), "zarr.json", metadata::array_v3(spec, options, &own))),
+            ZarrFormat::V2 => {
                 own["_ARRAY_DIMENSIONS"] = json!(metadata::names(&spec.axes));
                 documents.push((path.into(), ".zarray", metadata::array_v2(spec, options)));
                 documents.push((path.into(), ".zattrs", own));
@@ -461,7 +461,7 @@ impl ZarrSink {
     }
 
     /// Writes coordinates, and the metadata of arrays and group.
-    fn describe(&self, tally: Option<Tally>, digest: u64) -> Result<()> {
+    fn describe(&self, tally: Option<ChannelStatistics>, digest: u64) -> Result<()> {
         if let Some(image) = &self.image {
             return self.describe_added(image);
         }
@@ -503,14 +503,14 @@ impl ZarrSink {
     /// Writes the metadata of the group, which repeat those of its arrays.
     fn describe_group(&self, attributes: Value, documents: Vec<(String, &str, Value)>) -> Result<()> {
         match self.options.format {
-            Format::V3 => {
+            ZarrFormat::V3 => {
                 let arrays: Map<String, Value> = documents.into_iter().map(|(path, _, d)| (path, d)).collect();
                 let consolidated = json!({"kind": "inline", "must_understand": false, "metadata": arrays});
                 let group = json!({"zarr_format": 3, "node_type": "group", "attributes": attributes,
                                    "consolidated_metadata": consolidated});
                 self.put("zarr.json", &group)
             }
-            Format::V2 => {
+            ZarrFormat::V2 => {
                 let group = json!({"zarr_format": 2});
                 self.put(".zgroup", &group)?;
                 self.put(".zattrs", &attributes)?;
@@ -564,7 +564,7 @@ impl ZarrSink {
 /// What was seen of the values: a sum that the digest is made of, and counts of channels.
 struct Seen {
     digest: u64,
-    tally: Option<Tally>,
+    tally: Option<ChannelStatistics>,
 }
 
 impl Seen {
@@ -652,7 +652,7 @@ impl Consumer for ZarrSink {
 struct ZarrTaker<'a> {
     sink: &'a ZarrSink,
     store: &'a Store,
-    full: Encoder<'a>,
+    full: ChunkEncoder<'a>,
     /// Of every level below the full resolution, once the block has come.
     levels: Option<Vec<Part>>,
     digest: u64,

@@ -14,7 +14,7 @@ use crate::source::{FileArray, OpenOptions};
 use crate::unit;
 
 /// What an Imaris file says of its image.
-pub(super) struct Image {
+pub(super) struct ImarisImage {
     level: usize,
     /// Shapes of all levels, z, y and x.
     levels: Vec<Vec<u64>>,
@@ -28,7 +28,7 @@ pub(super) struct Image {
 ///
 /// # Errors
 /// `Usage` if there is no such level.
-pub(super) fn find(structure: &Structure, options: &OpenOptions) -> Result<Option<Image>> {
+pub(super) fn find(structure: &Structure, options: &OpenOptions) -> Result<Option<ImarisImage>> {
     let root = structure.file.root_group().map_err(|e| fault(&e))?;
     let first = |level: usize| {
         let path = ["DataSet", &format!("ResolutionLevel {level}"), "TimePoint 0", "Channel 0"].map(str::to_owned);
@@ -54,7 +54,7 @@ pub(super) fn find(structure: &Structure, options: &OpenOptions) -> Result<Optio
     let number = |name: String| image.as_ref().and_then(|image| text(image, &name)?.parse::<f64>().ok());
     let extent = |i: usize| Some(number(format!("ExtMax{i}"))? - number(format!("ExtMin{i}"))?);
     let names = (0..).map_while(|c| info.as_ref()?.group(&format!("Channel {c}")).ok());
-    Ok(Some(Image {
+    Ok(Some(ImarisImage {
         level,
         levels,
         extent: extent(2).zip(extent(1)).zip(extent(0)).map(|((z, y), x)| [z, y, x]),
@@ -63,7 +63,7 @@ pub(super) fn find(structure: &Structure, options: &OpenOptions) -> Result<Optio
     }))
 }
 
-impl Image {
+impl ImarisImage {
     /// The image as one array, t, c, z, y and x.
     pub(super) fn open(self, structure: &Structure, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
         let path = format!("DataSet/ResolutionLevel {}/TimePoint {{t}}/Channel {{c}}/Data", self.level);

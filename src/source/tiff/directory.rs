@@ -10,11 +10,11 @@ use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::headers::{Headers, Input};
+use super::headers::{HeaderInput, HeaderReader};
 use super::page::{Chunk, PageError, PageKind, RawPage};
 use super::steps::Steps;
 pub use super::tag::Tag;
-use super::tag::{Field, uint};
+use super::tag::{TagField, uint};
 use crate::error::{Error, Result};
 use crate::source::OpenOptions;
 
@@ -90,7 +90,7 @@ pub struct Problem {
 
 /// A TIFF file that is open, and the index of its pages.
 pub struct Directory {
-    pub(super) input: Input,
+    pub(super) input: HeaderInput,
     index: Arc<PageIndex>,
 }
 
@@ -147,8 +147,8 @@ impl Directory {
     /// `Format` if it is no TIFF file or the chain of directories is broken, runs in a circle or overlaps;
     /// `Limit` if the index needs more than `options.limit_bytes`; `Io` if it cannot be read.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
-        let input = Input::open(path)?;
-        let mut headers = Headers::new(&input);
+        let input = HeaderInput::open(path)?;
+        let mut headers = HeaderReader::new(&input);
         let n_head = headers.input.size.min(16) as usize;
         if n_head < 8 {
             return Err(Error::format(format!("is not a TIFF file: it has {n_head} bytes")));
@@ -196,7 +196,7 @@ impl Directory {
     /// # Errors
     /// `Format` if it has another size by now; `Io` if it cannot be opened.
     pub fn reopen(index: Arc<PageIndex>, path: &Path) -> Result<Self> {
-        let input = Input::open(path)?;
+        let input = HeaderInput::open(path)?;
         if input.size != index.file_bytes {
             let then = index.file_bytes;
             return Err(Error::format(format!(
@@ -234,8 +234,8 @@ impl Directory {
     }
 
     /// The fields of `page`, in order.
-    fn fields(&self, page: u32) -> Result<Vec<Field>> {
-        let mut headers = Headers::new(&self.input);
+    fn fields(&self, page: u32) -> Result<Vec<TagField>> {
+        let mut headers = HeaderReader::new(&self.input);
         headers.big_endian = self.big_endian;
         let (mut ifd, at) = (Vec::new(), self.page_offset(page));
         read_ifd(&mut headers, self.big_tiff, at, &mut ifd)?;
@@ -367,10 +367,10 @@ impl PageIndex {
 }
 
 /// Field number `index` of the directory whose fields are `ifd` and begin at `body_at`.
-fn field(ifd: &[u8], index: usize, body_at: u64, big_tiff: bool, big_endian: bool) -> Field {
+fn field(ifd: &[u8], index: usize, body_at: u64, big_tiff: bool, big_endian: bool) -> TagField {
     let (entry, head, inline) = if big_tiff { (20, 12, 8) } else { (12, 8, 4) };
     let bytes = &ifd[index * entry..][..entry];
-    let mut field = Field {
+    let mut field = TagField {
         tag: uint(&bytes[..2], big_endian) as u16,
         field_type: uint(&bytes[2..4], big_endian) as u16,
         count: uint(&bytes[4..head], big_endian),
@@ -383,13 +383,13 @@ fn field(ifd: &[u8], index: usize, body_at: u64, big_tiff: bool, big_endian: boo
 }
 
 /// The fields of the directory at `at`, whose bytes are `ifd`.
-fn fields(ifd: &[u8], at: u64, big_tiff: bool, big_endian: bool) -> impl Iterator<Item = Field> + Clone {
+fn fields(ifd: &[u8], at: u64, big_tiff: bool, big_endian: bool) -> impl Iterator<Item = TagField> + Clone {
     let (entry, head) = if big_tiff { (20, 8) } else { (12, 2) };
     (0..ifd.len() / entry).map(move |i| field(ifd, i, at + head, big_tiff, big_endian))
 }
 
 /// Reads the fields of the directory at `at` into `ifd`; gives the offset of the next one.
-fn read_ifd(headers: &mut Headers<'_>, big_tiff: bool, at: u64, ifd: &mut Vec<u8>) -> Result<u64> {
+fn read_ifd(headers: &mut HeaderReader<'_>, big_tiff: bool, at: u64, ifd: &mut Vec<u8>) -> Result<u64> {
     let big_endian = headers.big_endian;
     let (head, entry, tail) = if big_tiff { (8, 20, 8) } else { (2, 12, 4) };
     let n = uint(headers.directory(at, head)?, big_endian);
@@ -408,7 +408,7 @@ fn read_ifd(headers: &mut Headers<'_>, big_tiff: bool, at: u64, ifd: &mut Vec<u8
 
 /// The walk and what it has found.
 struct Walk<'a> {
-    headers: Headers<'a>,
+    headers: HeaderReader<'a>,
     limit_bytes: u64,
     skip_bad: bool,
     index: PageIndex,
@@ -433,7 +433,7 @@ struct Found {
     kind: PageKind,
     /// Where its pixels are: at an offset, in a table, or what is wrong with it.
     stored: Result<Option<u64>, PageError>,
-    sub_ifds: Option<Field>,
+    sub_ifds: Option<TagField>,
 }
 
 /// SubIFDs of one page that are looked at: pyramids have a dozen levels.

@@ -3,7 +3,7 @@
 
 use std::io::IoSliceMut;
 
-use super::headers::Input;
+use super::headers::HeaderInput;
 use crate::dtype::swap_bytes;
 use crate::error::Result;
 use crate::profile::{self, Stage};
@@ -49,7 +49,7 @@ pub(super) struct Gather {
 
 impl Gather {
     /// Adds `run`, reading what waits if it does not fit to it. `target` is the same memory at every call.
-    pub(super) fn add(&mut self, run: Run, input: &Input, target: &mut [u8]) -> Result<()> {
+    pub(super) fn add(&mut self, run: Run, input: &HeaderInput, target: &mut [u8]) -> Result<()> {
         let mut run = run;
         if let Some(last) = self.runs.last_mut() {
             let gap = run.at.checked_sub(last.at + last.len).filter(|&gap| gap <= MOST_SKIPPED);
@@ -82,7 +82,7 @@ impl Gather {
     }
 
     /// Reads what waits.
-    pub(super) fn flush(&mut self, input: &Input, target: &mut [u8]) -> Result<()> {
+    pub(super) fn flush(&mut self, input: &HeaderInput, target: &mut [u8]) -> Result<()> {
         (self.bytes, self.skipped) = (0, 0);
         let bytes: u64 = self.runs.iter().map(|run| run.len).sum();
         if self.runs.len() > 1 && bytes < (SHORT_RUN * self.runs.len()) as u64 {
@@ -106,7 +106,7 @@ impl Gather {
 }
 
 /// Reads many short runs and what lies between them, and copies each to its place.
-fn copy_from_together(runs: &[Run], room: &mut Vec<u8>, input: &Input, target: &mut [u8]) -> Result<()> {
+fn copy_from_together(runs: &[Run], room: &mut Vec<u8>, input: &HeaderInput, target: &mut [u8]) -> Result<()> {
     let past_cache = target.len() > CACHED_TARGET && runs.iter().all(|run| run.swap <= 1);
     let mut rest = runs;
     while let Some(first) = rest.first() {
@@ -176,7 +176,7 @@ fn copy_past_cache(from: &[u8], to: &mut [u8]) {
 fn end_past_cache() {}
 
 /// Reads several runs with one call.
-fn scatter(runs: &[Run], room: &mut Vec<u8>, input: &Input, target: &mut [u8]) -> Result<()> {
+fn scatter(runs: &[Run], room: &mut Vec<u8>, input: &HeaderInput, target: &mut [u8]) -> Result<()> {
     sized(room, SKIPPED_ROOM);
     let (mut pieces, mut rest, mut rest_at) = (Vec::with_capacity(2 * runs.len()), &mut *target, 0);
     let (mut room, at) = (&mut room[..], runs[0].at);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::tag::{Field, is_uint, type_size, uint};
+use super::tag::{TagField, is_uint, type_size, uint};
 use crate::error::{Error, Result};
 use crate::profile::{self, Stage};
 
@@ -42,7 +42,7 @@ impl Window {
     }
 
     /// Reads on from `at`; the bytes asked for must lie in the file.
-    fn load(&mut self, input: &Input, at: u64, len: usize) -> Result<()> {
+    fn load(&mut self, input: &HeaderInput, at: u64, len: usize) -> Result<()> {
         // Reads that follow one another closely will go on doing so; jumps will go on too.
         let end = self.start + self.len as u64;
         let near = at >= self.start && at < end.saturating_add(self.ahead as u64 / 2);
@@ -65,7 +65,7 @@ impl Window {
 
     /// Asks for what will be read if reads go on from `at` as they did: directories that lie between pixels come one
     /// by one, each known from the one before it, but mostly at equal distances.
-    fn ask(&mut self, input: &Input, at: u64) {
+    fn ask(&mut self, input: &HeaderInput, at: u64) {
         let ahead = (1..=STEPS).map_while(|i| at.checked_add(self.step.checked_mul(i)?).filter(|at| *at < input.size));
         for at in ahead.filter(|at| *at > self.asked_to).collect::<Vec<_>>() {
             crate::bytes::advise(&input.file, at, self.ahead as u64);
@@ -76,13 +76,13 @@ impl Window {
 
 /// A file to read by position.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(super) struct HeaderInput {
     pub(super) file: File,
     pub(super) path: PathBuf,
     pub(super) size: u64,
 }
 
-impl Input {
+impl HeaderInput {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
         let meta = file.metadata().map_err(|e| Error::io(path, "cannot read", e))?;
@@ -106,8 +106,8 @@ impl Input {
 }
 
 /// Reads small pieces of a file through two windows: one follows the directories, one their values.
-pub(super) struct Headers<'a> {
-    pub(super) input: &'a Input,
+pub(super) struct HeaderReader<'a> {
+    pub(super) input: &'a HeaderInput,
     pub(super) big_endian: bool,
     directories: Window,
     values: Window,
@@ -118,8 +118,8 @@ pub(super) struct Headers<'a> {
     spent_bytes: u64,
 }
 
-impl<'a> Headers<'a> {
-    pub(super) fn new(input: &'a Input) -> Self {
+impl<'a> HeaderReader<'a> {
+    pub(super) fn new(input: &'a HeaderInput) -> Self {
         let (directories, values) = (Window::new(), Window::new());
         let (shared, shared_bytes, spent_bytes) = (HashMap::new(), 0, 0);
         Self { input, big_endian: false, directories, values, shared, shared_bytes, spent_bytes }
@@ -144,7 +144,7 @@ impl<'a> Headers<'a> {
     }
 
     /// The bytes of `field`, kept once however many pages point to them.
-    pub(super) fn shared(&mut self, field: &Field) -> Result<Arc<[u8]>> {
+    pub(super) fn shared(&mut self, field: &TagField) -> Result<Arc<[u8]>> {
         let key = (field.at, field.size_bytes());
         if let Some(known) = self.shared.get(&key) {
             return Ok(Arc::clone(known));
@@ -181,7 +181,7 @@ impl<'a> Headers<'a> {
     }
 
     /// Calls `f` with the first `n` values of `field` as unsigned integers.
-    pub(super) fn uints(&mut self, field: &Field, n: u64, mut f: impl FnMut(u64)) -> Result<()> {
+    pub(super) fn uints(&mut self, field: &TagField, n: u64, mut f: impl FnMut(u64)) -> Result<()> {
         let size = type_size(field.field_type);
         // Some programs write sizes as signed numbers.
         if !is_uint(field.field_type) && !matches!(field.field_type, 8 | 9 | 17) {

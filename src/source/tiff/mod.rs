@@ -29,7 +29,7 @@ mod tag;
 
 use directory::{Directory, PageIndex};
 use page::PageKind;
-use read::{Five, PageReader, Place};
+use read::{BoxPlace, Five, PageReader};
 use series::{PageList, Series};
 
 /// TIFF, classic and BigTIFF.
@@ -241,7 +241,7 @@ impl Reader for TiffReader {
         let mut pages = PageReader::new(&tiff.directory, target.bytes, target.dtype, &self.fill, &mut self.scratch);
         for position in positions(&region.shape[..n_leading]) {
             let by: isize = position.iter().zip(&leading).map(|(&p, s)| p as isize * s).sum();
-            let place = Place { start: start.wrapping_add_signed(by), strides };
+            let place = BoxPlace { start: start.wrapping_add_signed(by), strides };
             let result = match tiff.plane(tiff.plane_index(region, &position)) {
                 Some((page, offset)) => pages.page(page, offset, origin, shape, place),
                 None => {

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::codec::Codec;
-use super::headers::Headers;
-use super::tag::{Field, uint};
+use super::codec::Compression;
+use super::headers::HeaderReader;
+use super::tag::{TagField, uint};
 use crate::axis::Axis;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -41,17 +41,17 @@ impl Chunk {
 /// The fields of one directory that matter for pixels.
 #[derive(Debug, Default)]
 pub(super) struct RawPage {
-    pub(super) offsets: Option<Field>,
-    pub(super) counts: Option<Field>,
+    pub(super) offsets: Option<TagField>,
+    pub(super) counts: Option<TagField>,
     /// Where directories of other versions of the page are.
-    pub(super) sub_ifds: Option<Field>,
+    pub(super) sub_ifds: Option<TagField>,
     tile_offsets: bool,
     subfile: u64,
     width: Option<u64>,
     height: Option<u64>,
     depth: Option<u64>,
     /// Bits and format of every sample.
-    per_sample: [Option<Field>; 2],
+    per_sample: [Option<TagField>; 2],
     bits: Alike,
     formats: Alike,
     compression: Option<u64>,
@@ -69,7 +69,7 @@ pub(super) struct RawPage {
     resolution: [Option<(u32, u32)>; 2],
     resolution_unit: Option<u64>,
     jpeg_tables: Option<Arc<[u8]>>,
-    software: Option<Field>,
+    software: Option<TagField>,
     /// Whether the header of a Zeiss LSM is there.
     pub(super) is_lsm: bool,
     /// Why a field could not be read.
@@ -86,7 +86,10 @@ impl RawPage {
     ///
     /// # Errors
     /// `Io` only: fields that are at fault make the page so, not the file.
-    pub(super) fn collect(fields: impl Iterator<Item = Field> + Clone, headers: &mut Headers<'_>) -> Result<Self> {
+    pub(super) fn collect(
+        fields: impl Iterator<Item = TagField> + Clone,
+        headers: &mut HeaderReader<'_>,
+    ) -> Result<Self> {
         let mut raw = Self::default();
         let (mut largest, mut seen) = (None, None::<HashSet<u16>>);
         for (i, field) in fields.clone().enumerate() {
@@ -123,7 +126,7 @@ impl RawPage {
     }
 
     /// Corrects the tags of programs that are known to write wrong ones, as other readers do.
-    fn amend(&mut self, headers: &mut Headers<'_>) -> Result<()> {
+    fn amend(&mut self, headers: &mut HeaderReader<'_>) -> Result<()> {
         let float = self.bits.first == Some(32) && self.formats.first.is_none();
         let deep = self.depth.is_some_and(|depth| depth > 1);
         let Some(field) = self.software.filter(|f| (float || deep) && f.field_type == 2) else { return Ok(()) };
@@ -142,7 +145,7 @@ impl RawPage {
         Ok(())
     }
 
-    fn take(&mut self, field: &Field, headers: &mut Headers<'_>) -> Result<()> {
+    fn take(&mut self, field: &TagField, headers: &mut HeaderReader<'_>) -> Result<()> {
         let mut one = || -> Result<Option<u64>> {
             let mut value = None;
             if field.count > 0 {
@@ -214,7 +217,7 @@ struct Alike {
 
 impl Alike {
     /// The first `n` values of `field`.
-    fn read(field: &Field, n: u64, headers: &mut Headers<'_>) -> Result<Self> {
+    fn read(field: &TagField, n: u64, headers: &mut HeaderReader<'_>) -> Result<Self> {
         let mut alike = Self { n: field.count.min(n).min(MOST_SAMPLES), ..Self::default() };
         let mut i = 0;
         headers.uints(field, alike.n, |value| {
@@ -228,7 +231,7 @@ impl Alike {
 }
 
 /// At most `most` values of `field`.
-fn several(field: &Field, headers: &mut Headers<'_>, most: u64) -> Result<Vec<u64>> {
+fn several(field: &TagField, headers: &mut HeaderReader<'_>, most: u64) -> Result<Vec<u64>> {
     let mut values = Vec::new();
     headers.uints(field, field.count.min(most), |v| values.push(v))?;
     Ok(values)
@@ -455,8 +458,8 @@ impl PageKind {
     }
 
     /// The compression.
-    pub(super) fn codec(&self) -> &'static Codec {
-        Codec::of(self.compression)
+    pub(super) fn codec(&self) -> &'static Compression {
+        Compression::of(self.compression)
     }
 
     /// Whether pixels are in tiles rather than strips.

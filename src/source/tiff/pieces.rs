@@ -43,7 +43,7 @@ impl Tiff {
             8 | 32946 => Some("zlib"),
             50000 => Some("zstd"),
             other => {
-                let name = super::codec::Codec::of(other).name;
+                let name = super::codec::Compression::of(other).name;
                 return Err(format!("{name} (compression {other}) is no codec of chunks alone"));
             }
         };

@@ -4,7 +4,7 @@
 //! native order go from the file straight to where they belong, neighbouring runs in one read; everything
 //! else passes through the worker's scratch memory.
 
-use super::codec::Piece;
+use super::codec::StoredPiece;
 use super::directory::Directory;
 use super::gather::{Gather, Run};
 use super::inflate::Decoders;
@@ -21,12 +21,12 @@ pub(super) type Five = [u64; 5];
 
 /// Where the elements of a box go: element (0, 0, 0, 0, 0) begins at `start` of the target's bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct BoxPlace {
     pub(super) start: usize,
     pub(super) strides: [isize; 5],
 }
 
-impl Place {
+impl BoxPlace {
     fn at(&self, position: Five) -> usize {
         let by: isize = position.iter().zip(self.strides).map(|(&p, s)| p as isize * s).sum();
         self.start.wrapping_add_signed(by)
@@ -82,7 +82,7 @@ impl<'a> PageReader<'a> {
     }
 
     /// Sets a box of elements, which lies at `at` of what was asked for, to the fill value.
-    pub(super) fn fill(&mut self, at: Five, shape: Five, place: Place) {
+    pub(super) fn fill(&mut self, at: Five, shape: Five, place: BoxPlace) {
         let (start, strides) = (place.start, place.strides.to_vec());
         Target { bytes: &mut *self.bytes, start, shape: shape.to_vec(), strides, dtype: self.dtype }.fill(self.fill);
         self.absent.push((at, shape));
@@ -96,7 +96,7 @@ impl<'a> PageReader<'a> {
         offset: Option<u64>,
         origin: Five,
         shape: Five,
-        place: Place,
+        place: BoxPlace,
     ) -> Result<()> {
         let directory = self.directory;
         let kind = directory.kind(page);
@@ -116,7 +116,7 @@ impl<'a> PageReader<'a> {
     }
 
     /// Uncompressed elements: as few reads as possible, straight into place where they lie in runs.
-    fn plain(&mut self, kind: &PageKind, c: &ChunkBox, place: Place) -> Result<()> {
+    fn plain(&mut self, kind: &PageKind, c: &ChunkBox, place: BoxPlace) -> Result<()> {
         let size = kind.dtype.size() as u64;
         let swap = swap_size(kind, self.directory.big_endian);
         let [_, _, _, stored_width, stored_samples] = c.shape;
@@ -149,7 +149,7 @@ impl<'a> PageReader<'a> {
     }
 
     /// Rows through scratch memory, for a target whose elements are not in runs worth a read each.
-    fn pass(&mut self, c: &ChunkBox, at: u64, swap: usize, size: usize, place: Place) -> Result<()> {
+    fn pass(&mut self, c: &ChunkBox, at: u64, swap: usize, size: usize, place: BoxPlace) -> Result<()> {
         let pixel = c.shape[4] * size as u64;
         let row = c.shape[3] * pixel;
         let span = c.wanted[3] * pixel;
@@ -176,7 +176,7 @@ impl<'a> PageReader<'a> {
     }
 
     /// A strip or tile that must be decoded, widened or put in order.
-    fn coded(&mut self, kind: &PageKind, c: &ChunkBox, place: Place) -> Result<()> {
+    fn coded(&mut self, kind: &PageKind, c: &ChunkBox, place: BoxPlace) -> Result<()> {
         let size = kind.dtype.size();
         let mut c = ChunkBox { ..*c };
         if kind.compression == 1 {
@@ -202,7 +202,7 @@ impl<'a> PageReader<'a> {
         self.decode(kind, &c, place, size)
     }
 
-    fn decode(&mut self, kind: &PageKind, c: &ChunkBox, place: Place, size: usize) -> Result<()> {
+    fn decode(&mut self, kind: &PageKind, c: &ChunkBox, place: BoxPlace, size: usize) -> Result<()> {
         let row_samples = c.shape[3] * c.shape[4];
         let n_rows = c.shape[1] * c.shape[2];
         let row_bytes = row_samples as usize * size;
@@ -311,8 +311,8 @@ fn unpack_bytes(
 }
 
 /// What a codec must know of a strip or tile of `rows` rows.
-pub(super) fn piece<'a>(directory: &Directory, kind: &'a PageKind, rows: u32) -> Piece<'a> {
-    Piece {
+pub(super) fn piece<'a>(directory: &Directory, kind: &'a PageKind, rows: u32) -> StoredPiece<'a> {
+    StoredPiece {
         compression: kind.compression,
         width: kind.chunk[2] as u32,
         rows,
@@ -338,7 +338,7 @@ fn aligned(bytes: &[u8], size: usize) -> bool {
     (bytes.as_ptr() as usize).is_multiple_of(size.min(8))
 }
 
-impl Place {
+impl BoxPlace {
     fn strides_are_dense(&self, shape: Five, size: usize) -> bool {
         let mut expected = size as isize;
         for i in (0..5).rev() {
@@ -363,7 +363,7 @@ fn for_each_row(shape: Five, mut f: impl FnMut(Five)) {
 }
 
 /// Copies a box of elements of `size` bytes from `source` with its own strides to `place` in `target`.
-fn copy(source: &[u8], strides: [usize; 5], target: &mut [u8], place: Place, shape: Five, size: usize) {
+fn copy(source: &[u8], strides: [usize; 5], target: &mut [u8], place: BoxPlace, shape: Five, size: usize) {
     let dense_pixel = shape[4] == 1 || (strides[4] == size && place.strides[4] == size as isize);
     let pixel = shape[4] as usize * size;
     let dense_row = dense_pixel && (shape[3] == 1 || (strides[3] == pixel && place.strides[3] == pixel as isize));

@@ -89,7 +89,7 @@ pub(super) fn uint(bytes: &[u8], big_endian: bool) -> u64 {
 
 /// One field of a directory: where its value is rather than what it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Field {
+pub(super) struct TagField {
     pub(super) tag: u16,
     pub(super) field_type: u16,
     pub(super) count: u64,
@@ -97,7 +97,7 @@ pub(super) struct Field {
     pub(super) at: u64,
 }
 
-impl Field {
+impl TagField {
     pub(super) fn size_bytes(&self) -> u64 {
         self.count.saturating_mul(type_size(self.field_type))
     }

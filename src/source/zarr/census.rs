@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::chain::Stored;
+use super::chain::StoredArray;
 use crate::error::{Error, Result};
 use crate::grid::Grid;
 
@@ -31,7 +31,7 @@ impl Census {
     /// # Errors
     /// `Format` if chunks are absent and files lie there that are named as those of another separator; `Io` if the folder
     /// cannot be listed.
-    pub(super) fn take(stored: &Stored, folder: &Path, grid: &Grid) -> Result<Self> {
+    pub(super) fn take(stored: &StoredArray, folder: &Path, grid: &Grid) -> Result<Self> {
         let (mut census, mut n_files, mut misnamed) = (Self { is_whole: true, ..Self::default() }, 0, None);
         let mut open = vec![(folder.to_owned(), String::new())];
         while let Some((path, inside)) = open.pop() {

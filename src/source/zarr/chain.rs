@@ -30,7 +30,7 @@ use crate::grid::n_elements;
 const MAX_CHUNKS_PER_SHARD: u64 = 1 << 24;
 
 /// An array and the chains that decode it.
-pub(super) struct Stored {
+pub(super) struct StoredArray {
     array: Array<FilesystemStore>,
     folder: PathBuf,
     /// Its dtype.
@@ -40,7 +40,7 @@ pub(super) struct Stored {
     /// Codecs of those boxes.
     pub(super) chain: Chain,
     /// How files are made of those boxes, if one holds several.
-    pub(super) sharding: Option<Sharding>,
+    pub(super) sharding: Option<ShardIndex>,
     /// What is stored for elements of absent chunks, native order.
     pub(super) fill: Vec<u8>,
     /// Names of the axes, where the array states them.
@@ -52,7 +52,7 @@ pub(super) struct Stored {
 }
 
 /// Codecs of a shard's index, and where it lies.
-pub(super) struct Sharding {
+pub(super) struct ShardIndex {
     /// Chunks along each axis of a shard.
     pub(super) counts: Vec<u64>,
     /// Shape of a shard in elements.
@@ -84,7 +84,7 @@ struct ShardingConfiguration {
     index_location: Option<String>,
 }
 
-impl Stored {
+impl StoredArray {
     /// Opens the array in `folder`.
     pub(super) fn open(folder: &Path) -> Result<Self> {
         codecs::register();
@@ -184,7 +184,7 @@ impl Chain {
     }
 }
 
-impl Sharding {
+impl ShardIndex {
     /// Decodes the index of a shard: offset and length of each chunk, row-major.
     ///
     /// # Errors
@@ -214,7 +214,7 @@ fn chain_of(list: &[MetadataV3]) -> Result<CodecChain> {
 }
 
 /// Takes apart the one codec of a sharded array whose shards have the shape `shard`.
-fn shards(list: &[MetadataV3], shard: &[u64]) -> Result<(Sharding, Vec<u64>, Vec<MetadataV3>)> {
+fn shards(list: &[MetadataV3], shard: &[u64]) -> Result<(ShardIndex, Vec<u64>, Vec<MetadataV3>)> {
     let wrong = |why: &dyn std::fmt::Display| Error::format(format!("Zarr: sharding_indexed: {why}"));
     let configuration = list.first().and_then(MetadataV3::configuration).cloned().unwrap_or_default();
     let configuration: ShardingConfiguration =
@@ -234,7 +234,7 @@ fn shards(list: &[MetadataV3], shard: &[u64]) -> Result<(Sharding, Vec<u64>, Vec
         _ => return Err(wrong(&"the size of the index is not fixed")),
     };
     let index_at_end = configuration.index_location.as_deref() != Some("start");
-    let cut = Sharding { counts, shape: shard.to_vec(), index_at_end, index_bytes, index_chain };
+    let cut = ShardIndex { counts, shape: shard.to_vec(), index_at_end, index_bytes, index_chain };
     Ok((cut, inner, configuration.codecs))
 }
 

@@ -18,7 +18,7 @@ use zarrs::array::{
 use zarrs::metadata::Configuration;
 use zarrs::plugin::{ExtensionName, PluginCreateError, ZarrVersion};
 
-use super::filters::Filter;
+use super::filters::ElementFilter;
 use crate::codec::Contexts;
 use crate::codec::decode::Decoder;
 
@@ -26,7 +26,7 @@ use crate::codec::decode::Decoder;
 pub(super) fn register() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let known = |name: &str| Decoder::named(name).is_some() || Filter::is_known(name) || is_lossy(name);
+        let known = |name: &str| Decoder::named(name).is_some() || ElementFilter::is_known(name) || is_lossy(name);
         register_codec_v3(CodecRuntimePluginV3::new(known, |metadata| {
             codec(metadata.name(), &metadata.configuration().cloned().unwrap_or_default())
         }));
@@ -44,7 +44,7 @@ fn codec(name: &str, settings: &Configuration) -> Result<Codec, PluginCreateErro
         (Some(decoder), _) => Step::Bytes(decoder),
         (None, true) => Step::Bytes(Decoder::None),
         (None, false) => {
-            let filter = Filter::new(name, settings);
+            let filter = ElementFilter::new(name, settings);
             let why = || PluginCreateError::from(format!("the settings of {name} are not understood"));
             Step::Elements(filter.ok_or_else(why)?)
         }
@@ -56,7 +56,7 @@ fn codec(name: &str, settings: &Configuration) -> Result<Codec, PluginCreateErro
 #[derive(Debug)]
 enum Step {
     Bytes(Decoder),
-    Elements(Filter),
+    Elements(ElementFilter),
 }
 
 /// A step that knows how much its input may hold.

@@ -15,7 +15,7 @@ struct Stored {
 
 /// From stored elements to those of the array.
 #[derive(Clone, Debug)]
-pub(super) struct Filter {
+pub(super) struct ElementFilter {
     name: &'static str,
     from: Stored,
     to: Stored,
@@ -30,7 +30,7 @@ const FILTERS: [(&str, &str, &str, bool); 3] = [
     ("quantize", "dtype", "astype", false),
 ];
 
-impl Filter {
+impl ElementFilter {
     /// Whether there is a filter that Zarr calls `name`, with or without `numcodecs.` before it.
     pub(super) fn is_known(name: &str) -> bool {
         FILTERS.iter().any(|f| f.0 == name.trim_start_matches("numcodecs."))

@@ -22,7 +22,7 @@ pub(super) struct Chosen {
     /// Folder of the array.
     pub(super) array: PathBuf,
     /// Attributes of the group that describes it.
-    pub(super) image: Option<Image>,
+    pub(super) image: Option<Multiscale>,
     /// Folders of all levels of the image.
     pub(super) levels: Vec<PathBuf>,
     /// Every series of the folder in words, when there is more than one; the chosen one first.
@@ -30,7 +30,7 @@ pub(super) struct Chosen {
 }
 
 /// One `multiscales` entry and what stands beside it.
-pub(super) struct Image {
+pub(super) struct Multiscale {
     multiscale: Value,
     level: usize,
     omero: Option<Value>,
@@ -144,7 +144,7 @@ pub(super) fn choose(folder: &Path, options: &OpenOptions) -> Result<Chosen> {
 }
 
 /// Lists the arrays below a group that belong to no image, and its images, by name.
-fn search(folder: &Path, name: &str, depth: usize, found: &mut Vec<(String, Option<Image>)>) -> Result<()> {
+fn search(folder: &Path, name: &str, depth: usize, found: &mut Vec<(String, Option<Multiscale>)>) -> Result<()> {
     if is_array(folder)? {
         found.push((name.to_owned(), None));
         return Ok(());
@@ -175,11 +175,11 @@ fn search(folder: &Path, name: &str, depth: usize, found: &mut Vec<(String, Opti
 }
 
 /// The image that a group is.
-fn image_of(folder: &Path) -> Result<Option<Image>> {
+fn image_of(folder: &Path) -> Result<Option<Multiscale>> {
     let attributes = attributes(folder)?;
     let scope = attributes.get("ome").and_then(Value::as_object).unwrap_or(&attributes);
     let first = scope.get("multiscales").and_then(Value::as_array).and_then(|m| m.first());
-    Ok(first.map(|multiscale| Image {
+    Ok(first.map(|multiscale| Multiscale {
         multiscale: multiscale.clone(),
         level: 0,
         omero: scope.get("omero").cloned(),
@@ -194,7 +194,7 @@ fn image_of(folder: &Path) -> Result<Option<Image>> {
 }
 
 /// The image of `folder` that has `name` among its levels.
-fn level_of(folder: &Path, name: &str) -> Result<Option<Image>> {
+fn level_of(folder: &Path, name: &str) -> Result<Option<Multiscale>> {
     let Some(mut image) = image_of(folder)? else { return Ok(None) };
     let datasets = image.multiscale.get("datasets").and_then(Value::as_array).cloned().unwrap_or_default();
     let level = datasets.iter().position(|d| d.get("path").and_then(Value::as_str) == Some(name));
@@ -239,7 +239,7 @@ fn document(path: &Path) -> Result<Option<Value>> {
 /// Axes of an array of `shape`, by what the image, or else the array itself, says of them.
 ///
 /// `names` are the array's own. Axes that nobody names are `z y x` from the last, then `dim_0`, `dim_1`.
-pub(super) fn axes(shape: &[u64], names: Option<&[Option<String>]>, image: Option<&Image>) -> Vec<Axis> {
+pub(super) fn axes(shape: &[u64], names: Option<&[Option<String>]>, image: Option<&Multiscale>) -> Vec<Axis> {
     let described = image.and_then(|i| i.described_axes(shape.len()));
     let mut axes: Vec<Axis> = Vec::with_capacity(shape.len());
     for (i, &length) in shape.iter().enumerate() {
@@ -261,7 +261,7 @@ pub(super) fn axes(shape: &[u64], names: Option<&[Option<String>]>, image: Optio
     axes
 }
 
-impl Image {
+impl Multiscale {
     /// What a copy of the image keeps: `omero`, `image-label`, and attributes that are not of OME-NGFF.
     pub(super) fn kept(&self) -> Map<String, Value> {
         let omero = self.omero.iter().map(|omero| ("omero".to_owned(), omero.clone()));

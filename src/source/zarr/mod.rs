@@ -25,7 +25,7 @@ mod filters;
 mod group;
 
 use census::Census;
-use chain::Stored;
+use chain::StoredArray;
 
 /// The format's entry in the table.
 pub const FORMAT: Format =
@@ -39,7 +39,7 @@ const INDEX_BYTES: u64 = 8 << 20;
 /// An open array.
 pub struct ZarrSource {
     info: Info,
-    stored: Stored,
+    stored: StoredArray,
     chunks: Grid,
     chunk_bytes: usize,
     /// Shards that were read from last, latest first, with their position.
@@ -122,7 +122,7 @@ pub fn storage(path: &Path, options: &OpenOptions) -> Result<Storage> {
 /// Shapes of the arrays in `folders`; none if there are not several, or one cannot be opened, which is said when it is
 /// asked for.
 fn level_shapes(folders: &[PathBuf]) -> Vec<Vec<u64>> {
-    let shape = |folder: &PathBuf| Stored::open(folder).map(|stored| stored.shape().to_vec());
+    let shape = |folder: &PathBuf| StoredArray::open(folder).map(|stored| stored.shape().to_vec());
     let shapes = folders.iter().filter(|_| folders.len() > 1).map(shape).collect::<Result<_>>();
     shapes.unwrap_or_default()
 }
@@ -154,7 +154,7 @@ impl ZarrSource {
             return Err(Error::format("no Zarr array or group: there is no zarr.json, .zarray or .zgroup"));
         }
         let chosen = group::choose(path, options)?;
-        let stored = Stored::open(&chosen.array)?;
+        let stored = StoredArray::open(&chosen.array)?;
         let chunk_bytes = chain::unit_bytes(&stored.unit, stored.dtype)?;
         if stored.unit.len() != stored.shape().len() {
             return Err(Error::format("Zarr: chunks and array differ in number of axes"));
@@ -279,7 +279,7 @@ impl ZarrSource {
     }
 
     /// The shard at `position`, with its index; `None` if there is no file.
-    fn shard(&self, position: &[u64], sharding: &chain::Sharding) -> Result<Option<Arc<Shard>>> {
+    fn shard(&self, position: &[u64], sharding: &chain::ShardIndex) -> Result<Option<Arc<Shard>>> {
         let lock = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
         {
             let mut open = lock();
@@ -298,7 +298,7 @@ impl ZarrSource {
         Ok(shard)
     }
 
-    fn open_shard(&self, position: &[u64], sharding: &chain::Sharding) -> Result<Option<Shard>> {
+    fn open_shard(&self, position: &[u64], sharding: &chain::ShardIndex) -> Result<Option<Shard>> {
         let path = self.stored.file(position);
         let file = match File::open(&path) {
             Ok(file) => file,

@@ -8,10 +8,10 @@
 
 use std::sync::LazyLock;
 
-use super::Piece;
+use super::StoredPiece;
 use crate::error::{Error, Result};
 
-pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], row_bytes: usize) -> Result<()> {
+pub(super) fn decode(piece: &StoredPiece<'_>, stored: &[u8], decoded: &mut [u8], row_bytes: usize) -> Result<()> {
     if piece.bits != 1 || piece.samples != 1 {
         return Err(piece
             .damaged(format!("{} samples of {} bits, but a facsimile holds one of 1 bit", piece.samples, piece.bits)));
@@ -46,7 +46,7 @@ enum Fault {
 }
 
 impl Fault {
-    fn error(self, piece: &Piece<'_>, row: usize) -> Error {
+    fn error(self, piece: &StoredPiece<'_>, row: usize) -> Error {
         let what = match self {
             Self::BadCode => "no code of the recommendation",
             Self::EndOfData => "the data end",

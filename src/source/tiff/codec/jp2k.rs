@@ -5,7 +5,7 @@
 
 use hayro_jpeg2000::{DecodeSettings, DecoderContext, Image};
 
-use super::Piece;
+use super::StoredPiece;
 use crate::error::{Error, Result};
 
 /// Markers of the headers.
@@ -119,7 +119,7 @@ impl Headers {
     }
 
     /// Refuses what is not decoded, or not to the same bits by everyone.
-    fn refuse(&self, piece: &Piece<'_>) -> Result<()> {
+    fn refuse(&self, piece: &StoredPiece<'_>) -> Result<()> {
         if self.codings.iter().any(|c| !c.reversible) {
             return Err(piece.unsupported("lossy, by the irreversible wavelet"));
         }
@@ -189,11 +189,11 @@ fn codestream(stored: &[u8]) -> &[u8] {
 }
 
 /// Refuses by what the beginning of a stream shows.
-pub(super) fn refuse(piece: &Piece<'_>, head: &[u8]) -> Result<()> {
+pub(super) fn refuse(piece: &StoredPiece<'_>, head: &[u8]) -> Result<()> {
     Headers::parse(codestream(head)).map_or(Ok(()), |headers| headers.refuse(piece))
 }
 
-pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
+pub(super) fn decode(piece: &StoredPiece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
     let stored = codestream(stored);
     let headers = Headers::parse(stored).ok_or_else(|| piece.damaged("not a codestream with a header"))?;
     headers.refuse(piece)?;

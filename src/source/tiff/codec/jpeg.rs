@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use mozjpeg_sys as ffi;
 
-use super::{Piece, jpeg_lossless};
+use super::{StoredPiece, jpeg_lossless};
 use crate::error::{Error, Result};
 
 /// Marker of frames of the lossless process.
@@ -20,7 +20,7 @@ const LOSSLESS: u8 = 0xc3;
 /// More scans than any encoder writes: a stream of empty ones must not hold us up.
 const MAX_SCANS: usize = 500;
 
-pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], row_bytes: usize) -> Result<()> {
+pub(super) fn decode(piece: &StoredPiece<'_>, stored: &[u8], decoded: &mut [u8], row_bytes: usize) -> Result<()> {
     refuse(piece, stored)?;
     let header = Header::find(piece, stored)?;
     if header.process == LOSSLESS {
@@ -39,7 +39,7 @@ pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], row_b
 }
 
 /// Refuses kinds of JPEG that are not decoded, as far as the beginning of a stream shows.
-pub(super) fn refuse(piece: &Piece<'_>, head: &[u8]) -> Result<()> {
+pub(super) fn refuse(piece: &StoredPiece<'_>, head: &[u8]) -> Result<()> {
     if piece.compression == 6 && !head.starts_with(&[0xff, 0xd8]) {
         return Err(piece.unsupported("frame and tables outside the strip or tile"));
     }
@@ -71,7 +71,7 @@ struct Header {
 
 impl Header {
     /// Reads the markers of `stored` up to the first scan.
-    fn find(piece: &Piece<'_>, stored: &[u8]) -> Result<Self> {
+    fn find(piece: &StoredPiece<'_>, stored: &[u8]) -> Result<Self> {
         Self::parse(stored).ok_or_else(|| piece.damaged("no frame found before the end of the strip or tile"))
     }
 
@@ -112,7 +112,7 @@ impl Header {
         }
     }
 
-    fn check_kind(&self, piece: &Piece<'_>) -> Result<()> {
+    fn check_kind(&self, piece: &StoredPiece<'_>) -> Result<()> {
         match self.process {
             0xc0..=0xc2 => {}
             LOSSLESS if piece.samples == 1 && matches!(piece.bits, 8 | 16) => return Ok(()),
@@ -129,7 +129,7 @@ impl Header {
         Ok(())
     }
 
-    fn check(&self, piece: &Piece<'_>, decoded_bytes: usize) -> Result<()> {
+    fn check(&self, piece: &StoredPiece<'_>, decoded_bytes: usize) -> Result<()> {
         if piece.bits != 8 {
             return Err(piece.damaged(format!("8 bits per sample, {} expected", piece.bits)));
         }
@@ -184,7 +184,7 @@ impl Decompressor {
     /// Must be called once, inside `catch_unwind`.
     unsafe fn run(
         &mut self,
-        piece: &Piece<'_>,
+        piece: &StoredPiece<'_>,
         header: &Header,
         stored: &[u8],
         decoded: &mut [u8],
@@ -240,7 +240,7 @@ impl Drop for Decompressor {
 }
 
 /// Which conversion libjpeg applies: none but YCbCr to RGB and YCCK to CMYK, where the tags or the stream say so.
-fn choose_colours(info: &mut ffi::jpeg_decompress_struct, piece: &Piece<'_>, header: &Header) {
+fn choose_colours(info: &mut ffi::jpeg_decompress_struct, piece: &StoredPiece<'_>, header: &Header) {
     use ffi::J_COLOR_SPACE as Space;
     match (header.components, piece.photometric) {
         (3, 6) => info.out_color_space = Space::JCS_RGB,
@@ -307,7 +307,7 @@ fn n_scans(stored: &[u8]) -> usize {
 }
 
 /// Refuses streams with more scans than any encoder writes.
-fn check_scans(piece: &Piece<'_>, stored: &[u8]) -> Result<(), Error> {
+fn check_scans(piece: &StoredPiece<'_>, stored: &[u8]) -> Result<(), Error> {
     if n_scans(stored) > MAX_SCANS {
         return Err(piece.damaged(format!("more than {MAX_SCANS} scans")));
     }

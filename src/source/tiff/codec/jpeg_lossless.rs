@@ -2,10 +2,10 @@
 
 use jpeg_decoder::Decoder;
 
-use super::Piece;
+use super::StoredPiece;
 use crate::error::Result;
 
-pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8]) -> Result<()> {
+pub(super) fn decode(piece: &StoredPiece<'_>, stored: &[u8], decoded: &mut [u8]) -> Result<()> {
     // Tables of the tag stand in front of those of the stream.
     let tables = piece.jpeg_tables.and_then(|tables| tables.strip_suffix(&[0xff, 0xd9]));
     let whole = tables.map(|tables| [tables, stored.get(2..).unwrap_or_default()].concat());

@@ -6,11 +6,11 @@ use jxl_oxide::frame::Encoding;
 use jxl_oxide::image::{BitDepth, ImageMetadata};
 use jxl_oxide::{AllocTracker, InitializeResult, JxlImage, JxlThreadPool};
 
-use super::Piece;
+use super::StoredPiece;
 use crate::error::Result;
 
 /// Refuses lossy streams and other samples than the piece has, as far as the beginning of a stream shows.
-pub(super) fn refuse(piece: &Piece<'_>, head: &[u8]) -> Result<()> {
+pub(super) fn refuse(piece: &StoredPiece<'_>, head: &[u8]) -> Result<()> {
     let tracker = AllocTracker::with_limit(16 << 20);
     let mut image = JxlImage::builder().pool(JxlThreadPool::none()).alloc_tracker(tracker).build_uninit();
     if image.feed_bytes(head).is_err() {
@@ -29,7 +29,7 @@ pub(super) fn refuse(piece: &Piece<'_>, head: &[u8]) -> Result<()> {
 }
 
 /// Refuses samples of another kind than the piece's, or of one that is not handled.
-fn refuse_depths(piece: &Piece<'_>, metadata: &ImageMetadata) -> Result<()> {
+fn refuse_depths(piece: &StoredPiece<'_>, metadata: &ImageMetadata) -> Result<()> {
     let extra = metadata.ec_info.iter().map(|extra| extra.bit_depth);
     for depth in std::iter::once(metadata.bit_depth).chain(extra) {
         let fits = match depth {
@@ -52,7 +52,7 @@ fn refuse_depths(piece: &Piece<'_>, metadata: &ImageMetadata) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
+pub(super) fn decode(piece: &StoredPiece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
     let n_samples = (decoded.len() as u64 * 8 / u64::from(piece.bits.max(1))) as usize;
     let limit = usize::try_from(scratch_bytes(decoded.len() as u64)).unwrap_or(usize::MAX);
     let image = JxlImage::builder()

@@ -5,10 +5,10 @@
 use bytemuck::{AnyBitPattern, NoUninit};
 use lerc::{DataType, DecodeResult, LercInfo, Sample};
 
-use super::Piece;
+use super::StoredPiece;
 use crate::error::Result;
 
-pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
+pub(super) fn decode(piece: &StoredPiece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
     // A blob is rarely larger than its pixels, and never by much.
     let bound = decoded.len().saturating_mul(2).saturating_add(64 << 10);
     let inflated;
@@ -43,7 +43,7 @@ pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_
 }
 
 /// Compares what the blob declares with the piece, before anything is allocated for it.
-fn check(piece: &Piece<'_>, info: &LercInfo) -> Result<()> {
+fn check(piece: &StoredPiece<'_>, info: &LercInfo) -> Result<()> {
     if (info.width, info.height) != (piece.width, piece.rows) {
         let (width, rows) = (info.width, info.height);
         return Err(piece.damaged(format!("{width}x{rows} pixels, {}x{} expected", piece.width, piece.rows)));
@@ -75,7 +75,7 @@ fn check(piece: &Piece<'_>, info: &LercInfo) -> Result<()> {
     Ok(())
 }
 
-fn into<T: Sample>(piece: &Piece<'_>, blob: &[u8], samples: &mut [T]) -> Result<DecodeResult> {
+fn into<T: Sample>(piece: &StoredPiece<'_>, blob: &[u8], samples: &mut [T]) -> Result<DecodeResult> {
     samples.fill(T::default());
     lerc::decode_into(blob, samples).map_err(|e| piece.damaged(e))
 }
@@ -83,7 +83,7 @@ fn into<T: Sample>(piece: &Piece<'_>, blob: &[u8], samples: &mut [T]) -> Result<
 /// All samples. Pixels that the blob declares invalid are `invalid`; without such a value, as in integers, they
 /// have none that could be told from a real one.
 fn whole<T: Sample + NoUninit + AnyBitPattern>(
-    piece: &Piece<'_>,
+    piece: &StoredPiece<'_>,
     blob: &[u8],
     decoded: &mut [u8],
     invalid: Option<T>,
@@ -101,7 +101,7 @@ fn whole<T: Sample + NoUninit + AnyBitPattern>(
 }
 
 /// Eight bits with alpha: libtiff keeps an alpha of nothing but 0 and 255 as the mask of valid pixels.
-fn with_mask_as_alpha(piece: &Piece<'_>, info: &LercInfo, blob: &[u8], decoded: &mut [u8]) -> Result<()> {
+fn with_mask_as_alpha(piece: &StoredPiece<'_>, info: &LercInfo, blob: &[u8], decoded: &mut [u8]) -> Result<()> {
     let (colours, samples) = (info.depth as usize, usize::from(piece.samples));
     let n_pixels = decoded.len() / samples;
     let found = into(piece, blob, &mut decoded[..n_pixels * colours])?;
@@ -113,7 +113,7 @@ fn with_mask_as_alpha(piece: &Piece<'_>, info: &LercInfo, blob: &[u8], decoded: 
     Ok(())
 }
 
-fn inflate(piece: &Piece<'_>, stored: &[u8], bound: usize) -> Result<Vec<u8>> {
+fn inflate(piece: &StoredPiece<'_>, stored: &[u8], bound: usize) -> Result<Vec<u8>> {
     let mut out = vec![0; bound];
     let n = libdeflater::Decompressor::new()
         .zlib_decompress(stored, &mut out)
@@ -122,7 +122,7 @@ fn inflate(piece: &Piece<'_>, stored: &[u8], bound: usize) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-fn zstd(piece: &Piece<'_>, stored: &[u8], bound: usize) -> Result<Vec<u8>> {
+fn zstd(piece: &StoredPiece<'_>, stored: &[u8], bound: usize) -> Result<Vec<u8>> {
     let mut out = vec![0; bound];
     let n = zstd_safe::decompress(&mut out[..], stored)
         .map_err(|code| piece.damaged(format!("ZSTD around it: {}", zstd_safe::get_error_name(code))))?;

@@ -18,7 +18,7 @@ mod webp;
 
 /// What a codec must know of the piece that it decodes.
 #[derive(Clone, Copy, Debug)]
-pub struct Piece<'a> {
+pub struct StoredPiece<'a> {
     /// TIFF Compression tag.
     pub compression: u16,
     /// Pixels per row of the piece, padding of a tile included.
@@ -47,7 +47,7 @@ pub struct Piece<'a> {
     pub lerc_parameters: &'a [u32],
 }
 
-impl Piece<'_> {
+impl StoredPiece<'_> {
     /// Bytes of one row as an uncompressed TIFF would store it.
     fn row_bytes(&self) -> Option<usize> {
         let bits = u64::from(self.width).checked_mul(u64::from(self.samples))?.checked_mul(u64::from(self.bits))?;
@@ -73,24 +73,28 @@ impl Piece<'_> {
 
     /// An `Unsupported` error: the compression by name and number, and what of it is not handled.
     fn unsupported(&self, what: impl std::fmt::Display) -> Error {
-        Error::unsupported(format!("compression {} ({}): {what}", self.compression, Codec::of(self.compression).name))
+        Error::unsupported(format!(
+            "compression {} ({}): {what}",
+            self.compression,
+            Compression::of(self.compression).name
+        ))
     }
 
     /// A `Format` error that names the compression.
     fn damaged(&self, what: impl std::fmt::Display) -> Error {
-        Error::format(format!("{} data: {what}", Codec::of(self.compression).name))
+        Error::format(format!("{} data: {what}", Compression::of(self.compression).name))
     }
 }
 
 /// Everything that is particular to one compression.
-pub struct Codec {
+pub struct Compression {
     /// TIFF Compression.
     number: u16,
     /// Name for messages.
     pub name: &'static str,
     decode: Decode,
     /// Refuses what the beginning of a first strip or tile shows to be of a kind that is not decoded.
-    refuse: fn(&Piece<'_>, &[u8]) -> Result<()>,
+    refuse: fn(&StoredPiece<'_>, &[u8]) -> Result<()>,
     /// Memory that decoding takes beside its buffers for a piece of so many decoded bytes, at most.
     pub(super) scratch_bytes: fn(u64) -> u64,
     /// Most bytes that one stored byte can decode to, with room to spare.
@@ -107,32 +111,32 @@ enum Decode {
     /// Bytes in, bytes out: `stored`, room, what a whole piece decodes to, decoder states; gives how many.
     Bytes(fn(&[u8], &mut [u8], usize, &mut Decoders) -> Result<usize>),
     /// The same for a piece that is decoded whole.
-    Piece(fn(&Piece<'_>, &[u8], &mut [u8], usize) -> Result<()>),
+    Piece(fn(&StoredPiece<'_>, &[u8], &mut [u8], usize) -> Result<()>),
     /// An image, whose predictor and bit order are the codec's own.
-    Image(fn(&Piece<'_>, &[u8], &mut [u8], usize) -> Result<()>),
+    Image(fn(&StoredPiece<'_>, &[u8], &mut [u8], usize) -> Result<()>),
     /// The same, with samples in the byte order of the file.
-    SwappedImage(fn(&Piece<'_>, &[u8], &mut [u8], usize) -> Result<()>),
+    SwappedImage(fn(&StoredPiece<'_>, &[u8], &mut [u8], usize) -> Result<()>),
 }
 
-const fn codec(number: u16, name: &'static str, decode: Decode) -> Codec {
-    Codec { number, name, decode, refuse: |_, _| Ok(()), scratch_bytes: |_| 1 << 18, most_ratio: 1 << 20 }
+const fn codec(number: u16, name: &'static str, decode: Decode) -> Compression {
+    Compression { number, name, decode, refuse: |_, _| Ok(()), scratch_bytes: |_| 1 << 18, most_ratio: 1 << 20 }
 }
 
-const fn bytes(number: u16, name: &'static str, decode: Decode, most_ratio: u64) -> Codec {
-    Codec { most_ratio, ..codec(number, name, decode) }
+const fn bytes(number: u16, name: &'static str, decode: Decode, most_ratio: u64) -> Compression {
+    Compression { most_ratio, ..codec(number, name, decode) }
 }
 
-const fn deflate(number: u16) -> Codec {
+const fn deflate(number: u16) -> Compression {
     // 258 bytes for two bits. Pieces that are longer than they should be are decoded aside.
-    Codec {
+    Compression {
         scratch_bytes: |n| n.saturating_mul(2).saturating_add(1 << 18),
         ..bytes(number, "Deflate", Decode::Bytes(inflate::deflate), 1032)
     }
 }
 
-const fn fax(number: u16, name: &'static str) -> Codec {
+const fn fax(number: u16, name: &'static str) -> Compression {
     // Two rows.
-    Codec {
+    Compression {
         scratch_bytes: |n| if n < 1 << 20 { n } else { 1 << 20 },
         ..codec(number, name, Decode::Image(fax::decode))
     }
@@ -143,21 +147,25 @@ fn three_times(decoded_bytes: u64) -> u64 {
     decoded_bytes.saturating_mul(3).saturating_add(1 << 20)
 }
 
-const fn jpeg(number: u16, name: &'static str) -> Codec {
-    Codec { refuse: jpeg::refuse, scratch_bytes: three_times, ..codec(number, name, Decode::Image(jpeg::decode)) }
+const fn jpeg(number: u16, name: &'static str) -> Compression {
+    Compression { refuse: jpeg::refuse, scratch_bytes: three_times, ..codec(number, name, Decode::Image(jpeg::decode)) }
 }
 
-const fn jp2k(number: u16, name: &'static str) -> Codec {
+const fn jp2k(number: u16, name: &'static str) -> Compression {
     let decode = Decode::Image(jp2k::decode);
-    Codec { refuse: jp2k::refuse, scratch_bytes: jp2k::scratch_bytes, ..codec(number, name, decode) }
+    Compression { refuse: jp2k::refuse, scratch_bytes: jp2k::scratch_bytes, ..codec(number, name, decode) }
 }
 
-const fn jxl(number: u16, name: &'static str) -> Codec {
-    Codec { refuse: jxl::refuse, scratch_bytes: jxl::scratch_bytes, ..codec(number, name, Decode::Image(jxl::decode)) }
+const fn jxl(number: u16, name: &'static str) -> Compression {
+    Compression {
+        refuse: jxl::refuse,
+        scratch_bytes: jxl::scratch_bytes,
+        ..codec(number, name, Decode::Image(jxl::decode))
+    }
 }
 
 /// Every compression that has a name, the usual ones first.
-static CODECS: &[Codec] = &[
+static CODECS: &[Compression] = &[
     bytes(1, "uncompressed", Decode::Plain, 1),
     // A code of at most 12 bits stands for at most 4096 bytes.
     bytes(5, "LZW", Decode::Bytes(inflate::lzw), 2800),
@@ -177,15 +185,15 @@ static CODECS: &[Codec] = &[
     jp2k(33004, "JPEG 2000, bare"),
     jp2k(33005, "JPEG 2000, RGB (Aperio)"),
     jp2k(34712, "JPEG 2000"),
-    Codec { scratch_bytes: three_times, ..codec(34887, "LERC", Decode::SwappedImage(lerc::decode)) },
+    Compression { scratch_bytes: three_times, ..codec(34887, "LERC", Decode::SwappedImage(lerc::decode)) },
     // The dictionary, of which only what has been decoded is touched.
-    Codec { scratch_bytes: |n| n.saturating_add(2 << 20), ..codec(34925, "LZMA", Decode::Piece(lzma::decode)) },
-    Codec {
+    Compression { scratch_bytes: |n| n.saturating_add(2 << 20), ..codec(34925, "LZMA", Decode::Piece(lzma::decode)) },
+    Compression {
         refuse: |piece, _| webp::refuse(piece),
         scratch_bytes: three_times,
         ..codec(50001, "WebP", Decode::Image(webp::decode))
     },
-    Codec { scratch_bytes: three_times, ..codec(34933, "PNG", Decode::Image(png::decode)) },
+    Compression { scratch_bytes: three_times, ..codec(34933, "PNG", Decode::Image(png::decode)) },
     jxl(50002, "JPEG XL"),
     jxl(52546, "JPEG XL (DNG)"),
     codec(9, "JBIG, black and white", Decode::Unhandled),
@@ -226,9 +234,9 @@ static CODECS: &[Codec] = &[
 ];
 
 /// A compression without a name.
-static UNKNOWN: Codec = codec(0, "unknown", Decode::Unhandled);
+static UNKNOWN: Compression = codec(0, "unknown", Decode::Unhandled);
 
-impl Codec {
+impl Compression {
     /// The compression of this number.
     pub fn of(compression: u16) -> &'static Self {
         CODECS.iter().find(|codec| codec.number == compression).unwrap_or(&UNKNOWN)
@@ -260,7 +268,7 @@ impl Codec {
     ///
     /// # Errors
     /// `Unsupported`, by name and number.
-    pub fn refuse(&self, piece: &Piece<'_>, head: &[u8]) -> Result<()> {
+    pub fn refuse(&self, piece: &StoredPiece<'_>, head: &[u8]) -> Result<()> {
         (self.refuse)(piece, head)
     }
 
@@ -275,7 +283,7 @@ impl Codec {
     /// `Unsupported` for compressions not handled, by name and number; `Format` for damaged data.
     pub(super) fn decode(
         &self,
-        piece: &Piece<'_>,
+        piece: &StoredPiece<'_>,
         stored: &[u8],
         decoded: &mut [u8],
         whole_bytes: usize,
@@ -299,8 +307,8 @@ impl Codec {
 ///
 /// # Errors
 /// As there, and `Format` if there are fewer bytes than the piece has.
-pub fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8]) -> Result<()> {
+pub fn decode(piece: &StoredPiece<'_>, stored: &[u8], decoded: &mut [u8]) -> Result<()> {
     let whole_bytes = decoded.len();
-    let n = Codec::of(piece.compression).decode(piece, stored, decoded, whole_bytes, &mut Decoders::default())?;
+    let n = Compression::of(piece.compression).decode(piece, stored, decoded, whole_bytes, &mut Decoders::default())?;
     if n < whole_bytes { Err(piece.damaged(format!("{n} bytes found, {whole_bytes} expected"))) } else { Ok(()) }
 }

@@ -5,10 +5,10 @@ use std::io::Cursor;
 use image::codecs::png::PngDecoder;
 use image::{ExtendedColorType, ImageDecoder, Limits};
 
-use super::Piece;
+use super::StoredPiece;
 use crate::error::Result;
 
-pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
+pub(super) fn decode(piece: &StoredPiece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
     let colours = match (piece.samples, piece.bits) {
         (1, 8) => ExtendedColorType::L8,
         (2, 8) => ExtendedColorType::La8,

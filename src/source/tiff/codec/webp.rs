@@ -4,11 +4,11 @@ use std::io::Cursor;
 
 use image_webp::{DecodingError, WebPDecoder};
 
-use super::Piece;
+use super::StoredPiece;
 use crate::error::{Error, Result};
 
 /// Refuses pieces that no WebP stream holds.
-pub(super) fn refuse(piece: &Piece<'_>) -> Result<()> {
+pub(super) fn refuse(piece: &StoredPiece<'_>) -> Result<()> {
     if piece.bits == 8 && matches!(piece.samples, 3 | 4) {
         return Ok(());
     }
@@ -16,7 +16,7 @@ pub(super) fn refuse(piece: &Piece<'_>) -> Result<()> {
         .unsupported(format!("{} samples of {} bits in one piece, not 3 or 4 of 8 bits", piece.samples, piece.bits)))
 }
 
-pub(super) fn decode(piece: &Piece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
+pub(super) fn decode(piece: &StoredPiece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
     refuse(piece)?;
     let broken = |e: DecodingError| -> Error { piece.damaged(e) };
     let mut image = WebPDecoder::new(Cursor::new(stored)).map_err(broken)?;

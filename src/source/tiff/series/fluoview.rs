@@ -1,7 +1,7 @@
 //! Olympus FluoView: a header of fixed layout in a private tag lists the dimensions of the array, the fastest
 //! first, with step and unit.
 
-use super::{Context, Fault, PageList, Series};
+use super::{Context, PageList, Series, Unusable};
 use crate::axis::{Axis, Calibration, Provenance};
 use crate::source::tiff::tag::uint;
 use crate::unit;
@@ -11,7 +11,7 @@ const MM_HEADER: u16 = 34361;
 const DIMENSIONS: (usize, usize, usize) = (284, 10, 100);
 
 /// The recording of a file that has FluoView's header.
-pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
+pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Unusable> {
     let Some(tag) = cx.tag(MM_HEADER, 1 << 16)? else { return Ok(None) };
     let kind = cx.directory.kind(0);
     let mut page_axes = kind.axes();
@@ -26,7 +26,7 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let n_pages = cx.directory.n_pages();
     if n != Some(n_pages.into()) {
         let shape: Vec<String> = axes.iter().map(|a| format!("{} {}", a.name, a.length)).collect();
-        return Err(Fault::Ignore(format!("it counts {}, the file has {n_pages} pages", shape.join(", "))));
+        return Err(Unusable::Ignore(format!("it counts {}, the file has {n_pages} pages", shape.join(", "))));
     }
     axes.extend(page_axes);
     Ok(Some(vec![cx.series("FluoView", axes, PageList::Range { first: 0, n: n_pages })?]))

@@ -5,7 +5,7 @@
 //! knows how many they are.
 
 use super::scale::{is_of_print, measure};
-use super::{Context, Fault, PageList, Series};
+use super::{Context, PageList, Series, Unusable};
 use crate::axis::{Axis, Provenance};
 use crate::error::Error;
 use crate::source::tiff::tag::uint;
@@ -14,7 +14,7 @@ use crate::unit;
 
 /// What a description says.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Description {
+pub struct ImagejDescription {
     /// Number of planes, as declared.
     pub images: u64,
     /// Number of channels.
@@ -41,7 +41,7 @@ pub struct Description {
     pub values: (f64, f64),
 }
 
-impl Description {
+impl ImagejDescription {
     /// Parses `text` if it is ImageJ's; counts that are zero or no number are an error.
     ///
     /// # Errors
@@ -114,9 +114,9 @@ fn order(text: &str) -> Option<[char; 3]> {
 }
 
 /// The series that ImageJ's description makes of the file.
-pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
-    let Some(description) = cx.descriptions.iter().find_map(|d| Description::parse(d)) else { return Ok(None) };
-    let mut description = description.map_err(Fault::Ignore)?;
+pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Unusable> {
+    let Some(description) = cx.descriptions.iter().find_map(|d| ImagejDescription::parse(d)) else { return Ok(None) };
+    let mut description = description.map_err(Unusable::Ignore)?;
     let kind = cx.directory.kind(0);
     let n_pages = u64::from(cx.directory.n_pages());
     // Samples of a pixel may be declared as channels.
@@ -156,12 +156,12 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     Ok(Some(vec![series]))
 }
 
-fn too_many() -> Fault {
-    Fault::Ignore("counts more planes than there can be".to_owned())
+fn too_many() -> Unusable {
+    Unusable::Ignore("counts more planes than there can be".to_owned())
 }
 
 /// Where the `n` planes of `n_long` axes are.
-fn pages(cx: &Context<'_>, n: u64, n_long: usize) -> Result<PageList, Fault> {
+fn pages(cx: &Context<'_>, n: u64, n_long: usize) -> Result<PageList, Unusable> {
     let directory = cx.directory;
     let n_pages = u64::from(directory.n_pages());
     if n_pages >= n {
@@ -177,7 +177,7 @@ fn pages(cx: &Context<'_>, n: u64, n_long: usize) -> Result<PageList, Fault> {
         }
         // A stale description on a single plane is common; planes that break off are not.
         if file.saturating_sub(offset) >= plane.saturating_mul(2) {
-            return Err(Fault::Refuse(Error::format(format!(
+            return Err(Unusable::Refuse(Error::format(format!(
                 "ImageJ's description counts {n} planes of {plane} bytes from byte {offset} on, which need \
                  {needed} bytes, but the file has {file}: it is not whole"
             ))));
@@ -189,14 +189,14 @@ fn pages(cx: &Context<'_>, n: u64, n_long: usize) -> Result<PageList, Fault> {
     let text = format!("it counts {n} planes, but the file has {n_pages}");
     // Planes along one axis are what they are, however many; along several, nobody knows which are there.
     if n_long > 1 && n_pages > 1 && cx.options.pages.is_none() {
-        return Err(Fault::Refuse(Error::format(format!(
+        return Err(Unusable::Refuse(Error::format(format!(
             "ImageJ's description does not fit: {text}; say with --pages what they are, such as --pages t,z=3,c=2"
         ))));
     }
-    Err(Fault::Ignore(text))
+    Err(Unusable::Ignore(text))
 }
 
-fn calibrate(axes: &mut [Axis], description: &Description) {
+fn calibrate(axes: &mut [Axis], description: &ImagejDescription) {
     let unit = description.z_unit.as_deref().or(description.unit.as_deref());
     if let Some(step) = description.spacing.filter(|_| !unit.is_some_and(unit::is_pixel)) {
         measure(axes, "z", step, unit.and_then(unit::described), Provenance::ImageJ);
@@ -208,7 +208,7 @@ fn calibrate(axes: &mut [Axis], description: &Description) {
 }
 
 /// Pixel size: resolution tags, in the unit of the description. Without one, ImageJ's pixel is one pixel.
-fn calibrate_page(axes: &mut [Axis], description: &Description, resolution: [Option<(u32, u32)>; 2]) {
+fn calibrate_page(axes: &mut [Axis], description: &ImagejDescription, resolution: [Option<(u32, u32)>; 2]) {
     let x_unit = description.unit.as_deref().and_then(unit::described);
     let y_unit = description.y_unit.as_deref().map_or(x_unit, unit::described);
     for (name, unit, resolution) in [("x", x_unit, resolution[0]), ("y", y_unit, resolution[1])] {
@@ -298,8 +298,8 @@ pub fn labels(counts: &[u64], bytes: &[u8], big_endian: bool) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Description {
-        Description::parse(text).unwrap().unwrap()
+    fn parse(text: &str) -> ImagejDescription {
+        ImagejDescription::parse(text).unwrap().unwrap()
     }
 
     #[test]
@@ -330,9 +330,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_said_and_other_text_is_not_ours() {
-        assert!(Description::parse("OME").is_none());
-        assert!(Description::parse("ImageJ=1\nslices=0\n").unwrap().is_err());
-        assert!(Description::parse("ImageJ=1\nimages=-4\n").unwrap().is_err());
+        assert!(ImagejDescription::parse("OME").is_none());
+        assert!(ImagejDescription::parse("ImageJ=1\nslices=0\n").unwrap().is_err());
+        assert!(ImagejDescription::parse("ImageJ=1\nimages=-4\n").unwrap().is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! thumbnail, which is left out.
 
 use super::scale::measure;
-use super::{Context, Fault, PageList, Series};
+use super::{Context, PageList, Series, Unusable};
 use crate::axis::{Axis, Provenance};
 use crate::error::Error;
 use crate::source::tiff::tag::uint;
@@ -12,25 +12,27 @@ const CZ_LSMINFO: u16 = 34412;
 const HEADER_BYTES: usize = 136;
 
 /// The images of a file that has Zeiss's tag.
-pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
+pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Unusable> {
     let directory = cx.directory;
     let Some(tag) = cx.tag(CZ_LSMINFO, 1 << 20)? else { return Ok(None) };
     // Offsets of 32 bits run over and begin again.
     if directory.file_bytes > u64::from(u32::MAX) && !directory.big_tiff {
-        return Err(Fault::Refuse(Error::unsupported("a Zeiss LSM of more than 4 GiB, whose offsets have run over")));
+        return Err(Unusable::Refuse(Error::unsupported(
+            "a Zeiss LSM of more than 4 GiB, whose offsets have run over",
+        )));
     }
-    let header = Header::parse(&tag.bytes).map_err(|e| Fault::Ignore(e.to_owned()))?;
+    let header = Header::parse(&tag.bytes).map_err(|e| Unusable::Ignore(e.to_owned()))?;
     let kind = directory.kind(0);
     if u64::from(kind.samples) != header.channels {
-        return Err(Fault::Ignore(format!("it counts {} channels, pages have {}", header.channels, kind.samples)));
+        return Err(Unusable::Ignore(format!("it counts {} channels, pages have {}", header.channels, kind.samples)));
     }
     let pages: Vec<u32> = (0..directory.n_pages())
         .filter(|&p| !directory.kind(p).is_secondary() && directory.kind(p).stacks_with(kind))
         .collect();
-    let mut axes: Vec<Axis> = header.leading().map_err(|e| Fault::Ignore(e.to_owned()))?;
+    let mut axes: Vec<Axis> = header.leading().map_err(|e| Unusable::Ignore(e.to_owned()))?;
     let n: u64 = axes.iter().map(|a| a.length).product();
     if n != pages.len() as u64 {
-        return Err(Fault::Ignore(format!("it counts {n} images, the file has {}", pages.len())));
+        return Err(Unusable::Ignore(format!("it counts {n} images, the file has {}", pages.len())));
     }
     axes.retain(|a| a.length > 1);
     axes.extend(kind.axes());

@@ -4,7 +4,7 @@
 //! Source: Molecular Devices, MetaMorph Stack (STK) Image File Format.
 
 use super::scale::measure;
-use super::{Context, Fault, PageList, Series};
+use super::{Context, PageList, Series, Unusable};
 use crate::axis::{Axis, Calibration, Provenance};
 use crate::error::Error;
 use crate::source::tiff::tag::uint;
@@ -14,12 +14,12 @@ const UIC1: u16 = 33628;
 const UIC2: u16 = 33629;
 
 /// The stack of a file that has MetaMorph's tags.
-pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
+pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Unusable> {
     let directory = cx.directory;
     let most = directory.file_bytes;
     let Some(planes) = cx.tag(UIC2, most)? else { return Ok(None) };
     if directory.big_endian || planes.field_type != 5 {
-        return Err(Fault::Ignore("its tags are not as the format has them".to_owned()));
+        return Err(Unusable::Ignore("its tags are not as the format has them".to_owned()));
     }
     // Six numbers per plane, though the tag's type says two.
     let n = planes.count;
@@ -27,7 +27,7 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let records: Vec<[u32; 6]> =
         bytes.chunks_exact(24).map(|r| std::array::from_fn(|i| uint(&r[4 * i..][..4], false) as u32)).collect();
     if n == 0 {
-        return Err(Fault::Ignore("it counts no plane".to_owned()));
+        return Err(Unusable::Ignore("it counts no plane".to_owned()));
     }
     let mut axes = Vec::new();
     if n > 1 {
@@ -46,7 +46,7 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
 }
 
 /// Where the planes are. One plane of many in silence would be worse than none.
-fn pages(cx: &Context<'_>, n: u64) -> Result<PageList, Fault> {
+fn pages(cx: &Context<'_>, n: u64) -> Result<PageList, Unusable> {
     let directory = cx.directory;
     if u64::from(directory.n_pages()) >= n {
         return Ok(PageList::Range { first: 0, n: n as u32 });
@@ -56,13 +56,13 @@ fn pages(cx: &Context<'_>, n: u64) -> Result<PageList, Fault> {
     }
     let kind = directory.kind(0);
     let Some(offset) = directory.contiguous_offset(0) else {
-        return Err(Fault::Refuse(Error::unsupported(format!(
+        return Err(Unusable::Refuse(Error::unsupported(format!(
             "a MetaMorph stack of {n} planes in one directory, stored in pieces or compressed ({})",
             kind.codec().name
         ))));
     };
     let needed = kind.plane_bytes().and_then(|plane| plane.checked_mul(n)).unwrap_or(u64::MAX);
-    Err(Fault::Refuse(Error::format(format!(
+    Err(Unusable::Refuse(Error::format(format!(
         "MetaMorph's tags count {n} planes, which need {needed} bytes from byte {offset} on, but the file has {}: it is \
          not whole",
         directory.file_bytes

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::scale::measure;
-use super::{Context, Fault, PageList, Series};
+use super::{Context, PageList, Series, Unusable};
 use crate::axis::{Axis, Provenance};
 use crate::source::tiff::tag::uint;
 use crate::source::{Note, NoteKind};
@@ -21,7 +21,7 @@ const SUMMARY: u32 = 2_355_492;
 type Entry = [u32; 5];
 
 /// The stack of a file that has Micro-Manager's index.
-pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
+pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Unusable> {
     let big = cx.directory.big_endian;
     let Ok(head) = cx.bytes(8, 32) else { return Ok(None) };
     let word = |b: &[u8], i: usize| uint(&b[4 * i..][..4], big) as u32;
@@ -31,11 +31,11 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let text = cx.bytes(40, u64::from(word(&head, 7)))?;
     let text = text.iter().position(|&b| b == 0).map_or(&text[..], |end| &text[..end]);
     let summary: Value =
-        serde_json::from_slice(text).map_err(|e| Fault::Ignore(format!("its summary is broken JSON: {e}")))?;
+        serde_json::from_slice(text).map_err(|e| Unusable::Ignore(format!("its summary is broken JSON: {e}")))?;
     let at = u64::from(word(&head, 1));
     let index = cx.bytes(at, 8)?;
     if word(&index, 0) != INDEX {
-        return Err(Fault::Ignore("there is no index where its header says".to_owned()));
+        return Err(Unusable::Ignore("there is no index where its header says".to_owned()));
     }
     let bytes = cx.bytes(at + 8, u64::from(word(&index, 1)).saturating_mul(20))?;
     let entries: Vec<Entry> = bytes.chunks_exact(20).map(|e| std::array::from_fn(|i| word(e, i))).collect();
@@ -70,7 +70,7 @@ fn declared(summary: &Value) -> u64 {
 }
 
 /// Axes of planes, slowest first, and the page of each plane, from the box that the index covers.
-fn arrange(cx: &Context<'_>, entries: &[Entry], summary: &Value) -> Result<(Vec<Axis>, PageList), Fault> {
+fn arrange(cx: &Context<'_>, entries: &[Entry], summary: &Value) -> Result<(Vec<Axis>, PageList), Unusable> {
     let first = summary["SlicesFirst"].as_bool().unwrap_or(true);
     let time_first = summary["TimeFirst"].as_bool().unwrap_or(true);
     let [c, z, t, p] = [("c", 0), ("z", 1), ("t", 2), ("p", 3)];
@@ -83,12 +83,12 @@ fn arrange(cx: &Context<'_>, entries: &[Entry], summary: &Value) -> Result<(Vec<
     };
     let mut ranges = Vec::new();
     for (_, field) in order {
-        ranges.push(range(field).ok_or_else(|| Fault::Ignore("it counts no plane".to_owned()))?);
+        ranges.push(range(field).ok_or_else(|| Unusable::Ignore("it counts no plane".to_owned()))?);
     }
     let n = ranges.iter().try_fold(1u64, |n, r| n.checked_mul(r.1));
     // Indices are counted on: a box that is nearly empty is a broken index.
     let Some(n) = n.filter(|&n| n <= (entries.len() as u64).saturating_mul(64)) else {
-        return Err(Fault::Ignore("its positions are scattered".to_owned()));
+        return Err(Unusable::Ignore("its positions are scattered".to_owned()));
     };
     let page_at: HashMap<u64, u32> =
         (0..cx.directory.n_pages()).map(|page| (cx.directory.page_offset(page), page)).collect();
@@ -96,7 +96,7 @@ fn arrange(cx: &Context<'_>, entries: &[Entry], summary: &Value) -> Result<(Vec<
     for entry in entries {
         let page = page_at.get(&u64::from(entry[4]));
         let Some(&page) = page else {
-            return Err(Fault::Ignore(format!("no directory begins at byte {}", entry[4])));
+            return Err(Unusable::Ignore(format!("no directory begins at byte {}", entry[4])));
         };
         let at = order
             .iter()

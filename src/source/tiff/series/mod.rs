@@ -28,7 +28,7 @@ pub mod shaped;
 mod slides;
 
 /// A dialect: gives the series that the file's metadata describe, the main one first.
-type Dialect = fn(&Context<'_>) -> Result<Option<Vec<Series>>, Fault>;
+type Dialect = fn(&Context<'_>) -> Result<Option<Vec<Series>>, Unusable>;
 
 /// Every dialect, in the order in which they are asked.
 const DIALECTS: &[(&str, Dialect)] = &[
@@ -51,14 +51,14 @@ const MOST_SERIES: usize = 256;
 
 /// Why a dialect's metadata cannot be used.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum Unusable {
     /// They do not fit the pages, in words: the plain rule takes over.
     Ignore(String),
     /// Going on would give a wrong array.
     Refuse(Error),
 }
 
-impl From<Error> for Fault {
+impl From<Error> for Unusable {
     fn from(error: Error) -> Self {
         match error {
             fatal @ (Error::Io { .. } | Error::Limit(_)) => Self::Refuse(fatal),
@@ -80,7 +80,7 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    fn new(directory: &'a Directory, options: &'a OpenOptions) -> Result<Self, Fault> {
+    fn new(directory: &'a Directory, options: &'a OpenOptions) -> Result<Self, Unusable> {
         let tags = directory.tag_numbers(0)?;
         let n = tags.iter().filter(|&&t| t == IMAGE_DESCRIPTION).count();
         let mut context = Self { directory, options, tags, descriptions: Vec::new(), spent_bytes: Cell::new(0) };
@@ -94,11 +94,11 @@ impl<'a> Context<'a> {
     }
 
     /// The ImageDescriptions of a page: programs put theirs first or second.
-    fn descriptions_of(&self, page: u32) -> Result<Vec<String>, Fault> {
+    fn descriptions_of(&self, page: u32) -> Result<Vec<String>, Unusable> {
         self.first_descriptions(page, 2)
     }
 
-    fn first_descriptions(&self, page: u32, n: usize) -> Result<Vec<String>, Fault> {
+    fn first_descriptions(&self, page: u32, n: usize) -> Result<Vec<String>, Unusable> {
         let most = self.options.limit_bytes.unwrap_or(DESCRIPTION_BYTES).min(DESCRIPTION_BYTES);
         let mut texts = Vec::new();
         for nth in 0..n {
@@ -108,7 +108,7 @@ impl<'a> Context<'a> {
                     let spent = self.spent_bytes.get().saturating_add(tag.bytes.len() as u64);
                     self.spent_bytes.set(spent);
                     if spent / 4 > self.directory.file_bytes {
-                        return Err(Fault::Ignore("descriptions overlap".to_owned()));
+                        return Err(Unusable::Ignore("descriptions overlap".to_owned()));
                     }
                     texts.push(tag.text());
                 }
@@ -119,11 +119,11 @@ impl<'a> Context<'a> {
     }
 
     /// `len` bytes at `at` of the file, if it has them and they are fewer than may be held.
-    fn bytes(&self, at: u64, len: u64) -> Result<Vec<u8>, Fault> {
+    fn bytes(&self, at: u64, len: u64) -> Result<Vec<u8>, Unusable> {
         let most = self.options.limit_bytes.unwrap_or(DESCRIPTION_BYTES).min(DESCRIPTION_BYTES);
         let inside = at.checked_add(len).is_some_and(|end| end <= self.directory.file_bytes);
         let n = usize::try_from(len).ok().filter(|_| inside && len <= most);
-        let n = n.ok_or_else(|| Fault::Ignore(format!("{len} bytes at {at} lie outside the file")))?;
+        let n = n.ok_or_else(|| Unusable::Ignore(format!("{len} bytes at {at} lie outside the file")))?;
         let mut bytes = vec![0; n];
         self.directory.bytes_at(&mut bytes, at)?;
         Ok(bytes)
@@ -152,24 +152,24 @@ impl<'a> Context<'a> {
     }
 
     /// A series of `axes`, whose last ones are those of a page, after checking that its pages are alike.
-    fn series(&self, dialect: &str, mut axes: Vec<Axis>, pages: PageList) -> Result<Series, Fault> {
-        let first = pages.pages().next().ok_or_else(|| Fault::Ignore("it names no page of the file".to_owned()))?;
+    fn series(&self, dialect: &str, mut axes: Vec<Axis>, pages: PageList) -> Result<Series, Unusable> {
+        let first = pages.pages().next().ok_or_else(|| Unusable::Ignore("it names no page of the file".to_owned()))?;
         let kind = self.directory.kind(first);
         let mut last = self.directory.kind_index(first);
         for page in pages.pages() {
             if page >= self.directory.n_pages() {
-                return Err(Fault::Ignore(format!("it names page {page} of {}", self.directory.n_pages())));
+                return Err(Unusable::Ignore(format!("it names page {page} of {}", self.directory.n_pages())));
             }
             let index = self.directory.kind_index(page);
             if index != last && !self.directory.kind(page).stacks_with(kind) {
-                return Err(Fault::Ignore(format!("page {page} is not like page {first}")));
+                return Err(Unusable::Ignore(format!("page {page} is not like page {first}")));
             }
             last = index;
         }
         name_samples(&mut axes);
         for i in 0..axes.len() {
             if axes[..i].iter().any(|a| a.name == axes[i].name) {
-                return Err(Fault::Ignore(format!("it has two axes {}", axes[i].name)));
+                return Err(Unusable::Ignore(format!("it has two axes {}", axes[i].name)));
             }
         }
         let text = in_words(dialect, &pages, kind, &axes);
@@ -464,9 +464,9 @@ fn is_slight(directory: &Directory, series: &Series, main: &Series) -> bool {
 /// The series that the first dialect finds that fits, and notes of those that do not.
 fn dialect(directory: &Directory, options: &OpenOptions) -> Result<(Vec<Series>, Vec<Note>)> {
     let mut notes = Vec::new();
-    let mut note = |name: &str, fault: Fault| match fault {
-        Fault::Refuse(error) => Err(error),
-        Fault::Ignore(why) => {
+    let mut note = |name: &str, fault: Unusable| match fault {
+        Unusable::Refuse(error) => Err(error),
+        Unusable::Ignore(why) => {
             notes.push(Note::new(NoteKind::DescriptionUnused, format!("{name} is not used: {why}")));
             Ok(())
         }

@@ -2,13 +2,13 @@
 //! which channels were kept and how a volume was scanned. Channels follow one another fastest.
 
 use super::scale::measure;
-use super::{Context, Fault, PageList, Series};
+use super::{Context, PageList, Series, Unusable};
 use crate::axis::{Axis, Provenance};
 
 const SOFTWARE: u16 = 305;
 
 /// The recording of a file that has ScanImage's lines.
-pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
+pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Unusable> {
     let software = cx.tag(SOFTWARE, 1 << 24)?.map(|tag| tag.text());
     let texts = software.iter().chain(&cx.descriptions);
     let Some(header) = texts.map(|text| Header::parse(text)).find(|header| header.channels > 0) else {
@@ -18,7 +18,7 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
     let volume = header.slices.checked_mul(header.repeats).and_then(|n| n.checked_mul(header.channels));
     let Some(volume) = volume.filter(|&volume| n.is_multiple_of(volume)) else {
         let (c, z, r) = (header.channels, header.slices, header.repeats);
-        return Err(Fault::Ignore(format!(
+        return Err(Unusable::Ignore(format!(
             "it counts {c} channels, {z} slices and {r} frames of each, the file has {n} pages"
         )));
     };

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Context, Fault, PageList, Series};
+use super::{Context, PageList, Series, Unusable};
 use crate::axis::Axis;
 
 /// Shape, and one letter per axis if they are named.
@@ -105,7 +105,7 @@ fn rename(page_axes: &mut [Axis], letters: &[Option<char>], leading: &[(u64, Opt
 }
 
 /// One series per description: it begins where the last one ended.
-pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
+pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Unusable> {
     if !cx.descriptions.iter().any(|d| Description::parse(d).is_some()) {
         return Ok(None);
     }
@@ -123,10 +123,10 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
             }
             break;
         };
-        let description = description.map_err(Fault::Ignore)?;
+        let description = description.map_err(Unusable::Ignore)?;
         let kind = directory.kind(first);
         let mut page_axes = kind.axes();
-        let (leading, letters) = description.split(&crate::axis::shape(&page_axes)).map_err(Fault::Ignore)?;
+        let (leading, letters) = description.split(&crate::axis::shape(&page_axes)).map_err(Unusable::Ignore)?;
         let n: u64 = leading.iter().map(|l| l.0).product();
         let left = u64::from(directory.n_pages() - first);
         let (pages, step) = if n <= left {
@@ -139,7 +139,7 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
             let found = if left > 1 { one_by_one.or_else(behind) } else { behind().or(one_by_one) };
             match found {
                 Some(found) => found,
-                None => return Err(Fault::Ignore(format!("it counts {n} planes, but {left} pages follow"))),
+                None => return Err(Unusable::Ignore(format!("it counts {n} planes, but {left} pages follow"))),
             }
         };
         rename(&mut page_axes, &letters, &leading);

@@ -4,11 +4,11 @@
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use super::{Context, Fault, MOST_SERIES, PageList, Series};
+use super::{Context, MOST_SERIES, PageList, Series, Unusable};
 use crate::axis::Axis;
 
 /// The images of a slide.
-pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
+pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Unusable> {
     let Some(text) = cx.descriptions.first() else { return Ok(None) };
     if text.contains("www.leica-microsystems.com/scn/") {
         return leica(cx, text).map(Some);
@@ -20,11 +20,11 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
 type Dimension = [u64; 4];
 
 /// One series for every image of a collection.
-fn leica(cx: &Context<'_>, text: &str) -> Result<Vec<Series>, Fault> {
+fn leica(cx: &Context<'_>, text: &str) -> Result<Vec<Series>, Unusable> {
     let mut images: Vec<Vec<Dimension>> = Vec::new();
     let mut reader = Reader::from_str(text);
     loop {
-        match reader.read_event().map_err(|e| Fault::Ignore(format!("broken XML: {e}")))? {
+        match reader.read_event().map_err(|e| Unusable::Ignore(format!("broken XML: {e}")))? {
             Event::Start(element) | Event::Empty(element) => match element.local_name().as_ref() {
                 "image" if images.len() < MOST_SERIES => images.push(Vec::new()),
                 "dimension" => {
@@ -48,7 +48,7 @@ fn attribute(element: &BytesStart<'_>, key: &str) -> Option<String> {
     Some(attribute.normalized_value(quick_xml::XmlVersion::Implicit1_0).ok()?.into_owned())
 }
 
-fn leica_image(cx: &Context<'_>, mut image: Vec<Dimension>) -> Result<Series, Fault> {
+fn leica_image(cx: &Context<'_>, mut image: Vec<Dimension>) -> Result<Series, Unusable> {
     image.sort_unstable();
     let mut lists = Vec::new();
     let mut counts = None;
@@ -59,7 +59,7 @@ fn leica_image(cx: &Context<'_>, mut image: Vec<Dimension>) -> Result<Series, Fa
         let pages = pages.filter(|p| p.iter().all(|&page| page < cx.directory.n_pages()));
         // Sorted by channel and slice, each of which comes once.
         let (Some(pages), true) = (pages, c.checked_mul(z) == Some(level.len() as u64)) else {
-            return Err(Fault::Ignore("its channels and slices do not fill a grid of pages".to_owned()));
+            return Err(Unusable::Ignore("its channels and slices do not fill a grid of pages".to_owned()));
         };
         if counts.get_or_insert((c, z)) == &(c, z) {
             lists.push(PageList::new(pages));
@@ -76,7 +76,7 @@ fn leica_image(cx: &Context<'_>, mut image: Vec<Dimension>) -> Result<Series, Fa
 }
 
 /// The pages of full resolution, which come first; copies and labels follow.
-fn perkin_elmer(cx: &Context<'_>) -> Result<Vec<Series>, Fault> {
+fn perkin_elmer(cx: &Context<'_>) -> Result<Vec<Series>, Unusable> {
     let kind = cx.directory.kind(0);
     let alike = |&page: &u32| cx.directory.kind(page).stacks_with(kind);
     let n = (0..cx.directory.n_pages()).take_while(alike).count() as u32;

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Context, DESCRIPTION_BYTES, Fault, PageList, Series};
+use super::{Context, DESCRIPTION_BYTES, PageList, Series, Unusable};
 use crate::axis::{self, Axis, Calibration, Provenance};
 use crate::bytes::within;
 use crate::error::Error;
@@ -20,7 +20,7 @@ use crate::unit;
 
 pub mod xml;
 
-use xml::{Image, Ome};
+use xml::{Ome, OmeImage};
 
 /// Planes that one image may have for every page and every TiffData there is: bounds what a short text can
 /// make us hold.
@@ -36,7 +36,7 @@ const PLANE_BYTES: u64 = 64;
 type Place = Option<(u32, u64)>;
 
 /// The images that the file's OME-XML describes.
-pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
+pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Unusable> {
     let Some(text) = cx.descriptions.iter().find(|d| is_ome(d)) else { return Ok(None) };
     let mut ome = parse(cx, text)?;
     let mut uuid = ome.uuid.clone();
@@ -59,12 +59,12 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
                 all.push(series);
             }
             Ok(None) => {}
-            Err(Fault::Ignore(text)) => why = why.or(Some(text)),
+            Err(Unusable::Ignore(text)) => why = why.or(Some(text)),
             Err(refuse) => return Err(refuse),
         }
     }
     match why {
-        Some(text) if all.is_empty() => Err(Fault::Ignore(text)),
+        Some(text) if all.is_empty() => Err(Unusable::Ignore(text)),
         Some(text) => {
             all[0]
                 .notes
@@ -76,14 +76,14 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Fault> {
 }
 
 /// What `text` says, if that is not more than may be held.
-fn parse(cx: &Context<'_>, text: &str) -> Result<Ome, Fault> {
+fn parse(cx: &Context<'_>, text: &str) -> Result<Ome, Unusable> {
     let elements = text.matches("TiffData").count() * size_of::<xml::TiffData>();
     let (needed, limit) = ((text.len() + elements) as u64, cx.options.limit_bytes.unwrap_or(u64::MAX));
     if needed > limit {
         let text = format!("its OME-XML needs {needed} bytes, {limit} may be held: raise --memory");
-        return Err(Fault::Refuse(Error::limit(text)));
+        return Err(Unusable::Refuse(Error::limit(text)));
     }
-    Ome::parse(text).map_err(Fault::Ignore)
+    Ome::parse(text).map_err(Unusable::Ignore)
 }
 
 /// Whether a description is OME-XML, whole or broken off.
@@ -94,14 +94,14 @@ fn is_ome(text: &str) -> bool {
 }
 
 /// Text of the companion file `name`, beside the TIFF file or below.
-fn companion(cx: &Context<'_>, name: &str) -> Result<String, Fault> {
+fn companion(cx: &Context<'_>, name: &str) -> Result<String, Unusable> {
     let folder = cx.directory.path().parent().unwrap_or(Path::new(""));
-    let path = within(folder, name, cx.options.follow).map_err(|e| Fault::Ignore(e.to_string()))?;
+    let path = within(folder, name, cx.options.follow).map_err(|e| Unusable::Ignore(e.to_string()))?;
     let most = cx.options.limit_bytes.unwrap_or(DESCRIPTION_BYTES).min(DESCRIPTION_BYTES);
-    let missing = |e: std::io::Error| Fault::Ignore(format!("its metadata file '{name}' cannot be read: {e}"));
+    let missing = |e: std::io::Error| Unusable::Ignore(format!("its metadata file '{name}' cannot be read: {e}"));
     let meta = std::fs::metadata(&path).map_err(missing)?;
     if !meta.is_file() {
-        return Err(Fault::Ignore(format!("its metadata file '{name}' is no file")));
+        return Err(Unusable::Ignore(format!("its metadata file '{name}' is no file")));
     }
     // Bruker's files point to the first of them.
     let mut magic = [0; 4];
@@ -111,29 +111,29 @@ fn companion(cx: &Context<'_>, name: &str) -> Result<String, Fault> {
         let other = Directory::open(&path, cx.options)?;
         let tag = other.tag(0, super::IMAGE_DESCRIPTION, 0, most)?;
         let text = tag.map(|tag| tag.text()).filter(|text| is_ome(text));
-        return text.ok_or_else(|| Fault::Ignore(format!("its metadata file '{name}' has no OME-XML")));
+        return text.ok_or_else(|| Unusable::Ignore(format!("its metadata file '{name}' has no OME-XML")));
     }
     if meta.len() > most {
-        return Err(Fault::Ignore(format!("its metadata file '{name}' has {} bytes", meta.len())));
+        return Err(Unusable::Ignore(format!("its metadata file '{name}' has {} bytes", meta.len())));
     }
     let bytes = std::fs::read(&path).map_err(missing)?;
     Ok(String::from_utf8(bytes).unwrap_or_else(|e| e.as_bytes().iter().map(|&b| char::from(b)).collect()))
 }
 
 /// Axes of the planes of `image` and what one page holds, if the page is like `kind`.
-fn plane_axes(image: &Image, samples: u64) -> Result<Vec<(char, u64)>, Fault> {
+fn plane_axes(image: &OmeImage, samples: u64) -> Result<Vec<(char, u64)>, Unusable> {
     let declared = image.channels.first().and_then(|c| c.samples).unwrap_or(1);
     if image.channels.iter().any(|c| c.samples.unwrap_or(1) != declared) {
-        return Err(Fault::Ignore("its channels have different numbers of samples".to_owned()));
+        return Err(Unusable::Ignore("its channels have different numbers of samples".to_owned()));
     }
     // Some writers count samples as channels and say so nowhere.
     let count = image.sizes[&'c'];
     let per_plane = if declared == 1 && samples > 1 && count.is_multiple_of(samples) { samples } else { declared };
     if per_plane == 0 || !count.is_multiple_of(per_plane) {
-        return Err(Fault::Ignore(format!("{count} channels in planes of {per_plane} samples")));
+        return Err(Unusable::Ignore(format!("{count} channels in planes of {per_plane} samples")));
     }
     if per_plane != samples {
-        return Err(Fault::Ignore(format!("planes of {per_plane} samples, but pages have {samples}")));
+        return Err(Unusable::Ignore(format!("planes of {per_plane} samples, but pages have {samples}")));
     }
     let length = |&axis: &char| (axis, if axis == 'c' { count / per_plane } else { image.sizes[&axis] });
     Ok(image.order.iter().map(length).collect())
@@ -143,10 +143,10 @@ fn plane_axes(image: &Image, samples: u64) -> Result<Vec<(char, u64)>, Fault> {
 fn series(
     cx: &Context<'_>,
     ome: &Ome,
-    image: &Image,
+    image: &OmeImage,
     index: usize,
     uuid: Option<&str>,
-) -> Result<Option<Series>, Fault> {
+) -> Result<Option<Series>, Unusable> {
     let own_name = cx.directory.path().file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let (names, own) = files(ome, image, uuid, &own_name);
     let n_pages = u64::from(cx.directory.n_pages());
@@ -156,7 +156,7 @@ fn series(
     let Some(first) = first.filter(|&p| p < n_pages) else { return Ok(None) };
     let kind = cx.directory.kind(first as u32);
     if (image.sizes[&'x'], image.sizes[&'y']) != (kind.width, kind.height) || kind.depth != 1 {
-        return Err(Fault::Ignore(format!(
+        return Err(Unusable::Ignore(format!(
             "planes of {}x{} pixels, but page {first} has {}x{}",
             image.sizes[&'y'], image.sizes[&'x'], kind.height, kind.width
         )));
@@ -168,7 +168,7 @@ fn series(
     let placed = placed.fold(n_pages, u64::saturating_add).saturating_mul(MOST_ABSENT_PER_PLANE);
     let held = (cx.options.limit_bytes.unwrap_or(u64::MAX) / PLANE_BYTES).min(MOST_PLANES);
     let Some(n) = n.filter(|&n| n <= placed.saturating_add(PLANES_PER_ENTRY) && n <= held) else {
-        return Err(Fault::Ignore("it counts more planes than its text can place".to_owned()));
+        return Err(Unusable::Ignore("it counts more planes than its text can place".to_owned()));
     };
     let mut notes = Vec::new();
     let planes = place(image, &lengths, n, &names, own, n_pages, &mut notes);
@@ -210,7 +210,7 @@ fn key(data: &xml::TiffData) -> Option<&str> {
 }
 
 /// Names of the files of `image`, and which of them is this one.
-fn files(ome: &Ome, image: &Image, uuid: Option<&str>, own_name: &str) -> (Vec<String>, Option<u32>) {
+fn files(ome: &Ome, image: &OmeImage, uuid: Option<&str>, own_name: &str) -> (Vec<String>, Option<u32>) {
     let mut names: Vec<String> = Vec::new();
     let mut index: HashMap<&str, u32> = HashMap::new();
     let mut own = None;
@@ -245,7 +245,7 @@ fn file_index(names: &[String], name: Option<&str>, own: Option<u32>) -> Option<
 
 /// Which page every plane is, in row-major order of `lengths`.
 fn place(
-    image: &Image,
+    image: &OmeImage,
     lengths: &[(char, u64)],
     n: u64,
     names: &[String],
@@ -289,7 +289,7 @@ fn place(
 }
 
 /// All axes of the image, slowest first, with what is known of them.
-fn describe(ome: &Ome, image: &Image, lengths: &[(char, u64)], kind: &super::PageKind) -> Vec<Axis> {
+fn describe(ome: &Ome, image: &OmeImage, lengths: &[(char, u64)], kind: &super::PageKind) -> Vec<Axis> {
     let mut axes = Vec::new();
     for &(letter, length) in lengths {
         let axis = Axis::new(letter, length);
@@ -345,7 +345,7 @@ fn drop_single(axes: &mut Vec<Axis>, n_leading: usize) {
 }
 
 /// The whole data set.
-fn set(index: usize, image: &Image, names: &[String], planes: &[Place], described: &[Axis]) -> Set {
+fn set(index: usize, image: &OmeImage, names: &[String], planes: &[Place], described: &[Axis]) -> Set {
     let planes: Vec<Option<(u32, u32)>> =
         planes.iter().map(|p| p.and_then(|(file, page)| u32::try_from(page).ok().map(|page| (file, page)))).collect();
     let mut hasher = DefaultHasher::new();
@@ -372,7 +372,7 @@ fn own_part(
     n_leading: usize,
     planes: &[Place],
     own: u32,
-) -> Result<Option<Series>, Fault> {
+) -> Result<Option<Series>, Unusable> {
     let counts: Vec<u64> = axes[..n_leading].iter().map(|a| a.length).collect();
     let position = |mut plane: u64| {
         let mut at = vec![0; counts.len()];

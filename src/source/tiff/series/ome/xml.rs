@@ -15,7 +15,7 @@ pub struct Ome {
     /// File that holds the real document, where this one only points to it.
     pub metadata_file: Option<String>,
     /// Images, in order.
-    pub images: Vec<Image>,
+    pub images: Vec<OmeImage>,
     /// By the identity of annotations: axes that hide in others.
     pub modulo: HashMap<String, Vec<Modulo>>,
 }
@@ -33,7 +33,7 @@ pub struct Modulo {
 
 /// One Image with its Pixels.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Image {
+pub struct OmeImage {
     /// Name, if it has one.
     pub name: Option<String>,
     /// Axes of planes, slowest first: the last three letters of DimensionOrder backwards.
@@ -130,7 +130,7 @@ impl Ome {
     }
 }
 
-fn check(image: &Image) -> Result<(), String> {
+fn check(image: &OmeImage) -> Result<(), String> {
     let mut sorted = image.order.clone();
     sorted.sort_unstable();
     if sorted != ['c', 't', 'z'] {
@@ -183,7 +183,7 @@ impl Parser {
                 self.ome.uuid = take("UUID");
             }
             ("OME", "BinaryOnly") => self.ome.metadata_file = take("MetadataFile"),
-            ("OME", "Image") => self.ome.images.push(Image { name: take("Name"), ..Image::default() }),
+            ("OME", "Image") => self.ome.images.push(OmeImage { name: take("Name"), ..OmeImage::default() }),
             ("Image", "Pixels") => {
                 if let Some(image) = self.ome.images.last_mut() {
                     image.pixels(&take);
@@ -274,7 +274,7 @@ impl Parser {
     }
 }
 
-impl Image {
+impl OmeImage {
     fn pixels(&mut self, take: &dyn Fn(&str) -> Option<String>) {
         let order = take("DimensionOrder").unwrap_or_default().to_lowercase();
         self.order = order.strip_prefix("xy").map(|rest| rest.chars().rev().collect()).unwrap_or_default();
