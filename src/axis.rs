@@ -1,9 +1,9 @@
 //! One named dimension of an array: name, length, kind, and what its indices mean in the world.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What an axis counts, in OME-NGFF's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AxisKind {
     /// Time points.
@@ -17,7 +17,7 @@ pub enum AxisKind {
 }
 
 /// Where a calibration came from. Earlier variants win over later ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Provenance {
     /// A flag of the command line.
@@ -52,7 +52,7 @@ impl Provenance {
 }
 
 /// What one step of an axis measures.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// Distance between neighbouring indices, in `unit`.
     pub step: f64,
@@ -63,7 +63,7 @@ pub struct Calibration {
 }
 
 /// One named dimension of an array.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Axis {
     /// `t`, `c`, `z`, `y`, `x`, or any other name.
     pub name: String,
@@ -75,7 +75,7 @@ pub struct Axis {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
     /// Where index 0 lies, in `calibration`'s unit.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub origin: f64,
     /// A name for every index, in order, when names are known (channels: `DAPI`, `GFP`).
     #[serde(skip_serializing_if = "Option::is_none")]

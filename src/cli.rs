@@ -24,6 +24,7 @@ use crate::reduce::{OPERATORS, OperatorKind};
 use crate::sink::Sharding;
 use crate::sink::png::PngOptions;
 use crate::sink::zarr::{Contrast, ZarrFormat};
+use crate::source::known::KnownHeaders;
 use crate::store::Durability;
 
 /// Turns piles of TIFF files into one n-dimensional array, or reduces it, in bounded memory.
@@ -266,6 +267,8 @@ pub enum Planned {
         command: Vec<String>,
         /// Number of shares, if it was asked for.
         n_shares: Option<u64>,
+        /// What the headers of inputs say.
+        known: KnownHeaders,
     },
     /// It does its share of what was written down, or all that is left of it.
     Goes {
@@ -273,6 +276,8 @@ pub enum Planned {
         document: Box<Document>,
         /// The most memory that this process may use.
         limit: Limit,
+        /// What the headers of inputs say.
+        known: KnownHeaders,
     },
 }
 
@@ -280,6 +285,11 @@ impl RunArgs {
     /// Whether no pixel is read.
     pub fn reads_nothing(&self) -> bool {
         self.dry_run || matches!(self.planned, Some(Planned::Writes { .. }))
+    }
+
+    /// What a plan knows of the headers of its inputs, or is to know.
+    pub fn known(&self) -> Option<&KnownHeaders> {
+        self.planned.as_ref().map(|(Planned::Writes { known, .. } | Planned::Goes { known, .. })| known)
     }
 
     /// Whether it does a part of what others end, or nothing.

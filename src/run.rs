@@ -108,11 +108,17 @@ pub fn run_share(
 }
 
 /// Writes `document` down for processes that will do shares of what [`run`] does, and does nothing of it. Gives the
-/// number of units that earlier ones have done.
+/// number of units that earlier ones have done. `known` is for them too, and says no more than `plan` and `job` do.
 ///
 /// # Errors
 /// As [`run_share`]; `Usage` if another plan is written there, naming what differs.
-pub fn write_plan(plan: &Plan, consumers: &mut [Box<dyn Consumer>], job: &Job, document: &mut Document) -> Result<u64> {
+pub fn write_plan(
+    plan: &Plan,
+    consumers: &mut [Box<dyn Consumer>],
+    job: &Job,
+    document: &mut Document,
+    known: &serde_json::Value,
+) -> Result<u64> {
     if job.start == Start::Anew {
         // Who prepares a place for shares finds it empty.
         begin(plan, consumers, &Job { manifest: serde_json::Value::Null, ..job.clone() })?;
@@ -123,7 +129,7 @@ pub fn write_plan(plan: &Plan, consumers: &mut [Box<dyn Consumer>], job: &Job, d
     document.outputs = stores.iter().map(|store| store.name().to_owned()).collect();
     let value = serde_json::to_value(&*document).map_err(Error::format)?;
     for store in stores {
-        let changes = store.write_plan(&value)?;
+        let changes = store.write_plan(&value, known)?;
         if !changes.is_empty() {
             return Err(Error::usage(format!(
                 "{}: another plan is written there:\n{}\n  give the same command as then, or begin anew with --restart",

@@ -26,7 +26,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use pile::{PATTERN, Pile, files};
-use probe::{alive, program, send, told};
+use probe::{Opens, alive, program, send, told};
 use serde_json::Value;
 use tempfile::TempDir;
 use tiff::{Layout, Numbers};
@@ -338,6 +338,29 @@ fn inputs_are_those_of_the_plan() {
     fs::rename(folder.join("copy"), &one).unwrap();
     let text = refused(folder, 2, &["run", "out.zarr", "--share", "0"]);
     assert!(text.contains(&Pile::name(0, 0)), "{text}");
+}
+
+/// Who goes by a plan opens the files whose pixels it reads, once, and no others; who puts all together opens none.
+#[test]
+fn a_share_opens_its_own_files_alone() {
+    let folder = raw();
+    let folder = folder.path();
+    let expected = serial(folder, &STITCH, &["out.zarr"]);
+    planned(folder, "8", &STITCH);
+    let opened = |arguments: &[&str]| {
+        let opens = Opens::of(&folder.join("raw"));
+        succeeds(folder, &[], arguments);
+        opens.counts()
+    };
+    let mut all = BTreeMap::new();
+    for share in ["0", "1", "2", "3", "4", "5", "6", "7"] {
+        for (name, n) in opened(&["run", "out.zarr", "--share", share, "-q"]) {
+            assert!(all.insert(name.clone(), n).is_none() && n == 1, "{name}: {n} times by share {share}: {all:?}");
+        }
+    }
+    assert_eq!(all.len(), 7, "{all:?}");
+    assert_eq!(opened(&["finalize", "out.zarr", "-q"]), BTreeMap::new());
+    assert!(made(folder, &["out.zarr"]) == expected);
 }
 
 /// Arrays that were made by separate jobs, of unequal lengths, become one.

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit};
 use crate::place;
 use crate::plan::{Document, Share, list};
+use crate::source::known::KnownHeaders;
 use crate::store::Look;
 
 /// Most memory that tasks are cut for if nobody says how much: who plans may have more than those who go by it.
@@ -31,7 +32,8 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
     }
     run.memory.get_or_insert_with(|| Bytes(Limit::resolve(None).bytes.min(PLAN_BYTES)));
     let command_words = args.command.iter().filter(|word| *word != "--restart").cloned().collect();
-    run.planned = Some(Planned::Writes { command: command_words, n_shares: args.shares });
+    run.planned =
+        Some(Planned::Writes { command: command_words, n_shares: args.shares, known: KnownHeaders::default() });
     super::dispatch(command)
 }
 
@@ -89,12 +91,15 @@ pub(super) fn finalize(args: &FinalizeArgs) -> Result<()> {
 /// Does a part of what was written down, which `choose` says.
 fn go(document: Document, memory: Option<Bytes>, choose: impl FnOnce(&mut RunArgs)) -> Result<()> {
     let folder = &document.folder;
+    // Whoever looks at a plan alone needs none of it.
+    let known = Look::at(&document.outputs[0])?.map_or(Ok(None), |look| look.known())?;
+    let known = KnownHeaders::from_json(known.unwrap_or_default())?;
     std::env::set_current_dir(folder).map_err(|e| Error::io(folder, "cannot work where the plan was made", e))?;
     let mut command = parsed(&document.command)?;
     let (run, _) = parts(&mut command)?;
     run.restart = false;
     run.memory = Some(Bytes(document.memory_bytes));
-    run.planned = Some(Planned::Goes { limit: Limit::resolve(memory), document: Box::new(document) });
+    run.planned = Some(Planned::Goes { limit: Limit::resolve(memory), document: Box::new(document), known });
     choose(run);
     super::dispatch(command)
 }

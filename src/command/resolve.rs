@@ -149,6 +149,7 @@ pub(super) fn survey(request: &Request, quiet: bool) -> Result<Vec<Survey>, Erro
 pub(super) fn open(request: &Request, run: &RunArgs) -> Result<Vec<Opened>, Error> {
     let (mut all, mut notes) = (Vec::new(), Vec::new());
     let mut opened = Ok(());
+    let request = &Request { known: run.known().cloned(), ..request.clone() };
     for survey in survey(request, run.quiet)? {
         // Of arrays by the value of a field all names are read alike.
         if all.is_empty() {

@@ -20,6 +20,7 @@ use crate::plan::{Document, Plan, Share};
 use crate::profile::{self, Profile};
 use crate::report::{count, tuple};
 use crate::run::{self, Ran};
+use crate::source::known::KnownHeaders;
 use crate::store::Start;
 
 /// What the process uses whatever it does: code, one worker's stack, progress, metadata, allocator slack.
@@ -174,7 +175,7 @@ pub(super) fn run(
         }
     }
     let came = match (&args.planned, args.share) {
-        (Some(Planned::Writes { command, n_shares }), _) => {
+        (Some(Planned::Writes { command, n_shares, .. }), _) => {
             let bytes = size_bytes(&array.shape(), array.dtype());
             let document = Document { command: command.clone(), ..Document::of(plan, bytes, *n_shares) };
             return written_down(document, args, plan, consumers, job).map(Came::Part);
@@ -199,7 +200,8 @@ fn written_down(
 ) -> Result<serde_json::Value, Error> {
     document.folder = std::env::current_dir().map_err(|e| Error::io(Path::new("."), "cannot find", e))?;
     document.memory_bytes = args.memory.map_or(0, |memory| memory.0);
-    let n_done = run::write_plan(plan, consumers, job, &mut document)?;
+    let known = args.known().map_or(serde_json::Value::Null, KnownHeaders::to_json);
+    let n_done = run::write_plan(plan, consumers, job, &mut document, &known)?;
     if document.shares > document.units {
         super::tell(format_args!(
             "note: {} for {}: what is stored or folded as one is not divided; smaller --chunks, and --shards of a Zarr, make \

@@ -198,8 +198,13 @@ impl Survey {
     fn read_headers(&mut self, request: &Request, progress: &mut dyn FnMut(usize, usize)) {
         let of = self.paths.len();
         let mut read = |options: &OpenOptions| {
-            let indexes = Indexes::within(request.limit_bytes);
-            Headers::read_with(&self.paths, options, readers(request, of), indexes, |done| progress(done, of))
+            if let Some(headers) = request.known.as_ref().and_then(|known| known.find(&self.paths, options)) {
+                return headers;
+            }
+            let (indexes, readers) = (Indexes::within(request.limit_bytes), readers(request, of));
+            let headers = Headers::read_with(&self.paths, options, readers, indexes, |done| progress(done, of));
+            request.known.iter().for_each(|known| known.keep(&self.paths, options, &headers));
+            headers
         };
         self.headers = read(&self.options);
         // Files that break off lack what others like them have.

@@ -1,21 +1,22 @@
 //! Headers of many files, read in parallel and kept in a few bytes per file: files that look alike share
 //! one description.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::indexes::Indexes;
+use super::known::runs;
 use super::{AbsentPlanes, Info, NoteKind, OpenOptions, Set, open};
 use crate::axis::{Axis, Calibration};
 use crate::error::{Error, Result};
 
 /// Files that look alike: same axes, dtype, storage and absent planes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FileKind {
     /// What the first of them says.
     pub info: Info,
@@ -26,19 +27,23 @@ pub struct FileKind {
 }
 
 /// What the headers of all files say.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Headers {
     /// The kinds of files, in order of first appearance.
     pub kinds: Vec<FileKind>,
     /// For every file its kind, or `None` if it could not be opened.
+    #[serde(with = "runs")]
     pub kind_of: Vec<Option<u32>>,
     /// Axes whose coordinates in a file are not those of the first one of its kind.
-    own_axes: HashMap<u32, Vec<Axis>>,
+    own_axes: BTreeMap<u32, Vec<Axis>>,
     /// For every file, which member of its data set it is, if it knows.
+    #[serde(with = "runs")]
     pub member_of: Vec<Option<u32>>,
     /// Files that could not be opened, in order.
+    #[serde(skip)]
     pub broken: Vec<(u32, Error)>,
     /// Bytes of every file; 0 of those that could not be opened.
+    #[serde(with = "runs")]
     pub bytes_of: Vec<u64>,
     /// Bytes of all files.
     pub file_bytes: u64,
@@ -53,11 +58,12 @@ pub struct Headers {
     /// What the files set aside, assumed or left unused.
     pub notes: Notes,
     /// What it takes to open files again without reading their headers.
+    #[serde(skip)]
     pub indexes: Indexes,
 }
 
 /// Something that was set aside, assumed or left unused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupedNote {
     /// What it is about.
     pub kind: NoteKind,
@@ -99,7 +105,7 @@ impl fmt::Display for GroupedNote {
 }
 
 /// Notes, each once, in order of first appearance.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notes {
     list: Vec<GroupedNote>,
     /// For every note its text without numbers.
@@ -155,7 +161,7 @@ impl Notes {
 }
 
 /// Files that state another calibration than the first file does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Disagreement {
     /// Name of the axis.
     pub axis: String,

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::array::{Array, Reader, Scratch};
 use crate::axis::Axis;
@@ -23,6 +23,7 @@ mod foreign;
 mod hdf5;
 pub mod headers;
 pub mod indexes;
+pub mod known;
 mod linear;
 mod netcdf;
 pub mod npy;
@@ -32,7 +33,7 @@ pub mod tiff;
 pub mod zarr;
 
 /// What a file's headers say of the array in it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Info {
     /// Axes of the array in the file, slowest first. Axes of pages have their real names (`t c z y x`,
     /// `s` for samples that are not channels); the last two of an image are `y`, `x` or, for samples
@@ -58,27 +59,27 @@ pub struct Info {
     /// Every series of the file, in words, when there is more than one; the chosen one comes first.
     pub series: Vec<String>,
     /// Shapes, in `axes`, of the levels of a multiscale image, the full resolution first; none if there is one.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<Vec<u64>>,
     /// The data set over several files that this file says it is a member of.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<Arc<Set>>,
     /// Planes that the description counts and the file lacks, if there are any.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absent: Option<Arc<AbsentPlanes>>,
     /// The calendar of its dates, if it has any.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calendar: Option<String>,
     /// Scale and offset by which its values are packed, where they stay so.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packing: Option<(f64, f64)>,
     /// Which of the data set's files it is, by its identity, whatever its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<u32>,
 }
 
 /// Planes of an array that a description counts and a file lacks.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AbsentPlanes {
     /// Number of leading axes of [`Info::axes`] that the planes are counted over.
     pub n_axes: usize,
@@ -158,7 +159,7 @@ impl Info {
 }
 
 /// Something that a reader set aside, assumed or left as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Note {
     /// What it is about.
     pub kind: NoteKind,
@@ -174,7 +175,7 @@ impl Note {
 }
 
 /// What a note is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoteKind {
     /// Pages that nobody asked to leave out and that are no known copy, mask, label or level of those that are
@@ -234,7 +235,7 @@ impl NoteKind {
 }
 
 /// A data set whose planes are spread over several files, as OME-XML describes it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Set {
     /// Identity of the set: equal in every member.
     pub id: String,

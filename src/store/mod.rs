@@ -13,6 +13,7 @@
 //!               manifest.json   what must be the same for a run to go on
 //!               shared      if shares of a run write here
 //!               plan.json   what they have in common, if a plan was made first
+//!               known.json  what was found out for it: headers of inputs
 //!               published.json  that the output has got its name, and by which manifest
 //!               lock.N      who has it
 //! ```
@@ -68,6 +69,8 @@ const STATE: &str = "state";
 const MANIFEST: &str = "manifest.json";
 /// Key of what shares have in common.
 const PLAN: &str = "plan.json";
+/// Key of what was found out for the plan and need not be again.
+const KNOWN: &str = "known.json";
 /// Key of what says that the place is that of shares.
 const SHARED: &str = "shared";
 /// The disk is told to begin with this many bytes of a growing object at once: for less it takes longer to
@@ -217,11 +220,23 @@ impl Look {
     /// # Errors
     /// `Io`, and `Format` if it is damaged.
     pub fn plan<T: serde::de::DeserializeOwned>(&self) -> Result<Option<T>> {
-        match disk::read(&*self.site.disk, PLAN) {
+        self.document(PLAN)
+    }
+
+    /// What was known when the plan was made and need not be found out again.
+    ///
+    /// # Errors
+    /// As [`Look::plan`].
+    pub fn known(&self) -> Result<Option<Value>> {
+        self.document(KNOWN)
+    }
+
+    fn document<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        match disk::read(&*self.site.disk, key) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(self.site.error(PLAN, "cannot read", e)),
+            Err(e) => Err(self.site.error(key, "cannot read", e)),
             Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|e| {
-                Error::format(format!("{}: {e}: plan anew with --restart", self.site.partial.join(PLAN).display()))
+                Error::format(format!("{}: {e}: plan anew with --restart", self.site.partial.join(key).display()))
             }),
         }
     }
@@ -629,15 +644,16 @@ impl Store {
         &self.found.done
     }
 
-    /// Writes down what the shares of a run have in common, for [`Look::plan`]. Gives what differs if something else is
+    /// Writes down what the shares of a run have in common, for [`Look::plan`] and [`Look::known`]. Gives what differs if something else is
     /// written there, and leaves that.
     ///
     /// # Errors
     /// `Io`.
-    pub fn write_plan(&self, plan: &Value) -> Result<Vec<Change>> {
+    pub fn write_plan(&self, plan: &Value, known: &Value) -> Result<Vec<Change>> {
         match resume::compare_with(&self.site, PLAN, plan)? {
             Some(changes) => Ok(changes),
-            None => self.site.write(PLAN, plan).map(|()| Vec::new()),
+            // Who finds the plan finds both.
+            None => self.site.write(KNOWN, known).and_then(|()| self.site.write(PLAN, plan)).map(|()| Vec::new()),
         }
     }
 

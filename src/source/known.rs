@@ -1,0 +1,178 @@
+//! Headers that were read for a plan, written down so that the processes that go by it open no file but those whose pixels
+//! they read. Whether the files are still what they were is asked of the file system, by who begins such a process.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+
+use super::OpenOptions;
+use super::headers::Headers;
+use crate::error::{Error, Result};
+
+/// Headers by what was read; all copies are one.
+#[derive(Clone, Debug, Default)]
+pub struct KnownHeaders(Arc<Mutex<BTreeMap<String, Headers>>>);
+
+impl KnownHeaders {
+    /// What the headers of `paths` said.
+    pub fn find(&self, paths: &[PathBuf], options: &OpenOptions) -> Option<Headers> {
+        self.lock().get(&key(paths, options)).map(|headers| headers.only(|_| true))
+    }
+
+    /// Keeps what the headers of `paths` say, unless some cannot be read.
+    pub fn keep(&self, paths: &[PathBuf], options: &OpenOptions, headers: &Headers) {
+        if headers.broken.is_empty() {
+            self.lock().insert(key(paths, options), headers.only(|_| true));
+        }
+    }
+
+    /// As it is written down: `Null` if it would not be the same again.
+    pub fn to_json(&self) -> Value {
+        let all = serde_json::to_value(&*self.lock()).unwrap_or_default();
+        let same = serde_json::from_value::<BTreeMap<String, Headers>>(all.clone());
+        let is_same = same.is_ok_and(|same| serde_json::to_value(same).is_ok_and(|same| same == all));
+        if is_same { bits(all) } else { Value::Null }
+    }
+
+    /// As it was written down; nothing is known if it was not.
+    ///
+    /// # Errors
+    /// `Format` if it is something else.
+    pub fn from_json(value: Value) -> Result<Self> {
+        if value.is_null() {
+            return Ok(Self::default());
+        }
+        let all = serde_json::from_value(floats(value))
+            .map_err(|e| Error::format(format!("the plan's headers cannot be read: {e}: plan anew with --restart")))?;
+        Ok(Self(Arc::new(Mutex::new(all))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Headers>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What tells files and how they are understood from others.
+fn key(paths: &[PathBuf], options: &OpenOptions) -> String {
+    let mut text = format!("{:?}", OpenOptions { limit_bytes: None, ..options.clone() }).into_bytes();
+    for path in paths.iter().map(PathBuf::as_path).map(Path::as_os_str) {
+        text.push(0);
+        text.extend(path.as_encoded_bytes());
+    }
+    format!("{} files, {:08x}", paths.len(), crc32c::crc32c(&text))
+}
+
+/// Begins a number that is written as its bits: digits come back as a neighbour of what they were.
+const BITS: &str = "\u{0}f64:";
+
+fn bits(value: Value) -> Value {
+    each(value, &|value| match value.as_f64().filter(|_| value.is_f64()) {
+        Some(number) => Value::String(format!("{BITS}{:016x}", number.to_bits())),
+        None => value,
+    })
+}
+
+fn floats(value: Value) -> Value {
+    each(value, &|value| {
+        let bits = value.as_str().and_then(|text| u64::from_str_radix(text.strip_prefix(BITS)?, 16).ok());
+        bits.map_or(value, |bits| f64::from_bits(bits).into())
+    })
+}
+
+/// The same with `f` of each value that holds no others.
+fn each(value: Value, f: &impl Fn(Value) -> Value) -> Value {
+    match value {
+        Value::Array(all) => all.into_iter().map(|value| each(value, f)).collect(),
+        Value::Object(all) => Value::Object(all.into_iter().map(|(key, value)| (key, each(value, f))).collect()),
+        other => f(other),
+    }
+}
+
+/// Long rows of numbers, most of them alike: `7*1000,9,-` with `-` for none.
+pub(super) mod runs {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// What is a number, or none.
+    pub(in super::super) trait Entry: Copy + PartialEq {
+        fn number(self) -> Option<u64>;
+        fn of(number: Option<u64>) -> Option<Self>;
+    }
+
+    impl Entry for u64 {
+        fn number(self) -> Option<u64> {
+            Some(self)
+        }
+
+        fn of(number: Option<u64>) -> Option<Self> {
+            number
+        }
+    }
+
+    impl Entry for Option<u32> {
+        fn number(self) -> Option<u64> {
+            self.map(u64::from)
+        }
+
+        fn of(number: Option<u64>) -> Option<Self> {
+            number.map_or(Some(None), |number| u32::try_from(number).ok().map(Some))
+        }
+    }
+
+    pub(in super::super) fn serialize<T: Entry, S: Serializer>(all: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+        let word = |run: &[T]| {
+            let number = run[0].number().map_or_else(|| "-".to_owned(), |number| number.to_string());
+            if run.len() == 1 { number } else { format!("{number}*{}", run.len()) }
+        };
+        serializer.serialize_str(&all.chunk_by(|a, b| a == b).map(word).collect::<Vec<_>>().join(","))
+    }
+
+    pub(in super::super) fn deserialize<'de, T: Entry, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+        let text = String::deserialize(from)?;
+        let mut all = Vec::new();
+        for word in text.split(',').filter(|word| !word.is_empty()) {
+            let (number, n) = word.split_once('*').unwrap_or((word, "1"));
+            let number = if number == "-" { None } else { Some(number.parse().map_err(D::Error::custom)?) };
+            let entry = T::of(number).ok_or_else(|| D::Error::custom("a number is too large"))?;
+            let n: usize = n.parse().map_err(D::Error::custom)?;
+            all.extend(std::iter::repeat_n(entry, n));
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::headers::Headers;
+
+    #[test]
+    fn what_is_known_comes_back() {
+        let paths: Vec<PathBuf> = ["fixtures/raw/", "nothing"].map(PathBuf::from).to_vec();
+        let mut tifs: Vec<PathBuf> =
+            std::fs::read_dir(&paths[0]).unwrap().flatten().map(|entry| entry.path()).collect();
+        tifs.retain(|path| path.extension().is_some_and(|e| e == "tif"));
+        tifs.sort();
+        let options = OpenOptions::default();
+        let headers = Headers::read(&tifs, &options);
+        let known = KnownHeaders::default();
+        known.keep(&tifs, &options, &headers);
+        known.keep(&paths, &options, &Headers::read(&paths, &options));
+        let text = known.to_json().to_string();
+        let again = KnownHeaders::from_json(serde_json::from_str(&text).unwrap()).unwrap();
+        let found = again.find(&tifs, &options).unwrap();
+        assert_eq!(format!("{:?}", found.kinds), format!("{:?}", headers.kinds));
+        assert_eq!((found.kind_of, found.bytes_of), (headers.kind_of, headers.bytes_of));
+        assert!(again.find(&paths, &options).is_none(), "files that cannot be read");
+        assert!(again.find(&tifs[1..], &options).is_none(), "other files");
+        assert!(again.find(&tifs, &OpenOptions { level: Some(1), ..options }).is_none(), "read otherwise");
+    }
+
+    #[test]
+    fn numbers_are_the_same_to_the_bit() {
+        let all = serde_json::json!({"step": 0.1 + 0.2, "n": 3, "of": [1e-300, -0.0], "name": "f64:7"});
+        let text = bits(all.clone()).to_string();
+        assert_eq!(floats(serde_json::from_str(&text).unwrap()), all);
+    }
+}
