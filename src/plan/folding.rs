@@ -18,8 +18,10 @@ const ENOUGH_TILES: u64 = 16;
 const FEW_GROUPS: u64 = 64;
 /// Groups of a tile that are there to fill a block.
 const MOST_GROUPS: u64 = 1024;
-/// Bytes that a task of a split tile reads, about.
+/// Bytes that a task of a split tile reads, about ...
 const SPLIT_BYTES: u64 = 8 << 20;
+/// ... or more, for no more tasks than this, whose states are remembered one by one.
+const MOST_SPLITS: u64 = 1 << 16;
 
 /// How often blocks are halved: below some KiB, what is decoded around each costs more than any memory saves.
 const MOST_SHRINK: u32 = 6;
@@ -135,8 +137,9 @@ impl Folding<'_> {
     /// A box of a tile for one task: pieces one behind the other along the fastest axes first.
     fn share(&self, object: &[u64], piece: &[u64]) -> Vec<u64> {
         let mut task_box: Vec<u64> = piece.iter().zip(object).map(|(p, o)| (*p).min(*o)).collect();
+        let split_bytes = SPLIT_BYTES.max(self.bytes(self.request.shape) / MOST_SPLITS);
         for i in (0..self.rank()).rev() {
-            let room = (SPLIT_BYTES / self.bytes(&task_box).max(1)).max(1);
+            let room = (split_bytes / self.bytes(&task_box).max(1)).max(1);
             task_box[i] = task_box[i].saturating_mul(room).min(object[i]);
             if task_box[i] < object[i] {
                 break;

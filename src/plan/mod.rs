@@ -3,7 +3,10 @@
 //! resumed runs and shares of other processes stand on the same tasks.
 //!
 //! The array is cut into **objects** (what is stored, or folded, as one), these into **tasks**, and a task is read
-//! in **pieces**, one block each. Consecutive objects make a **unit**, which is remembered as a whole.
+//! in **pieces**, one block each. Consecutive objects make a **unit**, which is remembered as a whole; where few objects
+//! are folded by many tasks, each task does.
+
+use std::ops::Range;
 
 use serde::Serialize;
 
@@ -66,6 +69,8 @@ pub struct Plan {
     per_object: u64,
     /// Objects that are remembered together.
     per_unit: u64,
+    /// Whether each task is a unit instead.
+    by_task: bool,
 }
 
 /// Memory of the largest task, in bytes.
@@ -260,6 +265,7 @@ impl Plan {
             amplification,
             per_object,
             per_unit: (target_bytes(request) / object_bytes).max(1),
+            by_task: request.wants.folds.is_some() && per_object > 1,
         }
     }
 
@@ -276,18 +282,30 @@ impl Plan {
     ) -> impl Iterator<Item = Task> + 'a {
         let units = (share.rank..self.n_units()).step_by(share.n.max(1) as usize).filter(move |unit| !done(*unit));
         units.flat_map(move |unit| {
-            let objects = unit * self.per_unit..((unit + 1) * self.per_unit).min(self.objects.len());
+            let objects = self.objects_of(unit);
             let last = objects.end - 1;
             objects.flat_map(move |number| {
                 let (object, before, boxes) = self.object(number);
-                let ends = boxes.len() - 1;
-                (0..boxes.len()).map(move |i| {
+                let own = if self.by_task { unit - before..unit - before + 1 } else { 0..boxes.len() };
+                let ends = own.end - 1;
+                own.map(move |i| {
                     let mut region = boxes.region(&boxes.unravel(i));
                     region.origin.iter_mut().zip(&object.origin).for_each(|(a, b)| *a += b);
                     Task { index: before + i, unit, ends_unit: number == last && i == ends, region }
                 })
             })
         })
+    }
+
+    /// Numbers of the objects that are worked on for `unit`.
+    fn objects_of(&self, unit: u64) -> Range<u64> {
+        if self.by_task {
+            // They are few.
+            let begins = |number: &u64| self.tasks_before(&self.objects.unravel(*number)) <= unit;
+            let number = (0..self.objects.len()).rev().find(begins).unwrap_or(0);
+            return number..number + 1;
+        }
+        unit * self.per_unit..((unit + 1) * self.per_unit).min(self.objects.len())
     }
 
     /// An object, the number of tasks before it, and the boxes that cut it.
@@ -352,7 +370,7 @@ impl Plan {
 
     /// Number of units.
     pub fn n_units(&self) -> u64 {
-        self.objects.len().div_ceil(self.per_unit)
+        if self.by_task { self.len() } else { self.objects.len().div_ceil(self.per_unit) }
     }
 
     /// Objects that are remembered together.
@@ -397,7 +415,7 @@ impl Plan {
             lengths.iter().for_each(|n| text.extend(n.to_le_bytes()));
             text.push(b';');
         }
-        text.extend(self.per_unit.to_le_bytes());
+        text.extend(if self.by_task { 0 } else { self.per_unit }.to_le_bytes());
         let (front, back) = text.split_at(text.len() / 2);
         format!("{:08x}{:08x}", crc32c::crc32c(&text), crc32c::crc32c_append(crc32c::crc32c(back), front))
     }
