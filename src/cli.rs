@@ -789,6 +789,10 @@ pub struct ReduceArgs {
     /// bar of colours; {op} in it stands for the operator. Without -o numbers are not printed then
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub plot: Option<PathBuf>,
+    /// Fold together with the other ranks that an MPI launcher has started, as in mpirun -n 4 stackctl reduce --mpi ...; rank
+    /// 0 writes. The MPI is the launcher's, loaded when the program runs, or LIBRARY; -v tells which, and its way for messages
+    #[arg(long, value_name = "LIBRARY", num_args = 0..=1, require_equals = true, default_missing_value = "auto", value_hint = ValueHint::FilePath, conflicts_with = "dry_run")]
+    pub mpi: Option<PathBuf>,
     /// Reduce one array for each value of FIELD: positions, wells, plates; -o holds {FIELD}, such as '{p}_{op}.tif'
     #[arg(long, value_name = "FIELD", requires = "output", conflicts_with = "json")]
     pub by: Option<String>,

@@ -37,6 +37,9 @@ pub enum Error {
     /// Nothing is left to do: an earlier run had done it all.
     #[error("{0}")]
     Complete(String),
+    /// What started this process is not what it was taken for.
+    #[error("{0}")]
+    Launcher(String),
     /// A signal asked for an early end; what is done so far is said in the text.
     #[error("{0}")]
     Stopped(String),
@@ -98,6 +101,7 @@ impl Error {
             Self::Limit(text) => Self::Limit(format!("{place}: {text}")),
             Self::Fault(text) => Self::Fault(format!("{place}: {text}")),
             Self::Complete(text) => Self::Complete(format!("{place}: {text}")),
+            Self::Launcher(text) => Self::Launcher(format!("{place}: {text}")),
             Self::Stopped(text) => Self::Stopped(format!("{place}: {text}")),
             io @ Self::Io { .. } => io,
         }
@@ -119,12 +123,13 @@ impl Error {
     }
 
     /// The exit code of the process: 0 nothing to do, 1 failed, 2 usage or a plan that does not fit, 3 fault found,
-    /// 75 stopped early.
+    /// 4 another launcher than is needed, 75 stopped early.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Complete(_) => 0,
             Self::Usage(_) | Self::Limit(_) => 2,
             Self::Fault(_) => 3,
+            Self::Launcher(_) => 4,
             Self::Stopped(_) => 75,
             Self::Format(_) | Self::Unsupported(_) | Self::Io { .. } => 1,
         }

@@ -19,11 +19,14 @@ fn main() -> ExitCode {
             if let Some(misread_in_plan) = error.downcast_ref::<clap::Error>() {
                 return misread(misread_in_plan);
             }
-            if is_closed_pipe(&error) {
-                return ExitCode::SUCCESS;
-            }
-            command::tell(format_args!("stackctl: {}", chain(&error)));
-            ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
+            let code = if is_closed_pipe(&error) {
+                0
+            } else {
+                command::tell(format_args!("stackctl: {}", chain(&error)));
+                error.downcast_ref::<Error>().map_or(1, Error::exit_code)
+            };
+            command::abort(code);
+            ExitCode::from(code)
         }
     }
 }

@@ -72,6 +72,7 @@ impl Account {
         self.n_absent += other.n_absent;
         let portions = other.shares.iter().map(|(&file, &(sum, n_elements))| Portion { file, sum, n_elements });
         portions.for_each(|portion| self.read(&portion));
+        self.losses.extend_from_slice(&other.losses);
     }
 
     /// As it is recorded.
@@ -119,6 +120,17 @@ impl Ledger {
                 total.0 ^= sum;
                 total.1 += n_elements;
             }
+        }
+    }
+
+    /// What was read so far.
+    pub(crate) fn account(&self) -> Account {
+        let totals = self.lock();
+        let read = (0..).zip(&totals.shares).filter(|(_, share)| **share != (0, 0));
+        Account {
+            n_absent: totals.n_absent,
+            shares: read.map(|(file, share)| (file, *share)).collect(),
+            losses: Vec::new(),
         }
     }
 

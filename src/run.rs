@@ -12,6 +12,7 @@ use crate::block::Buffer;
 use crate::consume::{Consumer, Desk, Job, Merger, Part, Place, Product, Taker, differences};
 use crate::error::{Error, Result};
 use crate::exec::ahead::Ahead;
+use crate::exec::world::World;
 use crate::exec::{self, Order, Terms};
 use crate::grid::Region;
 use crate::plan::{Document, Plan, Share, Task};
@@ -54,7 +55,9 @@ pub fn run(
             Ok(())
         })?;
     }
-    let mut work = Work { array, plan, consumers: &begun, done: &done, share: Share::WHOLE, job: Some(job) };
+    let world = begun.iter().find_map(|c| c.world());
+    let share = world.map_or(Share::WHOLE, |world| world.share());
+    let mut work = Work { array, plan, consumers: &begun, done: &done, share, job: Some(job) };
     loop {
         work.pass(&mut mergers, terms, &mut progress)?;
         // Another pass reads the same.
@@ -67,6 +70,9 @@ pub fn run(
             break;
         }
     }
+    if let Some(world) = world {
+        pool(&**world, job, array.dtype().size() as u64)?;
+    }
     job.inputs.check()?;
     // Nothing is left that could be stopped.
     terms.stop.store(false, Ordering::Relaxed);
@@ -75,6 +81,22 @@ pub fn run(
     consumers.iter_mut().try_for_each(|consumer| consumer.give_names())?;
     consumers.iter_mut().zip(&mut products).rev().try_for_each(|(consumer, made)| consumer.publish(made))?;
     Ok(Ran { products, n_absent: job.ledger.n_absent(), n_units_done: done.len() as u64 })
+}
+
+/// Tells rank 0 what all ranks have read.
+fn pool(world: &dyn World, job: &Job, element_bytes: u64) -> Result<()> {
+    let mut own = job.ledger.account();
+    own.losses = job.losses.fresh();
+    let add = |own: &mut Account, theirs: Vec<u8>| {
+        own.add(&Account::from_json(&serde_json::from_slice(&theirs).map_err(Error::format)?)?);
+        Ok(())
+    };
+    if let Some(all) = world.gather(own, |own| own.to_json().to_string().into_bytes(), add)? {
+        job.ledger.begin(element_bytes);
+        job.ledger.add(&all);
+        job.losses.recall(all.losses);
+    }
+    Ok(())
 }
 
 /// Does one `share` of what [`run`] does, beside other processes that do the others, and publishes nothing: that is
@@ -223,7 +245,8 @@ impl Work<'_> {
             ahead.begin(self.plan.pieces(task).map(|piece| bytes(&piece)).sum());
             pass.take(task, worker)
         };
-        let skipped = self.plan.tasks().filter(|task| is_done(task.unit)).peekable();
+        let of_others = |unit: u64| self.consumers.iter().any(|c| c.world().is_some()) && !self.share.has(unit);
+        let skipped = self.plan.tasks().filter(|task| is_done(task.unit) || of_others(task.unit)).peekable();
         let mut parts = Parts {
             work: self,
             mergers,
@@ -240,7 +263,8 @@ impl Work<'_> {
     fn write_down(&self, unit: u64, mut account: Account) {
         let Some(job) = self.job else { return };
         job.ledger.add(&account);
-        if let Some(store) = self.consumers.iter().find_map(|c| c.store()) {
+        let records = |c: &&&dyn Consumer| c.world().is_none();
+        if let Some(store) = self.consumers.iter().filter(records).find_map(|c| c.store()) {
             account.losses = job.losses.fresh();
             store.account(unit, account.to_json());
         }

@@ -14,6 +14,8 @@ mod run;
 #[path = "common/tiff.rs"]
 mod tiff;
 
+#[path = "cluster/mpi.rs"]
+mod mpi;
 #[path = "cluster/recipes.rs"]
 mod recipes;
 #[path = "cluster/slurm.rs"]

@@ -28,6 +28,7 @@ mod plot;
 mod presets;
 mod progress;
 mod pyramid;
+mod ranks;
 mod reduce;
 mod report;
 mod resolve;
@@ -42,6 +43,7 @@ mod view;
 mod voice;
 mod writing;
 
+pub use ranks::abort;
 pub use voice::tell;
 
 /// Runs one subcommand.

@@ -11,7 +11,7 @@ use super::many::Many;
 use super::progress::Progress;
 use super::resources::{self, Came, Resources};
 use super::results::{self, Figures, Target};
-use super::{calculated, early, resolve, stop, tell};
+use super::{calculated, early, ranks, resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::axis::Axis;
 use crate::block::size_bytes;
@@ -20,6 +20,7 @@ use crate::cli::{Missing, PartOf, ReduceArgs};
 use crate::consume::{self, Consumer, Job};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
+use crate::exec::world::World;
 use crate::expression::Output;
 use crate::open::Opened;
 use crate::plan::Plan;
@@ -28,6 +29,14 @@ use crate::report::{count, tuple};
 use crate::store::scratch;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
+    match &args.mpi {
+        Some(library) => ranks::together(args, library, |args, world| all(args, Some(&world))),
+        None => all(args, None),
+    }
+}
+
+/// Reduces every array that is named.
+fn all(args: &ReduceArgs, world: Option<&Arc<dyn World>>) -> Result<()> {
     let start = Instant::now();
     early::reduce(args)?;
     let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
@@ -45,7 +54,7 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     let made = |args: &ReduceArgs| args.run.makes(Path::new(args.output.as_deref().unwrap_or_default()));
     let chosen: Vec<_> = named.iter().zip(all).filter(|(args, _)| made(args)).collect();
     let mut many = Many::new(chosen.len(), args.run.is_partial() || args.output.is_none());
-    chosen.into_iter().try_for_each(|(args, opened)| one(args, opened, &mut many, start, &stop))?;
+    chosen.into_iter().try_for_each(|(args, opened)| one(args, opened, &mut many, world, start, &stop))?;
     many.finish()
 }
 
@@ -63,7 +72,14 @@ fn named(args: &ReduceArgs, opened: &Opened) -> Result<ReduceArgs, Error> {
 }
 
 /// Reduces one array.
-fn one(args: &ReduceArgs, opened: Opened, many: &mut Many, start: Instant, stop: &AtomicBool) -> Result<()> {
+fn one(
+    args: &ReduceArgs,
+    opened: Opened,
+    many: &mut Many,
+    world: Option<&Arc<dyn World>>,
+    start: Instant,
+    stop: &AtomicBool,
+) -> Result<()> {
     let provenance = resolve::provenance(&opened, &args.run);
     let Opened { stack, notes, is_single, .. } = opened;
     let output = args.output.as_deref().map_or(Path::new("-"), Path::new);
@@ -105,6 +121,10 @@ fn one(args: &ReduceArgs, opened: Opened, many: &mut Many, start: Instant, stop:
     let (budget, n_files) = (Resources::new(&args.run), inputs.paths().len() as u64);
     let reduction = Reduction::new(Arc::clone(&reducer), results::write_bytes(args, &reducer)?);
     let (plan, reduction) = planned(args, &targets, &budget, &*array, &reducer, reduction, &provenance)?;
+    let reduction = match world {
+        Some(world) => reduction.among(Arc::clone(world)),
+        None => reduction,
+    };
     let terms = budget.terms(&plan, &*array, &[&reduction], stop);
     let mut figures = Figures {
         input_axes: array.axes().iter().map(|a| a.name.clone()).collect(),
@@ -155,6 +175,7 @@ fn one(args: &ReduceArgs, opened: Opened, many: &mut Many, start: Instant, stop:
     });
     let job = resources::job(&args.run, &*array, &inputs, &plan, settings, &losses);
     let job = Job { ledger, is_one_of_many: many.is_many(), ..job };
+    world.map_or(Ok(()), |world| ranks::agree(&**world, &job))?;
     let run = || {
         let progress = |bytes| progress.add(bytes);
         Ok(resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, progress)?)
@@ -165,6 +186,7 @@ fn one(args: &ReduceArgs, opened: Opened, many: &mut Many, start: Instant, stop:
     resolve::tell_losses(&losses);
     figures.losses = losses.texts();
     let ran = match came {
+        Came::Whole(_) if world.is_some_and(|world| world.rank() > 0) => return Ok(()),
         Came::Whole(ran) => ran,
         Came::Part(told) if args.run.json => return super::print_json(&told),
         Came::Part(_) => return Ok(()),

@@ -13,6 +13,7 @@ use crate::array::{Array, Kept, Losses};
 use crate::block::{Block, Buffer, size_bytes};
 use crate::bytes::Watch;
 use crate::error::Result;
+use crate::exec::world::World;
 use crate::plan::{Cost, Plan, PlanRequest, Share, Task, Wants, gcd};
 use crate::provenance::Ledger;
 use crate::store::{Append, Start, Store, Stored};
@@ -72,6 +73,12 @@ pub trait Consumer: Send + Sync {
     /// Where it writes and remembers, once it has begun.
     fn store(&self) -> Option<&Store> {
         self.place().and_then(Place::store)
+    }
+
+    /// The ranks that do it together, if it is not done by one process: each is shown its share, and hears of the tasks of
+    /// others when their turn comes.
+    fn world(&self) -> Option<&Arc<dyn World>> {
+        None
     }
 
     /// Units that an earlier run has finished: none where nothing is remembered.

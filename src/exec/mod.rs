@@ -8,8 +8,10 @@ use crate::plan::{Cost, Task};
 
 pub mod ahead;
 pub mod budget;
+pub mod mpi;
 mod serial;
 mod threads;
+pub mod world;
 
 /// What an executor is given beside the work.
 #[derive(Clone, Copy)]

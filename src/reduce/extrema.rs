@@ -41,6 +41,11 @@ impl Operator for Extrema {
         }
     }
 
+    fn in_any_order(&self, _: &Subject) -> bool {
+        // Of equal elements the first one counts.
+        !matches!(self, Self::ArgMin | Self::ArgMax)
+    }
+
     fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {
         let dtype = input.dtype;
         with_real!(dtype, T => match self {

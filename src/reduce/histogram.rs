@@ -108,6 +108,10 @@ impl Operator for Histogram {
         8 * self.n_bins(input)
     }
 
+    fn in_any_order(&self, _: &Subject) -> bool {
+        true
+    }
+
     fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {
         let n_bins = self.n_bins(input) as usize;
         with_real!(input.dtype, T => counted::<T>(self.bins, n_bins, n))

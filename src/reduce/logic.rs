@@ -22,6 +22,10 @@ impl Operator for Truth {
         1
     }
 
+    fn in_any_order(&self, _: &Subject) -> bool {
+        true
+    }
+
     fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {
         with_real!(input.dtype, T => if self.all { truth::<T, true>(n) } else { truth::<T, false>(n) })
     }

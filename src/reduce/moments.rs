@@ -37,6 +37,10 @@ impl Operator for Moments {
         }
     }
 
+    fn in_any_order(&self, input: &Subject) -> bool {
+        !input.dtype.is_float() && input.dtype.size() < 8
+    }
+
     fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {
         let Self { root, ddof } = *self;
         with_class!(

@@ -63,6 +63,11 @@ pub(super) trait Operator: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Whether states may be joined in any order, to the same bits in the end.
+    fn in_any_order(&self, _: &Subject) -> bool {
+        false
+    }
+
     /// How it goes about it, where there is a choice.
     fn strategy(&self, _: &Subject) -> Option<String> {
         None

@@ -136,6 +136,10 @@ impl Operator for Ordered {
         })
     }
 
+    fn in_any_order(&self, _: &Subject) -> bool {
+        true
+    }
+
     fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {
         let dtype = input.dtype;
         with_real!(dtype, T => {

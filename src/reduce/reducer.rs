@@ -265,6 +265,12 @@ impl Reducer {
         self.operators.iter().map(|o| o.operator.n_passes(&input)).max().unwrap_or(1)
     }
 
+    /// Whether states may be combined in any order, to the same bits in the end.
+    pub fn in_any_order(&self) -> bool {
+        let input = self.input(false);
+        self.operators.iter().all(|o| o.operator.in_any_order(&input))
+    }
+
     /// Whether some operator does better on blocks that bring all elements of their outputs.
     pub fn wants_whole(&self) -> bool {
         let input = self.input(false);

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::block::Block;
 use crate::consume::{Consumer, Desk, Job, Keeper, Merger, Part, Place, Product, Remembered, Taker};
 use crate::error::{Error, Result};
+use crate::exec::world::World;
 use crate::grid::{Grid, Region, n_elements};
 use crate::plan::{Cost, Folds, Groups, Plan, Task, Wants};
 use crate::profile::{self, Stage};
@@ -42,6 +43,8 @@ pub struct Reduction {
     split: bool,
     /// Whether the tasks are shared out among processes.
     shared: bool,
+    /// Ranks that fold together, the first of which has the results.
+    world: Option<Arc<dyn World>>,
     /// Saved states of tiles that need another pass.
     between: Mutex<BTreeMap<u64, Arc<[u8]>>>,
 }
@@ -51,7 +54,7 @@ impl Reduction {
     pub fn new(reducer: Arc<Reducer>, write_bytes: WriteBytes) -> Self {
         let tiles = Grid::new(&reducer.frame(), &reducer.frame());
         let (outputs, between) = (Vec::new(), Mutex::default());
-        Self { reducer, write_bytes, outputs, tiles, whole: false, split: false, shared: false, between }
+        Self { reducer, write_bytes, outputs, tiles, whole: false, split: false, shared: false, world: None, between }
     }
 
     /// Shape of a tile of the frame when tasks go as `plan` says.
@@ -67,6 +70,16 @@ impl Reduction {
         self.split = plan.is_split();
         self.tiles = Grid::new(&self.reducer.frame(), &tile);
         self.outputs = outputs;
+        self
+    }
+
+    /// The same, folded by all ranks of `world`; what comes of it is shown to the outputs of rank 0 alone.
+    #[must_use]
+    pub fn among(mut self, world: Arc<dyn World>) -> Self {
+        if world.rank() > 0 {
+            self.outputs.clear();
+        }
+        self.world = Some(world);
         self
     }
 
@@ -92,12 +105,12 @@ impl Reduction {
     /// Whether units are recorded here, with states of tiles that are shared out or with results of other processes,
     /// which may write what several tiles make.
     fn remembers(&self) -> bool {
-        self.split || self.shared
+        self.split || self.shared || self.world.is_some()
     }
 
-    /// States of one pass say nothing in another.
+    /// States of one pass say nothing in another, and those of other ranks are not here.
     fn forgets(&self) -> bool {
-        self.split && self.reducer.n_passes() > 1
+        self.world.is_some() || self.split && self.reducer.n_passes() > 1
     }
 
     /// The results of `tile` that were kept as `bytes`.
@@ -123,6 +136,30 @@ impl Reduction {
         match found {
             Some(found) => self.reducer.load(tile, self.whole, &found),
             None => Ok(self.reducer.start(tile, self.whole)),
+        }
+    }
+
+    /// Whether ranks join what each has folded of a tile, along a tree; else rank 0 has the states of all tasks in order.
+    fn joins(&self) -> bool {
+        self.world.is_some() && self.split && self.reducer.in_any_order()
+    }
+
+    /// Ends a pass over `tile`, together with the other ranks that have folded of it: results are at rank 0.
+    fn end(&self, total: Partial, tile: &Region) -> Result<Outcome> {
+        let Some(world) = &self.world else { return self.reducer.finish(total) };
+        let all = if self.joins() {
+            let load = |bytes: &[u8]| self.reducer.load(tile, self.whole, bytes);
+            world.gather(total, |mut own| own.save(), |own, bytes| self.reducer.combine(own, load(&bytes)?))?
+        } else {
+            Some(total).filter(|_| world.rank() == 0)
+        };
+        let mut outcome = all.map(|all| self.reducer.finish(all)).transpose()?;
+        let next = if let Some(Outcome::Again(next)) = &mut outcome { next.save() } else { Vec::new() };
+        let next = world.spread(next)?;
+        match outcome {
+            Some(outcome) => Ok(outcome),
+            None if next.is_empty() => Ok(Outcome::Done(Vec::new())),
+            None => self.reducer.load(tile, self.whole, &next).map(Outcome::Again),
         }
     }
 
@@ -191,6 +228,10 @@ impl Consumer for Reduction {
 
     fn store(&self) -> Option<&Store> {
         self.outputs.first().and_then(|output| output.store())
+    }
+
+    fn world(&self) -> Option<&Arc<dyn World>> {
+        self.world.as_ref()
     }
 
     fn done(&self) -> BTreeSet<u64> {
@@ -270,7 +311,7 @@ impl Taker for Folder<'_> {
             return Ok(Some(Part::State(partial.save())));
         }
         match self.of.reducer.finish(partial)? {
-            Outcome::Done(blocks) if self.of.shared => {
+            Outcome::Done(blocks) if self.of.shared || self.of.world.is_some() => {
                 let results: Vec<&[u8]> = blocks.iter().map(Block::bytes).collect();
                 Ok(Some(Part::State(results.concat())))
             }
@@ -304,29 +345,33 @@ impl<'a> Totals<'a> {
         self.remembered.as_mut().map_err(Error::format)
     }
 
-    /// Adds the state of a task to its tile, or passes on the results that were kept of it.
-    fn add(&mut self, task: &Task, state: &[u8]) -> Result<()> {
+    /// Adds the state of a task to its tile, or passes on the results that were kept of it: `own`, if this rank has done it.
+    fn add(&mut self, task: &Task, own: Option<&[u8]>) -> Result<()> {
         let reducer = &self.of.reducer;
         let (number, tile) = self.of.tile_of(task);
+        if self.of.split && (number < self.next || self.ready.contains_key(&number)) {
+            return Ok(());
+        }
+        let received = self.exchange(task, own)?;
+        let state = own.or(received.as_deref());
         if !self.of.split {
+            let Some(state) = state.filter(|_| !self.outputs.is_empty()) else { return Ok(()) };
             let parts = self.of.show(&self.of.results(&tile, state)?, &tile, task, &mut self.desk)?;
             return self.pass_on(&tile, task, parts);
         }
-        if number < self.next || self.ready.contains_key(&number) {
-            return Ok(());
-        }
-        let part = reducer.load(&tile, self.of.whole, state)?;
         let (mut total, before) = match self.total.take() {
             Some((open, total, before)) if open == number => (total, before),
             _ => (self.of.empty(number, &tile)?, 0),
         };
-        reducer.combine(&mut total, part)?;
+        if let Some(state) = state {
+            reducer.combine(&mut total, reducer.load(&tile, self.of.whole, state)?)?;
+        }
         let n_folded = before + task.region.n_elements();
         if n_folded < reducer.input_of(&tile).n_elements() {
             self.total = Some((number, total, n_folded));
             return Ok(());
         }
-        match reducer.finish(total)? {
+        match self.of.end(total, &tile)? {
             Outcome::Done(blocks) => {
                 self.of.between().remove(&number);
                 self.ready.insert(number, (task.clone(), blocks));
@@ -336,6 +381,16 @@ impl<'a> Totals<'a> {
             }
         }
         self.pass_on_ready()
+    }
+
+    /// Passes the state of a task from the rank that has done it to rank 0, where nothing is joined before; gives what came.
+    fn exchange(&self, task: &Task, own: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
+        let Some(world) = self.of.world.as_ref().filter(|_| !self.of.joins()) else { return Ok(None) };
+        match own {
+            None if world.rank() == 0 => world.receive(task.unit % world.size()).map(Some),
+            Some(state) if world.rank() > 0 => world.send(0, state).map(|()| None),
+            _ => Ok(None),
+        }
     }
 
     /// Shows results to their consumers as far as none before them is missing.
@@ -376,7 +431,7 @@ impl Merger for Totals<'_> {
     fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
         match part {
             Part::State(state) => {
-                self.add(task, &state)?;
+                self.add(task, Some(&state))?;
                 self.remembered()?.keep(task, &state)
             }
             Part::Many(parts) => {
@@ -388,9 +443,12 @@ impl Merger for Totals<'_> {
     }
 
     fn skip(&mut self, task: &Task) -> Result<()> {
+        if self.of.world.is_some() {
+            return self.add(task, None);
+        }
         if self.of.remembers() {
             let state = self.remembered()?.part(task)?;
-            return self.add(task, &state);
+            return self.add(task, Some(&state));
         }
         let (_, tile) = self.of.tile_of(task);
         let passing = self.outputs.iter_mut().enumerate();

@@ -60,6 +60,15 @@ impl Operator for Sums {
         }
     }
 
+    fn in_any_order(&self, input: &Subject) -> bool {
+        match self {
+            Self::Count => true,
+            Self::WeightedMean(_) => false,
+            Self::Rms if input.dtype.size() == 8 => false,
+            _ => !input.dtype.is_float() && !input.dtype.is_complex(),
+        }
+    }
+
     fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {
         let goal = match self {
             Self::Count => {

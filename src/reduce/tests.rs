@@ -33,6 +33,8 @@ enum Passing {
     Merged,
     /// As `Merged`, but every state is saved and loaded before it goes on.
     Saved,
+    /// As `Saved`, from the last one to the first.
+    Backwards,
 }
 
 /// Reduces `data` in tiles of `tile` and pieces of `piece`.
@@ -57,7 +59,7 @@ fn reduce<T: Element>(
         let pieces = Grid::new(&input.shape, &cell);
         let whole = pieces.len() == 1;
         let passed = |mut partial: Partial| {
-            if passing != Passing::Saved {
+            if matches!(passing, Passing::One | Passing::Merged) {
                 return Ok(partial);
             }
             let bytes = partial.save();
@@ -71,6 +73,7 @@ fn reduce<T: Element>(
             let fresh = || passed(reducer.load(&tile, whole, &empty)?);
             let mut total = fresh()?;
             for p in 0..pieces.len() {
+                let p = if passing == Passing::Backwards { pieces.len() - 1 - p } else { p };
                 let mut region = pieces.region(&pieces.unravel(p));
                 region.origin.iter_mut().zip(&input.origin).for_each(|(a, b)| *a += b);
                 let block = block_of(shape, data, &region, dtype);
@@ -149,6 +152,31 @@ proptest! {
             reduce(&shape, &data, DType::Float32, &any_order, (tile, piece, passing)).unwrap()
         });
         prop_assert_eq!(whole, cut);
+    }
+
+    #[test]
+    fn states_that_may_be_joined_in_any_order_can((shape, reduced, tile, piece) in cutting(), seed in any::<u64>()) {
+        fn check<T: Element>(
+            data: &[T], dtype: DType, shape: &[u64], settings: &Settings, tile: &[u64], piece: &[u64],
+        ) -> std::result::Result<bool, TestCaseError> {
+            let any_order = Reducer::new(&axes(shape), dtype, settings).unwrap().in_any_order();
+            if any_order {
+                let [forth, back] = [Passing::Saved, Passing::Backwards]
+                    .map(|passing| reduce(shape, data, dtype, settings, (tile, piece, passing)).unwrap());
+                prop_assert_eq!(forth, back, "{} of {}", settings.operators, dtype);
+            }
+            Ok(any_order)
+        }
+        let numbers = noise(seed, n_elements(&shape));
+        let (floats, ints): (Vec<f32>, Vec<i16>) =
+            numbers.iter().map(|x| ((x % 90) as f32 / 7.0 - 4.0, (x % 9) as i16 - 3)).unzip();
+        let (mut of_floats, mut of_ints) = (0, 0);
+        for operator in EXACT.split(',').chain(["prod"]) {
+            let settings = settings(operator, &reduced);
+            of_floats += usize::from(check(&floats, DType::Float32, &shape, &settings, &tile, &piece)?);
+            of_ints += usize::from(check(&ints, DType::Int16, &shape, &settings, &tile, &piece)?);
+        }
+        prop_assert_eq!((of_floats, of_ints), (13, 18));
     }
 
     #[test]

@@ -49,6 +49,10 @@ impl Operator for TopK {
         (self.n() * input.dtype.size()) as u64
     }
 
+    fn in_any_order(&self, _: &Subject) -> bool {
+        true
+    }
+
     fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {
         let dtype = input.dtype;
         let k = self.n();

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Whether `name` is on the search path.
-fn installed(name: &str) -> bool {
+pub(super) fn installed(name: &str) -> bool {
     folder_of(name).is_some()
 }
 
@@ -52,7 +52,7 @@ fn gnu_parallel() {
     }
 }
 
-const MPI: [(&str, &str); 4] = [
+pub(super) const MPI: [(&str, &str); 4] = [
     ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
     ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
     ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
