@@ -135,6 +135,7 @@ mean_below = np.cumsum(counts * values) / below
 mean_above = (np.cumsum((counts * values)[::-1]) / above[::-1])[::-1]
 cut = values[:-1][np.argmax(below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2)]
 check("threshold(l, otsu)", stored("l", lumps, "yx", (16, 30)), lumps > cut)
+check("threshold(same, otsu)", stored("same", np.full((9, 8), 7, "u2"), "yx", (4, 8)), np.zeros((9, 8), bool))
 dark, flat = (RNG.integers(low, high, (3, 40, 75), dtype="u2") for low, high in [(90, 110), (9000, 20000)])
 frames = inputs + stored("dark", dark, "zyx", (1, 40, 75)) + stored("flat", flat, "zyx", (1, 40, 75))
 gain = np.median(flat, 0) - np.median(dark, 0)
@@ -150,4 +151,10 @@ for expression in ["gaussian(a, 2)", "median(a, 3)", "tophat(a, y=15, x=15)", "v
                               capture_output=True, cwd=WORK)
         assert done.returncode == 0, done.stderr.decode()
         np.testing.assert_array_equal(zarr.open_array(WORK / "o.zarr/0")[...], whole, err_msg=f"{expression} {chunks}")
+# What is asked for is done or refused: no argument is passed over.
+for expression in ["gaussian(a, -1)", "gaussian(a, 1, 2)", "median(a, 3, 3)", "median(a, y=3, y=5)", "uniform(a, 1e7)",
+                   "gaussian(a, 1, truncate=-3)", "shift(a, 3)", "pad(a, 2)", "bin(a, mean, 2)", "uniform(a, y=3, 3)",
+                   "rolling_ball(a, 200)", "bilateral(a, 200, range=9)", "median(a, 400)"]:
+    done = subprocess.run([EXE, "calc", expression, *inputs, "-o", "o.npy", "--overwrite"], capture_output=True, cwd=WORK)
+    assert done.returncode == 2 and b"^" in done.stderr, (expression, done.returncode, done.stderr.decode())
 print(n_checked, "filters are SciPy's")

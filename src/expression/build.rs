@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::builder::{Builder, Known, TreePart, Value, Wanted, number};
-use super::call::Call;
+use super::call::{Call, MANY};
 use super::syntax::{Argument, Expression, fault};
 use super::{functions, reductions};
 use crate::array::Array;
@@ -89,7 +89,9 @@ pub fn build(
 /// What the function `name` makes of its arguments.
 fn call(builder: &mut Builder<'_>, name: &str, arguments: &[Argument], whole: &Expression) -> Result<Value> {
     let call = Call::new(name, arguments, whole);
-    if let Some(function) = functions::find(name) {
+    let function = functions::find(name);
+    call.check(builder, function.map_or(MANY, |f| f.most))?;
+    if let Some(function) = function {
         return (function.make)(builder, &call);
     }
     if reductions::is_reduction(builder, &call)? {

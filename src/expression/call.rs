@@ -17,8 +17,21 @@ pub(super) struct Function {
     pub(super) name: &'static str,
     /// What it gives, in a line.
     pub(super) about: &'static str,
-    pub(super) make: fn(&mut Builder<'_>, &Call<'_>) -> Result<Value>,
+    /// Most arguments by place.
+    pub(super) most: usize,
+    pub(super) make: Make,
 }
+
+/// What makes a value of a call.
+type Make = fn(&mut Builder<'_>, &Call<'_>) -> Result<Value>;
+
+/// A line of a table of functions.
+pub(super) const fn function(name: &'static str, most: usize, about: &'static str, make: Make) -> Function {
+    Function { name, about, most, make }
+}
+
+/// Any number of arguments by place.
+pub(super) const MANY: usize = usize::MAX;
 
 /// A call of a function.
 pub(super) struct Call<'a> {
@@ -42,6 +55,18 @@ impl<'a> Call<'a> {
             }
         }
         Self { name, text: whole.to_string(), span: whole.span.clone(), placed, given }
+    }
+
+    /// Refuses more than `most` arguments by place, and names that are given twice.
+    pub(super) fn check(&self, builder: &Builder<'_>, most: usize) -> Result<()> {
+        if let Some(argument) = self.placed.get(most) {
+            let name = self.name;
+            return Err(builder.fault(&argument.span, format!("{name} takes no more than {most} by place: name it")));
+        }
+        match self.given.iter().enumerate().find(|(i, g)| self.given[..*i].iter().any(|other| other.0 == g.0)) {
+            Some((_, (name, _, span))) => Err(builder.fault(span, format!("{name} is given twice"))),
+            None => Ok(()),
+        }
     }
 
     /// Refuses any other number of arguments by place, and names that are not `known`.

@@ -182,7 +182,9 @@ fn best_cut(histogram: &Block) -> f64 {
         _ => histogram.elements::<u64>().iter().map(|&n| n as f64).collect(),
     };
     let (n, sum) = counts.iter().enumerate().fold((0.0, 0.0), |(n, s), (i, c)| (n + c, s + c * i as f64));
-    let (mut below, mut sum_below, mut best) = (0.0, 0.0, (f64::NEG_INFINITY, 0));
+    // Of values that are all the same none is above.
+    let last = counts.iter().rposition(|c| *c > 0.0).unwrap_or(0);
+    let (mut below, mut sum_below, mut best) = (0.0, 0.0, (f64::NEG_INFINITY, last));
     for (i, c) in counts.iter().enumerate() {
         below += c;
         sum_below += c * i as f64;

@@ -15,13 +15,15 @@ use crate::grid::Region;
 mod ball;
 mod bilateral;
 mod extremum;
+mod near;
 mod rank;
 mod separable;
 mod weights;
 
-pub use ball::Ball;
-pub use bilateral::Bilateral;
+pub use ball::ball;
+pub use bilateral::bilateral;
 pub use extremum::Extremum;
+pub use near::{Near, reach_of};
 pub use rank::Rank;
 pub use separable::Separable;
 pub use weights::Weights;

@@ -1,83 +1,67 @@
 //! Filters as functions: sizes along axes in elements, or in units of the voxel size.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::array::Array;
 use crate::array::calc::{Operation, Values};
 use crate::array::extend::{Edges, Mode};
-use crate::array::filter::{Ball, Bilateral, DEFAULT, Extremum, Filter, Filtered, Rank, Reach, Separable, Weights};
+use crate::array::filter::{self, DEFAULT, Extremum, Filter, Filtered, Rank, Reach, Separable, Weights};
 use crate::axis::{Axis, AxisKind};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::expression::builder::{Builder, Value};
-use crate::expression::call::{Call, Function, elements};
+use crate::expression::call::{Call, Function, MANY, elements, function};
 use crate::expression::reductions;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function { name: "uniform", about: "mean of a box: uniform(a, y=3, x=3)", make: uniform },
-    Function { name: "total", about: "sum of a box, exact for whole numbers: total(a, 3)", make: total },
-    Function {
-        name: "gaussian",
-        about: "weights of a Gaussian: gaussian(a, z=1um, y=2, x=2, truncate=4)",
-        make: gaussian,
-    },
-    Function { name: "median", about: "median of a box: median(a, 3); of an axis: median(a, t)", make: median },
-    Function { name: "percentile", about: "percentile of a box: percentile(a, 20, y=5, x=5)", make: percentile },
-    Function { name: "rank", about: "element of a rank in a box, from 0: rank(a, -2, 3)", make: rank },
-    Function {
-        name: "minimum",
-        about: "least element of a box: minimum(a, 3)",
-        make: |b, c| extremum(b, c, false, false),
-    },
-    Function {
-        name: "maximum",
-        about: "greatest element of a box: maximum(a, 3)",
-        make: |b, c| extremum(b, c, true, false),
-    },
-    Function { name: "erosion", about: "as minimum", make: |b, c| extremum(b, c, false, false) },
-    Function { name: "dilation", about: "as maximum, of the mirrored box", make: |b, c| extremum(b, c, true, true) },
-    Function {
-        name: "opening",
-        about: "erosion, then dilation: opening(a, y=15, x=15)",
-        make: |b, c| open_close(b, c, false),
-    },
-    Function { name: "closing", about: "dilation, then erosion", make: |b, c| open_close(b, c, true) },
-    Function { name: "tophat", about: "what opening takes away: tophat(a, y=15, x=15)", make: white_tophat },
-    Function { name: "white_tophat", about: "as tophat", make: white_tophat },
-    Function { name: "black_tophat", about: "what closing adds", make: black_tophat },
-    Function { name: "laplace", about: "second differences: laplace(a), laplace(a, y, x)", make: laplace },
-    Function { name: "log", about: "Laplacian of a Gaussian: log(a, 2); without a size the logarithm", make: log },
-    Function { name: "dog", about: "difference of Gaussians: dog(a, 1, 2)", make: dog },
-    Function {
-        name: "sobel",
-        about: "smoothed differences along an axis: sobel(a, x)",
-        make: |b, c| edge(b, c, [1.0, 2.0, 1.0]),
-    },
-    Function { name: "prewitt", about: "as sobel, with even weights", make: |b, c| edge(b, c, [1.0, 1.0, 1.0]) },
-    Function {
-        name: "gradient_magnitude",
-        about: "length of a Gaussian's gradient: gradient_magnitude(a, 2)",
-        make: gradient,
-    },
-    Function {
-        name: "unsharp",
-        about: "a and so much of what a Gaussian takes away: unsharp(a, 2, amount=1)",
-        make: unsharp,
-    },
-    Function { name: "variance", about: "variance of a box: variance(a, y=5, x=5)", make: variance },
-    Function { name: "convolve", about: "sum with the weights of a .npy: convolve(a, kernel.npy)", make: convolve },
-    Function { name: "bilateral", about: "means that leave edges: bilateral(a, 2, range=50)", make: bilateral },
-    Function { name: "rolling_ball", about: "the background below a ball: rolling_ball(a, 50)", make: rolling_ball },
+    function("uniform", 2, "mean of a box: uniform(a, y=3, x=3)", uniform),
+    function("total", 2, "sum of a box, exact for whole numbers: total(a, 3)", total),
+    function("gaussian", 2, "weights of a Gaussian: gaussian(a, z=1um, y=2, x=2, truncate=4)", gaussian),
+    function("median", MANY, "median of a box: median(a, 3); of an axis: median(a, t)", median),
+    function("percentile", 3, "percentile of a box: percentile(a, 20, y=5, x=5)", percentile),
+    function("rank", 3, "element of a rank in a box, from 0: rank(a, -2, 3)", rank),
+    function("minimum", 2, "least element of a box: minimum(a, 3)", |b, c| extremum(b, c, false, false)),
+    function("maximum", 2, "greatest element of a box: maximum(a, 3)", |b, c| extremum(b, c, true, false)),
+    function("erosion", 2, "as minimum", |b, c| extremum(b, c, false, false)),
+    function("dilation", 2, "as maximum, of the mirrored box", |b, c| extremum(b, c, true, true)),
+    function("opening", 2, "erosion, then dilation: opening(a, y=15, x=15)", |b, c| open_close(b, c, false)),
+    function("closing", 2, "dilation, then erosion", |b, c| open_close(b, c, true)),
+    function("tophat", 2, "what opening takes away: tophat(a, y=15, x=15)", white_tophat),
+    function("white_tophat", 2, "as tophat", white_tophat),
+    function("black_tophat", 2, "what closing adds", black_tophat),
+    function("laplace", MANY, "second differences: laplace(a), laplace(a, y, x)", laplace),
+    function("log", 2, "Laplacian of a Gaussian: log(a, 2); without a size the logarithm", log),
+    function("dog", 3, "difference of Gaussians: dog(a, 1, 2)", dog),
+    function("sobel", 2, "smoothed differences along an axis: sobel(a, x)", |b, c| edge(b, c, [1.0, 2.0, 1.0])),
+    function("prewitt", 2, "as sobel, with even weights", |b, c| edge(b, c, [1.0, 1.0, 1.0])),
+    function("gradient_magnitude", 2, "length of a Gaussian's gradient: gradient_magnitude(a, 2)", gradient),
+    function("unsharp", 2, "a and so much of what a Gaussian takes away: unsharp(a, 2, amount=1)", unsharp),
+    function("variance", 2, "variance of a box: variance(a, y=5, x=5)", variance),
+    function("convolve", 2, "sum with the weights of a .npy: convolve(a, kernel.npy)", convolve),
+    function("bilateral", 2, "means that leave edges: bilateral(a, 2, range=50)", bilateral),
+    function("rolling_ball", 2, "the background below a ball: rolling_ball(a, 50)", rolling_ball),
 ];
 
 /// Names of arguments that all filters know.
 const COMMON: [&str; 2] = ["mode", "value"];
 
+/// Greatest size, in elements.
+const MOST_SIZE: f64 = 1e6;
+
+/// Most elements of a box whose elements are looked at one by one.
+const MOST_NEAR: u64 = 1 << 20;
+
 /// A number along each axis: given by name, or the one of argument `i` along all axes of space; `None` where there is
 /// none.
 fn sizes(builder: &Builder<'_>, call: &Call<'_>, axes: &[Axis], i: usize, known: &[&str]) -> Result<Vec<Option<f64>>> {
     let mut sizes = vec![None; axes.len()];
+    let check = |size: f64, span: &Range<usize>| match (0.0..=MOST_SIZE).contains(&size) {
+        true => Ok(size),
+        false => Err(builder.fault(span, format!("a size is a number from 0 to {MOST_SIZE}"))),
+    };
     if let Some(number) = call.number(builder, i)? {
+        let number = check(number, &call.placed[i].span)?;
         let is_space = |axis: &&Axis| axis.kind == AxisKind::Space && axis.length > 1;
         if !axes.iter().any(|axis| is_space(&axis)) {
             return Err(builder.fault(&call.span, "the array has no axis of space: say along which, as in t=3"));
@@ -86,11 +70,7 @@ fn sizes(builder: &Builder<'_>, call: &Call<'_>, axes: &[Axis], i: usize, known:
     }
     let known = [known, &COMMON].concat();
     for (i, text, span) in call.by_axis(builder, axes, &known)? {
-        let size = elements(builder, &axes[i], text, &span)?;
-        if !(0.0..=1e6).contains(&size) {
-            return Err(builder.fault(&span, "a size is a number from 0 on"));
-        }
-        sizes[i] = Some(size);
+        sizes[i] = Some(check(elements(builder, &axes[i], text, &span)?, &span)?);
     }
     if sizes.iter().all(Option::is_none) {
         return Err(builder.fault(&call.span, format!("{} needs a size: {}(a, 3) or y=3, x=3", call.name, call.name)));
@@ -107,6 +87,13 @@ fn boxed(sizes: &[Option<f64>]) -> Reach {
     sizes.iter().map(reach).collect()
 }
 
+/// How many elements a box has, of which there may be `most`.
+fn box_elements(builder: &Builder<'_>, call: &Call<'_>, reach: &Reach, most: u64) -> Result<u64> {
+    let n = reach.iter().map(|(before, after)| before + after + 1).fold(1, u64::saturating_mul);
+    let fault = || builder.fault(&call.span, format!("a box of {n} elements is too large: at most {most}; bin first"));
+    if n > most { Err(fault()) } else { Ok(n) }
+}
+
 fn mirrored(reach: Reach) -> Reach {
     reach.into_iter().map(|(before, after)| (after, before)).collect()
 }
@@ -119,6 +106,17 @@ fn through(
     filter: impl Filter + 'static,
 ) -> Result<Arc<dyn Array>> {
     let edges = call.edges(builder, array.dtype(), DEFAULT)?;
+    within(builder, call, array, filter, edges)
+}
+
+/// `array` through a filter, with `edges` beyond it.
+fn within(
+    builder: &mut Builder<'_>,
+    call: &Call<'_>,
+    array: Arc<dyn Array>,
+    filter: impl Filter + 'static,
+    edges: Edges,
+) -> Result<Arc<dyn Array>> {
     let filtered: Arc<dyn Array> =
         Arc::new(Filtered::new(array, Box::new(filter), edges).map_err(|e| builder.pointed(e, &call.span))?);
     builder.tell(call.text.clone(), &filtered);
@@ -211,13 +209,17 @@ fn bell(sigma: f64, truncate: f64, order: u32) -> Vec<f64> {
     (-radius..=radius).map(|x| at(x) / sum * slope(x as f64)).collect()
 }
 
+/// Where Gaussians are cut, in deviations.
+fn truncated(builder: &Builder<'_>, call: &Call<'_>, default: &str) -> Result<f64> {
+    let truncate = call.get("truncate").unwrap_or(default).parse().ok().filter(|t| (0.0..=100.0).contains(t));
+    truncate.ok_or_else(|| builder.fault(&call.span, "truncate= is a number of deviations from 0 to 100, such as 4"))
+}
+
 /// Deviations along each axis, and where Gaussians are cut.
 fn bells(builder: &Builder<'_>, call: &Call<'_>, axes: &[Axis], i: usize, known: &[&str]) -> Result<(Vec<f64>, f64)> {
     let known = [known, &["truncate"]].concat();
     let sigmas = sizes(builder, call, axes, i, &known)?.into_iter().map(|s| s.unwrap_or(0.0)).collect();
-    let truncate = call.get("truncate").unwrap_or("4").parse();
-    let truncate = truncate.map_err(|_| builder.fault(&call.span, "truncate= is a number of deviations, such as 4"))?;
-    Ok((sigmas, truncate))
+    Ok((sigmas, truncated(builder, call, "4")?))
 }
 
 fn gaussian(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
@@ -368,12 +370,10 @@ fn ranked(
     i: usize,
     choose: impl Fn(usize) -> Option<usize>,
 ) -> Result<Value> {
+    call.check(builder, i + 1)?;
     let (value, array) = call.first(builder)?;
     let reach = boxed(&sizes(builder, call, array.axes(), i, &[])?);
-    let n: u64 = reach.iter().map(|(before, after)| before + after + 1).product();
-    if n > 1 << 24 {
-        return Err(builder.fault(&call.span, format!("a box of {n} elements is too large")));
-    }
+    let n = box_elements(builder, call, &reach, 1 << 24)?;
     let rank = choose(n as usize)
         .ok_or_else(|| builder.fault(&call.span, format!("a box of {n} elements has no such rank")))?;
     let filtered = through(builder, call, array, Rank::new(reach, rank))?;
@@ -447,24 +447,25 @@ fn bilateral(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     let (value, array) = call.first(builder)?;
     let sigmas = sizes(builder, call, array.axes(), 1, &["range", "truncate"])?;
     let sigmas: Vec<f64> = sigmas.into_iter().map(|s| s.unwrap_or(0.0)).collect();
-    let number = |name: &str, default: &str| call.get(name).unwrap_or(default).parse::<f64>().ok().filter(|x| *x > 0.0);
-    let range = number("range", "")
-        .ok_or_else(|| builder.fault(&call.span, "say what difference of values is large: range=50"))?;
-    let truncate =
-        number("truncate", "2").ok_or_else(|| builder.fault(&call.span, "truncate= is a number of deviations"))?;
-    let filtered = through(builder, call, array, Bilateral::new(&sigmas, truncate, range))?;
+    let range = call.get("range").and_then(|range| range.parse::<f64>().ok()).filter(|range| *range > 0.0);
+    let range = range.ok_or_else(|| builder.fault(&call.span, "say what difference of values is large: range=50"))?;
+    let truncate = truncated(builder, call, "2")?;
+    let reach = filter::reach_of(&sigmas, truncate);
+    box_elements(builder, call, &reach, MOST_NEAR)?;
+    let filtered = through(builder, call, array, filter::bilateral(reach, &sigmas, range))?;
     builder.leaf(filtered, value.loose, &call.span)
 }
 
 fn rolling_ball(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     let (value, array) = call.first(builder)?;
     let radii = sizes(builder, call, array.axes(), 1, &[])?;
-    let along: Vec<bool> = radii.iter().map(Option::is_some).collect();
+    let reach = filter::reach_of(&radii.iter().map(|r| r.map_or(0.0, f64::ceil)).collect::<Vec<_>>(), 1.0);
     let mut all = radii.into_iter().flatten();
     let radius = all.next().unwrap_or(0.0);
     if radius <= 0.0 || all.any(|r| r != radius) {
         return Err(builder.fault(&call.span, "a ball has one radius above 0 along all its axes"));
     }
+    box_elements(builder, call, &reach, MOST_NEAR)?;
     // Nothing lies beyond the edges: as high as can be.
     let dtype = array.dtype();
     let most = crate::array::calc::range(dtype).map_or("inf".to_owned(), |r| r.1.to_string());
@@ -472,9 +473,6 @@ fn rolling_ball(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
         .parse_element(if dtype == DType::Bool { "1" } else { &most })
         .map_err(|e| builder.pointed(e, &call.span))?;
     let edges = Edges { mode: Mode::Constant, value: value_beyond };
-    let filtered: Arc<dyn Array> = Arc::new(
-        Filtered::new(array, Box::new(Ball::new(radius, &along)), edges).map_err(|e| builder.pointed(e, &call.span))?,
-    );
-    builder.tell(call.text.clone(), &filtered);
+    let filtered = within(builder, call, array, filter::ball(reach, radius), edges)?;
     builder.leaf(filtered, value.loose, &call.span)
 }

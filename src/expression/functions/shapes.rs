@@ -12,34 +12,26 @@ use crate::axis::Axis;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::expression::builder::{Builder, Value};
-use crate::expression::call::{Call, Function};
+use crate::expression::call::{Call, Function, MANY, function};
 use crate::expression::syntax::{Argument, Expression, NodeKind};
 use crate::unit;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function { name: "shift", about: "elements moved along axes: shift(a, t=1)", make: shift },
-    Function { name: "diff", about: "differences of neighbours: diff(a, t)", make: diff },
-    Function { name: "cumsum", about: "sums from the first element on: cumsum(a, t)", make: cumsum },
-    Function { name: "stack", about: "arrays along a new axis: stack(a, b, axis=c)", make: stack },
-    Function { name: "concat", about: "arrays one behind the other: concat(a, b, axis=t)", make: concat },
-    Function { name: "flip", about: "elements in reverse: flip(a, x)", make: flip },
-    Function { name: "transpose", about: "axes in another order: transpose(a, x, y)", make: transpose },
-    Function { name: "crop", about: "a part, as in brackets: crop(a, y=10:20)", make: crop },
-    Function { name: "pad", about: "elements before and behind: pad(a, y=2, x=1:3, mode=constant)", make: pad },
-    Function { name: "bin", about: "one element for several: bin(a, y=2, x=2, mean)", make: bin },
-    Function { name: "clip", about: "values from a least to a greatest: clip(a, 0, 255)", make: clip },
-    Function { name: "whole", about: "an integer type, checked as --dtype: whole(a, uint8)", make: whole },
-    Function {
-        name: "deskew",
-        about: "light-sheet planes where they were: deskew(a, angle=31.8, z=0.5um, x=0.1um)",
-        make: deskew,
-    },
-    Function { name: "threshold", about: "what is brighter than the rest: threshold(a, otsu)", make: threshold },
-    Function {
-        name: "flatfield",
-        about: "(raw - dark) / (flat - dark) * mean(flat - dark): flatfield(raw, flat, dark)",
-        make: flatfield,
-    },
+    function("shift", 1, "elements moved along axes: shift(a, t=1)", shift),
+    function("diff", 2, "differences of neighbours: diff(a, t)", diff),
+    function("cumsum", 2, "sums from the first element on: cumsum(a, t)", cumsum),
+    function("stack", MANY, "arrays along a new axis: stack(a, b, axis=c)", stack),
+    function("concat", MANY, "arrays one behind the other: concat(a, b, axis=t)", concat),
+    function("flip", MANY, "elements in reverse: flip(a, x)", flip),
+    function("transpose", MANY, "axes in another order: transpose(a, x, y)", transpose),
+    function("crop", 1, "a part, as in brackets: crop(a, y=10:20)", crop),
+    function("pad", 1, "elements before and behind: pad(a, y=2, x=1:3, mode=constant)", pad),
+    function("bin", 2, "one element for several: bin(a, y=2, x=2, mean)", bin),
+    function("clip", 3, "values from a least to a greatest: clip(a, 0, 255)", clip),
+    function("whole", 2, "an integer type, checked as --dtype: whole(a, uint8)", whole),
+    function("deskew", 1, "light-sheet planes where they were: deskew(a, angle=31.8, z=0.5um, x=0.1um)", deskew),
+    function("threshold", 2, "what is brighter than the rest: threshold(a, otsu)", threshold),
+    function("flatfield", 3, "(raw - dark) / (flat - dark) * mean(flat - dark): flatfield(raw, flat, dark)", flatfield),
 ];
 
 fn whole_number(builder: &Builder<'_>, text: &str, span: &Range<usize>) -> Result<i64> {
