@@ -877,7 +877,8 @@ pub struct PairwiseArgs {
     /// Take a part: slices of axes by NumPy's rules, such as 'c=1,t=::4'
     #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
     pub select: Option<String>,
-    /// Where to write: a name ending in .npy, .csv, .tif or .zarr. Without it, and without --plot, numbers are printed
+    /// Where to write: a name ending in .npy, .zarr, .tif, or .csv and .tsv, tables with labels or coordinates beside rows
+    /// and above columns. Without it, and without --plot, numbers are printed
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub output: Option<String>,
     /// Draw them too, with axes and a bar of colours, to FILE.png or FILE.svg

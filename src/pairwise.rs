@@ -17,6 +17,7 @@ use crate::block::{Buffer, Target, size_bytes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, row_major_strides};
+use crate::store::Checkpoints;
 
 /// How far apart two rows are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,50 @@ const COLUMNS: usize = 2048;
 const TILE: usize = 32;
 /// Bytes of a block that is read at once, if memory allows.
 const BLOCK_BYTES: u64 = 64 << 20;
+
+/// What is summed up on the way over the blocks of an array, as its bytes.
+pub(crate) trait State {
+    fn parts(&mut self) -> Vec<&mut [u8]>;
+}
+
+impl State for Vec<f64> {
+    fn parts(&mut self) -> Vec<&mut [u8]> {
+        vec![bytemuck::cast_slice_mut(self)]
+    }
+}
+
+/// How blocks are gone over: until it is stopped, and from where an earlier run was.
+pub struct Way<'a> {
+    /// Whether to stop.
+    pub stop: &'a AtomicBool,
+    /// Where the state is kept.
+    pub checkpoints: Checkpoints,
+    /// Begins the names of passes.
+    pub prefix: String,
+}
+
+impl Way<'_> {
+    /// Calls `f` for every block of `grid` in order that `pass` has not come to before.
+    fn over<S: State>(
+        &mut self,
+        pass: &str,
+        grid: &Grid,
+        state: &mut S,
+        mut f: impl FnMut(&mut S, &Region) -> Result<()>,
+    ) -> Result<()> {
+        let pass = format!("{}{pass} {:?}", self.prefix, grid.cell());
+        let n_done = self.checkpoints.recall(&pass, &mut state.parts())?;
+        for number in n_done..grid.len() {
+            if self.stop.load(Ordering::Relaxed) {
+                self.checkpoints.keep(&pass, number, &state.parts(), true)?;
+                return Err(Error::Stopped(format!("stopped after {number} of {} blocks of rows", grid.len())));
+            }
+            f(state, &grid.region(&grid.unravel(number)))?;
+            self.checkpoints.keep(&pass, number + 1, &state.parts(), false)?;
+        }
+        Ok(())
+    }
+}
 
 /// An array as a matrix: rows along some axes, columns along the others.
 #[derive(Clone)]
@@ -112,18 +157,50 @@ impl Rows {
         Target { bytes, start: 0, shape: region.shape.clone(), strides, dtype: self.array.dtype() }
     }
 
-    /// Calls `f` with some columns of all rows after the other, as `float64`, one row behind the other, and their number.
-    pub(crate) fn each_block(&self, bytes: u64, f: &mut dyn FnMut(&mut [f64], usize) -> Result<()>) -> Result<()> {
+    /// Calls `f` with `state` and some columns of all rows after the other, as `float64`, one row behind the other, and
+    /// their number.
+    pub(crate) fn each_block<S: State>(
+        &self,
+        way: &mut Way<'_>,
+        pass: &str,
+        bytes: u64,
+        state: &mut S,
+        mut f: impl FnMut(&mut S, &mut [f64], usize),
+    ) -> Result<()> {
         let (mut matrix, mut columns) = (Matrix::new(self.array.dtype()), Vec::new());
-        for block in blocks(self, bytes) {
-            self.read(&block, &mut matrix)?;
+        way.over(pass, &self.grid(bytes), state, |state, block| {
+            self.read(block, &mut matrix)?;
             for from in (0..matrix.n_columns).step_by(COLUMNS) {
                 let to = (from + COLUMNS).min(matrix.n_columns);
                 matrix.doubles(from, to, None, &mut columns);
-                f(&mut columns, to - from)?;
+                f(state, &mut columns, to - from);
+            }
+            Ok(())
+        })
+    }
+
+    /// Names and lengths of the axes that rows do not lie along and that have more than one element.
+    fn columns(&self) -> Vec<(&str, u64)> {
+        let axes = self.array.axes().iter().zip(&self.along);
+        axes.filter(|(axis, along)| !**along && axis.length > 1).map(|(axis, _)| (&*axis.name, axis.length)).collect()
+    }
+
+    /// The box of all rows with the columns that `block` has of `other`, whose columns are as many.
+    fn beside(&self, other: &Self, block: &Region) -> Region {
+        let lengths = other.array.shape();
+        let mut theirs = (0..lengths.len()).filter(|&i| !other.along[i] && lengths[i] > 1);
+        let mut region = Region::whole(&self.array.shape());
+        for i in (0..region.rank()).filter(|&i| !self.along[i] && region.shape[i] > 1).collect::<Vec<_>>() {
+            if let Some(k) = theirs.next() {
+                (region.origin[i], region.shape[i]) = (block.origin[k], block.shape[k]);
             }
         }
-        Ok(())
+        region
+    }
+
+    /// Boxes of all rows that take about `bytes`.
+    fn grid(&self, bytes: u64) -> Grid {
+        Grid::new(&self.array.shape(), &self.block_shape(bytes))
     }
 
     /// The array.
@@ -235,6 +312,16 @@ struct Sums {
     second: Vec<f64>,
     /// Products of whole numbers, which floats do not hold in the end.
     whole: Vec<i64>,
+    /// Sums of the rows themselves; those of a second matrix are empty where it is the first.
+    own: [Marginals; 2],
+}
+
+impl State for Sums {
+    fn parts(&mut self) -> Vec<&mut [u8]> {
+        let pairs = [bytemuck::cast_slice_mut(&mut self.pairs), bytemuck::cast_slice_mut(&mut self.second)];
+        let own = self.own.iter_mut().flat_map(State::parts);
+        pairs.into_iter().chain([bytemuck::cast_slice_mut(&mut self.whole)]).chain(own).collect()
+    }
 }
 
 /// Says what memory the distances of `n` by `m` rows take beside a block, in bytes.
@@ -253,25 +340,30 @@ pub fn distances(
     b: Option<&Rows>,
     metric: Metric,
     limit_bytes: u64,
-    stop: &AtomicBool,
+    way: &mut Way<'_>,
     mut progress: impl FnMut(u64),
 ) -> Result<Vec<f64>> {
     let other = b.unwrap_or(a);
     let (n, m, d) = (a.n_rows(), other.n_rows(), a.n_columns());
-    if d != other.n_columns() {
-        return Err(Error::usage(format!("rows of {d} and of {} elements have no distance", other.n_columns())));
+    if a.columns() != other.columns() {
+        let told =
+            |rows: &Rows| rows.columns().iter().map(|(name, n)| format!("{name}={n}")).collect::<Vec<_>>().join(", ");
+        return Err(Error::usage(format!("rows of {} and of {} have no distance", told(a), told(other))));
     }
     let dtypes = [a.array.dtype(), other.array.dtype()];
     if n * m == 0 || d == 0 || dtypes.iter().any(|d| d.is_complex()) {
         return Err(Error::usage("distances are of real numbers, of which there must be some"));
     }
-    let shapes = |bytes: u64| [a.block_shape(bytes), other.block_shape(bytes)];
-    let needs = |shapes: &[Vec<u64>; 2]| a.needs(&shapes[0]) + b.map_or(0, |b| b.needs(&shapes[1]));
     let held = held_bytes(n, m, metric);
+    let needs = |bytes: u64| {
+        let shape = a.block_shape(bytes);
+        let second = b.map_or(0, |b| b.needs(&b.beside(a, &Region::whole(&shape)).shape));
+        held.saturating_add(a.needs(&shape)).saturating_add(second)
+    };
     let mut bytes = BLOCK_BYTES;
-    while held.saturating_add(needs(&shapes(bytes))) > limit_bytes {
+    while needs(bytes) > limit_bytes {
         if bytes < 64 << 10 {
-            let needed = held.saturating_add(needs(&shapes(bytes)));
+            let needed = needs(bytes);
             return Err(Error::limit(format!("{n} x {m} distances need {} MiB beside the program", needed >> 20)));
         }
         bytes /= 2;
@@ -280,7 +372,7 @@ pub fn distances(
     let exact = dtypes.iter().all(is_small);
     let means = match metric {
         Metric::Correlation if !exact => {
-            Some([means(a, bytes, stop)?, b.map_or(Ok(Vec::new()), |b| means(b, bytes, stop))?])
+            Some([means(a, bytes, way, "means")?, b.map_or(Ok(Vec::new()), |b| means(b, bytes, way, "others"))?])
         }
         _ => None,
     };
@@ -296,24 +388,16 @@ pub fn distances(
         pairs: vec![0.0; if kind == Kind::Products && exact { 0 } else { size }],
         second: vec![0.0; if metric == Metric::BrayCurtis { size } else { 0 }],
         whole: vec![0; if kind == Kind::Products && exact { size } else { 0 }],
+        own: [Marginals::new(n), Marginals::new(if b.is_some() { m } else { 0 })],
     };
-    let mut own = [Marginals::new(n), Marginals::new(if b.is_some() { m } else { 0 })];
     let mut matrices = [Matrix::new(dtypes[0]), Matrix::new(dtypes[1])];
     let mut doubles = [Vec::new(), Vec::new()];
-    for (first, second) in blocks(a, bytes).zip(blocks(other, bytes)) {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Stopped("stopped before all rows were compared: nothing was written".into()));
-        }
-        a.read(&first, &mut matrices[0])?;
+    way.over("sums", &a.grid(bytes), &mut sums, |sums, first| {
+        a.read(first, &mut matrices[0])?;
         if let Some(b) = b {
-            b.read(&second, &mut matrices[1])?;
+            b.read(&b.beside(a, first), &mut matrices[1])?;
         }
         let d = matrices[0].n_columns;
-        if b.is_some() && matrices[1].n_columns != d {
-            return Err(Error::usage(
-                "arrays whose columns are cut alike are needed: give them axes in the same order",
-            ));
-        }
         for from in (0..d).step_by(COLUMNS) {
             let to = (from + COLUMNS).min(d);
             let words = metric == Metric::Cityblock && dtypes == [DType::Uint16; 2];
@@ -323,10 +407,10 @@ pub fn distances(
                 continue;
             }
             matrices[0].doubles(from, to, means.as_ref().map(|m| &m[0][..]), x);
-            own[0].add(x, to - from);
+            sums.own[0].add(x, to - from);
             if b.is_some() {
                 matrices[1].doubles(from, to, means.as_ref().map(|m| &m[1][..]), y);
-                own[1].add(y, to - from);
+                sums.own[1].add(y, to - from);
             }
             let y: &[f64] = if b.is_some() { y } else { x };
             match kind {
@@ -335,32 +419,15 @@ pub fn distances(
             }
         }
         progress(first.n_elements() * dtypes[0].size() as u64);
-    }
-    let [first, second] = own;
-    Ok(sums.finish(&first, if b.is_some() { &second } else { &first }, metric, d))
-}
-
-/// Boxes of all rows, in order.
-fn blocks(rows: &Rows, bytes: u64) -> impl Iterator<Item = Region> {
-    let grid = Grid::new(&rows.array.shape(), &rows.block_shape(bytes));
-    (0..grid.len()).map(move |i| grid.region(&grid.unravel(i)))
+        Ok(())
+    })?;
+    Ok(sums.finish(metric, d))
 }
 
 /// The mean of every row.
-fn means(rows: &Rows, bytes: u64, stop: &AtomicBool) -> Result<Vec<f64>> {
+fn means(rows: &Rows, bytes: u64, way: &mut Way<'_>, pass: &str) -> Result<Vec<f64>> {
     let mut own = Marginals::new(rows.n_rows());
-    let (mut matrix, mut doubles) = (Matrix::new(rows.array.dtype()), Vec::new());
-    for block in blocks(rows, bytes) {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Stopped("stopped before all rows were compared: nothing was written".into()));
-        }
-        rows.read(&block, &mut matrix)?;
-        for from in (0..matrix.n_columns).step_by(COLUMNS) {
-            let to = (from + COLUMNS).min(matrix.n_columns);
-            matrix.doubles(from, to, None, &mut doubles);
-            own.add(&doubles, to - from);
-        }
-    }
+    rows.each_block(way, pass, bytes, &mut own, |own, columns, n| own.add(columns, n))?;
     let d = rows.n_columns() as f64;
     Ok(own.sums.into_iter().map(|s| s / d).collect())
 }
@@ -371,6 +438,13 @@ struct Marginals {
     squares: Vec<f64>,
     /// Squares of whole numbers, which floats do not hold in the end.
     whole: Vec<i128>,
+}
+
+impl State for Marginals {
+    fn parts(&mut self) -> Vec<&mut [u8]> {
+        let floats = [bytemuck::cast_slice_mut(&mut self.sums), bytemuck::cast_slice_mut(&mut self.squares)];
+        floats.into_iter().chain([bytemuck::cast_slice_mut(&mut self.whole)]).collect()
+    }
 }
 
 impl Marginals {
@@ -511,8 +585,9 @@ impl Sums {
     }
 
     /// From what was summed up to distances.
-    fn finish(mut self, a: &Marginals, b: &Marginals, metric: Metric, d: u64) -> Vec<f64> {
+    fn finish(self, metric: Metric, d: u64) -> Vec<f64> {
         let m = self.m;
+        let [a, b] = [&self.own[0], &self.own[usize::from(!self.is_symmetric)]];
         let n = self.pairs.len().max(self.whole.len()) / m.max(1);
         let exact = !self.whole.is_empty();
         let mut out = vec![0.0; n * m];
@@ -549,7 +624,6 @@ impl Sums {
                 }
             }
         }
-        self.pairs.clear();
         out
     }
 }

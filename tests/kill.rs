@@ -166,6 +166,52 @@ fn killed_runs_are_finished_by_the_same_command() {
     }
 }
 
+/// Distances and components are made of sums over all rows: what a killed run had summed up is gone on with, whatever it
+/// was at, and what comes of it is the same.
+#[test]
+fn sums_over_all_rows_are_gone_on_with() {
+    let folder = raw();
+    let folder = folder.path();
+    let made = || -> BTreeMap<PathBuf, Vec<u8>> {
+        files(folder).into_iter().filter(|(path, _)| !path.starts_with("raw")).collect()
+    };
+    let clear = || names(folder).iter().filter(|name| *name != "raw").for_each(|name| remove(&folder.join(name)));
+    let mut random = Numbers(0xd15);
+    let jobs: [(&str, &[&str]); 4] = [
+        ("pairwise", &["--along", "t", "--metric", "cityblock", "-o", "d.npy"]),
+        ("pairwise", &["--along", "t", "--keep", "z", "--metric", "canberra", "-o", "d.zarr"]),
+        ("pairwise", &["--along", "z", "--metric", "correlation", "-o", "d.csv"]),
+        ("decompose", &["--along", "t", "--components", "3", "-o", "p.npy", "--denoised", "back.npy"]),
+    ];
+    for (verb, rest) in jobs {
+        let arguments = [&[verb], &INPUT[..], rest, &["--memory", "32M"]].concat();
+        let start = Instant::now();
+        succeeds(folder, &arguments);
+        let (wall, expected) = (start.elapsed(), made());
+        for kill in 0..n_kills() + 2 {
+            clear();
+            let mut child = program(folder, &arguments).spawn().unwrap();
+            let is_kept = || names(folder).iter().any(|name| name.ends_with(".kept"));
+            if kill < 2 {
+                assert!(wait_until(|| is_kept() || !alive(&mut child)));
+            } else {
+                sleep(wall.mul_f64(random.below(1000) as f64 / 1000.0));
+            }
+            let (code, text, _) = ended(child, "KILL");
+            assert!(code == 0 || code == -9, "{arguments:?}: {code}: {text}");
+            let was_kept = code == -9 && is_kept();
+            let (code, _, text) = ran(folder, &arguments);
+            assert!(code == 0 || (code == 2 && text.contains("exists already")), "{arguments:?}: {code}: {text}");
+            assert!(!was_kept || code == 2 || text.contains("went on with"), "{arguments:?}: {text}");
+            assert!(made() == expected, "{arguments:?}: {:?}", names(folder));
+        }
+        clear();
+    }
+    let refused =
+        refused(folder, 1, &[&["pairwise"], &INPUT[..], &["--along", "t", "-o", "d.npy", "--share", "0/2"]].concat());
+    assert!(refused.contains("--share"), "{refused}");
+}
+
 /// What was finished is not done again.
 #[test]
 fn a_killed_run_is_gone_on_with() {

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import tifffile
+import xarray
 import zarr
 from scipy.spatial.distance import cdist
 
@@ -84,6 +85,14 @@ def exact():
         np.testing.assert_array_equal(got, np.array([abs(x - r).sum(1) for r in x]))
     assert distances(name, "--along", "t")[7, 9] == 1
     np.testing.assert_array_equal(distances(name, "--along", "t", "--metric", "dot"), x @ x.T)
+    # Another input cut into other chunks, in blocks that are parts of both.
+    b = a[3:12] ^ 5
+    other = stored("cut", b, "tyx", (3, 64, 64))
+    got = distances(name, "--along", "t", "--with", other, "--metric", "sqeuclidean", "--memory", "48M")
+    np.testing.assert_array_equal(got, np.array([((b.astype("i8") - r) ** 2).sum((1, 2)) for r in a.astype("i8")]))
+    turned = stored("turned", b.swapaxes(1, 2), "txy", (3, 64, 64))
+    done = run("pairwise", name, "--along", "t", "--with", turned, code=2)
+    assert b"y=300, x=300" in done.stderr and b"x=300, y=300" in done.stderr, done.stderr
     done = run("pairwise", name, "--along", "t", "--memory", "21M", code=2)
     assert b"MiB" in done.stderr, done.stderr
 
@@ -92,7 +101,19 @@ def outputs():
     x = zarr.open_array(WORK / "au2.zarr")[...].reshape(7, -1).astype("f8")
     expected = cdist(x, x)
     run("pairwise", "au2.zarr", "--along", "t", "-o", "d.csv", "-q")
-    close(np.loadtxt(WORK / "d.csv", delimiter=","), expected, 1e-12, "csv")
+    lines = [line.split(",") for line in (WORK / "d.csv").read_text().splitlines()]
+    assert lines[0] == ["t", *map(str, range(7))] and [line[0] for line in lines[1:]] == lines[0][1:], lines[0]
+    close(np.array([line[1:] for line in lines[1:]], "f8"), expected, 1e-12, "csv")
+    run("pairwise", "au2.zarr", "--along", "t", "-o", "d.csv", code=2)
+    z = zarr.open_array(WORK / "au2.zarr")[...].astype("f8").swapaxes(0, 1).reshape(3, 7, -1)
+    named = xarray.DataArray(z.reshape(3, 7, 33, 50), dims=("c", "t", "y", "x"), name="v",
+                             coords={"t": ("t", np.arange(7) * 2.5, {"units": "seconds"})})
+    named.to_netcdf(WORK / "named.nc")
+    run("pairwise", "named.nc", "--along", "t", "--keep", "c", "--channel-names", "DAPI,GFP,RFP", "-o", "d.tsv", "-q")
+    lines = [line.split("\t") for line in (WORK / "d.tsv").read_text().splitlines()]
+    assert lines[0] == ["c", "t", "t@s", "0", "2.5", "5", "7.5", "10", "12.5", "15"], lines[0]
+    assert [line[0] for line in lines[1::7]] == ["DAPI", "GFP", "RFP"] and lines[2][:3] == ["DAPI", "1", "2.5"], lines[2]
+    close(np.array([line[3:] for line in lines[1:]], "f8"), np.concatenate([cdist(rows, rows) for rows in z]), 1e-12, "tsv")
     run("pairwise", "au2.zarr", "--along", "t", "-o", "d.tif", "-q")
     close(tifffile.imread(WORK / "d.tif").reshape(7, 7), expected, 1e-12, "tif")
     run("pairwise", "au2.zarr", "--along", "t", "-o", "d.zarr", "-q", "--png", "d.png")

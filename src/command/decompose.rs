@@ -19,11 +19,11 @@ use crate::decompose::{Decomposition, Factors, decompose, held_bytes};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::Bytes;
-use crate::open::Opened;
+use crate::open::{Opened, fingerprint};
 use crate::pairwise::{Rows, held_bytes as pairs_bytes};
 use crate::report::{count, tuple};
 use crate::sink;
-use crate::store;
+use crate::store::{self, Checkpoints};
 
 pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     let start = Instant::now();
@@ -63,14 +63,19 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     if !matches!(dtype, DType::Float32 | DType::Float64) {
         return Err(Error::usage(format!("--dtype {dtype}: components are float32 or float64")).into());
     }
-    let made = pool.install(|| decompose(rows, args.kind, k, dtype, limit, &stop, |bytes| progress.add(bytes)))?;
+    let settings = json!({ "kind": format!("{:?}", args.kind), "along": args.along, "components": k });
+    let manifest =
+        json!([args.along, array.axes(), array.dtype(), args.kind == Factors::Pca, fingerprint(lineage.inputs.paths())]);
+    let mut way = super::way(Some(&args.output), &manifest, &args.run, &stop)?;
+    let made = pool.install(|| decompose(rows, args.kind, k, dtype, limit, &mut way, |bytes| progress.add(bytes)));
+    let made = made.map_err(|e| super::stopped(e, &way))?;
     progress.finish();
+    super::tell_resumed(&way, &args.run);
     lineage.inputs.check()?;
     tell_values(args, &made);
     let width = made.values.len() as u64;
     numbers(&beside(&args.output, "scores"), &[n, width], &made.scores, args.overwrite)?;
     numbers(&beside(&args.output, "values"), &[width], &made.values, args.overwrite)?;
-    let settings = json!({ "kind": format!("{:?}", args.kind), "along": args.along, "components": k });
     let plain = Writing::new(&args.storage, &args.run, args.overwrite, &args.output);
     let mut many = Many::new(1 + usize::from(args.denoised.is_some()), false);
     let is_one_of_many = many.is_many();
@@ -82,6 +87,7 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
         many.one(path, || writing::write(&writing, array, &stop))?;
     }
     many.finish()?;
+    Checkpoints::forget(&args.output)?;
     if args.run.json {
         return super::print_json(&json!({
             "singular_values": made.values, "explained": made.explained, "method": made.method, "components": told,

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::plot;
 use crate::array::Selection;
 use crate::cli::{
-    CalcArgs, DecomposeArgs, InputArgs, NameArgs, PairwiseArgs, ReduceArgs, ReportArgs, StitchArgs, StorageArgs,
+    CalcArgs, DecomposeArgs, InputArgs, NameArgs, PairwiseArgs, ReduceArgs, ReportArgs, RunArgs, StitchArgs,
+    StorageArgs,
 };
 use crate::consume::levels::Levels;
 use crate::error::{Error, Result};
@@ -14,6 +15,7 @@ use crate::layout::ORDER;
 use crate::reduce::check_operators;
 use crate::sink;
 use crate::source::is_foldered_file;
+use crate::store::Checkpoints;
 
 /// Refuses what `stitch` could not do whatever the files hold.
 ///
@@ -127,9 +129,22 @@ pub(super) fn pairwise(args: &PairwiseArgs) -> Result<()> {
     axes(&args.names)?;
     args.select.as_deref().map_or(Ok(()), Selection::check)?;
     args.plot.as_deref().map_or(Ok(()), |plot| plot::check(plot, args.overwrite))?;
-    match args.output.as_deref().map(Path::new) {
-        Some(output) if sink::extension(output) != "csv" => free(output, &args.input, args.overwrite),
-        _ => Ok(()),
+    undivided(&args.run)?;
+    let Some(output) = args.output.as_deref().map(Path::new) else { return Ok(()) };
+    fresh(output, &args.input, args.overwrite)
+}
+
+/// As [`free`], for what is kept on the way to an output: where it stands, nothing is needed any more.
+fn fresh(output: &Path, input: &InputArgs, overwrite: bool) -> Result<()> {
+    free(output, input, overwrite)
+        .or_else(|e| if output.exists() { Checkpoints::forget(output).and(Err(e)) } else { Err(e) })
+}
+
+/// Refuses to divide what one process sums up.
+fn undivided(run: &RunArgs) -> Result<()> {
+    match run.share.is_some() || run.planned.is_some() {
+        true => Err(Error::unsupported("sums over all rows are made by one process: run it without --share and plan")),
+        false => Ok(()),
     }
 }
 
@@ -140,9 +155,10 @@ pub(super) fn pairwise(args: &PairwiseArgs) -> Result<()> {
 pub(super) fn decompose(args: &DecomposeArgs) -> Result<()> {
     axes(&args.names)?;
     args.select.as_deref().map_or(Ok(()), Selection::check)?;
+    undivided(&args.run)?;
     for output in std::iter::once(&args.output).chain(&args.denoised) {
         storage(&args.storage, output)?;
-        free(output, &args.input, args.overwrite)?;
+        fresh(output, &args.input, args.overwrite)?;
     }
     Ok(())
 }

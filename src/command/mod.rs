@@ -2,13 +2,17 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
+use serde_json::Value;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, RunArgs};
 use crate::dtype::DType;
 use crate::error::Error;
+use crate::pairwise::Way;
 use crate::sink;
+use crate::store::Checkpoints;
 
 mod advise;
 mod beside;
@@ -152,6 +156,30 @@ fn publish_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let partial = path.with_file_name(format!(".{name}.{}.partial", crate::store::this_process()));
     std::fs::write(&partial, bytes).map_err(|e| Error::io(&partial, "cannot write", e))?;
     std::fs::rename(&partial, path).map_err(|e| Error::io(path, "cannot write", e))
+}
+
+/// How the blocks of rows are gone over for `output`: from where an earlier run with the same `manifest` was.
+fn way<'a>(output: Option<&Path>, manifest: &Value, run: &RunArgs, stop: &'a AtomicBool) -> Result<Way<'a>, Error> {
+    let manifest = serde_json::json!([env!("CARGO_PKG_VERSION"), manifest]);
+    output.filter(|_| run.restart).map_or(Ok(()), Checkpoints::forget)?;
+    Ok(Way { stop, checkpoints: Checkpoints::new(output, &manifest), prefix: String::new() })
+}
+
+/// A stop, with how to go on.
+fn stopped(error: Error, way: &Way<'_>) -> Error {
+    match error {
+        Error::Stopped(text) if way.checkpoints.keeps() => Error::Stopped(format!("{text}; {}", going_on())),
+        Error::Stopped(text) => Error::Stopped(format!("{text}: without -o nothing is kept to go on with")),
+        other => other,
+    }
+}
+
+/// Tells that an earlier run was gone on with.
+fn tell_resumed(way: &Way<'_>, run: &RunArgs) {
+    let n = way.checkpoints.n_resumed();
+    if n > 0 && !run.quiet {
+        tell(format_args!("went on with what an earlier run had made of {}", crate::report::count(n, "block of rows")));
+    }
 }
 
 /// Prints `value` as JSON on standard output.

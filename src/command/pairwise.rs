@@ -1,6 +1,5 @@
 //! `pairwise`: distances between the slices of an array.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,16 +15,18 @@ use crate::array::{Array, Held, select};
 use crate::axis::Axis;
 use crate::block::{Block, size_bytes};
 use crate::cli::{InputArgs, PairwiseArgs, StorageArgs};
+use crate::draw::values;
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::grid::{Region, n_elements};
-use crate::open::Opened;
+use crate::open::{Opened, fingerprint};
 use crate::pairwise::{Rows, distances, held_bytes};
 use crate::provenance::Ledger;
 use crate::report::{count, duration, tuple};
 use crate::sink;
 use crate::source::headers::GroupedNote;
+use crate::store::{self, Checkpoints};
 
 /// Numbers that are printed when no output is named.
 const MOST_PRINTED: u64 = 1 << 16;
@@ -85,13 +86,19 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     let bytes_in = size_bytes(&a.shape(), a.dtype());
     let mut progress = Progress::new(bytes_in, args.run.quiet);
     let mut values: Vec<f64> = Vec::with_capacity((result_bytes / 8) as usize);
-    for (a, b) in &groups {
+    let settings = settings(args);
+    let others = b.as_ref().map(|b| json!([b.axes(), b.dtype()]));
+    let manifest = json!([settings, a.axes(), a.dtype(), others, fingerprint(lineage.inputs.paths())]);
+    let mut way = super::way(args.output.as_deref().map(Path::new), &manifest, &args.run, &stop)?;
+    for (number, (a, b)) in groups.iter().enumerate() {
         let (a, b) = (rows(a)?, b.as_ref().map(&rows).transpose()?);
+        way.prefix = if groups.len() > 1 { format!("{number}-") } else { String::new() };
         let made =
-            pool.install(|| distances(&a, b.as_ref(), args.metric, limit, &stop, |bytes| progress.add(bytes)))?;
-        values.extend(made);
+            pool.install(|| distances(&a, b.as_ref(), args.metric, limit, &mut way, |bytes| progress.add(bytes)));
+        values.extend(made.map_err(|e| super::stopped(e, &way))?);
     }
     progress.finish();
+    super::tell_resumed(&way, &args.run);
     lineage.inputs.check()?;
     if !args.run.quiet {
         tell(format_args!(
@@ -108,12 +115,19 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     if let Some(path) = &args.plot {
         super::plot::write(path, &axes, &block, &format!("{:?}", args.metric), args.overwrite)?;
     }
-    put(args, axes, block, lineage, start, &stop)
+    put(args, settings, axes, block, lineage, start, &stop)?;
+    Ok(args.output.as_deref().map_or(Ok(()), |output| Checkpoints::forget(Path::new(output)))?)
+}
+
+/// What a run that goes on must have in common with the one before.
+fn settings(args: &PairwiseArgs) -> serde_json::Value {
+    json!({ "metric": format!("{:?}", args.metric), "along": args.along, "keep": args.keep })
 }
 
 /// Where the distances go.
 fn put(
     args: &PairwiseArgs,
+    settings: serde_json::Value,
     axes: Vec<Axis>,
     block: Block,
     lineage: Lineage,
@@ -129,10 +143,13 @@ fn put(
         }
         None if n_elements(&shape) <= MOST_PRINTED => super::print(results::text::numbers(&axes, &block).as_bytes()),
         None => Err(Error::usage(format!("gives an array of {}: say with -o where to write it", tuple(&shape))).into()),
-        Some(output) if sink::extension(Path::new(output)) == "csv" => csv(output, &axes, &block, args.overwrite),
+        Some(output) if matches!(&*sink::extension(Path::new(output)), "csv" | "tsv") => {
+            let between = if output.ends_with("csv") { ',' } else { '\t' };
+            let text: String = values::across(&axes, &block).iter().map(|cells| values::line(cells, between)).collect();
+            Ok(store::replace(Path::new(output), text.as_bytes())?)
+        }
         Some(output) => {
             let storage = StorageArgs { plain: true, ..args.storage.clone() };
-            let settings = json!({ "metric": format!("{:?}", args.metric), "along": args.along, "keep": args.keep });
             let plain = Writing::new(&storage, &args.run, args.overwrite, Path::new(output));
             let writing = Writing { lineage, settings, start, ..plain };
             let told = writing::write(&writing, Arc::new(Held::new(axes, block)), stop)?;
@@ -174,24 +191,6 @@ fn row_axis(array: &Arc<dyn Array>, along: &[String], more: &str) -> Axis {
             Axis::new(format!("{name}{more}"), all.iter().map(|a| a.length).product())
         }
     }
-}
-
-fn csv(output: &str, axes: &[Axis], block: &Block, overwrite: bool) -> Result<()> {
-    let path = Path::new(output);
-    if path.exists() && !overwrite {
-        return Err(Error::usage(format!("{output}: exists already: choose another name or use --overwrite")).into());
-    }
-    let m = axes.last().map_or(1, |axis| axis.length as usize);
-    let mut text = String::new();
-    for row in block.elements::<f64>().chunks(m.max(1)) {
-        for (j, value) in row.iter().enumerate() {
-            let comma = if j > 0 { "," } else { "" };
-            let _ = write!(text, "{comma}{value}");
-        }
-        text.push('\n');
-    }
-    super::publish_file(path, text.as_bytes())?;
-    Ok(())
 }
 
 fn dry_run(args: &PairwiseArgs, a: &Arc<dyn Array>, rows: &Rows, (n, m): (u64, u64), limit: u64) -> Result<()> {

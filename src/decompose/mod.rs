@@ -6,7 +6,6 @@
 //! Householder's reflections instead (TSQR), which keeps them.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crate::array::calc::convert;
 use crate::array::{Array, Reader, Scratch};
@@ -15,7 +14,7 @@ use crate::block::{Block, Buffer, Coverage, Target, size_bytes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::Region;
-use crate::pairwise::{Metric, Rows, distances};
+use crate::pairwise::{Metric, Rows, Way, distances};
 
 mod eigen;
 mod tall;
@@ -78,7 +77,7 @@ pub fn decompose(
     k: usize,
     dtype: DType,
     limit_bytes: u64,
-    stop: &AtomicBool,
+    way: &mut Way<'_>,
     progress: impl FnMut(u64),
 ) -> Result<Decomposition> {
     let (n, d) = (rows.n_rows() as usize, rows.n_columns());
@@ -87,9 +86,9 @@ pub fn decompose(
         let why = format!("{n} rows of {d} elements have 1 to {} components, asked for are {k}", (n as u64).min(d));
         return Err(Error::usage(why));
     }
-    let mut products = distances(&rows, None, Metric::Dot, limit_bytes, stop, progress)?;
+    let mut products = distances(&rows, None, Metric::Dot, limit_bytes, way, progress)?;
     if kind == Factors::Qr {
-        return qr(rows, &products, n, dtype, limit_bytes, stop);
+        return qr(rows, &products, n, dtype, limit_bytes, way);
     }
     if kind == Factors::Pca {
         centre(&mut products, n);
@@ -101,7 +100,7 @@ pub fn decompose(
     let (mut values, mut method) = (values, "products of the rows");
     let is_lost = values.iter().any(|v| *v < LOST * values[0]);
     if is_lost && n as u64 <= MOST_REFLECTED {
-        let triangle = tall::triangle(&rows, kind == Factors::Pca, limit_bytes, stop)?;
+        let triangle = tall::triangle(&rows, kind == Factors::Pca, limit_bytes, way)?;
         let found = eigen::singular(transposed(&triangle, n), n);
         (values, vectors) = (found.values[..k].to_vec(), found.vectors[..k * n].to_vec());
         method = "reflections (TSQR), since small values are lost in products";
@@ -151,7 +150,7 @@ fn qr(
     n: usize,
     dtype: DType,
     limit_bytes: u64,
-    stop: &AtomicBool,
+    way: &mut Way<'_>,
 ) -> Result<Decomposition> {
     let (mut triangle, mut method) = (cholesky(products, n), "products of the rows (Cholesky)");
     let is_lost = |t: &[f64]| {
@@ -159,7 +158,7 @@ fn qr(
         (0..n).any(|i| t[i * n + i] < LOST_QR * most)
     };
     if triangle.as_ref().is_none_or(|t| is_lost(t)) && n as u64 <= MOST_REFLECTED {
-        triangle = Some(tall::triangle(&rows, false, limit_bytes, stop)?);
+        triangle = Some(tall::triangle(&rows, false, limit_bytes, way)?);
         method = "reflections (TSQR), since rows are nearly dependent";
     }
     let triangle = triangle.filter(|t| (0..n).all(|i| t[i * n + i].abs() > f64::MIN_POSITIVE));

@@ -1,30 +1,22 @@
 //! Rows reduced block by block to a triangle by reflections (TSQR: Demmel, Grigori, Hoemmen and Langou, 2012).
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use crate::error::{Error, Result};
-use crate::pairwise::Rows;
+use crate::error::Result;
+use crate::pairwise::{Rows, Way};
 
 /// Bytes of a block of columns.
 const BLOCK_BYTES: u64 = 16 << 20;
 
 /// The upper triangle of `n` rows that the transposed rows are reduced to; with the mean of all rows taken away if they are
 /// to be `centred`.
-pub(super) fn triangle(rows: &Rows, centred: bool, limit_bytes: u64, stop: &AtomicBool) -> Result<Vec<f64>> {
+pub(super) fn triangle(rows: &Rows, centred: bool, limit_bytes: u64, way: &mut Way<'_>) -> Result<Vec<f64>> {
     let n = rows.n_rows() as usize;
     let mut triangle = vec![0.0; n * n];
-    rows.each_block(BLOCK_BYTES.min(limit_bytes / 8), &mut |columns, width| {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Stopped("stopped before all rows were reduced: nothing was written".into()));
+    rows.each_block(way, "triangle", BLOCK_BYTES.min(limit_bytes / 8), &mut triangle, |triangle, columns, width| {
+        for c in 0..if centred { width } else { 0 } {
+            let mean = (0..n).map(|i| columns[i * width + c]).sum::<f64>() / n as f64;
+            (0..n).for_each(|i| columns[i * width + c] -= mean);
         }
-        if centred {
-            for c in 0..width {
-                let mean = (0..n).map(|i| columns[i * width + c]).sum::<f64>() / n as f64;
-                (0..n).for_each(|i| columns[i * width + c] -= mean);
-            }
-        }
-        reflect(&mut triangle, columns, n, width);
-        Ok(())
+        reflect(triangle, columns, n, width);
     })?;
     // A triangle is told from others by its diagonal, which is positive.
     for row in 0..n {

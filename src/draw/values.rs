@@ -22,6 +22,22 @@ pub fn rows(axes: &[Axis], arrays: &[(&str, &Block)]) -> Vec<Vec<String>> {
     rows
 }
 
+/// An array as a table with the last axis across: its head, then a row for every place along the others. Columns are called
+/// by their labels, coordinates or indices.
+pub fn across(axes: &[Axis], block: &Block) -> Vec<Vec<String>> {
+    let Some((last, others)) = axes.split_last() else { return Vec::new() };
+    let (places, size) = (columns(others), block.dtype().size());
+    let of_last = columns(std::slice::from_ref(last)).pop();
+    let names = (0..last.length).map(|i| of_last.as_ref().map_or(String::new(), |column| column.cell(i)));
+    let head = places.iter().map(PlaceColumn::head).chain(names).collect();
+    let row = |(position, values): (Vec<u64>, &[u8])| {
+        let places = places.iter().map(|column| column.cell(position[column.axis]));
+        places.chain(values.chunks_exact(size).map(|value| element(block.dtype(), value))).collect()
+    };
+    let rows = block.bytes().chunks_exact((last.length as usize * size).max(1));
+    std::iter::once(head).chain(positions(&crate::axis::shape(others)).zip(rows).map(row)).collect()
+}
+
 /// A column that says where elements lie along an axis.
 struct PlaceColumn<'a> {
     axes: &'a [Axis],

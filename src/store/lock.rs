@@ -127,6 +127,12 @@ pub fn scratch(output: &Path) -> PathBuf {
     output.with_file_name(format!("{before}{}{SCRATCH}", this.token()))
 }
 
+/// A name beside `output` for what all processes compute on the way to it that do the same `job`.
+pub fn common(output: &Path, job: &serde_json::Value) -> PathBuf {
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    output.with_file_name(format!(".{name}.{:08x}{SCRATCH}", crc32c::crc32c(job.to_string().as_bytes())))
+}
+
 /// Ends the names of what is computed on the way.
 const SCRATCH: &str = ".reduced";
 

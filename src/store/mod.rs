@@ -40,6 +40,7 @@ use crate::error::{Error, Result};
 use crate::plan::Share;
 use crate::profile::{self, Stage};
 
+mod checkpoints;
 pub mod disk;
 mod journal;
 mod lock;
@@ -50,10 +51,11 @@ pub mod sums;
 mod sync;
 pub mod testing;
 
+pub use checkpoints::Checkpoints;
 use disk::{Disk, Handle, Local};
 pub use journal::{Record, RecordPlace, Stored, What};
 use lock::{HeldLock, Lock, Owner, Refused};
-pub use lock::{Patience, scratch};
+pub use lock::{Patience, common, scratch};
 pub use place::{OutputKind, adopt, check_free, forget, holds, is_begun, put_in_place, replace};
 use place::{PUBLISHED, UNFINISHED, check_key};
 pub use published::{conclude, forget_all, forget_the_rest, has_name, is_announced};
