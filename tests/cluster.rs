@@ -77,6 +77,9 @@ const INPUT: [&str; 8] = ["raw", "--pattern", PATTERN, "--missing", "fill", "--m
 const STITCH: [&str; 9] =
     ["stitch", "-o", "out.zarr", "--chunks", "1,1,2,64,64", "--shards", "1,1,8,128,128", "--codec", "zstd:15"];
 
+/// Needs numbers of the whole array, one of which needs another.
+const MASK: &str = "(a - mean(a)) / std(a - mean(a)) > 1";
+
 /// Jobs, with the name of the plan and those of what they make.
 fn jobs() -> Vec<(Vec<&'static str>, &'static str, Vec<&'static str>)> {
     let reduce = |op: &'static str, axis: &'static str, output: &'static str| {
@@ -88,6 +91,7 @@ fn jobs() -> Vec<(Vec<&'static str>, &'static str, Vec<&'static str>)> {
         (reduce("median", "t", "out.zarr"), "out.zarr", vec!["out.zarr"]),
         (reduce("sum,std", "t,z,y,x", "out_{op}.npy"), "out_{op}.npy", vec!["out_sum.npy", "out_std.npy"]),
         (vec!["calc", "a - mean(a, t)", "-o", "out.zarr", "--chunks", "1,1,8,64,64"], "out.zarr", vec!["out.zarr"]),
+        (vec!["calc", MASK, "-o", "out.zarr", "--chunks", "1,1,8,64,64"], "out.zarr", vec!["out.zarr"]),
     ]
 }
 
@@ -143,6 +147,35 @@ fn wait(children: Vec<Child>) {
         let (code, _, err) = told(&child.wait_with_output().unwrap());
         assert_eq!(code, 0, "{err}");
     }
+}
+
+/// What an expression needs of the whole array is computed by one of its shares, and the last run takes it along.
+#[test]
+fn reductions_within_are_computed_once() {
+    let folder = raw();
+    let folder = folder.path();
+    let mut job = whole(&["calc", MASK, "-o", "out.zarr", "--chunks", "1,1,8,64,64"]);
+    job.retain(|word| *word != "-q");
+    let expected = serial(folder, &["calc", MASK, "-o", "out.zarr", "--chunks", "1,1,8,64,64"], &["out.zarr"]);
+    let share = |share: &str| command(folder, &[], &[&job[..], &["--share", share]].concat());
+    let piped = |mut command: std::process::Command| command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let shares: Vec<Child> = ["0/3", "1/3", "2/3"].map(|n| piped(share(n))).into_iter().collect();
+    let mut said: Vec<String> = shares
+        .into_iter()
+        .map(|child| {
+            let (code, _, err) = told(&child.wait_with_output().unwrap());
+            assert_eq!(code, 0, "{err}");
+            err
+        })
+        .collect();
+    let (code, _, err) = ran(folder, &[], &job);
+    assert_eq!(code, 0, "{err}");
+    said.push(err);
+    let n = |what: &str| said.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with(what)).count();
+    assert_eq!((n("first mean(a), from"), n("first std(")), (1, 1), "{said:?}");
+    assert!(said[3].contains("as another share has computed it"), "{said:?}");
+    assert!(made(folder, &["out.zarr"]) == expected);
+    assert_eq!(run::names(folder), ["out.zarr", "raw"]);
 }
 
 /// The same document for the same command, and what differs is told.

@@ -22,7 +22,6 @@ use crate::provenance::Ledger;
 use crate::report::{count, tuple};
 use crate::sink::{self, Spec};
 use crate::source::headers::GroupedNote;
-use crate::store::scratch;
 
 pub(super) fn run(args: &CalcArgs) -> Result<()> {
     let start = Instant::now();
@@ -56,9 +55,9 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
     if let Some(output) = output {
         super::refuse_input(output, lineage.inputs.paths())?;
     }
-    let private = scratch(output.unwrap_or(Path::new("stackctl")));
+    let place = output.unwrap_or(Path::new("stackctl"));
     let how = Output { narrow: output.is_some_and(resolve::for_imagej), ..args.values.output()? };
-    let made = calculated(&args.expression, &arrays, &how, &args.run, &private, &stop)?;
+    let made = calculated(&args.expression, &arrays, lineage.inputs.paths(), place, &how, &args.run, &stop)?;
     let array = Arc::clone(&made.array);
     if lineage.unit.len() != array.axes().len() {
         lineage.unit = Vec::new();

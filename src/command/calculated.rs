@@ -10,9 +10,9 @@ use serde_json::json;
 use super::resources::{self, Came, Resources};
 use super::{results, tell};
 use crate::array::calc::CastTally;
-use crate::array::{Arranged, Array, Held};
+use crate::array::{Arranged, Array, Held, Scratch};
 use crate::axis::Axis;
-use crate::block::{Block, size_bytes};
+use crate::block::{Block, Buffer, size_bytes};
 use crate::cli::RunArgs;
 use crate::consume::{self, Assemble, Consumer, Job};
 use crate::dtype::DType;
@@ -20,11 +20,13 @@ use crate::error::Error;
 use crate::exec::budget::Bytes;
 use crate::expression::{self, Built, Known, Output, TreePart, Wanted, syntax};
 use crate::grid::{Region, n_elements};
+use crate::open::fingerprint;
 use crate::plan;
 use crate::reduce::{Reducer, Reduction};
 use crate::report::{count, tuple};
 use crate::sink::{self, OutputOptions, Spec};
 use crate::source::{self, OpenOptions};
+use crate::store::{self, Look, scratch};
 
 /// What an expression came to.
 pub(super) struct Calculated {
@@ -104,124 +106,189 @@ fn told(tally: &CastTally) -> [(&'static str, &'static str, u64); 4] {
     ]
 }
 
-/// A folder that goes when this does.
-struct Temporary(PathBuf);
+/// A folder that goes when this does, unless others need it.
+struct Temporary(Option<PathBuf>);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        self.0.iter().for_each(|folder| _ = std::fs::remove_dir_all(folder));
     }
 }
 
-/// The array that the expression `text` is of `inputs`, after computing the reductions that it needs. In a dry run they
-/// are planned for alone.
+/// Where reductions are computed.
+struct Workshop<'a> {
+    args: &'a RunArgs,
+    budget: Resources,
+    /// A folder beside the output.
+    folder: PathBuf,
+    /// Whether all shares of a run find results there, which the first to come computes.
+    is_shared: bool,
+    stop: &'a AtomicBool,
+}
+
+/// The array that the expression `text` is of `inputs`, read from `paths`, after computing the reductions that it needs
+/// beside `output`. In a dry run they are planned for alone.
 pub(super) fn calculated(
     text: &str,
     inputs: &[(String, Arc<dyn Array>)],
-    output: &Output,
+    paths: &[PathBuf],
+    output: &Path,
+    how: &Output,
     args: &RunArgs,
-    private: &Path,
     stop: &AtomicBool,
 ) -> Result<Calculated, Error> {
     let tree = syntax::parse(text)?;
     let budget = Resources::new(args);
     let room = inputs.first().map_or(0, |(_, array)| budget.room(&**array));
+    let axes: Vec<_> = inputs.iter().map(|(name, array)| (name, array.axes(), array.dtype())).collect();
+    let job = json!([env!("CARGO_PKG_VERSION"), text, axes, fingerprint(paths)]);
+    let (own, common) = (scratch(output), store::common(output, &job));
+    let is_shared = args.share.is_some() || args.planned.is_some() || common.exists();
+    let folder = if is_shared { common } else { own };
+    // The last run ends what shares have left.
+    let temporary = Temporary((args.share.is_none() && !args.reads_nothing()).then(|| folder.clone()));
+    let workshop = Workshop { args, budget, folder, is_shared, stop };
     let mut known = Known::new();
     let mut passes = Vec::new();
-    let temporary = Temporary(private.to_owned());
     loop {
-        let Built { array, tally, natural, wanted, parts } =
-            expression::build(text, &tree, inputs, &known, room, output)?;
+        let Built { array, tally, natural, wanted, parts } = expression::build(text, &tree, inputs, &known, room, how)?;
         if wanted.is_empty() {
             return Ok(Calculated { array, tally, natural, passes, parts, _temporary: temporary });
         }
         for group in expression::together(wanted) {
             let names = group.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().join(", ");
             let bytes = size_bytes(&group[0].array.shape(), group[0].array.dtype());
-            let outputs = group.iter().map(|one| Reducer::new(one.array.axes(), one.array.dtype(), &one.settings));
-            let total: u64 = outputs.map(|of| of.map(|of| result_bytes(&of))).sum::<Result<_, _>>()?;
-            let place = if total <= room / 4 { "memory" } else { "a temporary Zarr" };
+            let reducer = reducer(&group)?;
+            let in_memory = result_bytes(&reducer) <= room / 4;
+            let place = if in_memory { "memory" } else { "a temporary Zarr" };
             let pass = passes.len() + 1;
             passes.push(format!("  pass {pass}: {names}, reads {}, kept in {place}", Bytes(bytes)));
             if args.reads_nothing() {
-                for one in group {
-                    let of = Reducer::new(one.array.axes(), one.array.dtype(), &one.settings)?;
-                    let dtype = if one.then.is_some() { DType::Float64 } else { of.outputs()[0].dtype };
-                    let held = size_bytes(&crate::axis::shape(&one.axes), dtype) <= room / 4;
-                    known.insert(one.text, Arc::new(Held::awaited(one.axes, dtype, held)));
+                for (one, output) in group.into_iter().zip(reducer.outputs()) {
+                    let dtype = if one.then.is_some() { DType::Float64 } else { output.dtype };
+                    known.insert(one.text, Arc::new(Held::awaited(one.axes, dtype, in_memory)));
                 }
                 continue;
             }
-            if !args.quiet {
-                tell(format_args!("first {names}, from {}", Bytes(bytes)));
-            }
-            computed(group, args, &budget, room, private, stop, &mut known)?;
+            let places: Vec<PathBuf> =
+                (0..group.len()).map(|i| workshop.folder.join(format!("{}.zarr", known.len() + i))).collect();
+            let made = workshop.made(&names, &group, reducer, in_memory, &places)?;
+            known.extend(group.into_iter().map(|one| one.text).zip(made));
         }
     }
+}
+
+/// What reduces the array of a group.
+fn reducer(group: &[Wanted]) -> Result<Reducer, Error> {
+    let operators = group.iter().map(|w| w.settings.operators.as_str()).collect::<Vec<_>>().join(",");
+    let settings = crate::reduce::Settings { operators, ..group[0].settings.clone() };
+    Reducer::new(group[0].array.axes(), group[0].array.dtype(), &settings)
 }
 
 fn result_bytes(reducer: &Reducer) -> u64 {
     reducer.outputs().iter().map(|o| size_bytes(&o.shape(), o.dtype)).sum()
 }
 
-/// Computes reductions of one array along the same axes, in one pass.
-fn computed(
-    group: Vec<Wanted>,
-    args: &RunArgs,
-    budget: &Resources,
-    room: u64,
-    private: &Path,
-    stop: &AtomicBool,
-    known: &mut Known,
-) -> Result<(), Error> {
-    let array = Arc::clone(&group[0].array);
-    let operators = group.iter().map(|w| w.settings.operators.as_str()).collect::<Vec<_>>().join(",");
-    let settings = crate::reduce::Settings { operators, ..group[0].settings.clone() };
-    let reducer = Arc::new(Reducer::new(array.axes(), array.dtype(), &settings)?);
-    let reduction = Reduction::new(Arc::clone(&reducer), Box::new(|n| n.saturating_mul(64)));
-    let total = result_bytes(&reducer);
-    let in_memory = total <= room / 4;
-    let held = if in_memory { total.saturating_mul(2) } else { 0 };
-    let left = budget.room(&*array).saturating_sub(held);
-    let plan = consume::plan(&*array, &[&reduction], left)
-        .map_err(|bytes| budget.refusal(&*array, None, bytes.saturating_add(held), held))?;
-    let tile = reduction.tile(&plan);
-    let n_known = known.len();
-    let place = |i: usize| private.join(format!("{}.zarr", n_known + i));
-    if !in_memory {
-        std::fs::create_dir_all(private).map_err(|e| Error::io(private, "cannot make the folder", e))?;
-    }
-    let output = |i: usize| -> Result<Box<dyn Consumer>, Error> {
-        let output = &reducer.outputs()[i];
-        let shape = output.shape();
-        if in_memory {
-            return Ok(Box::new(Assemble::new(&shape, &shape, output.dtype, None)));
-        }
-        let chunk = reducer.output_of(i, &Region::whole(&tile)).shape;
-        let options = OutputOptions { chunks: Some(chunk), shards: sink::Sharding::None, ..results::fast(true) };
-        let fill = vec![0; output.dtype.size()];
-        let spec = Spec { axes: output.axes.clone(), dtype: output.dtype, fill, provenance: serde_json::Value::Null };
-        sink::create(&place(i), &spec, &options)
-    };
-    let outputs = (0..group.len()).map(output).collect::<Result<Vec<_>, _>>()?;
-    let mut consumers: [Box<dyn Consumer>; 1] = [Box::new(reduction.fitted(&plan, outputs))];
-    let terms = budget.terms(&plan, &*array, &[&*consumers[0]], stop);
-    let alone = RunArgs { share: None, planned: None, ..args.clone() };
-    let Came::Whole(ran) = resources::run(&alone, &array, &plan, &mut consumers, &Job::default(), &terms, |_| {})?
-    else {
-        return Ok(());
-    };
-    for (i, (one, product)) in group.into_iter().zip(ran.products.into_iter().flatten()).enumerate() {
-        let result: Arc<dyn Array> = match product.values {
-            Some(block) => Arc::new(Held::new(one.axes.clone(), made_of(block, &one)?)),
-            None => {
-                let stored: Arc<dyn Array> = source::open(&place(i), &OpenOptions::default())?;
-                Arc::new(Arranged::renamed(stored, one.axes))
+impl Workshop<'_> {
+    /// The results of a group: computed, or as another share has computed them.
+    fn made(
+        &self,
+        names: &str,
+        group: &[Wanted],
+        reducer: Reducer,
+        in_memory: bool,
+        places: &[PathBuf],
+    ) -> Result<Vec<Arc<dyn Array>>, Error> {
+        let tell = |how: std::fmt::Arguments<'_>| _ = (!self.args.quiet).then(|| tell(how));
+        let reducer = Arc::new(reducer);
+        let blocks: Vec<Option<Block>> = loop {
+            let is_there = self.is_shared && self.others_have(places)?;
+            if is_there {
+                tell(format_args!("{names}: as another share has computed it"));
+                break places.iter().map(|_| None).collect();
+            }
+            tell(format_args!(
+                "first {names}, from {}",
+                Bytes(size_bytes(&group[0].array.shape(), group[0].array.dtype()))
+            ));
+            match self.computed(&group[0].array, &reducer, in_memory && !self.is_shared, places) {
+                // Another share was first.
+                Err(Error::Usage(_)) if self.is_shared && places.iter().any(|place| store::is_begun(place)) => {}
+                computed => break computed?,
             }
         };
-        known.insert(one.text, result);
+        let result = |((one, place), block): ((&Wanted, &PathBuf), Option<Block>)| -> Result<Arc<dyn Array>, Error> {
+            let block = match block {
+                Some(block) => block,
+                None => {
+                    let stored: Arc<dyn Array> = source::open(place, &OpenOptions::default())?;
+                    if !in_memory {
+                        return Ok(Arc::new(Arranged::renamed(stored, one.axes.clone())));
+                    }
+                    let (whole, dtype) = (Region::whole(&stored.shape()), stored.dtype());
+                    stored.reader(Scratch::default()).block(&whole, dtype, Buffer::default())?
+                }
+            };
+            Ok(Arc::new(Held::new(one.axes.clone(), made_of(block, one)?)))
+        };
+        group.iter().zip(places).zip(blocks).map(result).collect()
     }
-    Ok(())
+
+    /// Whether others have computed results to `places`; waits where they are at it.
+    fn others_have(&self, places: &[PathBuf]) -> Result<bool, Error> {
+        for place in places {
+            while let Some(look) = Look::at(place)? {
+                match look.wait() {
+                    Err(Error::Usage(_)) if !self.stop.load(Ordering::Relaxed) => {}
+                    Err(refused) => return Err(refused),
+                    Ok(()) => break,
+                }
+            }
+        }
+        Ok(places.iter().all(|place| place.exists()))
+    }
+
+    /// Computes reductions of one array along the same axes, in one pass: to memory, or to `places`.
+    fn computed(
+        &self,
+        array: &Arc<dyn Array>,
+        reducer: &Arc<Reducer>,
+        in_memory: bool,
+        places: &[PathBuf],
+    ) -> Result<Vec<Option<Block>>, Error> {
+        let (args, budget) = (self.args, &self.budget);
+        let reduction = Reduction::new(Arc::clone(reducer), Box::new(|n| n.saturating_mul(64)));
+        let held = if in_memory { result_bytes(reducer).saturating_mul(2) } else { 0 };
+        let left = budget.room(&**array).saturating_sub(held);
+        let plan = consume::plan(&**array, &[&reduction], left)
+            .map_err(|bytes| budget.refusal(&**array, None, bytes.saturating_add(held), held))?;
+        let tile = reduction.tile(&plan);
+        if !in_memory {
+            let failed = |e| Error::io(&self.folder, "cannot make the folder", e);
+            std::fs::create_dir_all(&self.folder).map_err(failed)?;
+        }
+        let output = |(i, place): (usize, &PathBuf)| -> Result<Box<dyn Consumer>, Error> {
+            let output = &reducer.outputs()[i];
+            let shape = output.shape();
+            if in_memory {
+                return Ok(Box::new(Assemble::new(&shape, &shape, output.dtype, None)));
+            }
+            let chunk = reducer.output_of(i, &Region::whole(&tile)).shape;
+            let options = OutputOptions { chunks: Some(chunk), shards: sink::Sharding::None, ..results::fast(true) };
+            let fill = vec![0; output.dtype.size()];
+            let spec =
+                Spec { axes: output.axes.clone(), dtype: output.dtype, fill, provenance: serde_json::Value::Null };
+            sink::create(place, &spec, &options)
+        };
+        let outputs = places.iter().enumerate().map(output).collect::<Result<Vec<_>, _>>()?;
+        let mut consumers: [Box<dyn Consumer>; 1] = [Box::new(reduction.fitted(&plan, outputs))];
+        let terms = budget.terms(&plan, &**array, &[&*consumers[0]], self.stop);
+        let alone = RunArgs { share: None, planned: None, ..args.clone() };
+        match resources::run(&alone, array, &plan, &mut consumers, &Job::default(), &terms, |_| {})? {
+            Came::Whole(ran) => Ok(ran.products.into_iter().flatten().map(|product| product.values).collect()),
+            Came::Part(_) => Err(Error::format("a pass is not shared out")),
+        }
+    }
 }
 
 /// What is made of a result, if anything.

@@ -26,7 +26,6 @@ use crate::open::Opened;
 use crate::plan::Plan;
 use crate::reduce::{Grouping, Groupings, Predicate, Reducer, Reduction, Settings};
 use crate::report::{count, tuple};
-use crate::store::scratch;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     match &args.mpi {
@@ -94,8 +93,9 @@ fn one(
     }
     let mut calculated = None;
     if let Some(text) = &args.elements.calc {
-        let place = scratch(Path::new(args.output.as_deref().unwrap_or("stackctl")));
-        let made = calculated::calculated(text, &[("a".into(), array)], &Output::default(), &args.run, &place, stop)?;
+        let place = Path::new(args.output.as_deref().unwrap_or("stackctl"));
+        let (of, how) = ([("a".into(), array)], Output::default());
+        let made = calculated::calculated(text, &of, inputs.paths(), place, &how, &args.run, stop)?;
         array = Arc::clone(&made.array);
         calculated = Some(made);
     }

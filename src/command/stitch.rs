@@ -21,7 +21,6 @@ use crate::sink;
 use crate::sink::zarr::misfit;
 use crate::source::OpenOptions;
 use crate::source::zarr::{self, Storage};
-use crate::store::scratch;
 
 pub(super) fn run(args: &StitchArgs) -> Result<()> {
     if args.names.missing == Missing::Skip {
@@ -202,7 +201,8 @@ fn one(
         lineage.provenance["computed"] = serde_json::json!({"calc": args.calc, "values": format!("{:?}", args.values)});
         let text = args.calc.as_deref().unwrap_or("a");
         let how = Output { narrow: resolve::for_imagej(&output), ..how };
-        let made = calculated::calculated(text, &[("a".into(), array)], &how, &args.run, &scratch(&output), stop)?;
+        let (of, paths) = ([("a".into(), array)], lineage.inputs.paths());
+        let made = calculated::calculated(text, &of, paths, &output, &how, &args.run, stop)?;
         array = Arc::clone(&made.array);
         lineage.unit.retain(|_| array.axes().len() == stored);
         made.tell_narrowed(&shown, &how);
