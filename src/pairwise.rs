@@ -65,18 +65,18 @@ const TILE: usize = 32;
 const BLOCK_BYTES: u64 = 64 << 20;
 
 /// What is summed up on the way over the blocks of an array, as its bytes.
-pub(crate) trait State {
+pub(crate) trait KeptState {
     fn parts(&mut self) -> Vec<&mut [u8]>;
 }
 
-impl State for Vec<f64> {
+impl KeptState for Vec<f64> {
     fn parts(&mut self) -> Vec<&mut [u8]> {
         vec![bytemuck::cast_slice_mut(self)]
     }
 }
 
 /// How blocks are gone over: until it is stopped, and from where an earlier run was.
-pub struct Way<'a> {
+pub struct BlockPass<'a> {
     /// Whether to stop.
     pub stop: &'a AtomicBool,
     /// Where the state is kept.
@@ -85,9 +85,9 @@ pub struct Way<'a> {
     pub prefix: String,
 }
 
-impl Way<'_> {
+impl BlockPass<'_> {
     /// Calls `f` for every block of `grid` in order that `pass` has not come to before.
-    fn over<S: State>(
+    fn over<S: KeptState>(
         &mut self,
         pass: &str,
         grid: &Grid,
@@ -159,9 +159,9 @@ impl Rows {
 
     /// Calls `f` with `state` and some columns of all rows after the other, as `float64`, one row behind the other, and
     /// their number.
-    pub(crate) fn each_block<S: State>(
+    pub(crate) fn each_block<S: KeptState>(
         &self,
-        way: &mut Way<'_>,
+        way: &mut BlockPass<'_>,
         pass: &str,
         bytes: u64,
         state: &mut S,
@@ -316,10 +316,10 @@ struct Sums {
     own: [Marginals; 2],
 }
 
-impl State for Sums {
+impl KeptState for Sums {
     fn parts(&mut self) -> Vec<&mut [u8]> {
         let pairs = [bytemuck::cast_slice_mut(&mut self.pairs), bytemuck::cast_slice_mut(&mut self.second)];
-        let own = self.own.iter_mut().flat_map(State::parts);
+        let own = self.own.iter_mut().flat_map(KeptState::parts);
         pairs.into_iter().chain([bytemuck::cast_slice_mut(&mut self.whole)]).chain(own).collect()
     }
 }
@@ -340,7 +340,7 @@ pub fn distances(
     b: Option<&Rows>,
     metric: Metric,
     limit_bytes: u64,
-    way: &mut Way<'_>,
+    way: &mut BlockPass<'_>,
     mut progress: impl FnMut(u64),
 ) -> Result<Vec<f64>> {
     let other = b.unwrap_or(a);
@@ -425,7 +425,7 @@ pub fn distances(
 }
 
 /// The mean of every row.
-fn means(rows: &Rows, bytes: u64, way: &mut Way<'_>, pass: &str) -> Result<Vec<f64>> {
+fn means(rows: &Rows, bytes: u64, way: &mut BlockPass<'_>, pass: &str) -> Result<Vec<f64>> {
     let mut own = Marginals::new(rows.n_rows());
     rows.each_block(way, pass, bytes, &mut own, |own, columns, n| own.add(columns, n))?;
     let d = rows.n_columns() as f64;
@@ -440,7 +440,7 @@ struct Marginals {
     whole: Vec<i128>,
 }
 
-impl State for Marginals {
+impl KeptState for Marginals {
     fn parts(&mut self) -> Vec<&mut [u8]> {
         let floats = [bytemuck::cast_slice_mut(&mut self.sums), bytemuck::cast_slice_mut(&mut self.squares)];
         floats.into_iter().chain([bytemuck::cast_slice_mut(&mut self.whole)]).collect()

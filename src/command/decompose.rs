@@ -64,8 +64,13 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
         return Err(Error::usage(format!("--dtype {dtype}: components are float32 or float64")).into());
     }
     let settings = json!({ "kind": format!("{:?}", args.kind), "along": args.along, "components": k });
-    let manifest =
-        json!([args.along, array.axes(), array.dtype(), args.kind == Factors::Pca, fingerprint(lineage.inputs.paths())]);
+    let manifest = json!([
+        args.along,
+        array.axes(),
+        array.dtype(),
+        args.kind == Factors::Pca,
+        fingerprint(lineage.inputs.paths())
+    ]);
     let mut way = super::way(Some(&args.output), &manifest, &args.run, &stop)?;
     let made = pool.install(|| decompose(rows, args.kind, k, dtype, limit, &mut way, |bytes| progress.add(bytes)));
     let made = made.map_err(|e| super::stopped(e, &way))?;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::cli::{Cli, Command, RunArgs};
 use crate::dtype::DType;
 use crate::error::Error;
-use crate::pairwise::Way;
+use crate::pairwise::BlockPass;
 use crate::sink;
 use crate::store::Checkpoints;
 
@@ -159,14 +159,19 @@ fn publish_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// How the blocks of rows are gone over for `output`: from where an earlier run with the same `manifest` was.
-fn way<'a>(output: Option<&Path>, manifest: &Value, run: &RunArgs, stop: &'a AtomicBool) -> Result<Way<'a>, Error> {
+fn way<'a>(
+    output: Option<&Path>,
+    manifest: &Value,
+    run: &RunArgs,
+    stop: &'a AtomicBool,
+) -> Result<BlockPass<'a>, Error> {
     let manifest = serde_json::json!([env!("CARGO_PKG_VERSION"), manifest]);
     output.filter(|_| run.restart).map_or(Ok(()), Checkpoints::forget)?;
-    Ok(Way { stop, checkpoints: Checkpoints::new(output, &manifest), prefix: String::new() })
+    Ok(BlockPass { stop, checkpoints: Checkpoints::new(output, &manifest), prefix: String::new() })
 }
 
 /// A stop, with how to go on.
-fn stopped(error: Error, way: &Way<'_>) -> Error {
+fn stopped(error: Error, way: &BlockPass<'_>) -> Error {
     match error {
         Error::Stopped(text) if way.checkpoints.keeps() => Error::Stopped(format!("{text}; {}", going_on())),
         Error::Stopped(text) => Error::Stopped(format!("{text}: without -o nothing is kept to go on with")),
@@ -175,7 +180,7 @@ fn stopped(error: Error, way: &Way<'_>) -> Error {
 }
 
 /// Tells that an earlier run was gone on with.
-fn tell_resumed(way: &Way<'_>, run: &RunArgs) {
+fn tell_resumed(way: &BlockPass<'_>, run: &RunArgs) {
     let n = way.checkpoints.n_resumed();
     if n > 0 && !run.quiet {
         tell(format_args!("went on with what an earlier run had made of {}", crate::report::count(n, "block of rows")));

@@ -14,7 +14,7 @@ use crate::block::{Block, Buffer, Coverage, Target, size_bytes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::Region;
-use crate::pairwise::{Metric, Rows, Way, distances};
+use crate::pairwise::{BlockPass, Metric, Rows, distances};
 
 mod eigen;
 mod tall;
@@ -77,7 +77,7 @@ pub fn decompose(
     k: usize,
     dtype: DType,
     limit_bytes: u64,
-    way: &mut Way<'_>,
+    way: &mut BlockPass<'_>,
     progress: impl FnMut(u64),
 ) -> Result<Decomposition> {
     let (n, d) = (rows.n_rows() as usize, rows.n_columns());
@@ -150,7 +150,7 @@ fn qr(
     n: usize,
     dtype: DType,
     limit_bytes: u64,
-    way: &mut Way<'_>,
+    way: &mut BlockPass<'_>,
 ) -> Result<Decomposition> {
     let (mut triangle, mut method) = (cholesky(products, n), "products of the rows (Cholesky)");
     let is_lost = |t: &[f64]| {

@@ -1,14 +1,14 @@
 //! Rows reduced block by block to a triangle by reflections (TSQR: Demmel, Grigori, Hoemmen and Langou, 2012).
 
 use crate::error::Result;
-use crate::pairwise::{Rows, Way};
+use crate::pairwise::{BlockPass, Rows};
 
 /// Bytes of a block of columns.
 const BLOCK_BYTES: u64 = 16 << 20;
 
 /// The upper triangle of `n` rows that the transposed rows are reduced to; with the mean of all rows taken away if they are
 /// to be `centred`.
-pub(super) fn triangle(rows: &Rows, centred: bool, limit_bytes: u64, way: &mut Way<'_>) -> Result<Vec<f64>> {
+pub(super) fn triangle(rows: &Rows, centred: bool, limit_bytes: u64, way: &mut BlockPass<'_>) -> Result<Vec<f64>> {
     let n = rows.n_rows() as usize;
     let mut triangle = vec![0.0; n * n];
     rows.each_block(way, "triangle", BLOCK_BYTES.min(limit_bytes / 8), &mut triangle, |triangle, columns, width| {
