@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,7 @@ use crate::sink::Sharding;
 use crate::sink::png::PngOptions;
 use crate::sink::zarr::{Contrast, ZarrFormat};
 use crate::source::known::KnownHeaders;
+use crate::source::scan::text_of;
 use crate::store::Durability;
 
 /// Turns piles of TIFF files into one n-dimensional array, or reduces it, in bounded memory.
@@ -109,7 +110,7 @@ pub enum Command {
 #[derive(Args, Clone, Debug, Default)]
 pub struct InputArgs {
     /// Files, directories, or quoted globs such as 'raw/*.tif'
-    #[arg(value_name = "INPUT", value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "INPUT", value_hint = ValueHint::AnyPath, value_parser = name())]
     pub inputs: Vec<String>,
     /// Read names from FILE, one a line or ended by NUL; - is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -127,6 +128,11 @@ pub struct InputArgs {
     /// Pass over what cannot be read: corrupt, cut off or unreadable files and pages are holes, by --missing, and told
     #[arg(long)]
     pub skip_bad: bool,
+}
+
+/// Inputs, of which names need not be UTF-8.
+fn name() -> impl TypedValueParser<Value = String> {
+    OsStringValueParser::new().map(|name| text_of(&name))
 }
 
 /// How names and pages become axes.

@@ -207,6 +207,74 @@ fn a_picture_of_one_pixel_is_told() {
     assert!(!said(&["stitch"], "0", "one.npy").contains("one pixel"));
 }
 
+#[cfg(unix)]
+mod names {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    /// Whoever opens a pipe waits for somebody who writes into it.
+    #[test]
+    fn a_pipe_among_the_inputs_is_refused() {
+        let folder = place();
+        let pipe = folder.path().join("raw").join(Acquisition::name(0, 9));
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let words = ["stitch", pipe.to_str().unwrap(), "--pattern", P, "-o", "a.zarr"];
+        let output = stackctl(folder.path()).args(words).timeout(std::time::Duration::from_secs(60)).output().unwrap();
+        assert!(output.status.code() == Some(1) && message(&output).contains("is a pipe"), "{}", message(&output));
+    }
+
+    #[test]
+    fn names_that_are_no_text_are_inputs_like_others() {
+        let folder = place();
+        let raw = folder.path().join("raw");
+        let old = fs::read_dir(&raw).unwrap().next().unwrap().unwrap();
+        let name = [b"\xFFm\xFE", old.file_name().as_encoded_bytes()].concat();
+        fs::rename(old.path(), raw.join(std::ffi::OsString::from_vec(name))).unwrap();
+        let files: Vec<_> = fs::read_dir(&raw).unwrap().map(|file| file.unwrap().path()).collect();
+        let command = || {
+            let mut command = stackctl(folder.path());
+            command.args(["stitch", "--pattern", P, "-q", "-o"]);
+            command
+        };
+        command().arg("one.npy").arg("raw").assert().success();
+        command().arg("two.npy").args(&files).assert().success();
+        let bytes = |name: &str| fs::read(folder.path().join(name)).unwrap();
+        assert!(bytes("one.npy") == bytes("two.npy"));
+    }
+
+    #[test]
+    fn names_do_not_drive_the_terminal() {
+        let folder = place();
+        let raw = folder.path().join("raw");
+        let old = fs::read_dir(&raw).unwrap().next().unwrap().unwrap();
+        let name = ["im\x1b]0;owned\x07\x1b[31m", old.file_name().to_str().unwrap()].concat();
+        fs::rename(old.path(), raw.join(name)).unwrap();
+        for words in [
+            &["inspect", "raw", "--pattern", P][..],
+            &["inspect", "raw"],
+            &["stitch", "raw", "--pattern", "_q{t}_", "-o", "a.zarr"],
+            &["stitch", "raw", "--pattern", P, "-o", "a.zarr", "--pages", "t"],
+        ] {
+            let output = stackctl(folder.path()).args(words).output().unwrap();
+            let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), message(&output));
+            assert!(!text.contains("\x1b]") && !text.contains('\x07'), "{words:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn an_endless_list_of_names_is_no_list() {
+        let folder = place();
+        let words = ["stitch", "--files-from", "/dev/zero", "--pattern", P, "-o", "a.zarr"];
+        let output = stackctl(folder.path()).args(words).timeout(std::time::Duration::from_secs(60)).output().unwrap();
+        assert!(
+            output.status.code() == Some(1) && message(&output).contains("no list of names"),
+            "{}",
+            message(&output)
+        );
+    }
+}
+
 /// ImageJ opens no elements of 64 bits: every command writes others for it, and says so.
 #[test]
 fn elements_that_become_narrower_for_imagej_are_told() {

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::{resolve, tell};
 use crate::cli::InspectArgs;
+use crate::draw::printable;
 use crate::error::Error;
 use crate::open::{Request, Survey};
 use crate::report::count;
@@ -44,7 +45,8 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     if args.json {
         super::print_json(&report)?;
     } else {
-        super::print(text::render(&report.arrays, args.by.as_deref(), text::Style::of_stdout()).as_bytes())?;
+        let text = text::render(&report.arrays, args.by.as_deref(), text::Style::of_stdout());
+        super::print(printable(&text).as_bytes())?;
     }
     if let Some(path) = &args.svg {
         match picture::svg(&report.arrays) {

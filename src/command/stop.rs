@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
 use super::{going_on, tell};
 use crate::error::Error;
@@ -18,12 +18,12 @@ const PATIENCE: Duration = Duration::from_millis(3500);
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_millis(50);
 
-/// A flag that SIGHUP, SIGINT, SIGTERM, SIGUSR1 and SIGXCPU set, and the `deadline` of a run that began at `start`. The run takes
-/// the flag down when nothing is left to be stopped.
+/// A flag that SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 and SIGXCPU set, and the `deadline` of a run that began at `start`. The
+/// run takes the flag down when nothing is left to be stopped.
 pub(super) fn early(start: Instant, deadline: Option<Duration>) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let hang_up = Some(SIGHUP).filter(|signal| !is_ignored(*signal));
-    for signal in [SIGINT, SIGTERM, SIGUSR1, libc::SIGXCPU].into_iter().chain(hang_up) {
+    for signal in [SIGINT, SIGQUIT, SIGTERM, SIGUSR1, libc::SIGXCPU].into_iter().chain(hang_up) {
         // Order matters: the first signal finds the flag unset, sets it, and only the second one exits.
         signal_hook::flag::register_conditional_shutdown(signal, AT_ONCE, Arc::clone(&stop))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))

@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crate::cli::VoiceArgs;
-use crate::draw::fitted;
+use crate::draw::{fitted, printable};
 use crate::error::{Error, Result};
 
 /// How much is said, for the whole process; as little as there is before [`set`].
@@ -44,7 +44,7 @@ pub(super) fn is_verbose() -> bool {
 
 /// Says `text` on standard error and in the log, if anybody listens: nobody can be told that nobody does.
 pub fn tell(text: impl std::fmt::Display) {
-    let text = text.to_string();
+    let text = printable(&text.to_string()).into_owned();
     let shown = match columns(std::io::stderr()) {
         Some(width) => fitted(&text, width.max(LEAST_WIDTH)),
         None => text.clone(),

@@ -40,6 +40,31 @@ pub fn wrapped(text: &str, width: usize, indent: usize) -> String {
     out
 }
 
+/// `text` without what would drive a terminal, such as the name of a file can hold; lines, tabs and plain colours stay.
+pub fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+    let drives = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(drives) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(drives) {
+        let (before, after) = rest.split_at(at);
+        out.push_str(before);
+        let colours = ["\x1b[0m", "\x1b[1m", "\x1b[1;31m", "\x1b[1;33m"];
+        let (mark, shown) = match colours.iter().find(|colour| after.starts_with(**colour)) {
+            Some(colour) => (colour.len(), (*colour).to_owned()),
+            None => {
+                let c = after.chars().next().unwrap_or_default();
+                (c.len_utf8(), c.escape_default().to_string())
+            }
+        };
+        out.push_str(&shown);
+        rest = &after[mark..];
+    }
+    (out + rest).into()
+}
+
 /// A name in pieces that end in its separators.
 fn pieces(name: &str) -> Vec<&str> {
     name.split_inclusive(['_', '-', '/', '.', ',']).collect()

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use image::{ExtendedColorType, ImageEncoder};
+use png::{BitDepth, ColorType};
 
 use super::whole::{self, Made};
 use super::zarr::{channel_labels, shown};
@@ -250,21 +250,13 @@ impl Pictures {
             }
         }
         let whole = levels.iter().map(|l| (l * most).round().clamp(0.0, most));
-        let bytes: Vec<u8> = match self.options.bits {
-            8 => whole.map(|l| l as u8).collect(),
-            _ => whole.flat_map(|l| (l as u16).to_ne_bytes()).collect(),
+        let (depth, bytes): (_, Vec<u8>) = match self.options.bits {
+            8 => (BitDepth::Eight, whole.map(|l| l as u8).collect()),
+            _ => (BitDepth::Sixteen, whole.flat_map(|l| (l as u16).to_be_bytes()).collect()),
         };
-        let kind = match (is_colour, self.options.bits) {
-            (false, 8) => ExtendedColorType::L8,
-            (false, _) => ExtendedColorType::L16,
-            (true, 8) => ExtendedColorType::Rgb8,
-            (true, _) => ExtendedColorType::Rgb16,
-        };
-        let mut encoded = Vec::new();
-        image::codecs::png::PngEncoder::new(&mut encoded)
-            .write_image(&bytes, self.width, self.height, kind)
-            .map_err(|e| Error::unsupported(format!("{}: {e}", picture.path.display())))?;
-        Ok(encoded)
+        let colour = if is_colour { ColorType::Rgb } else { ColorType::Grayscale };
+        encoded((self.width, self.height), colour, depth, &bytes)
+            .map_err(|e| Error::unsupported(format!("{}: {e}", picture.path.display())))
     }
 }
 
@@ -323,11 +315,26 @@ pub(crate) fn window(values: &mut Vec<f64>, options: PngOptions) -> Window {
 /// # Errors
 /// `Unsupported` if it is too large.
 pub fn encode(picture: &crate::draw::canvas::Canvas) -> Result<Vec<u8>> {
+    let size = (picture.width as u32, picture.height as u32);
+    encoded(size, ColorType::Rgb, BitDepth::Eight, &picture.bytes).map_err(Error::unsupported)
+}
+
+/// A `.png` of `bytes`, which says what made it; 16 bits are big-endian.
+fn encoded(
+    (width, height): (u32, u32),
+    colour: ColorType,
+    depth: BitDepth,
+    bytes: &[u8],
+) -> std::result::Result<Vec<u8>, png::EncodingError> {
     let mut encoded = Vec::new();
-    let (width, height) = (picture.width as u32, picture.height as u32);
-    image::codecs::png::PngEncoder::new(&mut encoded)
-        .write_image(&picture.bytes, width, height, ExtendedColorType::Rgb8)
-        .map_err(Error::unsupported)?;
+    let mut encoder = png::Encoder::new(&mut encoded, width, height);
+    encoder.set_color(colour);
+    encoder.set_depth(depth);
+    encoder.set_compression(png::Compression::Fast);
+    encoder.add_text_chunk("Software".into(), concat!("stackctl ", env!("CARGO_PKG_VERSION")).into())?;
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(bytes)?;
+    writer.finish()?;
     Ok(encoded)
 }
 

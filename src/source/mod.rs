@@ -497,6 +497,12 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
     if let Some(command) = &options.reader {
         return reader::open(path, command).map_err(|e| e.at(path.display()));
     }
+    // Opening a pipe would wait for somebody who writes into it.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Err(
+            Error::Format("is a pipe, a socket or a device: expected a file or a folder".into()).at(path.display())
+        );
+    }
     let extension = extension(path);
     let by_content = FORMATS.iter().find(|f| f.recognise.is_some_and(|recognise| recognise(path)));
     let by_extension = || FORMATS.iter().find(|f| f.extensions.contains(&extension.as_str()));

@@ -84,7 +84,7 @@ fn expand(input: &str, paths: &mut Vec<PathBuf>) -> Result<()> {
              place, as with 'rclone mount'"
         )));
     }
-    let path = Path::new(input);
+    let path = &path_of_text(input);
     match fs::metadata(path) {
         Ok(meta) if meta.is_dir() && !super::is_foldered_file(path) => return walk(path, paths),
         Ok(_) => {
@@ -175,17 +175,36 @@ fn nothing_read(arrays: &[PathBuf], foreign: &[PathBuf]) -> String {
 }
 
 fn read_list(list: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
-    let mut bytes = Vec::new();
-    if list == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut bytes).map_err(|e| Error::io(list, "cannot read names from", e))?;
-    } else {
-        bytes = fs::read(list).map_err(|e| Error::named("--files-from", list, "cannot read names from", e))?;
-    }
+    let failed = |e| Error::named("--files-from", list, "cannot read names from", e);
+    let bytes = match list == Path::new("-") {
+        true => names_of(std::io::stdin().lock()),
+        false => fs::File::open(list).map_err(failed).map(names_of)?,
+    };
+    let bytes = bytes.map_err(failed)?;
     if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
         return Err(Error::usage("the list of names is encoded in UTF-16: save it as UTF-8").at(list.display()));
     }
     paths.extend(split_list(&bytes).map(path_of));
     Ok(())
+}
+
+/// The bytes of a list, which may be endless, such as a device, as long as there are names in it.
+fn names_of(mut list: impl Read) -> std::io::Result<Vec<u8>> {
+    /// No name is so long, and no file of names has a gap so long.
+    const LONGEST: usize = 1 << 20;
+    let (mut bytes, mut piece) = (Vec::new(), vec![0; LONGEST]);
+    loop {
+        let n = list.by_ref().take(LONGEST as u64).read(&mut piece)?;
+        bytes.extend_from_slice(&piece[..n]);
+        let last = &bytes[bytes.len().saturating_sub(LONGEST)..];
+        let is_end = |b: &u8| matches!(b, 0 | b'\n');
+        let holds_a_name = last.split(is_end).any(|name| !name.is_empty()) && last.iter().any(is_end);
+        if n == 0 {
+            return Ok(bytes);
+        } else if last.len() == LONGEST && !holds_a_name {
+            return Err(std::io::Error::other(format!("no name ends in {LONGEST} bytes: this is no list of names")));
+        }
+    }
 }
 
 /// Names separated by NUL if there is one, else by line ends; empty ones and a byte-order mark in front are passed
@@ -203,6 +222,42 @@ pub fn split_list(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn path_of(bytes: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt;
     std::ffi::OsStr::from_bytes(bytes).into()
+}
+
+/// The path that [`text_of`] made `text` of.
+#[cfg(unix)]
+fn path_of_text(text: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    for c in text.chars() {
+        match u32::from(c).checked_sub(NO_TEXT) {
+            Some(byte @ 0x80..=0xFF) => bytes.push(byte as u8),
+            _ => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    path_of(&bytes)
+}
+
+#[cfg(not(unix))]
+fn path_of_text(text: &str) -> PathBuf {
+    text.into()
+}
+
+/// Bytes of a name that are no UTF-8 stand in its text as characters that many above this, which are for private use.
+#[cfg(unix)]
+const NO_TEXT: u32 = 0xF700;
+
+/// An input as text, from which nothing is lost even where it is not UTF-8.
+#[cfg(unix)]
+pub fn text_of(name: &std::ffi::OsStr) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let private = |b: &u8| char::from_u32(NO_TEXT + u32::from(*b)).unwrap_or(char::REPLACEMENT_CHARACTER);
+    let chunks = name.as_bytes().utf8_chunks();
+    chunks.flat_map(|chunk| chunk.valid().chars().chain(chunk.invalid().iter().map(private))).collect()
+}
+
+#[cfg(not(unix))]
+pub fn text_of(name: &std::ffi::OsStr) -> String {
+    name.to_string_lossy().into_owned()
 }
 
 #[cfg(not(unix))]
