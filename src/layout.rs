@@ -94,7 +94,10 @@ impl Layout {
         let main = headers.main_kind().ok_or_else(|| Error::format("none of the files can be read"))?;
         check_dtypes(headers, paths)?;
         let info = &main.info;
-        for field in fields.iter().filter(|f| !f.join && !options.pages) {
+        // A number that all names have alike says nothing of what is inside.
+        let is_number = |label: &String| label.parse::<u64>().is_ok();
+        let says = |f: &&FieldAxis| f.labels.len() > 1 || !f.tied.is_empty() || !f.labels.iter().all(is_number);
+        for field in fields.iter().filter(|f| !f.join && !options.pages).filter(says) {
             if let Some(axis) = info.axes.iter().find(|a| a.name == field.name && a.length > 1) {
                 return Err(Error::usage(format!(
                     "the names give axis {0}, but every file holds {1} {0} already (like {2}): if these follow one another \
@@ -768,6 +771,9 @@ mod tests {
             assert_eq!(layout.axes()[at].length, 11);
             assert!(layout.axes()[at].labels.is_none());
         }
+        // The only value of a field is no second axis.
+        let rgb = info(&[("c", 3), ("y", 2), ("x", 2)], &[1, 2, 2]);
+        assert_eq!(lay(&[field("c", 1)], &[rgb], &unsaid).unwrap().axes()[1].length, 3);
     }
 
     #[test]
