@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::many::Many;
 use super::progress::Progress;
 use super::resources::{self, Came, Resources};
-use super::results::{self, Figures, Target};
+use super::results::{self, Destination, Figures};
 use super::{calculated, early, ranks, resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::axis::Axis;
@@ -106,12 +106,12 @@ fn one(
     let bytes_in = size_bytes(&array.shape(), array.dtype());
     let targets = results::targets(args, &reducer, bytes_in)?;
     for target in &targets {
-        if let Target::File(path) = target {
+        if let Destination::File(path) = target {
             super::refuse_input(path, inputs.paths())?;
         }
     }
     for (output, target) in reducer.outputs().iter().zip(&targets) {
-        if let Target::File(path) = target {
+        if let Destination::File(path) = target {
             super::tell_one_pixel(path, &output.shape());
             if args.elements.dtype.is_none() {
                 super::tell_narrowed(path, output.natural, output.dtype);
@@ -180,7 +180,7 @@ fn one(
         let progress = |bytes| progress.add(bytes);
         Ok(resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, progress)?)
     };
-    let first = targets.first().and_then(Target::path).unwrap_or(Path::new("-"));
+    let first = targets.first().and_then(Destination::path).unwrap_or(Path::new("-"));
     let Some(came) = many.one(first, run)? else { return Ok(()) };
     progress.finish();
     resolve::tell_losses(&losses);
@@ -206,7 +206,7 @@ fn one(
 /// that fit beside what is made of them.
 fn planned(
     args: &ReduceArgs,
-    targets: &[Target],
+    targets: &[Destination],
     budget: &Resources,
     array: &dyn Array,
     reducer: &Reducer,

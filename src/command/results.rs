@@ -35,7 +35,7 @@ const MOST_GROWTH: u64 = 64;
 
 /// Where the result of one operator goes.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Target {
+pub(super) enum Destination {
     /// To the terminal, as text or JSON.
     Print,
     /// To standard output, as `.npy`.
@@ -44,7 +44,7 @@ pub(super) enum Target {
     File(PathBuf),
 }
 
-impl Target {
+impl Destination {
     /// The file, if it is one.
     pub(super) fn path(&self) -> Option<&Path> {
         match self {
@@ -59,7 +59,7 @@ impl Target {
 /// # Errors
 /// `Usage` if a name is missing, of an unknown kind, or the same for several operators, or if a result is
 /// out of all proportion to the input.
-pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Result<Vec<Target>, Error> {
+pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Result<Vec<Destination>, Error> {
     let outputs = reducer.outputs();
     for output in outputs {
         let bytes = size_bytes(&output.shape(), output.dtype);
@@ -88,7 +88,7 @@ pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Re
         let most = if std::io::stdout().is_terminal() { MOST_SHOWN } else { MOST_PRINTED };
         // Of a bin for each value most are left out.
         if args.plot.is_some() {
-            return Ok(vec![Target::Print; outputs.len()]);
+            return Ok(vec![Destination::Print; outputs.len()]);
         }
         let lines = |o: &OperatorOutput| match o.axes.first() {
             Some(own) if own.name == "bin" => n_elements(&o.shape()[1..]),
@@ -103,7 +103,7 @@ pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Re
                 n_elements(&output.shape())
             )));
         }
-        return Ok(vec![Target::Print; outputs.len()]);
+        return Ok(vec![Destination::Print; outputs.len()]);
     };
     if outputs.len() > 1 && (name == "-" || !name.contains("{op}")) {
         return Err(Error::usage(format!(
@@ -112,22 +112,22 @@ pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Re
         )));
     }
     let target = |output: &OperatorOutput| match name.as_str() {
-        "-" => Target::Pipe,
-        _ => Target::File(PathBuf::from(name.replace("{op}", &output.file_part()))),
+        "-" => Destination::Pipe,
+        _ => Destination::File(PathBuf::from(name.replace("{op}", &output.file_part()))),
     };
     Ok(outputs.iter().map(target).collect())
 }
 
 /// Shape of the bands in which a result is put together in memory, for tiles of shape `tile`; none if tiles
 /// are written as they come. All of it where it is printed or small.
-fn band(target: &Target, output: &OperatorOutput, tile: &[u64]) -> Option<Vec<u64>> {
+fn band(target: &Destination, output: &OperatorOutput, tile: &[u64]) -> Option<Vec<u64>> {
     let shape = output.shape();
     match target {
-        Target::Print => Some(shape),
-        Target::Pipe => Some(band_shape(&shape, tile)),
+        Destination::Print => Some(shape),
+        Destination::Pipe => Some(band_shape(&shape, tile)),
         // Pictures and tables are put together by their sink.
-        Target::File(path) if matches!(sink::extension(path).as_str(), "png" | "csv" | "tsv") => None,
-        Target::File(_) => (size_bytes(&shape, output.dtype) <= SMALL_BYTES).then_some(shape),
+        Destination::File(path) if matches!(sink::extension(path).as_str(), "png" | "csv" | "tsv") => None,
+        Destination::File(_) => (size_bytes(&shape, output.dtype) <= SMALL_BYTES).then_some(shape),
     }
 }
 
@@ -199,7 +199,7 @@ pub(super) struct Figures {
 /// `Usage` if something stands under a name or a result does not fit its format.
 pub(super) fn outputs(
     args: &ReduceArgs,
-    targets: &[Target],
+    targets: &[Destination],
     reducer: &Reducer,
     tile: &[u64],
     provenance: &Value,
@@ -212,8 +212,8 @@ pub(super) fn outputs(
         png: args.picture.options(),
         ..OutputOptions::default()
     };
-    let first = targets.first().and_then(Target::path);
-    let output = |(i, target): (usize, &Target)| {
+    let first = targets.first().and_then(Destination::path);
+    let output = |(i, target): (usize, &Destination)| {
         let options = OutputOptions { first: first.filter(|_| i > 0).map(Path::to_owned), ..options.clone() };
         let output = &reducer.outputs()[i];
         let mut provenance = provenance.clone();
@@ -224,9 +224,9 @@ pub(super) fn outputs(
         let drawn = args.plot.is_some();
         let band = if drawn { Some(shape.clone()) } else { band(target, output, &tile) };
         let behind = match target {
-            Target::Print => None,
-            Target::Pipe => Some(sink::stream(Box::new(std::io::stdout()), &spec, false)),
-            Target::File(path) => {
+            Destination::Print => None,
+            Destination::Pipe => Some(sink::stream(Box::new(std::io::stdout()), &spec, false)),
+            Destination::File(path) => {
                 let options = match band {
                     Some(_) => OutputOptions { shards: Sharding::None, ..options.clone() },
                     None => tiled(&options, &shape, &tile),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::voice::width;
 use super::super::{plot, print, print_json, tell};
-use super::{Figures, Target};
+use super::{Destination, Figures};
 use crate::axis::Axis;
 use crate::block::Block;
 use crate::cli::{Missing, ReduceArgs};
@@ -25,14 +25,14 @@ use crate::report::{count, duration, remarks, tuple};
 pub(in crate::command) fn show_plan(
     args: &ReduceArgs,
     reducer: &Reducer,
-    targets: &[Target],
+    targets: &[Destination],
     tree: &[String],
     plan: &Figures,
 ) -> Result<()> {
-    let place = |target: &Target| match target {
-        Target::Print => "printed".to_owned(),
-        Target::Pipe => "standard output".to_owned(),
-        Target::File(path) => path.display().to_string(),
+    let place = |target: &Destination| match target {
+        Destination::Print => "printed".to_owned(),
+        Destination::Pipe => "standard output".to_owned(),
+        Destination::File(path) => path.display().to_string(),
     };
     let outputs = || reducer.outputs().iter().zip(targets);
     if args.run.json {
@@ -83,7 +83,7 @@ pub(in crate::command) fn show_plan(
 pub(in crate::command) fn show(
     args: &ReduceArgs,
     reducer: &Reducer,
-    targets: &[Target],
+    targets: &[Destination],
     products: Vec<Product>,
     figures: &Figures,
     n_files: u64,
@@ -97,14 +97,14 @@ pub(in crate::command) fn show(
             tell(format_args!("{}: {} of {}", path.display(), output.label, tuple(&output.shape())));
         }
     }
-    if args.run.json && !targets.contains(&Target::Pipe) {
+    if args.run.json && !targets.contains(&Destination::Pipe) {
         let list: Vec<Value> = outputs.iter().zip(&products).map(|(o, p)| as_json(o, p)).collect();
         print_json(&json!({
             "outputs": list, "input_files": n_files, "figures": figures, "notes": figures.notes,
             "losses": figures.losses,
         }))?;
     } else {
-        let is_printed = |t: &Target| *t == Target::Print && args.plot.is_none();
+        let is_printed = |t: &Destination| *t == Destination::Print && args.plot.is_none();
         let printed = outputs.iter().zip(&products).zip(targets).filter(|(_, target)| is_printed(target));
         let values = printed.filter_map(|((o, p), _)| Some((o, p.values.as_ref()?)));
         let text = as_text(&values.collect::<Vec<_>>(), std::io::stdout().is_terminal());
