@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -201,6 +202,15 @@ def keys():
     until("\x1b[?1049l")
     assert process.wait() == 0
     assert termios.tcgetattr(child)[3] == before[3]
+    # Whoever is killed gives it back as well.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        process = subprocess.Popen([EXE, "view", "a.tif", "--graphics", "blocks"], stdin=child, stdout=child, stderr=child, cwd=WORK)
+        until("t 1/3  z 3/7")
+        assert termios.tcgetattr(child)[3] != before[3]
+        process.send_signal(number)
+        until("\x1b[?25h\x1b[?1049l")
+        assert process.wait() == -number
+        assert termios.tcgetattr(child)[3] == before[3]
 
 
 {"levels": levels_}.get(sys.argv[3], globals()[sys.argv[3]])()

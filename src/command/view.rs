@@ -173,10 +173,10 @@ fn film(output: &Path, n: u32, rate: u16, mut frame: impl FnMut(u32) -> Result<C
 /// Shows the scene until q is pressed.
 fn interact(scene: &mut Scene, graphics: Graphics, columns: Option<u32>) -> Result<()> {
     let Some(keys) = Keys::begin(0) else { return Err(Error::usage("the terminal takes no keys").into()) };
-    // The other screen, without a cursor.
-    super::print(b"\x1b[?1049h\x1b[?25l")?;
+    keys.give_back_at_signals()?;
+    super::print(terminal::OTHER_SCREEN)?;
     let ended = shown(scene, graphics, columns, &keys);
-    super::print(b"\x1b[?25h\x1b[?1049l")?;
+    super::print(terminal::OWN_SCREEN)?;
     drop(keys);
     ended
 }

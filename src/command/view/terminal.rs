@@ -3,6 +3,8 @@
 use std::io::{IsTerminal, Read, Write, stdin, stdout};
 
 use rustix::termios::{OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::draw::canvas::Canvas;
 use crate::draw::terminal;
@@ -73,6 +75,10 @@ impl Graphics {
     }
 }
 
+/// Goes to a screen of our own, without a cursor, and back.
+pub(super) const OTHER_SCREEN: &[u8] = b"\x1b[?1049h\x1b[?25l";
+pub(super) const OWN_SCREEN: &[u8] = b"\x1b[?25h\x1b[?1049l";
+
 /// Whether somebody looks and presses keys.
 pub(super) fn is_interactive() -> bool {
     stdin().is_terminal() && stdout().is_terminal()
@@ -91,6 +97,23 @@ impl Keys {
         raw.special_codes[SpecialCodeIndex::VTIME] = tenths;
         tcsetattr(stdin(), OptionalActions::Now, &raw).ok()?;
         Some(Self(before))
+    }
+
+    /// Gives the terminal back where a signal ends the process.
+    ///
+    /// # Errors
+    /// Where signals cannot be watched.
+    pub(super) fn give_back_at_signals(&self) -> std::io::Result<()> {
+        let (before, mut signals) = (Self(self.0.clone()), Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?);
+        let watch = std::thread::Builder::new().name("signals".into()).stack_size(64 << 10);
+        let end = move || {
+            let Some(signal) = signals.forever().next() else { return };
+            // A terminal that is gone needs no restoring. The lock of the other thread may be held for ever.
+            let _ = rustix::io::write(rustix::stdio::stdout(), OWN_SCREEN);
+            drop(before);
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        };
+        watch.spawn(end).map(drop)
     }
 
     /// What was pressed: letters, and those of special keys together.
