@@ -315,6 +315,9 @@ fn digests_are_those_of_the_elements() {
     let part = ["stitch", "raw", "--pattern", PATTERN, "-q", "-o", "part.zarr", "--select", "c=1,y=::2"];
     succeeds(folder.path(), &part);
     succeeds(folder.path(), &["verify", "part.zarr", "--deep"]);
+    let list = ["stitch", "raw", "--pattern", PATTERN, "-q", "-o", "list.zarr", "--select", "t=[1,0],y=::2"];
+    succeeds(folder.path(), &list);
+    succeeds(folder.path(), &["verify", "list.zarr", "--deep"]);
     let mean = ["reduce", "raw", "--pattern", PATTERN, "-q", "-o", "mean.zarr", "--op", "mean", "--axis", "t"];
     succeeds(folder.path(), &mean);
     succeeds(folder.path(), &["verify", "mean.zarr"]);

@@ -68,6 +68,12 @@ impl Array for Joined {
         &self.axes
     }
 
+    fn original(&self, at: &[u64]) -> Vec<u64> {
+        let (mut own, part) = (at.to_vec(), self.starts.partition_point(|&start| start <= at[self.axis]) - 1);
+        own[self.axis] -= self.starts[part];
+        self.parts[part].original(&own)
+    }
+
     fn dtype(&self) -> DType {
         self.parts[0].dtype()
     }

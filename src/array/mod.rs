@@ -67,6 +67,11 @@ pub trait Array: Send + Sync {
         None
     }
 
+    /// Where the element at `at` lies in the array of which this is a part.
+    fn original(&self, at: &[u64]) -> Vec<u64> {
+        at.to_vec()
+    }
+
     /// Lengths of all axes.
     fn shape(&self) -> Vec<u64> {
         crate::axis::shape(self.axes())

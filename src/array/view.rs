@@ -245,13 +245,6 @@ impl View {
         Ok(Self { inner, slices, axes, of })
     }
 
-    /// Where the element at `at` lies in the array.
-    pub fn origin(&self, at: &[u64]) -> Vec<u64> {
-        let mut origin: Vec<u64> = self.slices.iter().map(|slice| slice.at(0)).collect();
-        self.of.iter().zip(at).for_each(|(&i, &n)| origin[i] = self.slices[i].at(n));
-        origin
-    }
-
     /// For every axis of the array, the chosen indices of `region`: the first one's number, and how many.
     fn ranges(&self, region: &Region) -> Vec<(u64, u64)> {
         let mut ranges = vec![(0, 1); self.slices.len()];
@@ -310,6 +303,12 @@ impl View {
 }
 
 impl Array for View {
+    fn original(&self, at: &[u64]) -> Vec<u64> {
+        let mut origin: Vec<u64> = self.slices.iter().map(|slice| slice.at(0)).collect();
+        self.of.iter().zip(at).for_each(|(&i, &n)| origin[i] = self.slices[i].at(n));
+        self.inner.original(&origin)
+    }
+
     fn axes(&self) -> &[Axis] {
         &self.axes
     }

@@ -76,8 +76,7 @@ impl Reopened {
         let axes = self.array.axes();
         let at: Map<String, Value> =
             axes.iter().zip(&difference.at).map(|(axis, n)| (axis.name.clone(), json!(n))).collect();
-        let in_stack = self.view.as_ref().map_or_else(|| difference.at.clone(), |view| view.origin(&difference.at));
-        let (file, page) = self.stack.origin(&in_stack).unzip();
+        let (file, page) = self.stack.origin(&self.array.original(&difference.at)).unzip();
         let text = |bytes: &[u8]| element(self.array.dtype(), bytes);
         json!({
             "at": at,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Verified;
-use crate::array::{Array, View};
+use crate::array::{self, Array};
 use crate::cli::{InputArgs, NameArgs};
 use crate::command::resolve;
 use crate::error::{Error, Result};
@@ -21,7 +21,6 @@ const MOST_NAMED: usize = 5;
 pub(super) struct Reopened {
     pub(super) array: Arc<dyn Array>,
     pub(super) stack: Arc<Stack>,
-    pub(super) view: Option<Arc<View>>,
     /// Shape of what the files store as one piece.
     pub(super) unit: Vec<u64>,
     /// Inputs whose size or time of change is another.
@@ -53,7 +52,8 @@ impl Verified<'_> {
         let folder = std::path::absolute(self.place()).map_err(|e| Error::io(self.place(), "cannot find", e))?;
         let folder = folder.parent().map(Path::to_owned).unwrap_or_default();
         let paths: Vec<PathBuf> = recorded.iter().map(|input| folder.join(&input.path)).collect();
-        let gone: Vec<PathBuf> = paths.iter().filter(|path| !path.exists()).cloned().collect();
+        let gone: Vec<PathBuf> =
+            paths.iter().filter(|path| !path.exists()).cloned().collect();
         if !gone.is_empty() {
             return Err(Error::format(format!("inputs that are not there:{}", named(&gone))));
         }
@@ -66,13 +66,12 @@ impl Verified<'_> {
         let unit = stack.layout().unit().to_vec();
         let stack = Arc::new(stack);
         let select = self.own["select"].as_str();
-        let view = select.map(|text| View::new(Arc::clone(&stack) as _, text)).transpose()?.map(Arc::new);
-        let array: Arc<dyn Array> = match &view {
-            Some(view) => Arc::clone(view) as _,
+        let array = match select {
+            Some(text) => array::select(Arc::clone(&stack) as _, text)?,
             None => Arc::clone(&stack) as _,
         };
-        let unit = if view.is_some() { Vec::new() } else { unit };
-        Ok(Reopened { array, stack, view, unit, changed })
+        let unit = if select.is_some() { Vec::new() } else { unit };
+        Ok(Reopened { array, stack, unit, changed })
     }
 
     fn stack(&self, names: &NameArgs, paths: &[PathBuf]) -> Result<Stack> {
