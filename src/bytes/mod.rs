@@ -1,14 +1,23 @@
-//! Where bytes come from: files now, how many of them may be open at once, what of them will be read soon, and whether
-//! they stay what they are.
+//! Where bytes come from: files and remote objects, how many may be open at once, what of them will be read soon, and
+//! whether they stay what they are.
 
 use std::fs::File;
 
+mod ranged;
+#[cfg_attr(not(feature = "remote"), path = "absent.rs")]
+mod remote;
 mod watch;
 mod within;
 
+pub use ranged::{Ranged, entries, is_file, is_folder, read};
+pub use remote::{ask, below, is_remote, listed, read_now, remove, send, size_and_time};
 pub use watch::{Watch, state};
 pub use within::within;
 
+/// Memory for what is fetched of remote objects, and for requests under way, in bytes.
+pub const FETCHED_BYTES: u64 = 96 << 20;
+/// Memory for what is being sent to stores of objects, in bytes.
+pub const SENT_BYTES: u64 = 64 << 20;
 /// Descriptors that are left for everything but inputs: outputs, standard streams, libraries.
 const OTHER_DESCRIPTORS: u64 = 40;
 /// Input files that are open at once, whatever the system allows.

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::remote;
 use crate::error::{Error, Result};
 
 /// Files of a folder that are looked at one by one; of more the names must do, and of very many nothing.
@@ -66,8 +67,12 @@ fn sum(path: &Path) -> u32 {
     crc32c::crc32c(state(path).as_bytes())
 }
 
-/// `123 bytes, changed 1700000000.000000001, number 42`, and what a folder holds.
+/// `123 bytes, changed 1700000000.000000001, number 42`, and what a folder holds. A remote object stays what it was when
+/// it was first looked at: all reads are of that version, or fail.
 pub fn state(path: &Path) -> String {
+    if remote::is_remote(path) {
+        return remote::state(path);
+    }
     let Ok(found) = fs::metadata(path) else { return "not there".to_owned() };
     if !found.is_dir() {
         return of_file(&found);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::plot;
 use crate::array::Selection;
+use crate::bytes;
 use crate::cli::{
     CalcArgs, DecomposeArgs, InputArgs, NameArgs, PairwiseArgs, ReduceArgs, ReportArgs, RunArgs, StitchArgs,
     StorageArgs,
@@ -38,6 +39,9 @@ pub(super) fn stitch(args: &StitchArgs) -> Result<()> {
     let is_shared = args.run.share.is_some() || args.run.planned.is_some();
     if is_shared && sink::is_ome_tiff(&args.output) {
         return Err(Error::usage("an OME-TIFF is written from its beginning to its end: use .zarr to share"));
+    }
+    if args.collection || sink::zarr::is_label(&args.output) {
+        super::refuse_remote(&args.output)?;
     }
     if args.collection && is_shared {
         return Err(Error::usage("a collection is not shared out: share the images of --by alone"));
@@ -204,11 +208,16 @@ fn free(output: &Path, input: &InputArgs, overwrite: bool) -> Result<()> {
 /// Refuses an output that lies on another machine.
 fn refuse_remote(output: &str) -> Result<()> {
     match output.split_once("://") {
-        None => Ok(()),
-        Some((scheme, _)) => Err(Error::usage(format!(
-            "-o {output}: outputs are written to file systems, not to {scheme}: write to a folder and copy it, as with \
-             'rclone copy'"
+        Some((scheme, _)) if !bytes::is_remote(Path::new(output)) || scheme.starts_with("http") => {
+            Err(Error::usage(format!(
+                "-o {output}: outputs are written to file systems, and Zarr over s3, gs and az, not over {scheme}: write \
+                 to a folder and copy it, as with 'rclone copy'"
+            )))
+        }
+        Some(_) if !matches!(sink::extension(Path::new(output)).as_str(), "zarr") => Err(Error::usage(format!(
+            "-o {output}: only Zarr is written there: write a file here and copy it, as with 'rclone copy'"
         ))),
+        _ => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use serde_json::Value;
 
+use crate::bytes;
 use crate::cli::{Cli, Command, RunArgs};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -194,25 +195,42 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&text)
 }
 
+/// Refuses an array that must be in a file system for what is to be done with it.
+fn refuse_remote(place: &Path) -> Result<(), Error> {
+    if !bytes::is_remote(place) {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "{}: this is done in file systems alone: copy it, as with 'rclone copy'",
+        place.display()
+    )))
+}
+
 /// Refuses to replace one of the `inputs`, or what holds one, by the output, and to write into one.
 ///
 /// # Errors
 /// `Usage`, naming the input.
 fn refuse_input(output: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
+    let why_of = |output: &Path, input: &Path| match (input.starts_with(output), output.starts_with(input)) {
+        (true, _) => Some("the output would replace the input"),
+        (false, true) => Some("the output would lie inside the input"),
+        _ => None,
+    };
+    let refused = |why: &str, input: &Path| {
+        Error::usage(format!("{}: {why} {}: choose another name", output.display(), input.display()))
+    };
+    if bytes::is_remote(output) {
+        let refused = inputs.iter().find_map(|input| Some(refused(why_of(output, input)?, input)));
+        return refused.map_or(Ok(()), Err);
+    }
     let place = resolved(output);
     let exists = place.exists();
     // Only folders hold what is not there yet.
     for input in inputs.iter().filter(|input| exists || input.is_dir()) {
         let Ok(input_place) = input.canonicalize() else { continue };
-        let why = if place == input_place || input_place.starts_with(&place) {
-            "the output would replace the input"
-        } else if place.starts_with(&input_place) {
-            "the output would lie inside the input"
-        } else {
-            continue;
-        };
-        let (output, input) = (output.display(), input.display());
-        return Err(Error::usage(format!("{output}: {why} {input}: choose another name")));
+        if let Some(why) = why_of(&place, &input_place) {
+            return Err(refused(why, input));
+        }
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ use crate::source::{self, OpenOptions};
 
 pub(super) fn run(args: &PyramidArgs) -> Result<()> {
     let start = Instant::now();
+    super::refuse_remote(&args.image)?;
     // An earlier run may have been stopped between its last level and the metadata.
     if !args.run.dry_run && Image::adopt(&args.image)? {
         tell(format_args!("{}: the levels of an earlier run are in place", args.image.display()));

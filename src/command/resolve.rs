@@ -9,6 +9,7 @@ use super::progress::HeaderProgress;
 use super::{presets, tell, voice};
 use crate::array::{Array, Losses};
 use crate::axis::{Axis, Calibration};
+use crate::bytes;
 use crate::cli::{InputArgs, NameArgs, RunArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit, processors};
@@ -239,7 +240,7 @@ pub(super) fn ledger(stack: &Stack, output: &Path) -> Ledger {
 
 /// The files of `stack`, as they are now, seen from `output`.
 pub(super) fn inputs_of(stack: &Stack, output: &Path) -> Vec<Input> {
-    let folder = std::path::absolute(output).ok().and_then(|path| Some(path.parent()?.to_owned())).unwrap_or_default();
+    let folder = in_full(output).parent().map(Path::to_owned).unwrap_or_default();
     let lists = if stack.paths().len() > 1 { &LISTS[..] } else { &LISTS[..4] };
     let input = |(file, path): (u32, &PathBuf)| {
         let state = inputs::state(path);
@@ -249,9 +250,14 @@ pub(super) fn inputs_of(stack: &Stack, output: &Path) -> Vec<Input> {
     (0..).zip(stack.paths()).map(input).collect()
 }
 
+fn in_full(path: &Path) -> PathBuf {
+    let is_url = bytes::is_remote(path);
+    Some(path).filter(|_| !is_url).and_then(|path| std::path::absolute(path).ok()).unwrap_or_else(|| path.to_owned())
+}
+
 /// `path` as it is seen from `folder` if it lies there, else in full.
 fn place(path: &Path, folder: &Path) -> String {
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let whole = in_full(path);
     whole.strip_prefix(folder).unwrap_or(&whole).to_string_lossy().into_owned()
 }
 

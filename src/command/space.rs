@@ -7,6 +7,7 @@ use super::inspect::sample::sample;
 use super::tell;
 use crate::array::Array;
 use crate::block::size_bytes;
+use crate::bytes;
 use crate::error::{Error, Result};
 use crate::exec::budget::Bytes;
 use crate::sink::zarr::ZarrOptions;
@@ -51,6 +52,9 @@ pub(super) fn check(output: &Path, most: u64, likely: impl FnOnce() -> u64, stri
 
 /// Bytes that are free where `output` will stand; `None` where the system does not say.
 fn free_bytes(output: &Path) -> Option<u64> {
+    if bytes::is_remote(output) {
+        return None;
+    }
     let place = std::path::absolute(output).ok()?;
     let folder = place.ancestors().skip(1).find(|folder| folder.is_dir())?;
     let found = rustix::fs::statvfs(folder).ok()?;

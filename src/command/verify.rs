@@ -45,6 +45,7 @@ struct Verified<'a> {
 pub(super) fn run(args: &VerifyArgs) -> Result<()> {
     let place = &args.output;
     refuse_part(place)?;
+    super::refuse_remote(place)?;
     if checksums_of(place).is_none() && !place.exists() {
         return Err(Error::usage(format!("{}: there is no such output", place.display())).into());
     }

@@ -42,6 +42,10 @@ fn seen(path: &Path) -> String {
 
 /// Size and time of change of a file.
 pub fn state(path: &Path) -> Input {
+    if bytes::is_remote(path) {
+        let (n_bytes, changed) = bytes::size_and_time(path).unzip();
+        return Input { bytes: n_bytes, modified_unix_s: changed, ..Input::default() };
+    }
     let found = fs::metadata(path).ok();
     let modified = found.as_ref().and_then(|found| found.modified().ok()?.duration_since(UNIX_EPOCH).ok());
     Input { bytes: found.map(|found| found.len()), modified_unix_s: modified.map(|m| m.as_secs()), ..Input::default() }

@@ -408,6 +408,7 @@ impl Survey {
 
 /// Threads that read headers of files, unless one is to do all: they wait for storage more than they compute.
 const READERS: usize = 16;
+const READERS_OF_REMOTE: usize = 64;
 
 /// Threads that read headers of `n_files` files.
 fn readers(request: &Request, n_files: usize) -> usize {
@@ -415,7 +416,8 @@ fn readers(request: &Request, n_files: usize) -> usize {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
-    if threads == 1 { 1 } else { threads.max(READERS).min(n_files).max(1) }
+    let waiting = if request.inputs.is_remote() { READERS_OF_REMOTE } else { READERS };
+    if threads == 1 { 1 } else { threads.max(waiting).min(n_files).max(1) }
 }
 
 /// The fill value: one element's bytes.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::headers::Headers;
 use super::headers::describe;
 use super::{FileArray, Info, OpenOptions, open};
+use crate::bytes;
 use crate::error::{Error, Result};
 
 /// Memory of a file that is not open: its name, its place.
@@ -38,7 +39,7 @@ struct Kept {
 impl Files {
     /// The files at `paths`, of which `headers` were read before.
     pub fn new(paths: Vec<PathBuf>, headers: Headers, options: OpenOptions) -> Self {
-        Self { paths, headers, options, most_open: crate::bytes::most_open(), kept: Mutex::default() }
+        Self { paths, headers, options, most_open: bytes::most_open(), kept: Mutex::default() }
     }
 
     /// What the headers say.
@@ -55,7 +56,8 @@ impl Files {
     pub fn held_bytes(&self) -> u64 {
         let (one, n) = (self.headers.held_bytes, self.paths.len() as u64);
         let indexes = one.saturating_mul(n).min(2 * self.headers.indexes.limit_bytes()).max(one);
-        indexes.saturating_add(n * NAME_BYTES)
+        let fetched = if self.paths.iter().any(|path| bytes::is_remote(path)) { bytes::FETCHED_BYTES } else { 0 };
+        indexes.saturating_add(n * NAME_BYTES).saturating_add(fetched)
     }
 
     /// The file numbered `file`.

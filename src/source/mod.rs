@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::array::{Array, Reader, Scratch};
 use crate::axis::Axis;
+use crate::bytes;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::Region;
@@ -504,10 +505,18 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
         );
     }
     let extension = extension(path);
-    let by_content = FORMATS.iter().find(|f| f.recognise.is_some_and(|recognise| recognise(path)));
+    let is_remote = bytes::is_remote(path);
+    let by_content = || FORMATS.iter().find(|f| f.recognise.is_some_and(|recognise| recognise(path)));
     let by_extension = || FORMATS.iter().find(|f| f.extensions.contains(&extension.as_str()));
-    let sure = by_extension().filter(|format| format.magic.is_none());
-    let format = by_content.or(sure).or_else(|| by_first_bytes(path)).or_else(by_extension).unwrap_or(&FORMATS[0]);
+    let sure = || by_extension().filter(|format| format.magic.is_none());
+    // What is far away is asked no more than it takes.
+    let first = if is_remote { sure().or_else(by_content) } else { by_content().or_else(sure) };
+    let format = first.or_else(|| by_first_bytes(path)).or_else(by_extension).unwrap_or(&FORMATS[0]);
+    if is_remote && format.magic.is_some() {
+        let text =
+            format!("{}: {} is not read from there, TIFF and Zarr are: copy it first", path.display(), format.name);
+        return Err(Error::Unsupported(text));
+    }
     (format.open)(path, options).map_err(|e| match (e, foreign::known(path)) {
         (io @ Error::Io { .. }, _) => io,
         (_, Some(what)) => Error::unsupported(what).at(path.display()),

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::FORMATS;
+use crate::bytes;
 use crate::error::{Error, Result};
 use crate::pattern::natural_cmp;
 
@@ -28,6 +29,13 @@ impl<T: Into<String>> From<T> for Inputs {
     /// One path, directory or glob.
     fn from(named: T) -> Self {
         Self { named: vec![named.into()], ..Self::default() }
+    }
+}
+
+impl Inputs {
+    /// Whether one of them lies in a store of objects or on a web server, as far as names tell.
+    pub fn is_remote(&self) -> bool {
+        self.named.iter().any(|name| bytes::is_remote(Path::new(name)))
     }
 }
 
@@ -78,10 +86,13 @@ fn sort(paths: &mut Vec<PathBuf>) {
 }
 
 fn expand(input: &str, paths: &mut Vec<PathBuf>) -> Result<()> {
+    if bytes::is_remote(Path::new(input)) {
+        return expand_remote(Path::new(input), paths);
+    }
     if let Some((scheme, _)) = input.split_once("://").filter(|(scheme, _)| scheme.chars().all(char::is_alphanumeric)) {
         return Err(Error::usage(format!(
-            "{input}: inputs are read from file systems, not over {scheme}: copy them, as with 'rclone copy', or mount the \
-             place, as with 'rclone mount'"
+            "{input}: inputs are read from file systems and over s3, gs, az, http and https, not over {scheme}: copy \
+             them, as with 'rclone copy', or mount the place, as with 'rclone mount'"
         )));
     }
     let path = &path_of_text(input);
@@ -97,10 +108,7 @@ fn expand(input: &str, paths: &mut Vec<PathBuf>) -> Result<()> {
     if !input.contains(['*', '?', '[']) {
         return Err(Error::usage(format!("{input}: no such file or directory")));
     }
-    // As in a shell, * leaves out hidden files, such as the ._ copies that macOS leaves on shared disks.
-    let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::default() };
-    let glob = glob::glob_with(input, options)
-        .map_err(|e| Error::usage(format!("'{input}' is not a glob: {} at column {}", e.msg, e.pos + 1)))?;
+    let glob = glob::glob_with(input, GLOB).map_err(|e| no_glob(input, &e))?;
     let before = paths.len();
     for entry in glob {
         let path = entry.map_err(|e| {
@@ -113,6 +121,47 @@ fn expand(input: &str, paths: &mut Vec<PathBuf>) -> Result<()> {
         return Err(Error::usage(format!("'{input}' matches no file")));
     }
     Ok(())
+}
+
+/// As in a shell, `*` leaves out hidden files, such as the `._` copies that macOS leaves on shared disks.
+const GLOB: glob::MatchOptions =
+    glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+
+fn no_glob(input: &str, e: &glob::PatternError) -> Error {
+    Error::usage(format!("'{input}' is not a glob: {} at column {}", e.msg, e.pos + 1))
+}
+
+/// Adds what a URL names: an object, an array, those that match a glob, or all images below it.
+fn expand_remote(path: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+    let input = path.to_string_lossy();
+    let listed = |place: &Path| bytes::listed(place).map_err(|e| Error::io(place, "cannot list", e));
+    if let Some(wild) = input.find(['*', '?', '[']).filter(|_| !input.starts_with("http")) {
+        let folder = input[..wild].rfind('/').map_or(path, |end| Path::new(&input[..end]));
+        let glob = glob::Pattern::new(&input).map_err(|e| no_glob(&input, &e))?;
+        let before = paths.len();
+        // What matches and is a folder is an array.
+        for object in listed(folder)? {
+            let mut matching = object.ancestors().filter(|path| glob.matches_path_with(path, GLOB));
+            paths.extend(matching.next().map(Path::to_owned));
+        }
+        paths[before..].sort();
+        paths.dedup();
+        return if paths.len() > before { Ok(()) } else { Err(Error::usage(format!("'{input}' matches no object"))) };
+    }
+    if super::is_image(path) || super::has_axes(path) {
+        paths.push(path.to_owned());
+        return Ok(());
+    }
+    let is_in_array = |object: &Path| object.ancestors().any(|folder| super::extension(folder) == "zarr");
+    let objects = listed(path)?;
+    let before = paths.len();
+    paths.extend(objects.iter().filter(|object| super::is_image(object) && !is_in_array(object)).cloned());
+    match (paths.len() > before, objects.iter().find_map(|o| o.ancestors().find(|f| super::extension(f) == "zarr"))) {
+        (true, _) => Ok(()),
+        (false, Some(array)) => Err(Error::usage(nothing_read(&[array.to_owned()], &[])).at(input)),
+        (false, None) if objects.is_empty() => Err(Error::usage(format!("{input}: no object has such a name"))),
+        (false, None) => Err(Error::usage(nothing_read(&[], &[])).at(input)),
+    }
 }
 
 /// Adds all files below `directory` that an input format knows by extension: images, or where there are none those of

@@ -63,6 +63,16 @@ pub trait Disk: Send + Sync {
     /// Makes the name given by [`Disk::publish`] durable.
     #[allow(missing_docs, clippy::missing_errors_doc)]
     fn settle(&self) -> io::Result<()>;
+
+    /// Helpers that are worth having: enough for file systems whose answers take long.
+    fn n_helpers(&self) -> usize {
+        4
+    }
+
+    /// Whether an object is sent elsewhere when it gets its key.
+    fn is_far(&self) -> bool {
+        false
+    }
 }
 
 /// A name in a folder.

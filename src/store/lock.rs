@@ -113,6 +113,7 @@ impl Owner {
 /// A name beside `output` for what this process computes on the way to it. What processes that are no more have left
 /// under such names is removed.
 pub fn scratch(output: &Path) -> PathBuf {
+    let output = &super::place::near(output);
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let (before, this) = (format!(".{name}."), Owner::this());
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -46,6 +46,7 @@ mod journal;
 mod lock;
 mod place;
 mod published;
+mod remote;
 mod resume;
 pub mod sums;
 mod sync;
@@ -212,7 +213,8 @@ impl Look {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             local => local.map_err(|e| Error::io(&partial, "cannot open", e))?,
         };
-        let site = Site::new(name, partial, Arc::new(local), None, Durability::None, Some(share));
+        let disk = remote::disk(local, &name);
+        let site = Site::new(name, partial, disk, None, Durability::None, Some(share));
         // It has its name, and what is left is being removed.
         Ok(if site.published()?.is_some() { None } else { Some(Self { site }) })
     }
@@ -491,7 +493,8 @@ impl Store {
         }
         let (local, held) = claim(&name, &partial, false, terms.patience)?;
         local.put_back().map_err(|e| Error::io(&name, "cannot put the old output back", e))?;
-        Self::start(name, partial, Arc::new(local), Some(held), terms)
+        let disk = remote::disk(local, &name);
+        Self::start(name, partial, disk, Some(held), terms)
     }
 
     /// Begins a share of a run, in the place that the first of them has prepared.
@@ -515,8 +518,8 @@ impl Store {
     fn join_once(name: &Path, partial: &Path, terms: &OutputTerms) -> Result<Option<Begun>> {
         let claimed = |is_share| {
             let (local, held) = claim(name, partial, is_share, terms.patience)?;
-            let (name, partial) = (name.to_owned(), partial.to_owned());
-            Ok((Site::new(name, partial, Arc::new(local), Some(&held), terms.durability, terms.share), held))
+            let (name, partial, disk) = (name.to_owned(), partial.to_owned(), remote::disk(local, name));
+            Ok((Site::new(name, partial, disk, Some(&held), terms.durability, terms.share), held))
         };
         let (site, held) = claimed(true)?;
         if let Some(changes) = resume::compare(&site, &terms.manifest)? {

@@ -5,6 +5,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use super::remote;
+use crate::bytes;
 use crate::error::{Error, Result};
 
 /// What an output is.
@@ -23,7 +25,8 @@ pub enum OutputKind {
 pub fn check_free(output: &Path, overwrite: bool, kind: OutputKind) -> Result<()> {
     let name = real_name(output)?;
     let parent = name.parent().unwrap_or(Path::new("/"));
-    if let Err(e) = fs::metadata(parent)
+    if !bytes::is_remote(&name)
+        && let Err(e) = fs::metadata(parent)
         && e.kind() == ErrorKind::NotFound
     {
         return Err(no_parent(&name));
@@ -122,6 +125,9 @@ fn sync(folder: &Path) -> io::Result<()> {
 
 /// Refuses a name under which something stands that must stay.
 pub(super) fn refuse_taken(name: &Path, overwrite: bool, kind: OutputKind) -> Result<()> {
+    if bytes::is_remote(name) {
+        return remote::refuse_taken(name, overwrite, kind);
+    }
     let Ok(found) = fs::symlink_metadata(name) else { return Ok(()) };
     let refuse = |why: &str| Err(Error::usage(format!("{}: {why}", name.display())));
     if found.is_dir() && matches!(kind, OutputKind::File) {
@@ -145,6 +151,9 @@ pub(super) fn real_name(output: &Path) -> Result<PathBuf> {
     if output.file_name().is_none() {
         return Err(no_name());
     }
+    if bytes::is_remote(output) {
+        return Ok(PathBuf::from(output.to_string_lossy().trim_end_matches('/')));
+    }
     let mut name = std::path::absolute(output).map_err(|e| Error::io(output, "cannot find", e))?;
     if fs::symlink_metadata(&name).is_ok_and(|m| m.is_symlink()) {
         name = fs::canonicalize(&name).map_err(|e| Error::io(output, "cannot follow the link", e))?;
@@ -154,8 +163,18 @@ pub(super) fn real_name(output: &Path) -> Result<PathBuf> {
     if name.file_name().is_none() { Err(no_name()) } else { Ok(name) }
 }
 
-/// The private place of an unfinished output: `.NAME.partial` beside `name`.
+/// A name in the current folder for what belongs to the remote output `name`, or `name` itself if it is not remote.
+pub(super) fn near(name: &Path) -> PathBuf {
+    if !bytes::is_remote(name) {
+        return name.to_owned();
+    }
+    let one_part = name.to_string_lossy().replace("://", "_").replace('/', "_");
+    std::path::absolute(&one_part).unwrap_or_else(|_| PathBuf::from(one_part))
+}
+
+/// The private place of an unfinished output: `.NAME.partial` beside `name`, in the current folder if that is remote.
 pub(super) fn partial_name(name: &Path) -> PathBuf {
+    let name = &near(name);
     let mut file_name = OsString::from(".");
     file_name.push(name.file_name().unwrap_or_default());
     file_name.push(".partial");

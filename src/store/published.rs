@@ -6,14 +6,13 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::disk::{self, Local};
 use super::place::{self, PUBLISHED};
-use super::{Durability, OUTPUT, OutputTerms, Site, claim};
+use super::{Durability, OUTPUT, OutputTerms, Site, claim, remote};
 use crate::error::{Error, Result};
 
 /// An output that has got its name, or is about to.
@@ -70,7 +69,8 @@ pub fn has_name(terms: &OutputTerms) -> Result<bool> {
     let name = place::real_name(terms.output)?;
     let partial = place::partial_name(&name);
     let Ok(local) = Local::open(&partial, &name) else { return Ok(false) };
-    let site = Site::new(name, partial, Arc::new(local), None, terms.durability, None);
+    let disk = remote::disk(local, &name);
+    let site = Site::new(name, partial, disk, None, terms.durability, None);
     Ok(site.published()?.is_some_and(|manifest| !manifest.is_null() && manifest == terms.manifest))
 }
 
@@ -83,10 +83,11 @@ pub fn conclude(terms: &OutputTerms) -> Result<bool> {
     let name = place::real_name(terms.output)?;
     let partial = place::partial_name(&name);
     if !place::exists(&partial) {
-        return Ok(place::exists(&name));
+        return Ok(remote::stands(&name));
     }
     let (local, held) = claim(&name, &partial, false, terms.patience)?;
-    let site = Site::new(name, partial, Arc::new(local), Some(&held), terms.durability, None);
+    let disk = remote::disk(local, &name);
+    let site = Site::new(name, partial, disk, Some(&held), terms.durability, None);
     let announced = site.announced()?.filter(|announced| announced.manifest == terms.manifest);
     let stands = match &announced {
         Some(announced) if site.is_at(announced, "")? => true,

@@ -14,8 +14,6 @@ use super::{Durability, Site};
 use crate::error::{Error, Result};
 use crate::profile::{self, Stage};
 
-/// Helpers at most: enough for file systems whose answers take long.
-const MAX_HELPERS: usize = 4;
 /// Objects at most that are open and wait for the disk.
 const MAX_WAITING: u64 = 64;
 
@@ -83,7 +81,9 @@ impl Syncer {
     /// Of this job or an earlier one.
     pub(super) fn submit(&self, job: SyncJob) -> Result<()> {
         let shared = &*self.shared;
-        let alone = shared.site.durability == Durability::None || !self.has_helpers();
+        let n_helpers = shared.site.disk.n_helpers();
+        let alone =
+            shared.site.durability == Durability::None && !shared.site.disk.is_far() || !self.has_helpers(n_helpers);
         let mut state = shared.state();
         if matches!(job, SyncJob::Hurry(..)) && (alone || state.unfinished.len() >= shared.max_waiting) {
             return Ok(());
@@ -158,9 +158,9 @@ impl Syncer {
     }
 
     /// Whether there are helpers, which are started by the first object.
-    fn has_helpers(&self) -> bool {
+    fn has_helpers(&self, n: usize) -> bool {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        while threads.len() < MAX_HELPERS {
+        while threads.len() < n {
             let shared = self.shared.clone();
             let builder = std::thread::Builder::new().name("sync".into()).stack_size(128 << 10);
             match builder.spawn(move || shared.help()) {
@@ -198,7 +198,7 @@ impl Shared {
                 return;
             }
             // A fair share of what waits: objects synced together cost the file system one commit.
-            let n = state.queue.len().div_ceil(MAX_HELPERS);
+            let n = state.queue.len().div_ceil(self.site.disk.n_helpers());
             let jobs = state.queue.drain(..n).collect();
             drop(state);
             self.work(jobs);

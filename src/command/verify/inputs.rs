@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Verified;
 use crate::array::{self, Array};
+use crate::bytes;
 use crate::cli::{InputArgs, NameArgs};
 use crate::command::resolve;
 use crate::error::{Error, Result};
@@ -51,9 +52,9 @@ impl Verified<'_> {
         let recorded = self.inputs()?;
         let folder = std::path::absolute(self.place()).map_err(|e| Error::io(self.place(), "cannot find", e))?;
         let folder = folder.parent().map(Path::to_owned).unwrap_or_default();
-        let paths: Vec<PathBuf> = recorded.iter().map(|input| folder.join(&input.path)).collect();
+        let paths: Vec<PathBuf> = recorded.iter().map(|input| place_in(&folder, &input.path)).collect();
         let gone: Vec<PathBuf> =
-            paths.iter().filter(|path| !path.exists()).cloned().collect();
+            paths.iter().filter(|path| !bytes::is_remote(path) && !path.exists()).cloned().collect();
         if !gone.is_empty() {
             return Err(Error::format(format!("inputs that are not there:{}", named(&gone))));
         }
@@ -100,6 +101,11 @@ impl Verified<'_> {
         };
         serde_json::from_value(list).map_err(Error::format)
     }
+}
+
+/// Where an input is that is recorded as seen from `folder`.
+fn place_in(folder: &Path, input: &str) -> PathBuf {
+    if bytes::is_remote(Path::new(input)) { PathBuf::from(input) } else { folder.join(input) }
 }
 
 /// A line for each of the first few.

@@ -13,6 +13,7 @@ use super::{OutputOptions, Sharding, Spec};
 use crate::array::Losses;
 use crate::axis::{Axis, AxisKind};
 use crate::block::{Block, size_bytes};
+use crate::bytes;
 use crate::codec::Codec;
 use crate::consume::levels::{Levels, Method};
 use crate::consume::statistics::{ChannelStatistics, PERCENTILES, Statistics};
@@ -602,7 +603,8 @@ impl Consumer for ZarrSink {
         let levels = self.levels.iter().map(|l| l.held_bytes(&self.wants.unit, &self.wants.object));
         let statistics = self.statistics.iter().map(Statistics::held_bytes);
         let archive = self.archive.iter().map(|_| Archive::held_bytes(self.n_entries()));
-        levels.chain(statistics).chain(archive).fold(self.array.held_bytes(), u64::saturating_add)
+        let sent = bytes::is_remote(self.place.path()).then_some(bytes::SENT_BYTES);
+        levels.chain(statistics).chain(archive).chain(sent).fold(self.array.held_bytes(), u64::saturating_add)
     }
 
     fn begin(&mut self, job: &Job) -> Result<()> {

@@ -4,6 +4,7 @@
 use std::io::IoSliceMut;
 
 use super::headers::HeaderInput;
+use crate::bytes::Ranged;
 use crate::dtype::swap_bytes;
 use crate::error::Result;
 use crate::profile::{self, Stage};
@@ -192,8 +193,11 @@ fn scatter(runs: &[Run], room: &mut Vec<u8>, input: &HeaderInput, target: &mut [
         (rest, rest_at) = (after, run.to + run.len as usize);
         end = run.at + run.len;
     }
-    let read = || rustix::io::preadv(&input.file, &mut pieces, at);
-    let n = profile::stage(Stage::Read, end - at, read).unwrap_or(0) as u64;
+    let n = match &input.file {
+        Ranged::Local(file) => profile::stage(Stage::Read, end - at, || rustix::io::preadv(file, &mut pieces, at)),
+        _ => Ok(0),
+    };
+    let n = n.unwrap_or(0) as u64;
     // A call may bring less than asked, or nothing; the rest comes run by run, with errors of its own.
     for run in runs.iter().filter(|run| run.at + run.len > at + n) {
         let have = (at + n).saturating_sub(run.at);

@@ -1,13 +1,12 @@
 //! Reading headers: small pieces of a file by position, in as few reads as their places allow.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::tag::{TagField, is_uint, type_size, uint};
+use crate::bytes::Ranged;
 use crate::error::{Error, Result};
 use crate::profile::{self, Stage};
 
@@ -68,7 +67,7 @@ impl Window {
     fn ask(&mut self, input: &HeaderInput, at: u64) {
         let ahead = (1..=STEPS).map_while(|i| at.checked_add(self.step.checked_mul(i)?).filter(|at| *at < input.size));
         for at in ahead.filter(|at| *at > self.asked_to).collect::<Vec<_>>() {
-            crate::bytes::advise(&input.file, at, self.ahead as u64);
+            input.file.advise(at, self.ahead as u64);
             self.asked_to = at;
         }
     }
@@ -77,19 +76,19 @@ impl Window {
 /// A file to read by position.
 #[derive(Debug)]
 pub(super) struct HeaderInput {
-    pub(super) file: File,
+    pub(super) file: Ranged,
     pub(super) path: PathBuf,
     pub(super) size: u64,
 }
 
 impl HeaderInput {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
-        let meta = file.metadata().map_err(|e| Error::io(path, "cannot read", e))?;
-        if meta.is_dir() {
+        let file = Ranged::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+        if path.is_dir() {
             return Err(Error::format("is a directory, not a TIFF file"));
         }
-        Ok(Self { file, path: path.to_owned(), size: meta.len() })
+        let size = file.n_bytes().map_err(|e| Error::io(path, "cannot read", e))?;
+        Ok(Self { file, path: path.to_owned(), size })
     }
 
     pub(super) fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {

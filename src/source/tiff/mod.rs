@@ -268,7 +268,7 @@ impl Reader for TiffReader {
         let n_leading = region.rank() - tiff.index.inner.len();
         let file = &tiff.directory.input.file;
         let mut pending = (0u64, 0u64);
-        let advise = |(at, len): (u64, u64)| crate::bytes::advise(file, at, len);
+        let advise = |(at, len): (u64, u64)| file.advise(at, len);
         for position in positions(&region.shape[..n_leading]) {
             let Some((page, offset)) = tiff.plane(tiff.plane_index(region, &position)) else { continue };
             read::for_each_range(&tiff.directory, page, offset, origin, shape, |at, len| {

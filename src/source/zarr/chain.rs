@@ -14,11 +14,12 @@ use zarrs::array::{
     Array, ArrayBytes, ArrayMetadata, ArrayShardedExt, ArrayToBytesCodecTraits, BytesRepresentation, CodecChain,
     CodecOptions, DataType, FillValue,
 };
-use zarrs::filesystem::FilesystemStore;
 use zarrs::metadata::v2::{ArrayMetadataV2Order, DataTypeMetadataV2};
 use zarrs::metadata::v3::MetadataV3;
+use zarrs::storage::store::MemoryStore;
+use zarrs::storage::{StoreKey, WritableStorageTraits};
 
-use super::codecs;
+use super::{codecs, group};
 use crate::block::size_bytes;
 use crate::codec::Contexts;
 use crate::codec::decode::Decoder;
@@ -31,7 +32,7 @@ const MAX_CHUNKS_PER_SHARD: u64 = 1 << 24;
 
 /// An array and the chains that decode it.
 pub(super) struct StoredArray {
-    array: Array<FilesystemStore>,
+    array: Array<MemoryStore>,
     folder: PathBuf,
     /// Its dtype.
     pub(super) dtype: DType,
@@ -88,7 +89,15 @@ impl StoredArray {
     /// Opens the array in `folder`.
     pub(super) fn open(folder: &Path) -> Result<Self> {
         codecs::register();
-        let store = FilesystemStore::new(folder).map_err(Error::usage)?;
+        let store = MemoryStore::new();
+        for name in ["zarr.json", ".zarray", ".zattrs"] {
+            if let Some(text) = group::text(&folder.join(name))? {
+                store.set(&StoreKey::new(name).map_err(Error::usage)?, text.into()).map_err(Error::usage)?;
+                if name == "zarr.json" {
+                    break;
+                }
+            }
+        }
         let array = Array::open(Arc::new(store), "/").map_err(|e| Error::unsupported(format!("Zarr: {e}")))?;
         let (dtype, native) = element_type(array.metadata())?;
         let (chunk, grid_is_regular) = regular_chunk(&array)?;
@@ -147,6 +156,11 @@ impl StoredArray {
         self.array.shape()
     }
 
+    /// Where it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The file of the chunk, or shard, at `position`.
     pub(super) fn file(&self, position: &[u64]) -> PathBuf {
         self.folder.join(self.array.chunk_key(position).as_str())
@@ -154,12 +168,7 @@ impl StoredArray {
 }
 
 impl Chain {
-    fn new(
-        array: &Array<FilesystemStore>,
-        general: Arc<CodecChain>,
-        plain: Option<Decoder>,
-        unit: &[u64],
-    ) -> Result<Self> {
+    fn new(array: &Array<MemoryStore>, general: Arc<CodecChain>, plain: Option<Decoder>, unit: &[u64]) -> Result<Self> {
         let (data_type, fill) = (array.data_type().clone(), array.fill_value().clone());
         Ok(Self { plain, general, data_type, fill, shape: non_zero(unit)? })
     }
@@ -254,7 +263,7 @@ fn plain_v3(list: &[MetadataV3], dtype: DType) -> Option<Decoder> {
 }
 
 /// Shape of the array's equal chunks, and whether they are equal.
-fn regular_chunk(array: &Array<FilesystemStore>) -> Result<(Vec<u64>, bool)> {
+fn regular_chunk(array: &Array<MemoryStore>) -> Result<(Vec<u64>, bool)> {
     match array.metadata() {
         ArrayMetadata::V2(v2) => Ok((v2.chunks.iter().map(|n| n.get()).collect(), true)),
         ArrayMetadata::V3(v3) => {

@@ -1,13 +1,11 @@
 //! From a folder to the array in it that is meant, and what OME-NGFF metadata say of its axes.
 
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use crate::axis::{Axis, AxisKind, Calibration, Provenance, unnamed};
-use crate::bytes::within;
+use crate::bytes::{self, within};
 use crate::error::{Error, Result};
 use crate::pattern::natural_cmp;
 use crate::source::OpenOptions;
@@ -46,15 +44,18 @@ const MEMBERS: [&str; 8] = ["ome", "multiscales", "omero", "stackctl", "labels",
 
 /// Whether `folder` is a Zarr array or group.
 pub(super) fn is_zarr(folder: &Path) -> bool {
-    folder.is_dir() && ["zarr.json", ".zarray", ".zgroup"].iter().any(|name| folder.join(name).is_file())
+    if bytes::is_remote(folder) && crate::source::is_image(folder) {
+        return false;
+    }
+    bytes::is_folder(folder)
+        && ["zarr.json", ".zarray", ".zgroup"].iter().any(|name| bytes::is_file(&folder.join(name)))
 }
 
 fn is_array(folder: &Path) -> Result<bool> {
-    if folder.join(".zarray").is_file() {
-        return Ok(true);
+    match document(&folder.join("zarr.json"))? {
+        Some(found) => Ok(found.get("node_type").and_then(Value::as_str) == Some("array")),
+        None => Ok(bytes::is_file(&folder.join(".zarray"))),
     }
-    Ok(document(&folder.join("zarr.json"))?
-        .is_some_and(|d| d.get("node_type").and_then(Value::as_str) == Some("array")))
 }
 
 /// Folders of all arrays in `folder`, itself among them.
@@ -68,9 +69,9 @@ pub(super) fn arrays(folder: &Path) -> Result<Vec<PathBuf>> {
             found.push(folder);
             continue;
         }
-        for entry in fs::read_dir(&folder).map_err(|e| Error::io(&folder, "cannot list", e))?.flatten() {
-            if depth < MAX_DEPTH && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                open.push((entry.path(), depth + 1));
+        for (name, is_folder) in entries(&folder)? {
+            if depth < MAX_DEPTH && is_folder {
+                open.push((folder.join(name), depth + 1));
             }
         }
     }
@@ -156,22 +157,18 @@ fn search(folder: &Path, name: &str, depth: usize, found: &mut Vec<(String, Opti
     if depth == MAX_DEPTH {
         return Ok(());
     }
-    let entries = fs::read_dir(folder).map_err(|e| Error::io(folder, "cannot list", e))?;
-    let mut children = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|e| Error::io(folder, "cannot list", e))?;
-        if is_zarr(&entry.path())
-            && let Some(child) = entry.file_name().to_str()
-        {
-            children.push(child.to_owned());
-        }
-    }
+    let folders = entries(folder)?.into_iter().filter(|(_, is_folder)| *is_folder);
+    let mut children: Vec<String> = folders.map(|(name, _)| name).filter(|name| is_zarr(&folder.join(name))).collect();
     children.sort_by(|a, b| natural_cmp(a, b));
     for child in children {
         let path = if name.is_empty() { child.clone() } else { format!("{name}/{child}") };
         search(&folder.join(child), &path, depth + 1, found)?;
     }
     Ok(())
+}
+
+fn entries(folder: &Path) -> Result<Vec<(String, bool)>> {
+    bytes::entries(folder).map_err(|e| Error::io(folder, "cannot list", e))
 }
 
 /// The image that a group is.
@@ -220,20 +217,21 @@ pub(super) fn attributes(folder: &Path) -> Result<Map<String, Value>> {
 
 /// A JSON document, if the file is there.
 fn document(path: &Path) -> Result<Option<Value>> {
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        Err(e) => return Err(Error::io(path, "cannot open", e)),
-    };
-    let mut text = Vec::new();
-    file.take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut text).map_err(|e| Error::io(path, "cannot read", e))?;
-    if text.len() as u64 > MAX_DOCUMENT_BYTES {
+    let Some(text) = text(path)? else { return Ok(None) };
+    serde_json::from_slice(&text).map(Some).map_err(|e| Error::format(format!("{}: {e}", path.display())))
+}
+
+/// Bytes of a document, if the file is there.
+pub(super) fn text(path: &Path) -> Result<Option<Vec<u8>>> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    if path.metadata().is_ok_and(|found| found.len() > MAX_DOCUMENT_BYTES) {
         return Err(Error::unsupported(format!("{}: metadata of more than 256 MiB are not read", path.display())));
     }
-    let value = serde_json::from_slice(&text).map_err(|e| Error::format(format!("{}: {e}", path.display())))?;
-    Ok(Some(value))
+    match bytes::read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if matches!(e.kind(), NotFound | NotADirectory) => Ok(None),
+        Err(e) => Err(Error::io(path, "cannot open", e)),
+    }
 }
 
 /// Axes of an array of `shape`, by what the image, or else the array itself, says of them.

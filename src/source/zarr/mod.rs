@@ -4,15 +4,14 @@
 //! undoes uncommon codecs. Absent chunks hold the array's fill value, which is data like any other.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{FileArray, Format, Info, Note, NoteKind, OpenOptions};
 use crate::array::{Reader, Scratch, check_read};
 use crate::block::{Buffer, Coverage, Target, size_bytes};
+use crate::bytes::{self, Ranged};
 use crate::codec::{Codec, Contexts};
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
@@ -52,9 +51,17 @@ type OpenShard = (Vec<u64>, Option<Arc<Shard>>);
 
 /// An open shard file.
 struct Shard {
-    file: File,
+    file: Ranged,
     n_bytes: u64,
     index: Vec<(u64, u64)>,
+}
+
+/// Where the stored form of a chunk lies.
+enum Place {
+    /// It is a file.
+    Whole(PathBuf),
+    /// A shard's file and its name, and there an offset and a length in bytes.
+    Part(Arc<Shard>, PathBuf, u64, u64),
 }
 
 fn open_shared(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
@@ -201,7 +208,8 @@ impl ZarrSource {
         let (mut n, mut of, mut what) =
             (census.n_stored, objects.len(), if sharding.is_some() { "shards" } else { "chunks" });
         // Of few shards the indices say which chunks they hold.
-        if let Some(sharding) = sharding.filter(|_| census.positions.len() as u64 == census.n_stored) {
+        let is_near = !bytes::is_remote(folder) || census.n_stored <= MOST_OPEN_SHARDS;
+        if let Some(sharding) = sharding.filter(|_| is_near && census.positions.len() as u64 == census.n_stored) {
             (n, of, what) = (0, self.chunks.len(), "chunks");
             for position in &census.positions {
                 let shard = self.shard(position, sharding)?;
@@ -222,21 +230,9 @@ impl ZarrSource {
         Ok(notes)
     }
 
-    /// Reads the stored form of the chunk at `position` into `stored`.
-    ///
-    /// Returns its length, or `None` if it is absent.
-    fn fetch(&self, position: &[u64], stored: &mut Buffer) -> Result<Option<usize>> {
-        let most = stored_bound(self.chunk_bytes as u64);
-        let Some(sharding) = &self.stored.sharding else {
-            let path = self.stored.file(position);
-            let file = match File::open(&path) {
-                Ok(file) => file,
-                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-                Err(e) => return Err(Error::io(&path, "cannot open", e)),
-            };
-            let n_bytes = file.metadata().map_err(|e| Error::io(&path, "cannot read", e))?.len();
-            return self.fetch_range(&file, &path, 0, n_bytes, most, stored).map(Some);
-        };
+    /// Where the stored form of the chunk at `position` lies; `None` if its shard says that it is absent.
+    fn place(&self, position: &[u64]) -> Result<Option<Place>> {
+        let Some(sharding) = &self.stored.sharding else { return Ok(Some(Place::Whole(self.stored.file(position)))) };
         let at: Vec<u64> = position.iter().zip(&sharding.counts).map(|(p, n)| p / n).collect();
         let Some(shard) = self.shard(&at, sharding)? else { return Ok(None) };
         let number = position.iter().zip(&sharding.counts).fold(0, |k, (p, n)| k * n + p % n);
@@ -253,18 +249,31 @@ impl ZarrSource {
                 shard.n_bytes
             )));
         }
-        self.fetch_range(&shard.file, &path, offset, n_bytes, most, stored).map(Some)
+        Ok(Some(Place::Part(shard, path, offset, n_bytes)))
     }
 
-    fn fetch_range(
-        &self,
-        file: &File,
-        path: &Path,
-        offset: u64,
-        n_bytes: u64,
-        most: u64,
-        stored: &mut Buffer,
-    ) -> Result<usize> {
+    /// Reads the stored form of the chunk at `position` into `stored`.
+    ///
+    /// Returns its length, or `None` if it is absent.
+    fn fetch(&self, position: &[u64], stored: &mut Buffer) -> Result<Option<usize>> {
+        let path = match self.place(position)? {
+            None => return Ok(None),
+            Some(Place::Part(shard, path, offset, n_bytes)) => {
+                return self.fetch_range(&shard.file, &path, offset, n_bytes, stored).map(Some);
+            }
+            Some(Place::Whole(path)) => path,
+        };
+        let file = match Ranged::open_whole(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(&path, "cannot open", e)),
+        };
+        let n_bytes = file.n_bytes().map_err(|e| Error::io(&path, "cannot read", e))?;
+        self.fetch_range(&file, &path, 0, n_bytes, stored).map(Some)
+    }
+
+    fn fetch_range(&self, file: &Ranged, path: &Path, offset: u64, n_bytes: u64, stored: &mut Buffer) -> Result<usize> {
+        let most = stored_bound(self.chunk_bytes as u64);
         let room = usize::try_from(n_bytes).ok().filter(|_| n_bytes <= most).ok_or_else(|| {
             Error::format(format!(
                 "{}: a stored chunk of {n_bytes} bytes cannot be one of {} bytes",
@@ -300,12 +309,16 @@ impl ZarrSource {
 
     fn open_shard(&self, position: &[u64], sharding: &chain::ShardIndex) -> Result<Option<Shard>> {
         let path = self.stored.file(position);
-        let file = match File::open(&path) {
+        let opened = match sharding.index_at_end {
+            true => Ranged::open_end(&path, sharding.index_bytes),
+            false => Ranged::open(&path),
+        };
+        let file = match opened {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io(&path, "cannot open", e)),
         };
-        let n_bytes = file.metadata().map_err(|e| Error::io(&path, "cannot read", e))?.len();
+        let n_bytes = file.n_bytes().map_err(|e| Error::io(&path, "cannot read", e))?;
         let Some(last) = n_bytes.checked_sub(sharding.index_bytes) else {
             return Err(Error::format(format!(
                 "{}: a shard of {n_bytes} bytes cannot hold its index of {}",
@@ -378,6 +391,21 @@ impl Reader for ZarrReader {
             part.paste_part(out, &source.stored.unit, &both.relative_to(&chunk.origin));
         }
         Ok(coverage)
+    }
+
+    fn prefetch(&mut self, region: &Region) {
+        let source = &*self.source;
+        if !bytes::is_remote(source.stored.folder()) || region.rank() != source.info.axes.len() {
+            return;
+        }
+        for position in source.chunks.overlapping(region) {
+            match source.place(&position) {
+                Ok(Some(Place::Whole(path))) => bytes::ask(&path, stored_bound(source.chunk_bytes as u64)),
+                Ok(Some(Place::Part(shard, _, offset, n_bytes))) => shard.file.advise(offset, n_bytes),
+                // Who reads it is told what is wrong.
+                _ => {}
+            }
+        }
     }
 
     fn release(self: Box<Self>) -> Scratch {

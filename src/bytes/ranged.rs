@@ -1,0 +1,106 @@
+//! A file to be read by position, and what lies in a folder, wherever they are: in a file system, in a store of objects
+//! or on a web server.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::remote::{self, Object, is_remote};
+
+/// An open file.
+#[derive(Debug)]
+pub enum Ranged {
+    /// Of a file system.
+    Local(File),
+    /// An object.
+    Remote(Object),
+    /// All bytes of one.
+    Whole(Vec<u8>),
+}
+
+impl Ranged {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// What the system or the server said; so for all others.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        if is_remote(path) { Object::open(path).map(Self::Remote) } else { File::open(path).map(Self::Local) }
+    }
+
+    /// Opens a file of which the last `n_bytes` are read first.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn open_end(path: &Path, n_bytes: u64) -> io::Result<Self> {
+        if is_remote(path) { Object::open_end(path, n_bytes).map(Self::Remote) } else { Self::open(path) }
+    }
+
+    /// Opens a file of which all is read at once.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn open_whole(path: &Path) -> io::Result<Self> {
+        if is_remote(path) { remote::read(path, false).map(Self::Whole) } else { Self::open(path) }
+    }
+
+    /// Its size in bytes.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn n_bytes(&self) -> io::Result<u64> {
+        match self {
+            Self::Local(file) => Ok(file.metadata()?.len()),
+            Self::Remote(object) => Ok(object.n_bytes()),
+            Self::Whole(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    /// Fills `bytes` with what lies at `at`.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        match self {
+            Self::Local(file) => file.read_exact_at(bytes, at),
+            Self::Remote(object) => object.read_exact_at(bytes, at),
+            Self::Whole(all) => {
+                let part = all.get(at as usize..).and_then(|part| part.get(..bytes.len()));
+                bytes.copy_from_slice(part.ok_or(ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Says that `n_bytes` at `at` will be read soon. Promises nothing.
+    pub fn advise(&self, at: u64, n_bytes: u64) {
+        match self {
+            Self::Local(file) => super::advise(file, at, n_bytes),
+            Self::Remote(object) => object.advise(at, n_bytes),
+            Self::Whole(_) => {}
+        }
+    }
+}
+
+/// All bytes of the file at `path`, which is small and may be asked for again.
+#[allow(clippy::missing_errors_doc)]
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if is_remote(path) { remote::read(path, true) } else { fs::read(path) }
+}
+
+/// Whether a file is at `path`, as far as that can be told: what may be one is.
+pub fn is_file(path: &Path) -> bool {
+    if is_remote(path) { !read(path).is_err_and(|e| e.kind() == ErrorKind::NotFound) } else { path.is_file() }
+}
+
+/// Whether `path` may be a folder: one of objects is what their names begin with.
+pub fn is_folder(path: &Path) -> bool {
+    is_remote(path) || path.is_dir()
+}
+
+/// Names in the folder at `path`, and whether each is a folder, links followed.
+#[allow(clippy::missing_errors_doc)]
+pub fn entries(path: &Path) -> io::Result<Vec<(String, bool)>> {
+    if is_remote(path) {
+        return remote::entries(path);
+    }
+    let entry = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        let is_folder = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
+        Ok((entry.file_name().to_string_lossy().into_owned(), is_folder))
+    };
+    fs::read_dir(path)?.map(entry).collect()
+}
