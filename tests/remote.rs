@@ -202,7 +202,8 @@ fn headers_of_many_files_take_few_requests() {
         *counts.entry(line.split(['?', ' ']).nth(1).unwrap().to_owned()).or_default() += 1;
     }
     assert_eq!(counts.len(), 12, "{counts:?}");
-    assert!(counts.values().all(|n| *n <= 3), "{counts:?}");
+    // Of 201 directories: about one for twenty of them.
+    assert!(counts.values().all(|n| *n <= 12), "{counts:?}");
 }
 
 #[test]
