@@ -129,12 +129,24 @@ pub fn pattern(data: &[u8]) {
     }
 }
 
-/// A whole file: opened, and read if it is small.
+/// A whole file of the format that its first bytes say: opened, and read if it is small.
 pub fn file(data: &[u8]) {
-    let Ok(mut file) = tempfile::Builder::new().suffix(".tif").tempfile() else { return };
-    if file.write_all(data).is_err() {
-        return;
+    let Ok(mut file) = tempfile::NamedTempFile::new() else { return };
+    if file.write_all(data).is_ok() {
+        read(file.path());
     }
+}
+
+/// The metadata of a Zarr of any version, beside a chunk that is not one.
+pub fn zarr(data: &[u8]) {
+    let Ok(folder) = tempfile::tempdir() else { return };
+    let put = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).is_ok();
+    if ["zarr.json", ".zarray", ".zattrs", "0.0"].into_iter().all(|name| put(name, data)) {
+        read(folder.path());
+    }
+}
+
+fn read(path: &std::path::Path) {
     let limits = OpenOptions { limit_bytes: Some(64 << 20), ..OpenOptions::default() };
     let axes = Some("t,c=2".to_owned());
     for options in [
@@ -144,7 +156,7 @@ pub fn file(data: &[u8]) {
         OpenOptions { level: Some(1), ..limits.clone() },
         OpenOptions { pages: axes, ..limits },
     ] {
-        let Ok(source) = source::open(file.path(), &options) else { continue };
+        let Ok(source) = source::open(path, &options) else { continue };
         let info = source.info();
         let bytes = stackctl::block::size_bytes(&info.shape(), info.dtype);
         if bytes > MOST_BYTES || info.scratch_bytes > 16 * MOST_BYTES {

@@ -460,7 +460,7 @@ pub struct InspectArgs {
     /// Print what was found as JSON on standard output; docs/inspect-json.md describes it
     #[arg(long)]
     pub json: bool,
-    /// Exit with 3 if anything is missing, double, odd, unreadable or could be lost
+    /// Exit with 3 if anything is missing, double, odd, unreadable, could be lost or is noted
     #[arg(long)]
     pub strict: bool,
     /// Memory that stitch would have, such as 512M or 2GiB [default: half of what the job may use]

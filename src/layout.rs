@@ -44,6 +44,8 @@ pub struct Layout {
     coded: bool,
     /// Parts, by index, whose files lack planes, and which.
     lacking: Vec<(u32, Arc<AbsentPlanes>)>,
+    /// Parts whose files have planes of which strips or tiles are lost.
+    emptied: Vec<(u32, Arc<AbsentPlanes>)>,
     notes: Vec<String>,
 }
 
@@ -138,9 +140,12 @@ impl Layout {
                 *axis = whole;
             }
         }
-        let lacks = |file| headers.info(file).and_then(|info| info.absent.clone());
-        let lacking = (0..).zip(&parts).filter_map(|(i, (_, part))| Some((i, lacks(part.file)?))).collect();
-        Ok(Self { lacking, notes, ..Self::finish(axes, cuts, cells, parts, file_axes, info) })
+        let planes = |of: fn(&Info) -> &Option<Arc<AbsentPlanes>>| {
+            let of_file = |file| headers.info(file).and_then(|info| of(info).clone());
+            (0..).zip(&parts).filter_map(|(i, (_, part))| Some((i, of_file(part.file)?))).collect()
+        };
+        let (lacking, emptied) = (planes(|info| &info.absent), planes(|info| &info.emptied));
+        Ok(Self { lacking, emptied, notes, ..Self::finish(axes, cuts, cells, parts, file_axes, info) })
     }
 
     /// Places the members of a data set that its files describe themselves.
@@ -197,13 +202,15 @@ impl Layout {
             .collect();
         // Each part is one plane.
         let plane = Arc::new(AbsentPlanes { n_axes: 0, runs: std::iter::once(0..1).collect() });
-        let lacks = |part: &FilePart| {
-            let absent = headers.info(part.file).and_then(|info| info.absent.as_ref());
-            absent.is_some_and(|absent| absent.contains(u64::from(part.page)))
+        let planes = |of: fn(&Info) -> &Option<Arc<AbsentPlanes>>| {
+            let is_one = |part: &FilePart| {
+                let planes = headers.info(part.file).and_then(|info| of(info).as_ref());
+                planes.is_some_and(|planes| planes.contains(u64::from(part.page)))
+            };
+            (0..).zip(&parts).filter(|(_, (_, part))| is_one(part)).map(|(i, _)| (i, Arc::clone(&plane))).collect()
         };
-        let lacking = (0..).zip(&parts).filter(|(_, (_, part))| lacks(part)).map(|(i, _)| (i, Arc::clone(&plane)));
-        let lacking = lacking.collect();
-        Ok(Self { lacking, notes, ..Self::finish(axes, cuts, cells, parts, file_axes, info) })
+        let (lacking, emptied) = (planes(|info| &info.absent), planes(|info| &info.emptied));
+        Ok(Self { lacking, emptied, notes, ..Self::finish(axes, cuts, cells, parts, file_axes, info) })
     }
 
     fn finish(
@@ -228,8 +235,9 @@ impl Layout {
                 unit[*axis] = info.unit[i].max(1);
             }
         }
-        let (lacking, notes) = (Vec::new(), Vec::new());
-        Self { axes, dtype: info.dtype, cuts, cells, parts, file_axes, unit, coded: info.coded, lacking, notes }
+        let (lacking, emptied, notes) = (Vec::new(), Vec::new(), Vec::new());
+        let (dtype, coded) = (info.dtype, info.coded);
+        Self { axes, dtype, cuts, cells, parts, file_axes, unit, coded, lacking, emptied, notes }
     }
 
     /// Axes of the array.
@@ -310,7 +318,16 @@ impl Layout {
 
     /// The planes that files should hold and do not.
     pub fn lacks(&self) -> impl Iterator<Item = Lack> {
-        self.lacking.iter().flat_map(|(part, absent)| {
+        self.runs(&self.lacking)
+    }
+
+    /// Runs of planes of which strips or tiles are lost.
+    pub fn emptied(&self) -> impl Iterator<Item = Lack> {
+        self.runs(&self.emptied)
+    }
+
+    fn runs<'a>(&'a self, of: &'a [(u32, Arc<AbsentPlanes>)]) -> impl Iterator<Item = Lack> + 'a {
+        of.iter().flat_map(|(part, absent)| {
             let (file, cell) = (self.parts[*part as usize].1.file, self.region_of(*part));
             let leading = self.leading(*part, absent);
             // Runs end where the last axis of more than one begins again.
@@ -353,7 +370,8 @@ impl Layout {
     /// An index of the array in words, `last` at the end: `t=1 c=0`, by the axes that files or their absent
     /// planes are counted over.
     pub fn position(&self, at: &[u64], last: Option<usize>) -> String {
-        let n_leading = self.lacking.iter().map(|(_, absent)| absent.n_axes).max().unwrap_or(0);
+        let listed = self.lacking.iter().chain(&self.emptied);
+        let n_leading = listed.map(|(_, absent)| absent.n_axes).max().unwrap_or(0);
         let leading = |i: usize| self.file_axes.iter().take(n_leading).any(|axis| *axis == Some(i));
         let counted = |i: &usize| self.cells.counts()[*i] > 1 || (leading(*i) && self.axes[*i].length > 1);
         let others = (0..self.axes.len()).filter(|i| Some(*i) != last).chain(last);

@@ -90,6 +90,10 @@ fn faults_are_shown_and_are_no_failure_unless_strict() {
     let (code, said) = failure(folder.path(), &["inspect", "raw", "--pattern", PATTERN, "--strict"]);
     assert_eq!((code, said.contains("5 faults")), (3, true), "{said}");
     assert!(json(raw().path(), &["raw", "--strict"])["n_faults"] == 0);
+    let white = tiff::Layout { photometric: 0, ..tiff::Layout::default() }.write(&[vec![5; 256]]);
+    std::fs::write(folder.path().join("white.tif"), white).unwrap();
+    let (code, said) = failure(folder.path(), &["inspect", "white.tif", "--strict"]);
+    assert_eq!((code, said.contains("1 note found")), (3, true), "{said}");
 }
 
 /// Keys and types of the JSON; a change here is a change of `schema`, unless something is added.

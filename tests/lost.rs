@@ -165,14 +165,34 @@ fn a_strip_with_a_place_and_no_bytes_is_a_hole() {
     let counts = u32_at(&bytes, entry(&bytes, 1, 279) + 8);
     bytes[counts + 4..counts + 8].fill(0);
     fs::write(folder.path().join("a.tif"), bytes).unwrap();
-    let (code, text) = failure(folder.path(), &["reduce", "a.tif", "--op", "mean"]);
-    assert!(code == 1 && text.contains("1 strips or tiles have a place but no bytes"), "{text}");
+    for choice in [&[][..], &["--select", "z=1"]] {
+        let (code, text) = failure(folder.path(), &[&["reduce", "a.tif", "--op", "mean"], choice].concat());
+        assert!(code == 1 && text.contains("z=1"), "{text}");
+    }
+    let (results, _) = told(folder.path(), &["reduce", "a.tif", "--op", "mean", "--select", "z=0"]);
+    assert_eq!(results["outputs"][0]["value"], 5);
     let (results, said) = told(folder.path(), &["reduce", "a.tif", "--op", "sum,count", "--missing", "skip"]);
     assert_eq!(results["outputs"][0]["value"], 5 * 256 + 7 * 192);
     assert_eq!(results["outputs"][1]["value"], 256 + 192);
-    assert!(said.contains("have a place but no bytes"), "{said}");
+    assert!(said.contains("1 strip or tile has a place but no bytes"), "{said}");
     let inspect = stackctl(folder.path()).args(["inspect", "a.tif", "--strict"]).output().unwrap();
     assert_eq!(inspect.status.code(), Some(3));
+}
+
+/// Two scans of paper in colours, nearly of one size, are each their own; a small one is a preview.
+#[test]
+fn a_page_of_nearly_the_same_size_is_no_preview() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout { samples: 3, photometric: 2, ..Layout::default() };
+    for (rows, is_own) in [(15, true), (3, false)] {
+        let mut bytes = layout.write(&[vec![5; 768], vec![7; 768]]);
+        let at = entry(&bytes, 1, 257) + 8;
+        bytes[at] = rows;
+        fs::write(folder.path().join("a.tif"), bytes).unwrap();
+        let output = stackctl(folder.path()).args(["reduce", "a.tif", "--op", "mean"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() != is_own && text.contains("--series"), "{text}");
+    }
 }
 
 /// Writes a Zarr v2 array of shape (4, 6), chunks (2, 3), uint8, of which every element is one; chunks are called as

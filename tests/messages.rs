@@ -302,6 +302,13 @@ fn elements_that_become_narrower_for_imagej_are_told() {
     }
     let exact = said(&["calc", "a - mean(a, t)", "-o", "c.npy"]);
     assert!(!exact.contains("ImageJ"), "{exact}");
+    // Values that are stored are as wide as results.
+    for (more, dtype) in [(&[][..], "float32"), (&["--dtype", "float64"], "float64")] {
+        let words = [&["stitch", "c.npy", "-o", "d.tif", "--overwrite", "-q"], more].concat();
+        let output = stackctl(folder.path()).args(&words).output().unwrap();
+        assert_eq!(message(&output).contains(told[0]), more.is_empty(), "{}", message(&output));
+        assert_eq!(type_of("d.tif"), dtype);
+    }
 }
 
 #[test]

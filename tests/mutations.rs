@@ -119,6 +119,11 @@ fn damaged_files_end_soon() {
 }
 
 #[test]
+fn damaged_metadata_of_zarr_end_soon() {
+    run("zarr", targets::zarr);
+}
+
+#[test]
 fn mangled_patterns_and_names_end_soon() {
     run("pattern", targets::pattern);
 }

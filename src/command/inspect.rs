@@ -59,8 +59,12 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
     if !args.names_only && report.arrays.iter().all(|found| found.array.is_none()) {
         return Err(Error::format("there is no array to be made of these files").into());
     }
-    if args.strict && n_faults > 0 {
-        return Err(Error::Fault(format!("{} found", count(n_faults, "fault"))).into());
+    let notes = report.arrays.iter().flat_map(|a| &a.notes);
+    let n_notes = notes.filter(|note| !note.kind.is_plain()).count() as u64;
+    if args.strict && n_faults + n_notes > 0 {
+        let found = [(n_faults, "fault"), (n_notes, "note")].into_iter().filter(|(n, _)| *n > 0);
+        let found: Vec<String> = found.map(|(n, what)| count(n, what)).collect();
+        return Err(Error::Fault(format!("{} found", found.join(" and "))).into());
     }
     Ok(())
 }

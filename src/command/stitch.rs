@@ -197,10 +197,11 @@ fn one(
     }
     let how = args.values.output()?;
     let mut calculated = None;
-    if args.calc.is_some() || how != Output::default() {
+    let narrow = resolve::for_imagej(&output);
+    if args.calc.is_some() || how != Output::default() || narrow && array.dtype().size() == 8 {
         lineage.provenance["computed"] = serde_json::json!({"calc": args.calc, "values": format!("{:?}", args.values)});
         let text = args.calc.as_deref().unwrap_or("a");
-        let how = Output { narrow: resolve::for_imagej(&output), ..how };
+        let how = Output { narrow, ..how };
         let (of, paths) = ([("a".into(), array)], lineage.inputs.paths());
         let made = calculated::calculated(text, &of, paths, &output, &how, &args.run, stop)?;
         array = Arc::clone(&made.array);

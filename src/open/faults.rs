@@ -82,7 +82,7 @@ impl Survey {
             add(ObstacleKind::Unreadable, listed(format!("{} cannot be read", count(n as u64, "file")), n, lines));
         }
         self.headers.notes.grave().for_each(|note| add(ObstacleKind::LostPages, note.to_string()));
-        if let Some(text) = self.emptied() {
+        if let Some(text) = stack.and_then(|(stack, _)| self.emptied(stack.layout())) {
             add(ObstacleKind::Holes, text);
         }
         if let Some((_, odd)) = stack.filter(|(_, odd)| !odd.is_empty()) {
@@ -183,9 +183,15 @@ impl Survey {
         members.get(member as usize)?.map(|file| name_of(&self.paths[file as usize]))
     }
 
-    /// Strips or tiles that have a place in a file and no bytes: lost, not left out.
-    fn emptied(&self) -> Option<String> {
-        self.headers.notes.iter().find(|note| note.kind == NoteKind::PiecesEmptied).map(ToString::to_string)
+    /// Strips or tiles that have a place in a file and no bytes, lost, not left out, by the planes that they are of.
+    fn emptied(&self, layout: &Layout) -> Option<String> {
+        let note = self.headers.notes.iter().find(|note| note.kind == NoteKind::PiecesEmptied)?;
+        let lines: Vec<String> = layout
+            .emptied()
+            .map(|lack| (layout.run(&lack), name_of(&self.paths[lack.file as usize])))
+            .map(|(place, file)| if place.is_empty() { file } else { format!("{place}: {file}") })
+            .collect();
+        (!lines.is_empty()).then(|| listed(note.to_string(), lines.len(), lines.into_iter()))
     }
 
     /// Refuses whatever would put a wrong pixel into the array, and positions without a file unless they may be missing
@@ -205,10 +211,7 @@ impl Survey {
             return Err(Error::Usage(reason.to_string()));
         }
         let allowed = request.missing != Missing::Error || request.select.is_some();
-        let members = self.absent_members().filter(|_| !allowed);
-        // Where in the array these lie is known when they are read.
-        let emptied = self.emptied().filter(|_| request.missing == Missing::Error);
-        if let Some(text) = members.or(emptied) {
+        if let Some(text) = self.absent_members().filter(|_| !allowed) {
             return Err(refused(FaultKind::Missing, text));
         }
         let Naming::Names { arrangement, names, .. } = &self.naming else { return Ok(()) };
@@ -236,7 +239,7 @@ impl Survey {
     /// `Format`, listing them; `Usage` if there is no such part.
     pub(super) fn check_covered(&self, layout: &Layout, select: Option<&str>) -> Result<()> {
         let text = match select {
-            None => self.absent_planes(layout),
+            None => self.absent_planes(layout).or_else(|| self.emptied(layout)),
             Some(text) => uncovered(layout, &Selection::parse(layout.axes(), text)?),
         };
         text.map_or(Ok(()), |text| Err(refused(FaultKind::Missing, text)))
@@ -246,7 +249,8 @@ impl Survey {
 /// Positions of `layout` that are chosen and that no file covers.
 fn uncovered(layout: &Layout, choice: &Selection) -> Option<String> {
     let cells = layout.empty_cells().map(|cell| layout.cell_region(&cell)).filter(|region| choice.meets(region));
-    let planes = layout.lacks().filter(|lack| choice.meets(&lack.region)).map(|lack| layout.run(&lack));
+    let planes =
+        layout.lacks().chain(layout.emptied()).filter(|lack| choice.meets(&lack.region)).map(|lack| layout.run(&lack));
     let lines: Vec<String> = cells.map(|region| layout.position(&region.origin, None)).chain(planes).collect();
     let head = format!("{} of what --select chooses that no file covers", count(lines.len() as u64, "position"));
     (!lines.is_empty()).then(|| listed(head, lines.len(), lines.into_iter()))

@@ -68,6 +68,9 @@ pub struct Info {
     /// Planes that the description counts and the file lacks, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absent: Option<Arc<AbsentPlanes>>,
+    /// Planes of which strips or tiles have a place in the file and no bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emptied: Option<Arc<AbsentPlanes>>,
     /// The calendar of its dates, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calendar: Option<String>,
@@ -130,6 +133,7 @@ impl Info {
             levels: Vec::new(),
             set: None,
             absent: None,
+            emptied: None,
             member: None,
             calendar: None,
             packing: None,
@@ -232,6 +236,11 @@ impl NoteKind {
     /// Whether pixels could be lost: a run is refused unless it says which pages it wants.
     pub fn is_grave(self) -> bool {
         self == Self::PagesLost
+    }
+
+    /// Whether it only repeats what names or files say of themselves.
+    pub fn is_plain(self) -> bool {
+        matches!(self, Self::Names | Self::SetMember)
     }
 }
 

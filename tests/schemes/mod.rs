@@ -475,38 +475,27 @@ fn plates() -> Vec<Scheme> {
         ),
         Scheme::new(
             "20b",
-            "{well:well}_{_}_{f}_{z}_{c:word}_{t:3}.tif",
+            "{well:well}_{_}_{_}_{f}_{c:word}_{t:3}.tif",
             vec![
                 ("well", words(&["A1", "P24"])),
-                ("f", from(1, 4, 1)),
-                ("z", from(1, 9, 1)),
+                ("f", from(1, 9, 1)),
                 ("c", words(&["DAPI", "GFP"])),
                 ("t", from(1, 2, 3)),
             ],
-            |i| {
-                format!(
-                    "{}_01_{}_{}_{}_{:03}.tif",
-                    ["A1", "P24"][i[0]],
-                    i[1] + 1,
-                    i[2] + 1,
-                    ["DAPI", "GFP"][i[3]],
-                    i[4] + 1
-                )
-            },
+            |i| format!("{}_01_1_{}_{}_{:03}.tif", ["A1", "P24"][i[0]], i[1] + 1, ["DAPI", "GFP"][i[2]], i[3] + 1),
         ),
         Scheme::new(
             "20c",
-            "{well:well}_{z:int}_{f}_{_}_{c:text}_{t:3}.tif",
+            "{well:well}_{_:int}_{_}_{f}_{c:text}_{t:3}.tif",
             vec![
                 ("well", words(&["A1", "A2"])),
-                ("z", words(&["-2", "-1", "0", "1", "2"])),
                 ("f", from(1, 4, 1)),
                 ("c", words(&["Tsf[Stitched[Channel1 300,400]]", "Tsf[Stitched[Channel2 500,600]]"])),
                 ("t", from(1, 5, 3)),
             ],
             |i| {
-                let channel = ["Tsf[Stitched[Channel1 300,400]]", "Tsf[Stitched[Channel2 500,600]]"][i[3]];
-                format!("{}_{}_{}_1_{channel}_{:03}.tif", ["A1", "A2"][i[0]], i[1] as i64 - 2, i[2] + 1, i[4] + 1)
+                let channel = ["Tsf[Stitched[Channel1 300,400]]", "Tsf[Stitched[Channel2 500,600]]"][i[2]];
+                format!("{}_-2_1_{}_{channel}_{:03}.tif", ["A1", "A2"][i[0]], i[1] + 1, i[3] + 1)
             },
         ),
         Scheme::new(

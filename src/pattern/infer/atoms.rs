@@ -198,6 +198,10 @@ fn stamp(bytes: &[u8]) -> usize {
         None if digits(bytes) == 8 && joined(8, 6) => 15,
         None => clock(0).map_or(0, |(_, end)| end),
     };
+    // `10-15-00.123`, but not `10.15.00.0001`.
+    let fraction =
+        if end > 7 && bytes.get(end) == Some(&b'.') && bytes[end - 3] != b'.' { digits(&bytes[end + 1..]) } else { 0 };
+    let end = if fraction > 0 { end + 1 + fraction } else { end };
     if bytes.get(end).is_some_and(|b| in_word(*b)) { 0 } else { end }
 }
 

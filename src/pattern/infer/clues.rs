@@ -162,7 +162,7 @@ fn of_words(texts: &[&str]) -> Vec<Reading> {
     match known {
         0 => Vec::new(),
         n if n == texts.len() => vec![Reading::new("c", Certain)],
-        n if 2 * n >= texts.len() => vec![Reading::new("c", Likely)],
+        // `GFP` beside `control` is a plasmid.
         _ => vec![Reading::new("c", Possible)],
     }
 }
@@ -201,6 +201,12 @@ pub(super) fn readings(columns: &[Column<'_>], at: usize) -> (Vec<Reading>, Stri
     let is_plate = columns.iter().any(|c| c.sort == Sort::Well);
     let on_plate = head.filter(|_| is_plate).map(|h| clues(Plate, h)).filter(|found| !found.is_empty());
     let mut from_head = on_plate.or_else(|| head.map(before)).unwrap_or_default();
+    // `vitC5` is no channel; `cellC0T000` counts along two axes.
+    let is_last = columns.get(at + 1).and_then(Column::letters).is_none();
+    let is_letter = |l: &str| l.len() > 1 && l.rfind(char::is_uppercase) == Some(l.len() - 1);
+    if is_last && glued.is_some_and(|l| is_letter(l) && clues(Before, l).is_empty()) {
+        from_head.iter_mut().for_each(|r| r.strength = Possible);
+    }
     if is_well_of_row(columns, at, &texts) {
         from_head.push(Reading::new("well", Possible));
     }
@@ -308,7 +314,7 @@ mod tests {
         assert_eq!(axes(after("x")), ["x"]);
         assert!(after("h").is_empty() && after("uM").is_empty());
         assert_eq!(of_words(&["Cy5", "Alexa488"])[0].strength, Certain);
-        assert_eq!(of_words(&["DAPI", "dorsal"])[0].strength, Likely);
+        assert_eq!(of_words(&["DAPI", "dorsal"])[0].strength, Possible);
         assert!(of_words(&["dorsal", "left"]).is_empty());
     }
 }

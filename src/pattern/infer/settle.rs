@@ -142,7 +142,10 @@ fn cameras_and_names(all: &mut [Varying<'_, '_>]) {
 /// A time stamp that goes with a number makes it time.
 fn stamped(all: &mut [Varying<'_, '_>], why: &mut Vec<String>) {
     for i in 0..all.len() {
-        let is_stamp = |v: &&Varying<'_, '_>| v.certain().is_some_and(|r| r.axis == "t" && r.unit.is_some());
+        let is_stamp = |v: &&Varying<'_, '_>| {
+            v.column.sort == Sort::Stamp || v.certain().is_some_and(|r| r.axis == "t" && r.unit.is_some())
+        };
+        let is_stamp = |v: &&Varying<'_, '_>| is_stamp(v) && v.at != all[i].at;
         if all[i].key().is_none() && all[i].may_be("t") && all.iter().filter(is_stamp).any(|v| fixes(&all[i], v)) {
             why.push(format!("{} is read as t, because a time stamp goes with it", all[i].called));
             all[i].readings = vec![Reading::new("t", Strength::Certain)];

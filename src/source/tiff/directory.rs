@@ -117,8 +117,8 @@ pub struct PageIndex {
     problems: Vec<Problem>,
     /// Why the chain of directories goes no further, where that was allowed.
     broken: Option<String>,
-    /// Strips and tiles that have a place but no bytes.
-    n_emptied: u64,
+    /// Pages with strips or tiles that have a place but no bytes, and how many.
+    emptied: Vec<(u32, u32)>,
     /// Most bytes of one stored strip or tile.
     pub(super) largest_chunk_bytes: u64,
     /// Memory that the JPEG tables of all kinds take.
@@ -328,9 +328,9 @@ impl PageIndex {
         self.broken.as_deref()
     }
 
-    /// Strips and tiles that have a place in the file but no bytes.
-    pub fn n_emptied(&self) -> u64 {
-        self.n_emptied
+    /// Pages with strips or tiles that have a place in the file but no bytes, in order, and how many they have.
+    pub fn emptied(&self) -> &[(u32, u32)] {
+        &self.emptied
     }
 
     /// Where the pixels of `page` begin if they are uncompressed and lie in one piece.
@@ -362,7 +362,7 @@ impl PageIndex {
         let pages = [&self.at, &self.kind_of, &self.base, &self.stored, &self.parents];
         let steps = pages.into_iter().chain([&self.chunks.offsets, &self.chunks.gaps]);
         let kinds = self.kinds.capacity() * size_of::<PageKind>();
-        steps.map(Steps::held_bytes).sum::<u64>() + kinds as u64 + self.table_bytes
+        steps.map(Steps::held_bytes).sum::<u64>() + (kinds + size_of_val(&self.emptied[..])) as u64 + self.table_bytes
     }
 }
 
@@ -677,6 +677,7 @@ impl Walk<'_> {
             None => return Err(PageError::Format(format!("has no byte counts of its {name}s"))),
         }
         self.mend_counts(kind);
+        let mut n_emptied = 0;
         let mut in_one_piece = kind.compression == 1 && !kind.is_tiled();
         let mut expected_offset = self.table.first().map_or(0, |chunk| chunk.offset);
         for (chunk, i) in self.table.iter_mut().zip(0..) {
@@ -686,7 +687,7 @@ impl Walk<'_> {
                 if bytes > MOST_ABSENT_BYTES {
                     return Err(PageError::Format(format!("{name} {i} of {bytes} bytes is not stored")));
                 }
-                self.index.n_emptied += u64::from(chunk.offset != 0);
+                n_emptied += u32::from(chunk.offset != 0);
                 *chunk = Chunk::ABSENT;
                 in_one_piece = false;
                 continue;
@@ -709,6 +710,9 @@ impl Walk<'_> {
             }
             in_one_piece &= offset == expected_offset;
             expected_offset = offset.wrapping_add(count);
+        }
+        if n_emptied > 0 {
+            self.index.emptied.push((self.index.at.len() as u32, n_emptied));
         }
         Ok(self.table.first().filter(|_| in_one_piece).map(|chunk| chunk.offset))
     }

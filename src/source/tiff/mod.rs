@@ -104,6 +104,9 @@ impl Tiff {
             series.notes.push(Note::new(NoteKind::NoData, format!("{text} stands for no data: such pixels are kept")));
         }
         let absent = absent.and_then(|(_, value)| value);
+        if let Some(text) = unscaled(&directory, first)? {
+            series.notes.push(Note::new(NoteKind::OffsetNotApplied, text));
+        }
         let info = Info { levels, ..describe(&directory, kind, &series, &inner, texts) };
         let pages = Arc::clone(directory.index());
         Ok(Self { directory, index: Arc::new(Index { pages, series, info, inner, absent }) })
@@ -306,6 +309,23 @@ fn absent_value(directory: &Directory, page: u32) -> Result<Option<(String, Opti
     Ok(Some((text, value)))
 }
 
+/// That values stand for others by a scale and an offset in GDAL's metadata, if any are there and can be held.
+fn unscaled(directory: &Directory, page: u32) -> Result<Option<String>> {
+    const GDAL_METADATA: u16 = 42112;
+    let tag = match directory.tag(page, GDAL_METADATA, 0, 1 << 16) {
+        Err(fatal @ Error::Io { .. }) => return Err(fatal),
+        found => found.ok().flatten(),
+    };
+    let text = tag.map_or_else(String::new, |tag| tag.text());
+    let value = |role: &str| {
+        let item = text.split("<Item").find(|item| item.split('>').next().is_some_and(|head| head.contains(role)))?;
+        item.split_once('>')?.1.split_once('<')?.0.trim().parse::<f64>().ok()
+    };
+    let (scale, offset) = (value("role=\"scale\"").unwrap_or(1.0), value("role=\"offset\"").unwrap_or(0.0));
+    let text = format!("values are kept as stored: GDAL's scale {scale} and offset {offset} are not applied");
+    Ok((scale != 1.0 || offset != 0.0).then_some(text))
+}
+
 /// Leaves out pages that cannot be read.
 fn skip_bad(directory: &Directory, series: &mut Series) {
     let contiguous = matches!(series.pages, PageList::Contiguous { .. });
@@ -375,7 +395,14 @@ fn describe(directory: &Directory, kind: &PageKind, series: &Series, inner: &[us
         *unit = (*unit).min(axis.length);
     }
     let absent = absent_planes(directory, series, n_leading);
-    let absent_bytes = absent.as_ref().map_or(0, |absent| size_of_val(&absent.runs[..]) as u64);
+    let is_whole = |page: u32| directory.emptied().binary_search_by_key(&page, |(page, _)| *page).is_err();
+    let emptied = (!directory.emptied().is_empty())
+        .then(|| {
+            AbsentPlanes::new(n_leading, series.pages.planes().map(|page| page.is_none_or(is_whole))).map(Arc::new)
+        })
+        .flatten();
+    let runs = [&absent, &emptied].into_iter().flatten();
+    let absent_bytes: u64 = runs.map(|absent| size_of_val(&absent.runs[..]) as u64).sum();
     let held_bytes = directory.held_bytes() + series_bytes(series) + absent_bytes;
     Info {
         axes: series.axes.clone(),
@@ -391,6 +418,7 @@ fn describe(directory: &Directory, kind: &PageKind, series: &Series, inner: &[us
         levels: Vec::new(),
         set: series.set.clone(),
         absent,
+        emptied,
         calendar: None,
         packing: None,
         member: series.member,
@@ -468,9 +496,10 @@ fn notes(directory: &Directory, series: &Series) -> Vec<Note> {
             note(NoteKind::Widened, format!("{} bits a sample, widened to {}", kind.bits, kind.dtype));
         }
     }
-    if directory.n_emptied() > 0 {
-        let text = format!("{} strips or tiles have a place but no bytes", directory.n_emptied());
-        note(NoteKind::PiecesEmptied, text);
+    match directory.emptied().iter().map(|(_, n)| u64::from(*n)).sum() {
+        0 => {}
+        1 => note(NoteKind::PiecesEmptied, "1 strip or tile has a place but no bytes".to_owned()),
+        n => note(NoteKind::PiecesEmptied, format!("{n} strips or tiles have a place but no bytes")),
     }
     notes.extend(series.notes.iter().cloned());
     notes

@@ -455,7 +455,8 @@ fn is_slight(directory: &Directory, series: &Series, main: &Series) -> bool {
     let first = |s: &Series| s.pages.pages().next().map(|page| directory.kind(page));
     let Some((kind, main)) = first(series).zip(first(main)) else { return true };
     let single = kind.dtype.size() == 1 && series.pages.len() == 1;
-    let smaller = kind.width.saturating_mul(kind.height) < main.width.saturating_mul(main.height);
+    // Pages of nearly one size are each their own: scans of paper, sections of a slide.
+    let smaller = kind.width.saturating_mul(kind.height).saturating_mul(4) <= main.width.saturating_mul(main.height);
     // In colours, or beside colours, or at once beside tiles.
     let other = kind.samples >= 3 || main.samples >= 3 || (main.is_tiled() && !kind.is_tiled());
     kind.is_secondary() || (single && smaller && other)
