@@ -7,6 +7,7 @@ use multiversion::multiversion;
 
 use super::{Filter, Line, Reach, wide};
 use crate::array::Kept;
+use crate::block::Buffer;
 use crate::dtype::DType;
 use crate::grid::n_elements;
 use crate::with_class;
@@ -26,50 +27,88 @@ impl Extremum {
         Self { reach, is_greatest }
     }
 
-    fn run<T: Ordered>(&self, source: &[u8], shape: &[u64], out: &mut [u8]) {
+    fn run<T: Ordered>(&self, source: &[u8], shape: &[u64], out: &mut [u8], rooms: &mut Rooms) {
         let mut lengths = wide(shape, &self.reach);
         let axes: Vec<usize> = (0..shape.len()).filter(|&i| self.reach[i] != (0, 0)).collect();
-        let out: &mut [T] = bytemuck::cast_slice_mut(out);
-        let mut from: Vec<T> = Vec::new();
-        let mut strip = Vec::new();
-        for (pass, &axis) in axes.iter().enumerate() {
+        let Rooms { blocks: [from, to], strips } = rooms;
+        let Some((&last, first)) = axes.split_last() else { return out.copy_from_slice(source) };
+        for (pass, &axis) in first.iter().enumerate() {
             let (line, length) = (Line::new(&lengths, axis), lengths[axis] as usize);
             lengths[axis] = shape[axis];
-            let source: &[T] = if pass == 0 { bytemuck::cast_slice(source) } else { &from };
-            if pass + 1 == axes.len() {
-                return self.along(source, length, out, shape[axis] as usize, line, &mut strip);
-            }
-            let mut to = vec![T::default(); n_elements(&lengths) as usize];
-            self.along(source, length, &mut to, shape[axis] as usize, line, &mut strip);
-            from = to;
+            let source = if pass == 0 { source } else { from.bytes() };
+            let target = to.sized(n_elements(&lengths) as usize * size_of::<T>());
+            self.along::<T>(source, length, target, shape[axis] as usize, line, strips);
+            std::mem::swap(from, to);
         }
-        out.copy_from_slice(bytemuck::cast_slice(source));
+        let source = if first.is_empty() { source } else { from.bytes() };
+        let line = Line::new(&lengths, last);
+        self.along::<T>(source, lengths[last] as usize, out, shape[last] as usize, line, strips);
     }
 
     /// One pass: `length` elements along the line become `n`.
-    fn along<T: Ordered>(&self, from: &[T], length: usize, to: &mut [T], n: usize, line: Line, strip: &mut Vec<T>) {
+    fn along<T: Ordered>(
+        &self,
+        from: &[u8],
+        length: usize,
+        to: &mut [u8],
+        n: usize,
+        line: Line,
+        strips: &mut [Buffer; 2],
+    ) {
+        let (from, to): (&[T], &mut [T]) = (bytemuck::cast_slice(from), bytemuck::cast_slice_mut(to));
         let Line { outer, inner } = line;
-        let window = length - n + 1;
-        let width = (STRIP_BYTES / size_of::<T>() / length.max(1)).clamp(64, inner.max(64)).min(inner);
+        // Windows double; in the last step they overlap.
+        let (mut steps, mut have) = (Vec::new(), 1);
+        while have < length - n + 1 {
+            steps.push(have.min(length - n + 1 - have));
+            have *= 2;
+        }
+        let Some((&last, steps)) = steps.split_last() else { return to.copy_from_slice(from) };
+        let most = (STRIP_BYTES / size_of::<T>() / length.max(1)).clamp(64, inner.max(64)).min(inner);
+        let [mut a, mut b] =
+            strips.each_mut().map(|s| bytemuck::cast_slice_mut::<u8, T>(s.sized(length * most * size_of::<T>())));
         for o in 0..outer {
-            let (from, to) = (&from[o * length * inner..], &mut to[o * n * inner..(o + 1) * n * inner]);
-            for c in (0..inner).step_by(width) {
-                let width = width.min(inner - c);
-                strip.clear();
-                (0..length).for_each(|i| strip.extend_from_slice(&from[i * inner + c..i * inner + c + width]));
-                let mut have = 1;
-                while have < window {
-                    // Windows overlap in the last step.
-                    let step = have.min(window - have);
-                    let end = strip.len() - step * width;
-                    fold(strip, step * width, end, self.is_greatest);
-                    strip.truncate(end);
-                    have += step;
+            let (from, to) =
+                (&from[o * length * inner..(o + 1) * length * inner], &mut to[o * n * inner..(o + 1) * n * inner]);
+            for c in (0..inner).step_by(most) {
+                let width = most.min(inner - c);
+                let mut source = Rows { elements: &from[c..], stride: inner, width };
+                let mut left = length;
+                for &step in steps {
+                    left -= step;
+                    source.fold(step, left, a, width, self.is_greatest);
+                    std::mem::swap(&mut a, &mut b);
+                    source = Rows { elements: b, stride: width, width };
                 }
-                (0..n).for_each(|i| {
-                    to[i * inner + c..i * inner + c + width].copy_from_slice(&strip[i * width..(i + 1) * width])
-                });
+                source.fold(last, n, &mut to[c..], inner, self.is_greatest);
             }
+        }
+    }
+}
+
+/// What is kept from task to task: blocks between passes, strips between steps.
+#[derive(Default)]
+struct Rooms {
+    blocks: [Buffer; 2],
+    strips: [Buffer; 2],
+}
+
+/// Rows across lines, `stride` elements apart.
+struct Rows<'a, T> {
+    elements: &'a [T],
+    stride: usize,
+    width: usize,
+}
+
+impl<T: Ordered> Rows<'_, T> {
+    /// Folds each of the first `n` rows with that `step` rows behind it.
+    fn fold(&self, step: usize, n: usize, to: &mut [T], to_stride: usize, is_greatest: bool) {
+        let Self { elements, stride, width } = *self;
+        // Rows without anything between them are one.
+        let (n, width) = if width == stride && width == to_stride { (1, n * width) } else { (n, width) };
+        for row in 0..n {
+            let (a, b) = (&elements[row * stride..][..width], &elements[(row * stride + step * stride)..][..width]);
+            fold(a, b, &mut to[row * to_stride..][..width], is_greatest);
         }
     }
 }
@@ -89,8 +128,9 @@ impl Filter for Extremum {
         block.saturating_mul(n_passes.saturating_sub(1).min(2)).saturating_add(2 * STRIP_BYTES as u64)
     }
 
-    fn apply(&self, source: &[u8], dtype: DType, shape: &[u64], out: &mut [u8], _: &mut Kept) {
-        with_class!(dtype, int T => self.run::<T>(source, shape, out), float T => self.run::<T>(source, shape, out),
+    fn apply(&self, source: &[u8], dtype: DType, shape: &[u64], out: &mut [u8], kept: &mut Kept) {
+        let rooms = kept.get();
+        with_class!(dtype, int T => self.run::<T>(source, shape, out, rooms), float T => self.run::<T>(source, shape, out, rooms),
             complex _T => out.fill(0))
     }
 }
@@ -98,20 +138,13 @@ impl Filter for Extremum {
 trait Ordered: bytemuck::Pod + PartialOrd + Default {}
 impl<T: bytemuck::Pod + PartialOrd + Default> Ordered for T {}
 
-/// Folds every element before `end` with the one `step` behind it.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn fold<T: Ordered>(strip: &mut [T], step: usize, end: usize, is_greatest: bool) {
-    // In pieces that do not overlap what they are folded with, for the compiler to see.
-    let mut at = 0;
-    while at < end {
-        let n = step.min(end - at);
-        let (head, tail) = strip.split_at_mut(at + step);
-        let (a, b) = (&mut head[at..at + n], &tail[..n]);
-        if is_greatest {
-            (0..n).for_each(|i| a[i] = if b[i] > a[i] { b[i] } else { a[i] });
-        } else {
-            (0..n).for_each(|i| a[i] = if b[i] < a[i] { b[i] } else { a[i] });
-        }
-        at += n;
+fn fold<T: Ordered>(a: &[T], b: &[T], out: &mut [T], is_greatest: bool) {
+    let n = out.len();
+    let (a, b) = (&a[..n], &b[..n]);
+    if is_greatest {
+        (0..n).for_each(|i| out[i] = if b[i] > a[i] { b[i] } else { a[i] });
+    } else {
+        (0..n).for_each(|i| out[i] = if b[i] < a[i] { b[i] } else { a[i] });
     }
 }
