@@ -3,6 +3,8 @@
 //! Integers of up to 16 bits are all counted. Of others a sample on a grid, which does not depend on how the array is
 //! cut, is kept, with the exact extremes beside it. Elements that nothing covers and what is not finite do not count.
 
+use multiversion::multiversion;
+
 use crate::array::Kept;
 use crate::axis::{Axis, AxisKind};
 use crate::block::Block;
@@ -200,7 +202,10 @@ impl Statistics {
             let is_there = |i: usize| !absent.get(skipped + i).copied().unwrap_or(false);
             let values =
                 || row.iter().enumerate().map(|(i, v)| (i, v.real())).filter(|(i, v)| v.is_finite() && is_there(*i));
-            values().for_each(|(_, v)| (min, max) = (min.min(v), max.max(v)));
+            match absent.is_empty() {
+                true => (min, max) = extremes(row, (min, max)),
+                false => values().for_each(|(_, v)| (min, max) = (min.min(v), max.max(v))),
+            }
             let on_grid = |i: usize| Some(i) == self.channels || start[i].is_multiple_of(strides[i]);
             if (0..last).all(on_grid) {
                 let along = |i: usize| {
@@ -229,6 +234,22 @@ impl Statistics {
         let lowest = if self.dtype.is_signed() { -(self.n_values() as f64) / 2.0 } else { 0.0 };
         ChannelStatistics { channels: vec![one; self.n_channels()], lowest }
     }
+}
+
+/// The least and the greatest finite number of `row` and `before`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn extremes<T: Value>(row: &[T], before: (f64, f64)) -> (f64, f64) {
+    const LANES: usize = 16;
+    let (mut low, mut high) = ([before.0; LANES], [before.1; LANES]);
+    let mut see = |lane: usize, v: f64| {
+        let is_finite = v.abs() < f64::INFINITY;
+        low[lane] = if is_finite && v < low[lane] { v } else { low[lane] };
+        high[lane] = if is_finite && v > high[lane] { v } else { high[lane] };
+    };
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    chunks.iter().for_each(|chunk| (0..LANES).for_each(|l| see(l, chunk[l].real())));
+    rest.iter().for_each(|v| see(0, v.real()));
+    (low.into_iter().fold(before.0, f64::min), high.into_iter().fold(before.1, f64::max))
 }
 
 /// What is known of all channels.
@@ -365,6 +386,7 @@ trait Value: crate::dtype::Element {
 macro_rules! value {
     ($($t:ty: $index:expr),*) => {$(
         impl Value for $t {
+            #[inline(always)]
             fn real(self) -> f64 {
                 self as f64
             }

@@ -300,23 +300,25 @@ pub(super) fn zeros<T: Number>(b: &[T]) -> u64 {
 
 /// Numbers that are NaN, and that are infinite, among floats.
 pub(super) fn not_finite(dtype: DType, bytes: &[u8]) -> (u64, u64) {
+    /// Whether any has an exponent that no finite number has.
     #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-    fn count32(x: &[f32]) -> (u32, u32) {
-        x.iter().fold((0, 0), |(n, i), x| (n + u32::from(x.is_nan()), i + u32::from(x.is_infinite())))
+    fn any32(x: &[f32]) -> bool {
+        x.iter().fold(0u32, |most, x| most.max(x.to_bits() << 1)) >= f32::INFINITY.to_bits() << 1
     }
     #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-    fn count64(x: &[f64]) -> (u32, u32) {
-        x.iter().fold((0, 0), |(n, i), x| (n + u32::from(x.is_nan()), i + u32::from(x.is_infinite())))
+    fn any64(x: &[f64]) -> bool {
+        x.iter().fold(0u64, |most, x| most.max(x.to_bits() << 1)) >= f64::INFINITY.to_bits() << 1
     }
-    let (n, i) = match dtype {
-        DType::Float32 => count32(bytemuck::cast_slice(bytes)),
-        DType::Float64 => count64(bytemuck::cast_slice(bytes)),
-        DType::Float16 => bytemuck::cast_slice::<u8, f16>(bytes)
-            .iter()
-            .fold((0, 0), |(n, i), x| (n + u32::from(x.is_nan()), i + u32::from(x.is_infinite()))),
+    fn count<T: Copy + Into<f64>>(x: &[T]) -> (u64, u64) {
+        let one = |(n, i): (u64, u64), x: f64| (n + u64::from(x.is_nan()), i + u64::from(x.is_infinite()));
+        x.iter().fold((0, 0), |counts, x| one(counts, (*x).into()))
+    }
+    match dtype {
+        DType::Float32 if any32(bytemuck::cast_slice(bytes)) => count::<f32>(bytemuck::cast_slice(bytes)),
+        DType::Float64 if any64(bytemuck::cast_slice(bytes)) => count::<f64>(bytemuck::cast_slice(bytes)),
+        DType::Float16 => count::<f16>(bytemuck::cast_slice(bytes)),
         _ => (0, 0),
-    };
-    (n.into(), i.into())
+    }
 }
 
 /// A conversion as Rust's `as` makes it.
