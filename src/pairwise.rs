@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, row_major_strides};
 use crate::store::Checkpoints;
 
+mod words;
+
 /// How far apart two rows are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -106,6 +108,24 @@ impl BlockPass<'_> {
         }
         Ok(())
     }
+}
+
+/// Runs `$body` with `$T` for a `$dtype` of whole numbers of up to 16 bits.
+macro_rules! small {
+    ($dtype:expr, $T:ident => $body:expr) => {{
+        macro_rules! arm {
+            ($t:ty) => {{
+                type $T = $t;
+                $body
+            }};
+        }
+        match $dtype {
+            DType::Int8 => arm!(i8),
+            DType::Int16 => arm!(i16),
+            DType::Uint16 => arm!(u16),
+            _ => arm!(u8),
+        }
+    }};
 }
 
 /// An array as a matrix: rows along some axes, columns along the others.
@@ -287,8 +307,58 @@ impl Matrix {
         });
     }
 
+    /// The least and the greatest of columns `from..to` of whole numbers of up to 16 bits.
+    fn range(&self, from: usize, to: usize) -> (i32, i32) {
+        let size = self.dtype.size();
+        let of_row = |row: usize| {
+            let bytes = &self.bytes.bytes()[(row * self.n_columns + from) * size..][..(to - from) * size];
+            small!(self.dtype, T => {
+                let (least, greatest) = ends(bytemuck::cast_slice(bytes), (T::MAX, T::MIN));
+                (i32::from(least), i32::from(greatest))
+            })
+        };
+        (0..self.n_rows)
+            .into_par_iter()
+            .map(of_row)
+            .reduce(|| (i32::MAX, i32::MIN), |a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
     fn words(&self, row: usize, from: usize, to: usize) -> &[u16] {
         &bytemuck::cast_slice(self.bytes.bytes())[row * self.n_columns + from..row * self.n_columns + to]
+    }
+}
+
+/// Some columns of all rows, as whole numbers of 16 bits about a middle.
+#[derive(Default)]
+struct Shorts {
+    /// One row behind the other, each as long as a multiple of what is multiplied at once, with zeros at the end.
+    rows: Vec<i16>,
+    stride: usize,
+    /// The sum of every row, and of its squares.
+    sums: Vec<(i64, i64)>,
+}
+
+impl Shorts {
+    fn row(&self, row: usize) -> &[i16] {
+        let row = row.min(self.sums.len() - 1);
+        &self.rows[row * self.stride..(row + 1) * self.stride]
+    }
+
+    /// Columns `from..to` of `matrix`, less `middle`.
+    fn fill(&mut self, matrix: &Matrix, from: usize, to: usize, middle: i32) {
+        let (n, size) = (to - from, matrix.dtype.size());
+        self.stride = n.next_multiple_of(words::WIDTH);
+        self.rows.resize(matrix.n_rows * self.stride, 0);
+        self.sums.resize(matrix.n_rows, (0, 0));
+        self.rows.par_chunks_mut(self.stride).zip(&mut self.sums).enumerate().for_each(|(row, (out, sums))| {
+            let bytes = &matrix.bytes.bytes()[(row * matrix.n_columns + from) * size..][..n * size];
+            small!(matrix.dtype, T => {
+                let source: &[T] = bytemuck::cast_slice(bytes);
+                out.iter_mut().zip(source).for_each(|(out, x)| *out = (i32::from(*x) - middle) as i16);
+            });
+            out[n..].fill(0);
+            *sums = marginals(out);
+        });
     }
 }
 
@@ -392,6 +462,7 @@ pub fn distances(
     };
     let mut matrices = [Matrix::new(dtypes[0]), Matrix::new(dtypes[1])];
     let mut doubles = [Vec::new(), Vec::new()];
+    let mut shorts = [Shorts::default(), Shorts::default()];
     way.over("sums", &a.grid(bytes), &mut sums, |sums, first| {
         a.read(first, &mut matrices[0])?;
         if let Some(b) = b {
@@ -400,6 +471,9 @@ pub fn distances(
         let d = matrices[0].n_columns;
         for from in (0..d).step_by(COLUMNS) {
             let to = (from + COLUMNS).min(d);
+            if kind == Kind::Products && exact && sums.add_whole(&matrices, b.is_some(), from, to, &mut shorts) {
+                continue;
+            }
             let words = metric == Metric::Cityblock && dtypes == [DType::Uint16; 2];
             let [x, y] = &mut doubles;
             if words {
@@ -474,6 +548,19 @@ fn lanes<F: Fn(f64, f64) -> f64>(a: &[f64], b: &[f64], f: F) -> f64 {
     }
     let rest: f64 = (whole..a.len()).map(|i| f(a[i], b[i])).sum();
     sums.iter().sum::<f64>() + rest
+}
+
+/// The least and the greatest of `row` and of `before`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn ends<T: Ord + Copy>(row: &[T], before: (T, T)) -> (T, T) {
+    row.iter().fold(before, |(least, greatest), &x| (least.min(x), greatest.max(x)))
+}
+
+/// The sum of `row`, and of its squares.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn marginals(row: &[i16]) -> (i64, i64) {
+    let square = |x: i16| i64::from(i32::from(x) * i32::from(x));
+    row.iter().fold((0, 0), |(sum, squares), &x| (sum + i64::from(x), squares + square(x)))
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
@@ -554,6 +641,58 @@ impl Sums {
                 }
             });
         });
+    }
+
+    /// Adds products of columns `from..to` of whole numbers about their middle, which 16 bits hold unless they are spread too
+    /// widely: then nothing is done.
+    fn add_whole(
+        &mut self,
+        matrices: &[Matrix; 2],
+        is_second: bool,
+        from: usize,
+        to: usize,
+        shorts: &mut [Shorts; 2],
+    ) -> bool {
+        let used = &matrices[..if is_second { 2 } else { 1 }];
+        let ranges = used.iter().map(|matrix| matrix.range(from, to));
+        let (low, high) = ranges.fold((i32::MAX, i32::MIN), |a, b| (a.0.min(b.0), a.1.max(b.1)));
+        let middle = (low + high).div_euclid(2);
+        let most = (high - middle).max(middle - low) as u32;
+        if most > 32767 {
+            return false;
+        }
+        let (m, d, middle_wide) = (self.m, (to - from) as i64, i64::from(middle));
+        for ((matrix, shorts), own) in used.iter().zip(&mut *shorts).zip(&mut self.own) {
+            shorts.fill(matrix, from, to, middle);
+            for (row, (sum, square)) in shorts.sums.iter().enumerate() {
+                own.sums[row] += (sum + d * middle_wide) as f64;
+                own.whole[row] += i128::from(square + 2 * middle_wide * sum + d * middle_wide * middle_wide);
+            }
+        }
+        let (x, y) = (&shorts[0], &shorts[used.len() - 1]);
+        let (is_symmetric, n_rows) = (self.is_symmetric, self.whole.len() / m);
+        let band = (n_rows / 16).next_multiple_of(words::TILE).clamp(words::TILE, 64);
+        self.whole.par_chunks_mut(band * m).enumerate().for_each(|(k, sums)| {
+            let (first, n) = (k * band, sums.len() / m);
+            for start in (if is_symmetric { first } else { 0 }..m).step_by(64) {
+                let end = (start + 64).min(m);
+                for i in (0..n).step_by(words::TILE) {
+                    for j in (start..end).step_by(words::TILE).filter(|j| !is_symmetric || j + words::TILE > first + i)
+                    {
+                        let a = [0, 1, 2, 3].map(|k| x.row(first + i + k));
+                        let b = [0, 1, 2, 3].map(|k| y.row(j + k));
+                        let tile = words::products(a, b, most);
+                        for (p, row) in tile.iter().enumerate().take(n - i) {
+                            for (q, product) in row.iter().enumerate().take(end - j) {
+                                let apart = x.sums[first + i + p].0 + y.sums[j + q].0;
+                                sums[(i + p) * m + j + q] += product + middle_wide * (apart + d * middle_wide);
+                            }
+                        }
+                    }
+                }
+            }
+        });
+        true
     }
 
     /// Products of rows, tile by tile.

@@ -85,6 +85,14 @@ def exact():
         np.testing.assert_array_equal(got, np.array([abs(x - r).sum(1) for r in x]))
     assert distances(name, "--along", "t")[7, 9] == 1
     np.testing.assert_array_equal(distances(name, "--along", "t", "--metric", "dot"), x @ x.T)
+    # Numbers of all sizes, whose middle is no number, or that 16 bits about their middle do not hold.
+    for low, high, dtype in [(0, 65536, "u2"), (0, 65535, "u2"), (-32768, 32768, "i2"), (-128, 128, "i1"), (0, 2, "u1")]:
+        w = RNG.integers(low, high, (9, 70, 70)).astype(dtype)
+        w[0, 0, :2] = low, high - 1
+        wide, x64 = stored(f"w{low}{high}", w, "tyx", (2, 70, 64)), w.reshape(9, -1).astype("i8")
+        np.testing.assert_array_equal(distances(wide, "--along", "t", "--metric", "dot"), x64 @ x64.T)
+        square = np.array([((x64 - r) ** 2).sum(1) for r in x64])
+        np.testing.assert_array_equal(distances(wide, "--along", "t", "--metric", "sqeuclidean"), square)
     # Another input cut into other chunks, in blocks that are parts of both.
     b = a[3:12] ^ 5
     other = stored("cut", b, "tyx", (3, 64, 64))
