@@ -717,7 +717,7 @@ pub struct VerifyArgs {
     /// The Zarr, a collection of many, or a .tif, of which it can be said that all of it is decoded, no more
     #[arg(value_name = "OUTPUT", value_hint = ValueHint::AnyPath)]
     pub output: PathBuf,
-    /// Compare every pixel of the full resolution with the inputs as well
+    /// Compare every pixel with the inputs as well, and every level with what it was made of
     #[arg(long)]
     pub deep: bool,
     /// Make bad objects again from the inputs, and no others

@@ -227,6 +227,61 @@ fn repair_makes_exactly_the_bad_objects_again() {
     }
 }
 
+/// Every level is made of the one before it, as it was when it was written: from the inputs and their holes, or from
+/// what was stored when levels were added. Bad objects of levels are found by position, and made again.
+#[test]
+fn levels_are_compared_and_made_again() {
+    let ways: [(&[&str], Option<&[&str]>); 5] = [
+        (&["--levels", "3", "--shards", "none", "--chunks", "1,1,2,15,25", "--downsample", "median"], None),
+        (&["--levels", "3", "--zarr-format", "2", "--chunks", "1,2,3,20,13"], None),
+        (&["--levels", "3", "--shards", "1,2,4,40,52", "--chunks", "1,1,2,20,26", "--downsample", "max"], None),
+        (
+            &["--levels", "none", "--shards", "none", "--chunks", "1,1,2,20,25"],
+            Some(&["--downsample", "min", "--codec", "none"]),
+        ),
+        (
+            &["--levels", "none", "--zarr-format", "2", "--chunks", "1,1,2,15,25"],
+            Some(&["--codec", "none", "--downsample", "mean"]),
+        ),
+    ];
+    for (way, added) in ways {
+        let folder = tempdir().unwrap();
+        Pile { holes: vec![(1, 1)], ..pile() }.write(&folder.path().join("raw"));
+        let stitch = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr", "-q", "--codec", "none"];
+        succeeds(folder.path(), &[&stitch[..], way, &["--missing", "fill"]].concat());
+        if let Some(added) = added {
+            succeeds(folder.path(), &[&["pyramid", "out.zarr", "--levels", "3", "-q"], added].concat());
+        }
+        for more in [&["--deep"][..], &["--deep", "--threads", "3"], &["--deep", "--sample", "50%"]] {
+            succeeds(folder.path(), &[&VERIFY[..], more].concat());
+        }
+        let store = folder.path().join("out.zarr");
+        let good = tree(&store);
+        let of = |level: &str| {
+            let is_object = |path: &&PathBuf| {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                path.starts_with(level) && name.chars().all(|c| c.is_ascii_digit() || c == '.')
+            };
+            store.join(good.keys().find(is_object).unwrap())
+        };
+        for level in ["1", "2"] {
+            let mut bytes = fs::read(of(level)).unwrap();
+            bytes[9] ^= 1;
+            fs::write(of(level), bytes).unwrap();
+            let text = found(folder.path(), &["--deep"]);
+            for word in [&format!("level {level}, t=0 c=0 z=0 y=0 x=4"), "the output has"] {
+                assert!(text.contains(word), "{way:?}: '{word}' is not in {text}");
+            }
+            restore(folder.path(), &good);
+        }
+        fs::remove_file(of("1")).unwrap();
+        fs::write(of("2"), "short").unwrap();
+        fs::remove_file(of("0")).unwrap();
+        succeeds(folder.path(), &[&VERIFY[..], &["--repair", "--deep"]].concat());
+        assert!(tree(&store) == good, "{way:?}");
+    }
+}
+
 /// From inputs that have changed nothing is made: the output would be of two versions.
 #[test]
 fn repair_from_other_inputs_is_refused() {

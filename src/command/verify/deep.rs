@@ -1,6 +1,7 @@
-//! Every pixel of the full resolution against the inputs.
+//! Every pixel of the full resolution against the inputs, and of every level against what it was made from.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
@@ -8,16 +9,20 @@ use serde_json::{Map, Value, json};
 
 use super::inputs::{Reopened, named};
 use super::{Verified, full_resolution};
+use crate::array::Array;
 use crate::block::size_bytes;
 use crate::command::progress::Progress;
 use crate::command::resources::Resources;
 use crate::command::tell;
-use crate::consume::Job;
+use crate::consume::levels::{Levels, Method, factors};
+use crate::consume::{Consumer, Job};
 use crate::draw::values::element;
 use crate::error::Error;
+use crate::plan::Task;
 use crate::report::tuple;
 use crate::run;
-use crate::source::{self, OpenOptions};
+use crate::source::zarr;
+use crate::source::{self, FileArray, OpenOptions};
 use crate::verify::{Compare, Damage, Difference, Differences, Only};
 
 impl Verified<'_> {
@@ -27,8 +32,8 @@ impl Verified<'_> {
         if !inputs.changed.is_empty() {
             tell(format_args!("note: inputs have changed since:{}", named(&inputs.changed)));
         }
-        let theirs = source::open(&full_resolution(self.place())?, &OpenOptions::default())?;
-        let array = Arc::clone(&inputs.array);
+        let theirs = open(&full_resolution(self.place())?)?;
+        let array = &inputs.array;
         if array.shape() != theirs.shape() || array.dtype() != theirs.dtype() {
             let (ours, found) = (tuple(&array.shape()), tuple(&theirs.shape()));
             let (dtype, found_dtype) = (array.dtype(), theirs.dtype());
@@ -36,17 +41,62 @@ impl Verified<'_> {
             return Err(Error::format(text).at(self.place().display()).into());
         }
         let found = Arc::new(Mutex::new(Differences::default()));
-        let compare = Compare::new(theirs, Arc::clone(&found));
-        let budget = Resources::new(&self.run_args());
-        let plan = budget.plan(&*array, &[&compare])?;
-        let terms = budget.terms(&plan, &*array, &[&compare], self.stop);
-        let left_out: BTreeSet<u64> = (0..plan.n_units()).filter(|unit| !self.sample.has(*unit)).collect();
-        let mut consumers: [Box<dyn crate::consume::Consumer>; 1] = [Box::new(Only::new(Box::new(compare), left_out))];
-        let mut progress = Progress::new(size_bytes(&array.shape(), array.dtype()), self.args.quiet);
-        run::run(&array, &plan, &mut consumers, &Job::default(), &terms, |bytes| progress.add(bytes))?;
-        progress.finish();
+        let compare = || Compare::new(Arc::clone(&theirs), Arc::clone(&found));
+        let (levels, are_added) = self.levels(&*theirs)?;
+        let levels = levels.iter().map(|folder| open(folder)).collect::<Result<Vec<_>, Error>>()?;
+        let sampled = |task: &Task| self.sample.has(task.unit);
+        if levels.is_empty() {
+            self.show(array, Box::new(compare()), sampled)?;
+        } else if are_added {
+            // They were made of what is stored.
+            let own = compare().with_levels(levels, self.method()?, theirs.fill_bytes())?.of_levels_alone();
+            self.show(array, Box::new(compare()), sampled)?;
+            let stored: Arc<dyn Array> = Arc::clone(&theirs) as _;
+            self.show(&stored, Box::new(own), sampled)?;
+        } else {
+            let all = compare().with_levels(levels, self.method()?, array.fill_bytes())?;
+            self.show(array, Box::new(all), sampled)?;
+        }
         let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
         self.take(&inputs, found);
+        Ok(())
+    }
+
+    /// Folders of the levels below `full`, and whether they were added to it later.
+    pub(super) fn levels(&self, full: &dyn Array) -> Result<(Vec<PathBuf>, bool), Error> {
+        let arrays = zarr::arrays(self.place())?;
+        let folders = (1..).map(|n: u32| self.place().join(n.to_string()));
+        let levels: Vec<PathBuf> = folders.take_while(|folder| arrays.contains(folder)).collect();
+        let written = self.own["storage"]["levels"].as_str().and_then(|text| text.parse::<Levels>().ok());
+        let are_added = factors(full.axes(), written.unwrap_or_default()).is_empty();
+        Ok((levels, are_added))
+    }
+
+    /// How levels were made.
+    pub(super) fn method(&self) -> Result<Method, Error> {
+        zarr::downsampling(self.place())?.unwrap_or_default().parse()
+    }
+
+    /// Shows `consumer` the units of `array` that have a task which is `wanted`.
+    pub(super) fn show(
+        &self,
+        array: &Arc<dyn Array>,
+        consumer: Box<dyn Consumer>,
+        wanted: impl Fn(&Task) -> bool,
+    ) -> Result<()> {
+        let budget = Resources::new(&self.run_args());
+        let plan = budget.plan(&**array, &[&*consumer])?;
+        let terms = budget.terms(&plan, &**array, &[&*consumer], self.stop);
+        let wanted: BTreeSet<u64> = plan.tasks().filter(wanted).map(|task| task.unit).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let n_bytes = size_bytes(&array.shape(), array.dtype()) / plan.n_units().max(1) * wanted.len() as u64;
+        let left_out = (0..plan.n_units()).filter(|unit| !wanted.contains(unit)).collect();
+        let mut consumers: [Box<dyn Consumer>; 1] = [Box::new(Only::new(consumer, left_out))];
+        let mut progress = Progress::new(n_bytes, self.args.quiet);
+        run::run(array, &plan, &mut consumers, &Job::default(), &terms, |bytes| progress.add(bytes))?;
+        progress.finish();
         Ok(())
     }
 
@@ -76,9 +126,11 @@ impl Reopened {
         let axes = self.array.axes();
         let at: Map<String, Value> =
             axes.iter().zip(&difference.at).map(|(axis, n)| (axis.name.clone(), json!(n))).collect();
-        let (file, page) = self.stack.origin(&self.array.original(&difference.at)).unzip();
+        let in_stack = self.array.original(&difference.at);
+        let (file, page) = self.stack.origin(&in_stack).filter(|_| difference.level == 0).unzip();
         let text = |bytes: &[u8]| element(self.array.dtype(), bytes);
         json!({
+            "level": difference.level,
             "at": at,
             "file": file.map(|file| file.display().to_string()),
             "page": page,
@@ -94,9 +146,21 @@ fn line(told: &Value) -> String {
         |at: &Map<String, Value>| at.iter().map(|(axis, n)| format!("{axis}={n}")).collect::<Vec<_>>().join(" ");
     let at = told["at"].as_object().map(words).unwrap_or_default();
     let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
-    let origin = match told["file"].as_str() {
-        Some(file) => format!("{file} page {}", told["page"]),
-        None => "no file, so the fill value,".to_owned(),
+    let origin = match (told["level"].as_u64(), told["file"].as_str()) {
+        (Some(level @ 1..), _) => {
+            return format!(
+                "level {level}, {at}: the level before it makes {}, the output has {}",
+                text("input"),
+                text("output")
+            );
+        }
+        (_, Some(file)) => format!("{file} page {}", told["page"]),
+        (_, None) => "no file, so the fill value,".to_owned(),
     };
     format!("{at}: {origin} has {}, the output {}", text("input"), text("output"))
+}
+
+/// The array in `folder`.
+pub(super) fn open(folder: &std::path::Path) -> Result<Arc<dyn FileArray>, Error> {
+    source::open(folder, &OpenOptions::default())
 }

@@ -3,25 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::Verified;
-use super::inputs::{Reopened, named};
-use crate::block::size_bytes;
+use super::deep::open;
+use super::inputs::named;
+use super::{Verified, full_resolution};
+use crate::array::Array;
 use crate::cli::StorageArgs;
 use crate::command::planning::storage;
-use crate::command::progress::Progress;
-use crate::command::resources::Resources;
-use crate::consume::{Consumer, Job};
+use crate::consume::levels::Levels;
 use crate::error::Error;
 use crate::grid::Region;
-use crate::plan::Plan;
-use crate::run;
-use crate::sink::zarr::{ZarrOptions, ZarrSink};
+use crate::plan::Task;
+use crate::sink::zarr::{Contrast, ImageOptions, ZarrFormat, ZarrOptions, ZarrSink};
 use crate::sink::{Sharding, Spec};
+use crate::source::OpenOptions;
+use crate::source::zarr;
 use crate::store::sums::{self, Sum};
-use crate::verify::{DamageKind, Only, checksums_of, object};
+use crate::verify::{DamageKind, checksums_of, object};
 
 impl Verified<'_> {
     /// Makes bad objects of pixels again; those that cannot be stay faults.
@@ -44,43 +45,75 @@ impl Verified<'_> {
         if read.is_err() || sums.is_empty() {
             return Ok(());
         }
+        let full = open(&full_resolution(self.place())?)?;
+        let (levels, are_added) = self.levels(&*full)?;
+        let is_added = |key: &str| are_added && levels.iter().any(|folder| self.place().join(key).starts_with(folder));
+        let (added, written): (BTreeMap<_, _>, _) = sums.into_iter().partition(|(key, _)| is_added(key));
+        let scratch = scratch(self.place());
+        let made = self.again(&written, &scratch).and_then(|()| self.added_again(&levels, &added, &scratch));
+        let removed = match fs::remove_dir_all(&scratch) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&scratch, "cannot remove", e)),
+            _ => Ok(()),
+        };
+        made?;
+        Ok(removed?)
+    }
+
+    /// Makes the objects of `sums` of the inputs again, in `scratch` first.
+    fn again(&mut self, sums: &BTreeMap<String, Sum>, scratch: &Path) -> Result<()> {
+        if sums.is_empty() {
+            return Ok(());
+        }
         let inputs = self.reopen()?;
         if !inputs.changed.is_empty() {
             let text = "inputs have changed since it was written, and what is made of them would not fit the rest:";
             return Err(Error::format(format!("{text}{}", named(&inputs.changed))).into());
         }
-        let scratch = scratch(self.place());
-        let made = self.make(&inputs, &sums, &scratch);
-        let put = made.and_then(|()| self.put(&scratch, &sums));
-        let removed = match fs::remove_dir_all(&scratch) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&scratch, "cannot remove", e)),
-            _ => Ok(()),
-        };
-        put?;
-        Ok(removed?)
+        let mut options: ZarrOptions = storage(&self.storage()?, true, false, &*inputs.array, &inputs.unit)?;
+        options.image.contrast = Contrast::None;
+        self.make(&inputs.array, &options, sums, scratch)
     }
 
-    /// Makes the units that hold `sums` once more, in `scratch`.
-    fn make(&self, inputs: &Reopened, sums: &BTreeMap<String, Sum>, scratch: &Path) -> Result<()> {
-        let array = &inputs.array;
-        let spec = Spec::of(&**array);
-        let mut options: ZarrOptions = storage(&self.storage()?, true, false, &**array, &inputs.unit)?;
-        options.image.contrast = crate::sink::zarr::Contrast::None;
-        let sink = ZarrSink::new(scratch, &spec, &options)?;
-        let budget = Resources::new(&self.run_args());
-        let plan = budget.plan(&**array, &[&sink])?;
-        let terms = budget.terms(&plan, &**array, &[&sink], self.stop);
-        let wanted = wanted(&plan, &sink, sums);
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let n_bytes = size_bytes(&array.shape(), array.dtype()) / plan.n_units().max(1) * wanted.len() as u64;
-        let done = (0..plan.n_units()).filter(|unit| !wanted.contains(unit)).collect();
-        let mut consumers: [Box<dyn Consumer>; 1] = [Box::new(Only::new(Box::new(sink), done))];
-        let mut progress = Progress::new(n_bytes, self.args.quiet);
-        run::run(array, &plan, &mut consumers, &Job::default(), &terms, |bytes| progress.add(bytes))?;
-        progress.finish();
-        Ok(())
+    /// The same with those of `levels` that were added to what is stored.
+    fn added_again(&mut self, levels: &[PathBuf], sums: &BTreeMap<String, Sum>, scratch: &Path) -> Result<()> {
+        let Some(first) = levels.first().filter(|_| !sums.is_empty()) else { return Ok(()) };
+        let full = full_resolution(self.place())?;
+        let [stored, added] = [&full, first].map(|folder| zarr::storage(folder, &OpenOptions::default()));
+        let stored = stored?;
+        let image = ImageOptions {
+            levels: Levels::Count(levels.len() as u64 + 1),
+            method: self.method()?,
+            contrast: Contrast::None,
+            ..ImageOptions::default()
+        };
+        let options = ZarrOptions {
+            format: if stored.version == 2 { ZarrFormat::V2 } else { ZarrFormat::V3 },
+            chunks: stored.chunks,
+            shards: stored.shards,
+            codec: added?.codec,
+            overwrite: true,
+            durability: Default::default(),
+            image,
+        };
+        let array: Arc<dyn Array> = open(self.place())?;
+        self.make(&array, &options, sums, scratch)
+    }
+
+    /// Makes the units of `array` that hold `sums` once more, in `scratch`, and puts objects in place.
+    fn make(
+        &mut self,
+        array: &Arc<dyn Array>,
+        options: &ZarrOptions,
+        sums: &BTreeMap<String, Sum>,
+        scratch: &Path,
+    ) -> Result<()> {
+        let sink = ZarrSink::new(scratch, &Spec::of(&**array), options)?;
+        let regions: Vec<Region> = sums.keys().filter_map(|key| sink.region_of(key)).collect();
+        let wanted = |task: &Task| {
+            regions.iter().any(|wanted| wanted.intersect(&task.region).is_some_and(|both| !both.is_empty()))
+        };
+        self.show(array, Box::new(sink), wanted)?;
+        self.put(scratch, sums)
     }
 
     /// Puts what was made in place of what is bad, if it is what was written.
@@ -120,14 +153,6 @@ impl Verified<'_> {
             ..StorageArgs::default()
         })
     }
-}
-
-/// Units of `plan` that make one of the objects.
-fn wanted(plan: &Plan, sink: &ZarrSink, sums: &BTreeMap<String, Sum>) -> BTreeSet<u64> {
-    let regions: Vec<_> = sums.keys().filter_map(|key| sink.region_of(key)).collect();
-    let holds =
-        |region: &Region| regions.iter().any(|wanted| wanted.intersect(region).is_some_and(|both| !both.is_empty()));
-    plan.tasks().filter(|task| holds(&task.region)).map(|task| task.unit).collect()
 }
 
 /// Where objects are made, beside the output.

@@ -96,6 +96,16 @@ pub fn provenance(path: &Path) -> Result<Option<serde_json::Value>> {
     }
 }
 
+/// How the group at `path` says that its levels were made, if it does.
+///
+/// # Errors
+/// As [`provenance`].
+pub fn downsampling(path: &Path) -> Result<Option<String>> {
+    let attributes = group::attributes(path)?;
+    let told = attributes.get("ome").and_then(|ome| ome.get("multiscales")).or(attributes.get("multiscales"));
+    Ok(told.and_then(|multiscales| multiscales[0]["type"].as_str()).map(str::to_owned))
+}
+
 /// How an array is stored, for another to be stored alike.
 pub struct Storage {
     /// Names of its axes, slowest first.
