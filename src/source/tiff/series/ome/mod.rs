@@ -96,7 +96,9 @@ fn is_ome(text: &str) -> bool {
 /// Text of the companion file `name`, beside the TIFF file or below.
 fn companion(cx: &Context<'_>, name: &str) -> Result<String, Unusable> {
     let folder = cx.directory.path().parent().unwrap_or(Path::new(""));
-    let path = within(folder, name, cx.options.follow).map_err(|e| Unusable::Ignore(e.to_string()))?;
+    // What is not there is passed over, wherever it would be.
+    let outside = |e: Error| if folder.join(name).exists() { Unusable::Refuse(e) } else { Unusable::Ignore(e.to_string()) };
+    let path = within(folder, name, cx.options.follow).map_err(outside)?;
     let most = cx.options.limit_bytes.unwrap_or(DESCRIPTION_BYTES).min(DESCRIPTION_BYTES);
     let missing = |e: std::io::Error| Unusable::Ignore(format!("its metadata file '{name}' cannot be read: {e}"));
     let meta = std::fs::metadata(&path).map_err(missing)?;
