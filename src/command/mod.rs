@@ -57,6 +57,7 @@ pub use voice::tell;
 /// Whatever ended it; [`Error`] inside tells the exit code.
 pub fn run(cli: Cli) -> Result<()> {
     voice::set(&cli.voice)?;
+    stop::tell_of_want();
     dispatch(cli.command)
 }
 

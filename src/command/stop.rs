@@ -1,8 +1,8 @@
 //! What ends a run early: signals and a deadline. Work in hand is finished or, where that takes long, given up; what
 //! is done is kept, and the exit code is 75. A second signal ends the run at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
 use super::{going_on, tell};
 use crate::error::Error;
+use crate::exec::budget::Bytes;
 
 /// Exit code of a run that a second signal ended on the spot.
 const AT_ONCE: i32 = 130;
@@ -36,6 +37,34 @@ pub(super) fn early(start: Instant, deadline: Option<Duration>) -> Result<Arc<At
     let watch = std::thread::Builder::new().name("clock".into()).stack_size(64 << 10);
     watch.spawn(move || keep_time(&flag, end)).context("cannot start the clock")?;
     Ok(stop)
+}
+
+/// What is told where the address space is used up.
+static WANT: OnceLock<String> = OnceLock::new();
+
+/// Where the address space is limited, tells of that instead of aborting when it is used up: not all that asks for memory,
+/// or begins a thread, can be refused it.
+pub(super) fn tell_of_want() {
+    use rustix::process::{Resource, getrlimit};
+    let Some(limit) = getrlimit(Resource::As).current else { return };
+    let text = format!(
+        "stackctl: memory cannot be had: the address space is limited to {} (ulimit -v): raise that, or give less --memory and \
+         fewer --threads; what is done is kept\n",
+        Bytes(limit)
+    );
+    if WANT.set(text).is_ok() {
+        // SAFETY: the handler reads what is never changed again, and calls nothing but what handlers may call.
+        unsafe { libc::signal(libc::SIGABRT, end_in_want as *const () as libc::sighandler_t) };
+    }
+}
+
+extern "C" fn end_in_want(_: libc::c_int) {
+    let text = WANT.get().map_or("", String::as_str);
+    // SAFETY: both may be called in a handler; the text is as long as is said.
+    unsafe {
+        libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len());
+        libc::_exit(1);
+    }
 }
 
 /// Sets the flag at `end`, and ends the process where the flag has been up for too long.

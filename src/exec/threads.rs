@@ -199,24 +199,27 @@ pub(super) fn run<W, T: Send, O: Order<T>>(
     };
     let shared = Shared { state: Mutex::new(state), moved: Condvar::new(), terms, n_parts: terms.parts() };
     let order = Mutex::new(order);
-    std::thread::scope(|scope| {
-        for _ in 0..terms.workers() {
-            scope.spawn(|| {
-                let _alarm = Alarm(&shared);
-                let mut worker = worker();
-                while let Some(step) = shared.next() {
-                    match step {
-                        Step::Work(number, task) => {
-                            let made = work(&task, &mut worker);
-                            shared.deliver(number, task, made, |state| &mut state.made);
-                        }
-                        Step::Settle(number, task, placed) => {
-                            shared.deliver(number, task, O::settle(placed), |state| &mut state.settled);
-                        }
-                    }
-                    shared.advance(&order);
+    let run = || {
+        let _alarm = Alarm(&shared);
+        let mut worker = worker();
+        while let Some(step) = shared.next() {
+            match step {
+                Step::Work(number, task) => {
+                    let made = work(&task, &mut worker);
+                    shared.deliver(number, task, made, |state| &mut state.made);
                 }
-            });
+                Step::Settle(number, task, placed) => {
+                    shared.deliver(number, task, O::settle(placed), |state| &mut state.settled);
+                }
+            }
+            shared.advance(&order);
+        }
+    };
+    std::thread::scope(|scope| {
+        let start = |_: &usize| std::thread::Builder::new().spawn_scoped(scope, run).is_ok();
+        // Where no thread can be had, those that there are do it, or this one.
+        if (0..terms.workers()).filter(start).count() == 0 {
+            run();
         }
     });
     let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);

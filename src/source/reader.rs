@@ -131,8 +131,8 @@ impl Program {
         let messages = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&messages);
         // Messages are taken away while they come, so that the program never waits for that.
-        let listener = errors.map(|mut errors| {
-            std::thread::spawn(move || {
+        let listen = |mut errors: std::process::ChildStderr| {
+            std::thread::Builder::new().spawn(move || {
                 let mut bytes = [0; 1024];
                 while let Ok(n @ 1..) = errors.read(&mut bytes) {
                     let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,7 +141,9 @@ impl Program {
                     kept.drain(..excess);
                 }
             })
-        });
+        };
+        let listener =
+            errors.map(listen).transpose().map_err(|e| Error::limit(format!("no thread can be had: {e}")))?;
         Ok(Self { name: words[0].clone(), child, input, output, messages, listener })
     }
 

@@ -159,18 +159,20 @@ fn read(stack: &Arc<Stack>, threads: usize) -> Result<Vec<(u64, Frame)>> {
             buffer = block.into_buffer();
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| {
-                let own = work();
-                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                match (own, &mut *found) {
-                    (Ok(own), Ok(all)) => all.extend(own),
-                    (Err(error), Ok(_)) => *found = Err(error),
-                    _ => {}
-                }
-            });
+    let run = || {
+        let own = work();
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        match (own, &mut *found) {
+            (Ok(own), Ok(all)) => all.extend(own),
+            (Err(error), Ok(_)) => *found = Err(error),
+            _ => {}
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            let _ = std::thread::Builder::new().spawn_scoped(scope, run);
+        }
+        run();
     });
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

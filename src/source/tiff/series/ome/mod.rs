@@ -97,7 +97,8 @@ fn is_ome(text: &str) -> bool {
 fn companion(cx: &Context<'_>, name: &str) -> Result<String, Unusable> {
     let folder = cx.directory.path().parent().unwrap_or(Path::new(""));
     // What is not there is passed over, wherever it would be.
-    let outside = |e: Error| if folder.join(name).exists() { Unusable::Refuse(e) } else { Unusable::Ignore(e.to_string()) };
+    let outside =
+        |e: Error| if folder.join(name).exists() { Unusable::Refuse(e) } else { Unusable::Ignore(e.to_string()) };
     let path = within(folder, name, cx.options.follow).map_err(outside)?;
     let most = cx.options.limit_bytes.unwrap_or(DESCRIPTION_BYTES).min(DESCRIPTION_BYTES);
     let missing = |e: std::io::Error| Unusable::Ignore(format!("its metadata file '{name}' cannot be read: {e}"));
