@@ -480,7 +480,7 @@ fn plates() -> Vec<Scheme> {
                 ("well", words(&["A1", "P24"])),
                 ("f", from(1, 9, 1)),
                 ("c", words(&["DAPI", "GFP"])),
-                ("t", from(1, 2, 3)),
+                ("t", from(1, 3, 3)),
             ],
             |i| format!("{}_01_1_{}_{}_{:03}.tif", ["A1", "P24"][i[0]], i[1] + 1, ["DAPI", "GFP"][i[2]], i[3] + 1),
         ),
@@ -491,7 +491,7 @@ fn plates() -> Vec<Scheme> {
                 ("well", words(&["A1", "A2"])),
                 ("f", from(1, 4, 1)),
                 ("c", words(&["Tsf[Stitched[Channel1 300,400]]", "Tsf[Stitched[Channel2 500,600]]"])),
-                ("t", from(1, 5, 3)),
+                ("t", from(1, 6, 3)),
             ],
             |i| {
                 let channel = ["Tsf[Stitched[Channel1 300,400]]", "Tsf[Stitched[Channel2 500,600]]"][i[2]];
