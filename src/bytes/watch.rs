@@ -70,6 +70,24 @@ fn sum(path: &Path) -> u32 {
 /// `123 bytes, changed 1700000000.000000001, number 42`, and what a folder holds. A remote object stays what it was when
 /// it was first looked at: all reads are of that version, or fail.
 pub fn state(path: &Path) -> String {
+    described(path, of_file)
+}
+
+/// The same, with the time of change of a file's status. That of its content can be set back, as some programs do that edit
+/// tags; this one cannot.
+pub fn full_state(path: &Path) -> String {
+    described(path, |found| {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            format!("{}, status of {}.{:09}", of_file(found), found.ctime(), found.ctime_nsec())
+        }
+        #[cfg(not(unix))]
+        of_file(found)
+    })
+}
+
+fn described(path: &Path, of_file: impl FnOnce(&fs::Metadata) -> String) -> String {
     if remote::is_remote(path) {
         return remote::state(path);
     }

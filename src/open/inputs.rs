@@ -12,32 +12,20 @@ use crate::provenance::Input;
 /// Entries that a fingerprint has at most; with more files, neighbours share one.
 const MOST_ENTRIES: usize = 4096;
 
-/// Size, times of change of content and status, and identity of every file, by name; of many files, a checksum of these for a few neighbours
-/// together.
+/// Size, times of change of content and status, and identity of every file, by name; of many files, a checksum of these
+/// for a few neighbours together.
 pub fn fingerprint(paths: &[PathBuf]) -> Value {
     let each = paths.len().div_ceil(MOST_ENTRIES).max(1);
     let entry = |group: &[PathBuf]| match group {
-        [one] => (one.display().to_string(), seen(one)),
+        [one] => (one.display().to_string(), bytes::full_state(one)),
         _ => {
-            let crc = group.iter().fold(0, |crc, path| crc32c::crc32c_append(crc, seen(path).as_bytes()));
+            let crc = group.iter().fold(0, |crc, path| crc32c::crc32c_append(crc, bytes::full_state(path).as_bytes()));
             let last = group.last().map_or(String::new(), |path| path.display().to_string());
             (format!("{} to {last}", group[0].display()), format!("{crc:08x}"))
         }
     };
     let entries = paths.chunks(each).map(entry).map(|(name, state)| (name, Value::String(state)));
     Value::Object(entries.collect::<Map<_, _>>())
-}
-
-/// What a file is at the moment. A time of change can be set back, as some programs do that edit tags; the one of the status
-/// cannot.
-fn seen(path: &Path) -> String {
-    let state = bytes::state(path);
-    #[cfg(unix)]
-    if let Some(found) = fs::metadata(path).ok().filter(fs::Metadata::is_file) {
-        use std::os::unix::fs::MetadataExt;
-        return format!("{state}, status of {}.{:09}", found.ctime(), found.ctime_nsec());
-    }
-    state
 }
 
 /// Size and time of change of a file.
