@@ -56,6 +56,17 @@ struct Shard {
     index: Vec<(u64, u64)>,
 }
 
+/// An opened file and its length in bytes; `None` if there is none at `path`.
+fn there(opened: std::io::Result<Ranged>, path: &Path) -> Result<Option<(Ranged, u64)>> {
+    let file = match opened {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(path, "cannot open", e)),
+    };
+    let n_bytes = file.n_bytes().map_err(|e| Error::io(path, "cannot read", e))?;
+    Ok(Some((file, n_bytes)))
+}
+
 /// Where the stored form of a chunk lies.
 enum Place {
     /// It is a file.
@@ -273,12 +284,7 @@ impl ZarrSource {
             }
             Some(Place::Whole(path)) => path,
         };
-        let file = match Ranged::open_whole(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io(&path, "cannot open", e)),
-        };
-        let n_bytes = file.n_bytes().map_err(|e| Error::io(&path, "cannot read", e))?;
+        let Some((file, n_bytes)) = there(Ranged::open_whole(&path), &path)? else { return Ok(None) };
         self.fetch_range(&file, &path, 0, n_bytes, stored).map(Some)
     }
 
@@ -323,12 +329,7 @@ impl ZarrSource {
             true => Ranged::open_end(&path, sharding.index_bytes),
             false => Ranged::open(&path),
         };
-        let file = match opened {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io(&path, "cannot open", e)),
-        };
-        let n_bytes = file.n_bytes().map_err(|e| Error::io(&path, "cannot read", e))?;
+        let Some((file, n_bytes)) = there(opened, &path)? else { return Ok(None) };
         let Some(last) = n_bytes.checked_sub(sharding.index_bytes) else {
             return Err(Error::format(format!(
                 "{}: a shard of {n_bytes} bytes cannot hold its index of {}",
