@@ -118,7 +118,7 @@ impl Drop for Temporary {
 /// Where reductions are computed.
 struct Workshop<'a> {
     args: &'a RunArgs,
-    budget: Resources,
+    budget: &'a Resources,
     /// A folder beside the output.
     folder: PathBuf,
     /// Whether all shares of a run find results there, which the first to come computes.
@@ -140,14 +140,18 @@ pub(super) fn calculated(
     let tree = syntax::parse(text)?;
     let budget = Resources::new(args);
     let room = inputs.first().map_or(0, |(_, array)| budget.room(&**array));
-    let axes: Vec<_> = inputs.iter().map(|(name, array)| (name, array.axes(), array.dtype())).collect();
-    let job = json!([env!("CARGO_PKG_VERSION"), text, axes, fingerprint(paths)]);
-    let (own, common) = (scratch(output), store::common(output, &job));
-    let is_shared = args.share.is_some() || args.planned.is_some() || common.exists();
-    let folder = if is_shared { common } else { own };
+    // Not every expression needs one, and it looks at all inputs.
+    let mut workshop = None;
+    let begin = || {
+        let axes: Vec<_> = inputs.iter().map(|(name, array)| (name, array.axes(), array.dtype())).collect();
+        let job = json!([env!("CARGO_PKG_VERSION"), text, axes, fingerprint(paths)]);
+        let common = store::common(output, &job);
+        let is_shared = args.share.is_some() || args.planned.is_some() || common.exists();
+        let folder = if is_shared { common } else { scratch(output) };
+        Workshop { args, budget: &budget, folder, is_shared, stop }
+    };
     // The last run ends what shares have left.
-    let temporary = Temporary((args.share.is_none() && !args.reads_nothing()).then(|| folder.clone()));
-    let workshop = Workshop { args, budget, folder, is_shared, stop };
+    let mut temporary = Temporary(None);
     let mut known = Known::new();
     let mut passes = Vec::new();
     loop {
@@ -169,6 +173,10 @@ pub(super) fn calculated(
                     known.insert(one.text, Arc::new(Held::awaited(one.axes, dtype, in_memory)));
                 }
                 continue;
+            }
+            let workshop = workshop.get_or_insert_with(begin);
+            if args.share.is_none() {
+                temporary.0.get_or_insert_with(|| workshop.folder.clone());
             }
             let places: Vec<PathBuf> =
                 (0..group.len()).map(|i| workshop.folder.join(format!("{}.zarr", known.len() + i))).collect();
@@ -256,7 +264,7 @@ impl Workshop<'_> {
         in_memory: bool,
         places: &[PathBuf],
     ) -> Result<Vec<Option<Block>>, Error> {
-        let (args, budget) = (self.args, &self.budget);
+        let (args, budget) = (self.args, self.budget);
         let reduction = Reduction::new(Arc::clone(reducer), Box::new(|n| n.saturating_mul(64)));
         let held = if in_memory { result_bytes(reducer).saturating_mul(2) } else { 0 };
         let left = budget.room(&**array).saturating_sub(held);
