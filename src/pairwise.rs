@@ -344,6 +344,11 @@ impl Shorts {
         &self.rows[row * self.stride..(row + 1) * self.stride]
     }
 
+    /// The sum of a row.
+    fn sum(&self, row: usize) -> i64 {
+        self.sums[row.min(self.sums.len() - 1)].0
+    }
+
     /// Columns `from..to` of `matrix`, less `middle`.
     fn fill(&mut self, matrix: &Matrix, from: usize, to: usize, middle: i32) {
         let (n, size) = (to - from, matrix.dtype.size());
@@ -550,6 +555,50 @@ fn lanes<F: Fn(f64, f64) -> f64>(a: &[f64], b: &[f64], f: F) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
+/// Whole numbers whose products are wanted, less `middle`, and how many each row has.
+struct Pair<'a> {
+    x: &'a Shorts,
+    y: &'a Shorts,
+    most: u32,
+    middle: i64,
+    d: i64,
+}
+
+impl Pair<'_> {
+    /// Adds the products of rows `first..` of `x` with those of `y` to `sums`, in rows of `m`; of symmetric ones those on and
+    /// above the diagonal suffice.
+    fn add(&self, sums: &mut [i64], m: usize, first: usize, is_symmetric: bool) {
+        /// Rows of `y` that stay in cache.
+        const NEAR: usize = 64;
+        let n = sums.len() / m;
+        for start in (if is_symmetric { first } else { 0 }..m).step_by(NEAR) {
+            let end = (start + NEAR).min(m);
+            for i in (0..n).step_by(words::TILE) {
+                let is_wanted = |j: &usize| !is_symmetric || j + words::TILE > first + i;
+                for j in (start..end).step_by(words::TILE).filter(is_wanted) {
+                    for (p, row) in self.tile(first + i, j).iter().enumerate().take(n - i) {
+                        let to = &mut sums[(i + p) * m..][j..end];
+                        to.iter_mut().zip(row).for_each(|(sum, product)| *sum += product);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Products of a few rows from `i` on with as many from `j` on; beyond the last rows they mean nothing.
+    fn tile(&self, i: usize, j: usize) -> [[i64; words::TILE]; words::TILE] {
+        let rows = [0, 1, 2, 3];
+        let mut tile = words::products(rows.map(|k| self.x.row(i + k)), rows.map(|k| self.y.row(j + k)), self.most);
+        for (p, row) in tile.iter_mut().enumerate() {
+            for (q, product) in row.iter_mut().enumerate() {
+                let apart = self.x.sum(i + p) + self.y.sum(j + q);
+                *product += self.middle * (apart + self.d * self.middle);
+            }
+        }
+        tile
+    }
+}
+
 /// The least and the greatest of `row` and of `before`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn ends<T: Ord + Copy>(row: &[T], before: (T, T)) -> (T, T) {
@@ -669,29 +718,11 @@ impl Sums {
                 own.whole[row] += i128::from(square + 2 * middle_wide * sum + d * middle_wide * middle_wide);
             }
         }
-        let (x, y) = (&shorts[0], &shorts[used.len() - 1]);
+        let pair = Pair { x: &shorts[0], y: &shorts[used.len() - 1], most, middle: middle_wide, d };
         let (is_symmetric, n_rows) = (self.is_symmetric, self.whole.len() / m);
         let band = (n_rows / 16).next_multiple_of(words::TILE).clamp(words::TILE, 64);
-        self.whole.par_chunks_mut(band * m).enumerate().for_each(|(k, sums)| {
-            let (first, n) = (k * band, sums.len() / m);
-            for start in (if is_symmetric { first } else { 0 }..m).step_by(64) {
-                let end = (start + 64).min(m);
-                for i in (0..n).step_by(words::TILE) {
-                    for j in (start..end).step_by(words::TILE).filter(|j| !is_symmetric || j + words::TILE > first + i)
-                    {
-                        let a = [0, 1, 2, 3].map(|k| x.row(first + i + k));
-                        let b = [0, 1, 2, 3].map(|k| y.row(j + k));
-                        let tile = words::products(a, b, most);
-                        for (p, row) in tile.iter().enumerate().take(n - i) {
-                            for (q, product) in row.iter().enumerate().take(end - j) {
-                                let apart = x.sums[first + i + p].0 + y.sums[j + q].0;
-                                sums[(i + p) * m + j + q] += product + middle_wide * (apart + d * middle_wide);
-                            }
-                        }
-                    }
-                }
-            }
-        });
+        let bands = self.whole.par_chunks_mut(band * m).enumerate();
+        bands.for_each(|(k, sums)| pair.add(sums, m, k * band, is_symmetric));
         true
     }
 
