@@ -241,19 +241,15 @@ fn read_list(list: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
 fn names_of(mut list: impl Read) -> std::io::Result<Vec<u8>> {
     /// No name is so long, and no file of names has a gap so long.
     const LONGEST: usize = 1 << 20;
-    let (mut bytes, mut piece) = (Vec::new(), vec![0; LONGEST]);
-    loop {
-        let n = list.by_ref().take(LONGEST as u64).read(&mut piece)?;
-        bytes.extend_from_slice(&piece[..n]);
-        let last = &bytes[bytes.len().saturating_sub(LONGEST)..];
+    let mut bytes = Vec::new();
+    while list.by_ref().take(LONGEST as u64).read_to_end(&mut bytes)? == LONGEST {
+        let last = &bytes[bytes.len() - LONGEST..];
         let is_end = |b: &u8| matches!(b, 0 | b'\n');
-        let holds_a_name = last.split(is_end).any(|name| !name.is_empty()) && last.iter().any(is_end);
-        if n == 0 {
-            return Ok(bytes);
-        } else if last.len() == LONGEST && !holds_a_name {
+        if !last.iter().any(is_end) || last.iter().all(is_end) {
             return Err(std::io::Error::other(format!("no name ends in {LONGEST} bytes: this is no list of names")));
         }
     }
+    Ok(bytes)
 }
 
 /// Names separated by NUL if there is one, else by line ends; empty ones and a byte-order mark in front are passed
