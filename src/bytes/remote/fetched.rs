@@ -13,8 +13,9 @@ use super::spot::{Failure, Known, Spot, lock, spawn};
 
 /// Memory for parts of remote objects, in bytes.
 const HELD_BYTES: u64 = 64 << 20;
-/// Bytes of the least that is asked for, of the most that one request asks for, and of what a read asks for at once.
-const LEAST: u64 = 64 << 10;
+/// Bytes of the least that is asked for, which is more than any read of headers; of the most that one request asks for; and of
+/// what a read asks for at once.
+const LEAST: u64 = 72 << 10;
 const MOST: u64 = 2 << 20;
 const AT_ONCE: u64 = 16 << 20;
 /// What is nearer to the end of an object is fetched up to there.
