@@ -410,7 +410,7 @@ def compressed_files():
         pile = [*sorted(folder.glob("*.tif")), "--pattern", "_t{t}", "-q"]
         whole = array[:, None]
         for axis, axes in (("t", (0,)), ("z", (2,)), ("y", (3,)), ("x", (4,)), ("t,y,x", (0, 3, 4))):
-            for flags in ([], ["--memory", "48M", "--threads", "1"]):
+            for flags in ([], ["--memory", "49M", "--threads", "1"]):
                 run(*pile, "--op", "mean,max,median", "--axis", axis, "-o", WORK / "c_{op}.npy", "--overwrite", *flags)
                 np.testing.assert_array_equal(np.load(WORK / "c_max.npy"), whole.max(axes))
                 np.testing.assert_allclose(np.load(WORK / "c_mean.npy"), whole.mean(axes), rtol=1e-14)

@@ -92,13 +92,35 @@ pub fn is_begun(output: &Path) -> bool {
     real_name(output).is_ok_and(|name| exists(&partial_name(&name)))
 }
 
-/// Removes the private place of an output that has its name.
+/// Removes the private place of an output that has its name: what says so goes last, and then the folder, if nobody has begun
+/// anew in it.
 ///
 /// # Errors
 /// `Io`.
 pub fn forget(output: &Path) -> Result<()> {
     let partial = partial_name(output);
-    remove_all(&partial).map_err(|e| Error::io(&partial, "cannot remove", e))
+    let removed = || {
+        for entry in fs::read_dir(&partial)? {
+            let entry = entry?;
+            if entry.file_name() != PUBLISHED {
+                remove_all(&entry.path())?;
+            }
+        }
+        remove_all(&partial.join(PUBLISHED))?;
+        remove_empty(&partial)
+    };
+    match removed() {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(&partial, "cannot remove", e)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a folder that nothing lies in.
+pub(super) fn remove_empty(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir(folder) {
+        Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// Gives the folder `built` the name `output`; with `overwrite` what stands there goes first.

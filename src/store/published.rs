@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::disk::{self, Local};
 use super::place::{self, PUBLISHED};
-use super::{Durability, OUTPUT, OutputTerms, Site, claim, remote};
+use super::{Durability, MANIFEST, OUTPUT, OutputTerms, Site, claim, remote};
 use crate::error::{Error, Result};
 
 /// An output that has got its name, or is about to.
@@ -56,8 +56,11 @@ impl Site {
     /// Whether what was built here got its name and then another, or was removed.
     pub(super) fn has_nothing_left(&self) -> Result<bool> {
         let error = |e| self.error("", "cannot look at", e);
-        let was_announced = self.disk.length(PUBLISHED).map_err(error)?.is_some();
-        Ok(was_announced && self.disk.identity(OUTPUT).map_err(error)?.is_none())
+        Ok(self.has(PUBLISHED)? && self.disk.identity(OUTPUT).map_err(error)?.is_none())
+    }
+
+    fn has(&self, key: &str) -> Result<bool> {
+        Ok(self.disk.length(key).map_err(|e| self.error("", "cannot look at", e))?.is_some())
     }
 }
 
@@ -88,14 +91,16 @@ pub fn conclude(terms: &OutputTerms) -> Result<bool> {
     let (local, held) = claim(&name, &partial, false, terms.patience)?;
     let disk = remote::disk(local, &name);
     let site = Site::new(name, partial, disk, Some(&held), terms.durability, None);
-    let announced = site.announced()?.filter(|announced| announced.manifest == terms.manifest);
-    let stands = match &announced {
+    let stands = match &site.announced()? {
+        // All had their names, and an earlier run was clearing up. Who begins anew writes a manifest first.
+        None => !site.has(MANIFEST)? && remote::stands(&site.name),
+        Some(announced) if announced.manifest != terms.manifest => false,
         Some(announced) if site.is_at(announced, "")? => true,
         Some(announced) if site.is_at(announced, OUTPUT)? => {
             site.give_name(terms.overwrite)?;
             true
         }
-        _ => false,
+        Some(_) => false,
     };
     if stands && !terms.is_one_of_many {
         site.clear()?;
@@ -124,7 +129,15 @@ pub fn forget_all(outputs: &[PathBuf]) -> Result<()> {
 pub fn forget_the_rest(first: &Path) -> Result<bool> {
     let all = read(&place::real_name(first)?).map_or_else(Vec::new, |(_, published)| published.all);
     // The first tells of all others, and goes last.
-    all.iter().rev().filter(|name| is_announced(name)).try_for_each(|name| place::forget(name))?;
+    for name in all.iter().rev() {
+        if is_announced(name) {
+            place::forget(name)?;
+        } else {
+            // What a process leaves that ends between its last object and the folder.
+            let partial = place::partial_name(name);
+            place::remove_empty(&partial).map_err(|e| Error::io(&partial, "cannot remove", e))?;
+        }
+    }
     Ok(!all.is_empty())
 }
 
