@@ -215,11 +215,10 @@ impl Workshop<'_> {
                 tell(format_args!("{names}: as another share has computed it"));
                 break places.iter().map(|_| None).collect();
             }
-            tell(format_args!(
-                "first {names}, from {}",
-                Bytes(size_bytes(&group[0].array.shape(), group[0].array.dtype()))
-            ));
-            match self.computed(&group[0].array, &reducer, in_memory && !self.is_shared, places) {
+            let array = &group[0].array;
+            let begun =
+                || tell(format_args!("first {names}, from {}", Bytes(size_bytes(&array.shape(), array.dtype()))));
+            match self.computed(array, &reducer, in_memory && !self.is_shared, places, begun) {
                 // Another share was first.
                 Err(Error::Usage(_)) if self.is_shared && places.iter().any(|place| store::is_begun(place)) => {}
                 computed => break computed?,
@@ -256,13 +255,15 @@ impl Workshop<'_> {
         Ok(places.iter().all(|place| place.exists()))
     }
 
-    /// Computes reductions of one array along the same axes, in one pass: to memory, or to `places`.
+    /// Computes reductions of one array along the same axes, in one pass: to memory, or to `places`. Says when it has `begun`,
+    /// which another share may have done before.
     fn computed(
         &self,
         array: &Arc<dyn Array>,
         reducer: &Arc<Reducer>,
         in_memory: bool,
         places: &[PathBuf],
+        begun: impl Fn() + Send,
     ) -> Result<Vec<Option<Block>>, Error> {
         let (args, budget) = (self.args, self.budget);
         let reduction = Reduction::new(Arc::clone(reducer), Box::new(|n| n.saturating_mul(64)));
@@ -292,7 +293,9 @@ impl Workshop<'_> {
         let mut consumers: [Box<dyn Consumer>; 1] = [Box::new(reduction.fitted(&plan, outputs))];
         let terms = budget.terms(&plan, &**array, &[&*consumers[0]], self.stop);
         let alone = RunArgs { share: None, planned: None, ..args.clone() };
-        match resources::run(&alone, array, &plan, &mut consumers, &Job::default(), &terms, |_| {})? {
+        let mut begun = Some(begun);
+        let progress = |_| begun.take().into_iter().for_each(|begun| begun());
+        match resources::run(&alone, array, &plan, &mut consumers, &Job::default(), &terms, progress)? {
             Came::Whole(ran) => Ok(ran.products.into_iter().flatten().map(|product| product.values).collect()),
             Came::Part(_) => Err(Error::format("a pass is not shared out")),
         }
