@@ -12,6 +12,7 @@ use crate::array::calc::Cast;
 use crate::codec::Codec;
 use crate::consume::levels::{Levels, Method};
 use crate::decompose::Factors;
+use crate::device::DeviceChoice;
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit};
@@ -99,6 +100,8 @@ pub enum Command {
     View(Box<ViewArgs>),
     /// List the patterns of acquisition programs that --preset takes, each with a name it reads
     Patterns(PatternsArgs),
+    /// List the devices of OpenCL that --device takes: memory, double precision, and how fast pixels get there
+    Devices(DevicesArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -241,6 +244,13 @@ pub struct RunArgs {
     /// either)
     #[arg(long, value_name = "WHAT", default_value = "data", value_parser = durability)]
     pub durability: Durability,
+    /// What computes expressions, filters, reductions and products of rows: cpu, the processors; gpu; auto, a GPU where one is
+    /// and it pays, else the processors; or a device by a part of its name, as `stackctl devices` lists them
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
+    pub device: DeviceChoice,
+    /// Most memory of each device [default: 80 % of what is free]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub device_memory: Option<Bytes>,
     /// Tell where the time went: of each stage seconds on processors, seconds of waiting, and bytes
     #[arg(long)]
     pub profile: bool,
@@ -501,6 +511,17 @@ pub struct PatternsArgs {
     /// [default: stackctl/config.toml in $XDG_CONFIG_HOME or ~/.config, if it is there]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
+    /// Print them as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `devices`.
+#[derive(Args, Clone, Debug)]
+pub struct DevicesArgs {
+    /// Measure how fast bytes cross the link to each device and back
+    #[arg(long)]
+    pub measure: bool,
     /// Print them as JSON on standard output
     #[arg(long)]
     pub json: bool,
@@ -1133,6 +1154,10 @@ fn sample(text: &str) -> Result<f64, String> {
     let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
     let share = percent.filter(|n| *n > 0.0 && *n <= 100.0).map(|n| n / 100.0);
     share.ok_or_else(|| "expected a share above 0% and up to 100%, such as 5%".into())
+}
+
+fn device(text: &str) -> Result<DeviceChoice, std::convert::Infallible> {
+    text.parse()
 }
 
 fn durability(text: &str) -> Result<Durability, String> {

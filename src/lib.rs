@@ -45,6 +45,8 @@ pub mod command;
 pub mod consume;
 #[cfg(not(fuzzing))]
 pub mod decompose;
+#[cfg(not(fuzzing))]
+pub mod device;
 pub mod digest;
 pub mod draw;
 pub mod dtype;

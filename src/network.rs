@@ -55,6 +55,11 @@ impl Network {
         Self { exchanges: needed }
     }
 
+    /// Pairs of rows, in order: the least of both goes to the first.
+    pub(crate) fn exchanges(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
+        self.exchanges.iter().copied()
+    }
+
     /// Puts the wanted ranks of `WIDTH` columns of `keys`, which lie row by row, in their places.
     pub(crate) fn exchange<K: Copy + Ord>(&self, keys: &mut [K]) {
         exchange(&self.exchanges, keys);

@@ -12,6 +12,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use crate::array::calc::convert;
+use crate::array::kernel::Elsewhere;
 use crate::array::{Array, Scratch};
 use crate::block::{Buffer, Target, size_bytes};
 use crate::dtype::DType;
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, row_major_strides};
 use crate::store::Checkpoints;
 
+mod kernel;
 mod words;
 
 /// How far apart two rows are.
@@ -85,6 +87,8 @@ pub struct BlockPass<'a> {
     pub checkpoints: Checkpoints,
     /// Begins the names of passes.
     pub prefix: String,
+    /// What makes sums over pairs of rows, if not the processors.
+    pub elsewhere: Option<Arc<dyn Elsewhere>>,
 }
 
 impl BlockPass<'_> {
@@ -289,6 +293,11 @@ impl Matrix {
         Self { bytes: Buffer::default(), n_rows: 0, n_columns: 0, dtype }
     }
 
+    /// What was read.
+    fn bytes(&self) -> &[u8] {
+        &self.bytes.bytes()[..self.n_rows * self.n_columns * self.dtype.size()]
+    }
+
     /// Columns `from..to` of every row as `float64`, less the row's `shift`.
     fn doubles(&self, from: usize, to: usize, shift: Option<&[f64]>, out: &mut Vec<f64>) {
         let (n, size) = (to - from, self.dtype.size());
@@ -468,15 +477,22 @@ pub fn distances(
     let mut matrices = [Matrix::new(dtypes[0]), Matrix::new(dtypes[1])];
     let mut doubles = [Vec::new(), Vec::new()];
     let mut shorts = [Shorts::default(), Shorts::default()];
+    let elsewhere = way.elsewhere.clone();
     way.over("sums", &a.grid(bytes), &mut sums, |sums, first| {
         a.read(first, &mut matrices[0])?;
         if let Some(b) = b {
             b.read(&b.beside(a, first), &mut matrices[1])?;
         }
         let d = matrices[0].n_columns;
+        let used = &matrices[..if b.is_some() { 2 } else { 1 }];
+        let add = |elsewhere| sums.add_elsewhere(elsewhere, used, (kind, metric), means.as_ref());
+        let made = elsewhere.as_deref().map_or(Ok(false), add)?;
+        // What rows come to by themselves is summed up here.
+        let d = if made && kind == Kind::Columns { 0 } else { d };
         for from in (0..d).step_by(COLUMNS) {
             let to = (from + COLUMNS).min(d);
-            if kind == Kind::Products && exact && sums.add_whole(&matrices, b.is_some(), from, to, &mut shorts) {
+            if kind == Kind::Products && exact && !made && sums.add_whole(&matrices, b.is_some(), from, to, &mut shorts)
+            {
                 continue;
             }
             let words = metric == Metric::Cityblock && dtypes == [DType::Uint16; 2];
@@ -493,6 +509,7 @@ pub fn distances(
             }
             let y: &[f64] = if b.is_some() { y } else { x };
             match kind {
+                _ if made => {}
                 Kind::Products => sums.add_products(x, y, to - from),
                 Kind::Columns => sums.add_columns(x, y, to - from, metric),
             }
@@ -619,13 +636,17 @@ fn farthest(a: &[f64], b: &[f64]) -> f64 {
     for at in (0..whole).step_by(32) {
         let (a, b) = (&a[at..at + 32], &b[at..at + 32]);
         for l in 0..32 {
-            let x = (a[l] - b[l]).abs();
-            // NaN stays.
-            most[l] = if x > most[l] || x.is_nan() { x } else { most[l] };
+            most[l] = farther((a[l] - b[l]).abs(), most[l]);
         }
     }
     let rest = (whole..a.len()).map(|i| (a[i] - b[i]).abs());
-    most.iter().copied().chain(rest).fold(0.0, |m, x| if x > m || x.is_nan() { x } else { m })
+    most.iter().copied().chain(rest).fold(0.0, |m, x| farther(x, m))
+}
+
+/// The greater of `x` and `most`; NaN stays.
+#[inline]
+fn farther(x: f64, most: f64) -> f64 {
+    if x > most || x.is_nan() { x } else { most }
 }
 
 /// The sum of differences of whole numbers, of at most 65536 columns.
@@ -675,10 +696,7 @@ impl Sums {
             Self::pairs(first, sums.len() / m, m, is_symmetric, |i, j, at| {
                 let (a, b) = (&x[i * d..(i + 1) * d], &y[j * d..(j + 1) * d]);
                 match metric {
-                    Metric::Chebyshev => {
-                        let far = farthest(a, b);
-                        sums[at] = if far > sums[at] || far.is_nan() { far } else { sums[at] };
-                    }
+                    Metric::Chebyshev => sums[at] = farther(farthest(a, b), sums[at]),
                     Metric::Canberra => {
                         sums[at] += lanes(a, b, |a, b| {
                             let size = a.abs() + b.abs();

@@ -538,7 +538,7 @@ mod array {
             let (tree, mut known) = (syntax::parse(text).unwrap(), Known::new());
             loop {
                 let inputs = [("a".to_owned(), Arc::clone(array))];
-                let made = build(text, &tree, &inputs, &known, 64 << 20, &Output::default());
+                let made = build(text, &tree, (&inputs, &|array| array), &known, 64 << 20, &Output::default());
                 let made = made.unwrap_or_else(|e| panic!("{text}: {e}"));
                 if made.wanted.is_empty() {
                     return made.array;

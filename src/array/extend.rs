@@ -72,9 +72,16 @@ pub struct Edges {
     pub value: Vec<u8>,
 }
 
+impl Edges {
+    /// Of boxes that do not reach outside.
+    pub fn none() -> Self {
+        Self { mode: Mode::Nearest, value: Vec::new() }
+    }
+}
+
 /// The box of an array of `shape` that holds all that is read for the box at `origin` of `lengths`, which may reach
 /// outside; clipped, it is part of it.
-pub(super) fn inside(shape: &[u64], origin: &[i64], lengths: &[u64]) -> Region {
+pub(crate) fn inside(shape: &[u64], origin: &[i64], lengths: &[u64]) -> Region {
     let cut = (0..shape.len()).map(|k| {
         let (n, from) = (shape[k] as i64, origin[k]);
         let start = from.clamp(0, n);
@@ -85,10 +92,20 @@ pub(super) fn inside(shape: &[u64], origin: &[i64], lengths: &[u64]) -> Region {
     Region { origin, shape }
 }
 
+/// The indices along each axis of an array of `shape` that stand in the box at `origin` of `lengths`; less than 0 where a
+/// constant does.
+pub(super) fn sources(mode: Mode, shape: &[u64], origin: &[i64], lengths: &[u64]) -> Vec<Vec<i64>> {
+    let along = |k: usize| {
+        let at = |d: u64| mode.source(origin[k] + d as i64, shape[k] as i64).unwrap_or(-1);
+        (0..lengths[k]).map(at).collect()
+    };
+    (0..shape.len()).map(along).collect()
+}
+
 /// Reads the box at `origin` of `lengths`, which may reach outside the array of `shape`, into `out`, dense.
 ///
 /// Gives what nothing covers inside, in coordinates of the array.
-pub(super) fn read(
+pub(crate) fn read(
     reader: &mut dyn Reader,
     (shape, dtype): (&[u64], DType),
     (origin, lengths): (&[i64], &[u64]),
@@ -107,11 +124,9 @@ pub(super) fn read(
             false => reader.read(&within, &mut whole.part(&Region::new(place, within.shape.clone()))),
         };
     }
-    let sources: Vec<Vec<u64>> = (0..shape.len())
-        .map(|k| {
-            let at = |d: u64| edges.mode.source(origin[k] + d as i64, shape[k] as i64).unwrap_or(0) as u64;
-            (0..lengths[k]).map(at).collect()
-        })
+    let sources: Vec<Vec<u64>> = sources(edges.mode, shape, origin, lengths)
+        .into_iter()
+        .map(|sources| sources.into_iter().map(|i| i as u64).collect())
         .collect();
     let is_near = |k: usize| sources[k].iter().all(|s| (within.origin[k]..within.end(k)).contains(s));
     if !(0..shape.len()).all(is_near) {

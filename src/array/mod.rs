@@ -22,6 +22,7 @@ pub mod extend;
 pub mod filter;
 mod held;
 mod joined;
+pub mod kernel;
 pub mod sheared;
 mod view;
 
@@ -70,6 +71,11 @@ pub trait Array: Send + Sync {
     /// Where the element at `at` lies in the array of which this is a part.
     fn original(&self, at: &[u64]) -> Vec<u64> {
         at.to_vec()
+    }
+
+    /// How a device can make it, if it can.
+    fn on_device(&self) -> Option<&dyn kernel::OnDevice> {
+        None
     }
 
     /// Lengths of all axes.

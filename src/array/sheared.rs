@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::calc::convert;
+use super::kernel::{Datum, Launch, OnDevice, PRELUDE, Places, Routine, bytes, c_name, loaded};
 use super::{Array, Reader, Scratch};
 use crate::axis::Axis;
 use crate::block::{Block, Buffer, Coverage, Target, size_bytes};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::grid::Region;
+use crate::grid::{Region, row_major_strides};
 
 /// Another array whose planes are shifted along one axis, the farther along another the more; 0 where nothing was seen.
 pub struct Sheared {
@@ -86,9 +87,56 @@ impl Array for Sheared {
         self.inner.held_bytes()
     }
 
+    fn on_device(&self) -> Option<&dyn OnDevice> {
+        Some(self)
+    }
+
     fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
         let inner = Arc::clone(&self.inner).reader(scratch);
         Box::new(ShearedReader { of: self, inner, buffer: Buffer::default() })
+    }
+}
+
+impl OnDevice for Sheared {
+    fn compile(&self, region: &Region, routine: &mut Routine) -> Option<Datum> {
+        let (from, length) = (region.origin[self.along], region.shape[self.along]);
+        let planes = region.origin[self.over]..region.end(self.over);
+        let spans: Vec<(u64, u64)> = planes.map(|z| self.span(z, from, length)).filter(|span| span.1 > 0).collect();
+        let (first, end) = (spans.iter().map(|s| s.0).min()?, spans.iter().map(|s| s.0 + s.1).max()?);
+        let mut own = region.clone();
+        (own.origin[self.along], own.shape[self.along]) = (first, end - first);
+        let source = routine.inside(&self.inner, &own);
+        let mut strides = row_major_strides(&own.shape);
+        let step = std::mem::take(&mut strides[self.along]);
+        let places = Places::new(&region.shape, &[strides]);
+        let front = places.rank - region.rank();
+        let text = format!(
+            "{PRELUDE}__kernel void run(__global {} *out, __global const {} *a, __global const ulong *g, __global const \
+             double *h) {{\n{}const double at = h[0] + p{} - h[1] * (h[2] + p{} - h[3]);\ndouble r = 0;\n\
+             if (at >= 0 && at <= h[4] - 1) {{\nconst double low = floor(at), share = at - low;\n\
+             const size_t step = (size_t)h[6], i = s0 + (size_t)(low - h[5]) * step;\n\
+             const double x = {}, y = {};\nr = x * (1 - share) + y * share;\n}}\nout[o] = r;\n}}\n",
+            c_name(self.dtype),
+            c_name(self.inner.dtype()),
+            places.text(),
+            front + self.along,
+            front + self.over,
+            loaded(self.inner.dtype(), "a", "i"),
+            loaded(self.inner.dtype(), "a", "i + (share > 0 ? step : 0)"),
+        );
+        let least = if self.shift >= 0.0 { 0 } else { self.axes[self.over].length - 1 };
+        let length = self.inner.axes()[self.along].length;
+        let numbers = [region.origin[self.over], least, length, first, step].map(|n| n as f64);
+        let table = [&[from as f64, self.shift], &numbers[..]].concat();
+        let launch = Launch {
+            text,
+            from: vec![source],
+            tables: vec![places.table(), bytes(&table)],
+            range: places.range,
+            n_bytes: size_bytes(&region.shape, self.dtype),
+            ..Launch::default()
+        };
+        Some(routine.launch(launch, 2))
     }
 }
 

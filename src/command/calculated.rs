@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde_json::json;
 
 use super::resources::{self, Came, Resources};
-use super::{results, tell};
+use super::{devices, results, tell};
 use crate::array::calc::CastTally;
 use crate::array::{Arranged, Array, Held, Scratch};
 use crate::axis::Axis;
 use crate::block::{Block, Buffer, size_bytes};
 use crate::cli::RunArgs;
 use crate::consume::{self, Assemble, Consumer, Job};
+use crate::device::{Devices, Offloaded};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::Bytes;
@@ -38,6 +39,8 @@ pub(super) struct Calculated {
     passes: Vec<String>,
     /// Parts of the tree, inner ones first.
     parts: Vec<TreePart>,
+    devices: Option<Arc<Devices>>,
+    is_quiet: bool,
     /// What was computed on the way; it goes when this does.
     _temporary: Temporary,
 }
@@ -68,6 +71,11 @@ impl Calculated {
         lines
     }
 
+    /// The devices that make it.
+    pub(super) fn devices(&self) -> Option<&Arc<Devices>> {
+        self.devices.as_ref()
+    }
+
     /// Tells if elements have been made narrower for `output`, which nobody asked for.
     pub(super) fn tell_narrowed(&self, output: &Path, asked: &Output) {
         if let (None, Some(natural)) = (asked.dtype, self.natural) {
@@ -83,15 +91,16 @@ impl Calculated {
                 tell(format_args!("note: {} {verb}{what}", count(n, "element")));
             }
         }
+        if let Some(devices) = &self.devices {
+            devices::tell_done(devices, self.is_quiet);
+        }
     }
 
     /// Numbers of elements by what they came to.
     pub(super) fn counts(&self) -> serde_json::Value {
-        told(&self.tally)
-            .iter()
-            .map(|(name, _, n)| ((*name).to_owned(), json!(n)))
-            .collect::<serde_json::Map<_, _>>()
-            .into()
+        let counts = told(&self.tally).into_iter().map(|(name, _, n)| (name.to_owned(), json!(n)));
+        let devices = self.devices.iter().map(|devices| ("devices".to_owned(), devices::done(devices)));
+        counts.chain(devices).collect::<serde_json::Map<_, _>>().into()
     }
 }
 
@@ -119,6 +128,7 @@ impl Drop for Temporary {
 struct Workshop<'a> {
     args: &'a RunArgs,
     budget: &'a Resources,
+    devices: Option<&'a Arc<Devices>>,
     /// A folder beside the output.
     folder: PathBuf,
     /// Whether all shares of a run find results there, which the first to come computes.
@@ -140,6 +150,7 @@ pub(super) fn calculated(
     let tree = syntax::parse(text)?;
     let budget = Resources::new(args);
     let room = inputs.first().map_or(0, |(_, array)| budget.room(&**array));
+    let devices = devices::opened(args, budget.threads)?;
     // Not every expression needs one, and it looks at all inputs.
     let mut workshop = None;
     let begin = || {
@@ -148,16 +159,22 @@ pub(super) fn calculated(
         let common = store::common(output, &job);
         let is_shared = args.share.is_some() || args.planned.is_some() || common.exists();
         let folder = if is_shared { common } else { scratch(output) };
-        Workshop { args, budget: &budget, folder, is_shared, stop }
+        Workshop { devices: devices.as_ref(), args, budget: &budget, folder, is_shared, stop }
     };
     // The last run ends what shares have left.
     let mut temporary = Temporary(None);
+    let carry = |array| match &devices {
+        Some(devices) => Offloaded::of(array, devices),
+        None => array,
+    };
     let mut known = Known::new();
     let mut passes = Vec::new();
     loop {
-        let Built { array, tally, natural, wanted, parts } = expression::build(text, &tree, inputs, &known, room, how)?;
+        let Built { array, tally, natural, wanted, parts } =
+            expression::build(text, &tree, (inputs, &carry), &known, room, how)?;
         if wanted.is_empty() {
-            return Ok(Calculated { array, tally, natural, passes, parts, _temporary: temporary });
+            let (is_quiet, devices) = (args.quiet, devices.clone());
+            return Ok(Calculated { array, tally, natural, passes, parts, devices, is_quiet, _temporary: temporary });
         }
         for group in expression::together(wanted) {
             let names = group.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().join(", ");
@@ -267,6 +284,7 @@ impl Workshop<'_> {
     ) -> Result<Vec<Option<Block>>, Error> {
         let (args, budget) = (self.args, self.budget);
         let reduction = Reduction::new(Arc::clone(reducer), Box::new(|n| n.saturating_mul(64)));
+        let reduction = reduction.made(devices::elsewhere(self.devices));
         let held = if in_memory { result_bytes(reducer).saturating_mul(2) } else { 0 };
         let left = budget.room(&**array).saturating_sub(held);
         let plan = consume::plan(&**array, &[&reduction], left)

@@ -11,7 +11,7 @@ use super::many::Many;
 use super::progress::Progress;
 use super::resources::Resources;
 use super::writing::{self, Lineage, Writing};
-use super::{early, resolve, stop, tell};
+use super::{devices, early, resolve, stop, tell};
 use crate::array::select;
 use crate::block::size_bytes;
 use crate::cli::DecomposeArgs;
@@ -71,11 +71,13 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
         args.kind == Factors::Pca,
         fingerprint(lineage.inputs.paths())
     ]);
-    let mut way = super::way(Some(&args.output), &manifest, &args.run, &stop)?;
+    let devices = devices::opened(&args.run, budget.threads)?;
+    let mut way = super::way(Some(&args.output), &manifest, &args.run, &stop, devices.as_ref())?;
     let made = pool.install(|| decompose(rows, args.kind, k, dtype, limit, &mut way, |bytes| progress.add(bytes)));
     let made = made.map_err(|e| super::stopped(e, &way))?;
     progress.finish();
     super::tell_resumed(&way, &args.run);
+    devices.iter().for_each(|devices| devices::tell_done(devices, args.run.quiet));
     lineage.inputs.check()?;
     tell_values(args, &made);
     let width = made.values.len() as u64;

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use crate::bytes;
 use crate::cli::{Cli, Command, RunArgs};
+use crate::device::Devices;
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::pairwise::BlockPass;
@@ -21,6 +23,7 @@ mod calc;
 mod calculated;
 mod collection;
 mod decompose;
+mod devices;
 mod early;
 mod inspect;
 mod like;
@@ -62,6 +65,7 @@ pub fn run(cli: Cli) -> Result<()> {
 }
 
 fn dispatch(command: Command) -> Result<()> {
+    devices::check(&command)?;
     match command {
         Command::Inspect(args) => inspect::run(&args),
         Command::Advise(args) => advise::run(&args),
@@ -82,6 +86,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Submit(args) => status::submit(&args),
         Command::View(args) => view::run(&args),
         Command::Patterns(args) => presets::run(&args),
+        Command::Devices(args) => devices::run(&args),
         Command::Completions { shell } => completions(shell),
     }
 }
@@ -166,10 +171,12 @@ fn way<'a>(
     manifest: &Value,
     run: &RunArgs,
     stop: &'a AtomicBool,
+    devices: Option<&Arc<Devices>>,
 ) -> Result<BlockPass<'a>, Error> {
     let manifest = serde_json::json!([env!("CARGO_PKG_VERSION"), manifest]);
     output.filter(|_| run.restart).map_or(Ok(()), Checkpoints::forget)?;
-    Ok(BlockPass { stop, checkpoints: Checkpoints::new(output, &manifest), prefix: String::new() })
+    let (checkpoints, elsewhere) = (Checkpoints::new(output, &manifest), devices::elsewhere(devices));
+    Ok(BlockPass { stop, checkpoints, prefix: String::new(), elsewhere })
 }
 
 /// A stop, with how to go on.

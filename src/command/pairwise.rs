@@ -10,7 +10,7 @@ use serde_json::json;
 use super::progress::Progress;
 use super::resources::Resources;
 use super::writing::{self, Lineage, Writing};
-use super::{early, resolve, results, stop, tell};
+use super::{devices, early, resolve, results, stop, tell};
 use crate::array::{Array, Held, select};
 use crate::axis::Axis;
 use crate::block::{Block, size_bytes};
@@ -89,7 +89,9 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     let settings = settings(args);
     let others = b.as_ref().map(|b| json!([b.axes(), b.dtype()]));
     let manifest = json!([settings, a.axes(), a.dtype(), others, fingerprint(lineage.inputs.paths())]);
-    let mut way = super::way(args.output.as_deref().map(Path::new), &manifest, &args.run, &stop)?;
+    let devices = devices::opened(&args.run, budget.threads)?;
+    let output = args.output.as_deref().map(Path::new);
+    let mut way = super::way(output, &manifest, &args.run, &stop, devices.as_ref())?;
     for (number, (a, b)) in groups.iter().enumerate() {
         let (a, b) = (rows(a)?, b.as_ref().map(&rows).transpose()?);
         way.prefix = if groups.len() > 1 { format!("{number}-") } else { String::new() };
@@ -99,6 +101,7 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     }
     progress.finish();
     super::tell_resumed(&way, &args.run);
+    devices.iter().for_each(|devices| devices::tell_done(devices, args.run.quiet));
     lineage.inputs.check()?;
     if !args.run.quiet {
         tell(format_args!(

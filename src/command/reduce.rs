@@ -11,7 +11,7 @@ use super::many::Many;
 use super::progress::Progress;
 use super::resources::{self, Came, Resources};
 use super::results::{self, Destination, Figures};
-use super::{calculated, early, ranks, resolve, stop, tell};
+use super::{calculated, devices, early, ranks, resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::axis::Axis;
 use crate::block::size_bytes;
@@ -119,7 +119,12 @@ fn one(
         }
     }
     let (budget, n_files) = (Resources::new(&args.run), inputs.paths().len() as u64);
+    let devices = match &calculated {
+        Some(made) => made.devices().cloned(),
+        None => devices::opened(&args.run, budget.threads)?,
+    };
     let reduction = Reduction::new(Arc::clone(&reducer), results::write_bytes(args, &reducer)?);
+    let reduction = reduction.made(devices::elsewhere(devices.as_ref()));
     let (plan, reduction) = planned(args, &targets, &budget, &*array, &reducer, reduction, &provenance)?;
     let reduction = match world {
         Some(world) => reduction.among(Arc::clone(world)),
@@ -184,6 +189,9 @@ fn one(
     let Some(came) = many.one(first, run)? else { return Ok(()) };
     progress.finish();
     resolve::tell_losses(&losses);
+    if let Some(devices) = &devices {
+        devices::tell_done(devices, args.run.quiet);
+    }
     figures.losses = losses.texts();
     let ran = match came {
         Came::Whole(_) if world.is_some_and(|world| world.rank() > 0) => return Ok(()),

@@ -46,7 +46,7 @@ pub(super) enum Came {
 
 impl Resources {
     pub(super) fn new(args: &RunArgs) -> Self {
-        let threads = args.threads.map_or_else(processors, usize::from);
+        let threads = super::devices::workers(args, args.threads.map_or_else(processors, usize::from));
         let limit = match &args.planned {
             Some(Planned::Goes { limit, .. }) => limit.clone(),
             _ => Limit::resolve(args.memory),

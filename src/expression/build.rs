@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::builder::{Builder, Known, TreePart, Value, Wanted, number};
+use super::builder::{Builder, Carry, Known, NamedArrays, TreePart, Value, Wanted, number};
 use super::call::{Call, MANY};
 use super::syntax::{Argument, Expression, fault};
 use super::{functions, reductions};
@@ -40,19 +40,20 @@ pub struct Built {
     pub parts: Vec<TreePart>,
 }
 
-/// Builds the array that `expression`, read from `text`, is of `inputs`; reductions that are `known` are used.
+/// Builds the array that `expression`, read from `text`, is of `inputs`; reductions that are `known` are used. What is
+/// made of arrays goes through `carry`, which may have it made elsewhere.
 ///
 /// # Errors
 /// `Usage`, pointing at the place in the text.
 pub fn build(
     text: &str,
     expression: &Expression,
-    inputs: &[(String, Arc<dyn Array>)],
+    (inputs, carry): (NamedArrays<'_>, Carry<'_>),
     known: &Known,
     room: u64,
     output: &Output,
 ) -> Result<Built> {
-    let mut builder = Builder::new(text, call, inputs, known, room);
+    let mut builder = Builder::new(text, call, (inputs, carry), known, room);
     for (name, array) in inputs {
         if let Some(other) = inputs.iter().find(|i| crate::axis::position(i.1.axes(), name).is_some()) {
             return Err(Error::usage(format!(
@@ -81,7 +82,7 @@ pub fn build(
     let narrowed = natural.filter(|dtype| output.narrow && dtype.size() == 8).map(|_| DType::Float32);
     let calc = builder.calc(&value, output.dtype.or(narrowed), output.cast).map_err(|e| e.at(text))?;
     let tally = calc.tally();
-    let array: Arc<dyn Array> = Arc::new(calc);
+    let array = carry(Arc::new(calc));
     builder.parts.push(TreePart { text: expression.to_string(), array: Arc::clone(&array) });
     Ok(Built { array, tally, natural, wanted: builder.wanted, parts: builder.parts })
 }

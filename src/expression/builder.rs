@@ -18,6 +18,12 @@ use crate::reduce::Settings;
 /// Reductions that are computed, by what they would be typed as.
 pub type Known = HashMap<String, Arc<dyn Array>>;
 
+/// Arrays by their names.
+pub type NamedArrays<'a> = &'a [(String, Arc<dyn Array>)];
+
+/// What has an array made elsewhere, if it can be.
+pub type Carry<'a> = &'a dyn Fn(Arc<dyn Array>) -> Arc<dyn Array>;
+
 /// A part of the tree of an expression that reads others.
 pub struct TreePart {
     /// As it would be typed.
@@ -58,7 +64,8 @@ pub(super) struct Builder<'a> {
     pub(super) text: &'a str,
     /// What a call of a function comes to.
     call: Maker,
-    inputs: &'a [(String, Arc<dyn Array>)],
+    inputs: NamedArrays<'a>,
+    carry: Carry<'a>,
     known: &'a Known,
     /// Memory that tasks may use, in bytes.
     room: u64,
@@ -76,7 +83,7 @@ impl<'a> Builder<'a> {
     pub(super) fn new(
         text: &'a str,
         call: Maker,
-        inputs: &'a [(String, Arc<dyn Array>)],
+        (inputs, carry): (NamedArrays<'a>, Carry<'a>),
         known: &'a Known,
         room: u64,
     ) -> Self {
@@ -84,6 +91,7 @@ impl<'a> Builder<'a> {
             text,
             call,
             inputs,
+            carry,
             known,
             room,
             leaves: Vec::new(),
@@ -193,7 +201,7 @@ impl<'a> Builder<'a> {
     pub(super) fn leaf_of(&mut self, array: Arc<dyn Array>, loose: Loose, values: Values) -> Value {
         let axes = array.axes().to_vec();
         let node = Rc::new(Node { term: Term::Leaf(self.leaves.len(), array.dtype()), values });
-        self.leaves.push(array);
+        self.leaves.push((self.carry)(array));
         Value { node, axes, loose }
     }
 
@@ -224,7 +232,7 @@ impl<'a> Builder<'a> {
             return Ok(Arc::clone(&self.leaves[number]));
         }
         let calc = self.calc(value, dtype, Cast::Round).map_err(|e| self.pointed(e, span))?;
-        Ok(Arc::new(calc))
+        Ok((self.carry)(Arc::new(calc)))
     }
 
     pub(super) fn calc(&self, value: &Value, dtype: Option<DType>, cast: Cast) -> Result<Calc> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::array::kernel::{Datum, OnDevice, Routine};
 use crate::array::{Array, Derived, Reader, Scratch};
 use crate::axis::Axis;
 use crate::block::{Block, Buffer, Coverage, Target, size_bytes};
@@ -107,6 +108,18 @@ impl Array for Folded {
 
     fn derived(&self) -> Option<&dyn Derived> {
         Some(self)
+    }
+
+    fn on_device(&self) -> Option<&dyn OnDevice> {
+        Some(self)
+    }
+}
+
+impl OnDevice for Folded {
+    fn compile(&self, region: &Region, routine: &mut Routine) -> Option<Datum> {
+        let tile = self.tile(region);
+        let source = routine.inside(&self.inner, &self.reducer.input_of(&tile));
+        self.reducer.launch(0, source, &tile, routine)
     }
 }
 

@@ -13,6 +13,6 @@ mod reductions;
 pub mod syntax;
 
 pub use build::{Built, Output, build};
-pub use builder::{Known, TreePart, Wanted};
+pub use builder::{Carry, Known, NamedArrays, TreePart, Wanted};
 pub use functions::{abouts, names};
 pub use reductions::together;

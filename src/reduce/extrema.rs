@@ -8,6 +8,7 @@ use multiversion::multiversion;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::reduce::fold::{Counts, Fold, Refusal, Results};
+use crate::reduce::kernel::{KernelLines, wide};
 use crate::reduce::number::{Integer, Real, one_zero, with_real};
 use crate::reduce::operator::{Operator, Subject};
 use crate::reduce::panel::{Along, N_ALONG, Panel};
@@ -44,6 +45,25 @@ impl Operator for Extrema {
     fn in_any_order(&self, _: &Subject) -> bool {
         // Of equal elements the first one counts.
         !matches!(self, Self::ArgMin | Self::ArgMax)
+    }
+
+    fn lines(&self, input: &Subject) -> Option<KernelLines> {
+        let (wins, result) = match self {
+            Self::Min => ("<", "best"),
+            Self::Max => (">", "best"),
+            Self::ArgMin => ("<", "at"),
+            Self::ArgMax => (">", "at"),
+            Self::Range => return None,
+        };
+        let of = wide(input.dtype)?;
+        let text = format!(
+            "{of} best = AT(0); long at = 0;\n\
+             for (int i = 1; i < N; i++) {{ const {of} x = AT(i);\n\
+             if (best == best && (x != x || x {wins} best)) {{ best = x; at = i; }} }}\n\
+             const {} r = {result};",
+            if result == "at" { "long" } else { of }
+        );
+        Some(KernelLines::new(of, text))
     }
 
     fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {

@@ -1,8 +1,10 @@
 //! histogram: numbers of elements in bins.
 
+use crate::array::kernel::double;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::reduce::fold::{Counts, Fold, Results};
+use crate::reduce::kernel::KernelLines;
 use crate::reduce::number::{Integer, Real, with_real};
 use crate::reduce::operator::{Operator, OwnAxis, Subject};
 use crate::reduce::panel::Panel;
@@ -110,6 +112,33 @@ impl Operator for Histogram {
 
     fn in_any_order(&self, _: &Subject) -> bool {
         true
+    }
+
+    fn lines(&self, input: &Subject) -> Option<KernelLines> {
+        let last = self.n_bins(input) - 1;
+        let count = match self.bins {
+            None => {
+                let least = if input.dtype.is_signed() { last.div_ceil(2) } else { 0 };
+                format!("OUT(min(x + {least}, {last}L)) += 1;")
+            }
+            Some(Bins { n, low, high }) => format!(
+                "if (x < {low} || x > {high} || x != x) continue;\n\
+                 long b = min((long)((x - {low}) / ({high} - {low}) * {n}), {last}L);\n\
+                 if (x < EDGE(b)) b = max(b - 1, 0L); else if (b < {last} && x >= EDGE(b + 1)) b++;\nOUT(b) += 1;\n",
+                low = double(low),
+                high = double(high)
+            ),
+        };
+        let edge = self.bins.map_or(String::new(), |Bins { n, low, high }| {
+            let width = double((high - low) / n as f64);
+            format!("#define EDGE(b) ((b) == {n} ? {} : (double)(b) * {width} + {})\n", double(high), double(low))
+        });
+        let of = if self.bins.is_some() { "double" } else { "long" };
+        let text = format!(
+            "{edge}for (int b = 0; b <= {last}; b++) OUT(b) = 0;\n\
+             for (int i = 0; i < N; i++) {{ const {of} x = AT(i);\n{count} }}"
+        );
+        Some(KernelLines::new(of, text))
     }
 
     fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {

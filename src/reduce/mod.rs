@@ -14,6 +14,7 @@ mod extrema;
 mod fold;
 mod histogram;
 mod hold;
+mod kernel;
 mod logic;
 mod moments;
 mod number;

@@ -11,6 +11,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::reduce::exact::{Exact, Goal, Squared};
 use crate::reduce::fold::{Counts, Fold, Results, count};
+use crate::reduce::kernel::KernelLines;
 use crate::reduce::number::Real;
 use crate::reduce::operator::{Operator, Subject};
 use crate::reduce::panel::Panel;
@@ -39,6 +40,22 @@ impl Operator for Moments {
 
     fn in_any_order(&self, input: &Subject) -> bool {
         !input.dtype.is_float() && input.dtype.size() < 8
+    }
+
+    fn lines(&self, input: &Subject) -> Option<KernelLines> {
+        // What 64 bits hold, floats may not.
+        if input.dtype.is_complex() || input.dtype.is_integer() && input.dtype.size() == 8 {
+            return None;
+        }
+        let (root, ddof) = (if self.root { "sqrt" } else { "" }, self.ddof);
+        let text = format!(
+            "const double first = AT(0); double m = 0, q = 0, e = 0;\n\
+             for (int i = 0; i < N; i++) m += AT(i) - first;\nm /= N;\n\
+             for (int i = 0; i < N; i++) {{ const double d = AT(i) - first - m; q += d * d; e += d; }}\n\
+             q -= e * e / N;\n\
+             const double r = N > {ddof} ? {root}((q < 0 ? 0 : q) / (N - (double){ddof})) : NAN;"
+        );
+        Some(KernelLines::new("double", text))
     }
 
     fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {

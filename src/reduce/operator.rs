@@ -5,6 +5,7 @@ use std::fmt;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::reduce::fold::Fold;
+use crate::reduce::kernel::KernelLines;
 
 /// What an operator is to reduce.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +71,11 @@ pub(super) trait Operator: Send + Sync + fmt::Debug {
 
     /// How it goes about it, where there is a choice.
     fn strategy(&self, _: &Subject) -> Option<String> {
+        None
+    }
+
+    /// What a device does for it, if it can.
+    fn lines(&self, _: &Subject) -> Option<KernelLines> {
         None
     }
 

@@ -9,9 +9,10 @@ use crate::error::{Error, Result};
 use crate::reduce::counting::{Digits, Distinct};
 use crate::reduce::fold::Fold;
 use crate::reduce::hold::Hold;
+use crate::reduce::kernel::{KernelLines, quantiles};
 use crate::reduce::number::with_real;
 use crate::reduce::operator::{Operator, OwnAxis, Subject};
-use crate::reduce::ranks::{Answers, RankStatistic};
+use crate::reduce::ranks::{Answers, RankStatistic, ranks};
 
 /// Longest column, in elements, that is held in memory to be sorted.
 const HOLD: u64 = 1024;
@@ -138,6 +139,16 @@ impl Operator for Ordered {
 
     fn in_any_order(&self, _: &Subject) -> bool {
         true
+    }
+
+    fn lines(&self, input: &Subject) -> Option<KernelLines> {
+        match &self.statistic {
+            RankStatistic::Quantiles(all) if self.route(input) == Route::Hold && !input.dtype.is_complex() => {
+                let wanted: Vec<_> = all.iter().map(|&q| ranks(q, input.n_reduced)).collect();
+                quantiles(input.dtype, input.n_reduced as usize, &wanted)
+            }
+            _ => None,
+        }
     }
 
     fn start(&self, input: &Subject, n: usize) -> Box<dyn Fold> {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::array::kernel::Elsewhere;
 use crate::block::Block;
 use crate::consume::{Consumer, Desk, Job, Keeper, Merger, Part, Place, Product, Remembered, Taker};
 use crate::error::{Error, Result};
@@ -33,6 +34,7 @@ pub type WriteBytes = Box<dyn Fn(u64) -> u64 + Send + Sync>;
 pub struct Reduction {
     reducer: Arc<Reducer>,
     write_bytes: WriteBytes,
+    elsewhere: Option<Arc<dyn Elsewhere>>,
     /// Consumers of the results, one for each operator; none before the plan is known.
     outputs: Vec<Box<dyn Consumer>>,
     /// Tiles of the frame.
@@ -54,7 +56,25 @@ impl Reduction {
     pub fn new(reducer: Arc<Reducer>, write_bytes: WriteBytes) -> Self {
         let tiles = Grid::new(&reducer.frame(), &reducer.frame());
         let (outputs, between) = (Vec::new(), Mutex::default());
-        Self { reducer, write_bytes, outputs, tiles, whole: false, split: false, shared: false, world: None, between }
+        Self {
+            reducer,
+            write_bytes,
+            elsewhere: None,
+            outputs,
+            tiles,
+            whole: false,
+            split: false,
+            shared: false,
+            world: None,
+            between,
+        }
+    }
+
+    /// The same reduction, with results of whole tiles made `elsewhere`, if that is given.
+    #[must_use]
+    pub fn made(mut self, elsewhere: Option<Arc<dyn Elsewhere>>) -> Self {
+        self.elsewhere = elsewhere;
+        self
     }
 
     /// Shape of a tile of the frame when tasks go as `plan` says.
@@ -251,7 +271,7 @@ impl Consumer for Reduction {
     fn taker<'a>(&'a self, task: &Task) -> Result<Box<dyn Taker + 'a>> {
         let (number, tile) = self.tile_of(task);
         let partial = self.empty(number, &tile)?;
-        Ok(Box::new(Folder { of: self, tile, task: task.clone(), partial: Some(partial) }))
+        Ok(Box::new(Folder { of: self, tile, task: task.clone(), partial: Some(partial), made: None }))
     }
 
     fn merger(&self) -> Box<dyn Merger + '_> {
@@ -296,12 +316,24 @@ struct Folder<'a> {
     tile: Region,
     task: Task,
     partial: Option<Partial>,
+    /// Results that were made elsewhere.
+    made: Option<Vec<Block>>,
 }
 
 impl Taker for Folder<'_> {
     fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
         let Some(partial) = &mut self.partial else { return Ok(()) };
-        let fold = || self.of.reducer.fold(partial, block, block.coverage.absent());
+        let of = self.of;
+        if let Some(elsewhere) = of.elsewhere.as_deref() {
+            let is_all =
+                of.whole && block.coverage.absent().is_empty() && *block.region() == of.reducer.input_of(&self.tile);
+            self.made = if is_all { of.reducer.made(elsewhere, block, &self.tile)? } else { None };
+            if self.made.is_some() {
+                return Ok(());
+            }
+            elsewhere.leave();
+        }
+        let fold = || of.reducer.fold(partial, block, block.coverage.absent());
         profile::stage(Stage::Fold, block.bytes().len() as u64, fold)
     }
 
@@ -310,7 +342,8 @@ impl Taker for Folder<'_> {
         if self.of.split {
             return Ok(Some(Part::State(partial.save())));
         }
-        match self.of.reducer.finish(partial)? {
+        let outcome = self.made.take().map_or_else(|| self.of.reducer.finish(partial), |made| Ok(Outcome::Done(made)));
+        match outcome? {
             Outcome::Done(blocks) if self.of.shared || self.of.world.is_some() => {
                 let results: Vec<&[u8]> = blocks.iter().map(Block::bytes).collect();
                 Ok(Some(Part::State(results.concat())))

@@ -11,6 +11,7 @@ use crate::dtype::{Complex, DType, Element};
 use crate::error::{Error, Result};
 use crate::reduce::exact::{Exact, Goal, Plain, Squared};
 use crate::reduce::fold::{Counts, Fold, Results};
+use crate::reduce::kernel::{FLOAT_SUM, KernelLines};
 use crate::reduce::number::Real;
 use crate::reduce::operator::{Operator, Subject};
 use crate::reduce::panel::Panel;
@@ -66,6 +67,27 @@ impl Operator for Sums {
             Self::WeightedMean(_) => false,
             Self::Rms if input.dtype.size() == 8 => false,
             _ => !input.dtype.is_float() && !input.dtype.is_complex(),
+        }
+    }
+
+    fn lines(&self, input: &Subject) -> Option<KernelLines> {
+        let mean = match self {
+            Self::Sum => false,
+            Self::Mean => true,
+            _ => return None,
+        };
+        let value = if mean { "(double)s / N" } else { "s" };
+        match input.dtype {
+            d if d.is_float() => Some(KernelLines::new("double", format!("{FLOAT_SUM}const double r = {value};"))),
+            // Sums of wider ones may not fit.
+            d if d.is_complex() || d.size() == 8 => None,
+            _ => Some(KernelLines::new(
+                "long",
+                format!(
+                    "long s = 0; for (int i = 0; i < N; i++) s += AT(i);\nconst {} r = {value};",
+                    if mean { "double" } else { "long" }
+                ),
+            )),
         }
     }
 

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::kernel::{Datum, Launch, OnDevice, Places, Routine};
 use super::{Array, Reader, Scratch};
 use crate::axis::Axis;
 use crate::block::{Block, Buffer, Coverage, Target, size_bytes};
@@ -19,6 +20,7 @@ mod agree;
 mod kernels;
 mod operation;
 mod program;
+mod text;
 mod values;
 
 pub use agree::{Loose, meet};
@@ -137,17 +139,54 @@ impl Calc {
     }
 
     fn count(&self, counts: CastCounts) {
-        let add = |to: &AtomicU64, n: u64| {
-            if n > 0 {
-                to.fetch_add(n, Ordering::Relaxed);
-            }
-        };
-        if self.program.clips() {
-            add(&self.tally.clipped, counts.met.outside.into());
+        let clipped = if self.program.clips() { counts.met.outside.into() } else { 0 };
+        self.tally.add([clipped, counts.zero_divisors, counts.nan, counts.infinite]);
+    }
+}
+
+impl CastTally {
+    /// Adds so many elements: clipped, divided by zero, NaN, infinite.
+    pub fn add(&self, counts: [u64; 4]) {
+        let all = [&self.clipped, &self.zero_divisors, &self.nan, &self.infinite];
+        for (to, n) in all.into_iter().zip(counts).filter(|(_, n)| *n > 0) {
+            to.fetch_add(n, Ordering::Relaxed);
         }
-        add(&self.tally.zero_divisors, counts.zero_divisors);
-        add(&self.tally.nan, counts.nan);
-        add(&self.tally.infinite, counts.infinite);
+    }
+}
+
+impl OnDevice for Calc {
+    fn compile(&self, region: &Region, routine: &mut Routine) -> Option<Datum> {
+        let (mut from, mut strides) = (Vec::new(), Vec::new());
+        for leaf in &self.leaves {
+            let own = leaf.region(region);
+            from.push(routine.inside(&leaf.array, &own));
+            let dense = row_major_strides(&own.shape);
+            strides.push(leaf.of.iter().map(|i| i.map_or(0, |i| dense[i])).collect::<Vec<u64>>());
+        }
+        // What is only brought is as well left where it is.
+        if self.program.n_operations() == 0 && from.iter().all(|datum| matches!(datum, Datum::Loaded(_))) {
+            return None;
+        }
+        let (dense, n) = (row_major_strides(&region.shape), region.n_elements());
+        let is_dense = |s: &Vec<u64>| (0..s.len()).all(|k| region.shape[k] == 1 || s[k] == dense[k]);
+        let is_still = |s: &Vec<u64>| (0..s.len()).all(|k| region.shape[k] == 1 || s[k] == 0);
+        let places = if strides.iter().all(|s| is_dense(s) || is_still(s)) {
+            let line: Vec<Vec<u64>> = strides.iter().map(|s| vec![u64::from(!is_still(s))]).collect();
+            Places::new(&[n], &line)
+        } else {
+            Places::new(&region.shape, &strides)
+        };
+        let dtypes: Vec<DType> = self.leaves.iter().map(|leaf| leaf.array.dtype()).collect();
+        let launch = Launch {
+            text: self.program.text(&dtypes, &places),
+            from,
+            tables: vec![places.table()],
+            range: places.range,
+            n_bytes: size_bytes(&region.shape, self.dtype),
+            tally: Some(Arc::clone(&self.tally)),
+            ..Launch::default()
+        };
+        Some(routine.launch(launch, self.program.n_operations()))
     }
 }
 
@@ -183,6 +222,10 @@ impl Array for Calc {
             size_bytes(&own, leaf.array.dtype()).saturating_add(leaf.array.needs(&own))
         };
         self.leaves.iter().map(leaf).fold(self.program.register_bytes(), u64::saturating_add)
+    }
+
+    fn on_device(&self) -> Option<&dyn OnDevice> {
+        Some(self)
     }
 
     fn held_bytes(&self) -> u64 {

@@ -67,10 +67,10 @@ impl Node {
 }
 
 /// A register and the machine type of what it holds.
-type Slot = (usize, MachineType);
+pub(super) type Slot = (usize, MachineType);
 
 #[derive(Debug)]
-enum Step {
+pub(super) enum ProgramStep {
     Load { leaf: usize, dtype: DType, to: Slot },
     Convert { from: Slot, to: Slot },
     Apply { operation: Operation, from: Vec<Slot>, to: Slot },
@@ -79,14 +79,14 @@ enum Step {
 /// Steps that make a strip of results of strips of the leaves.
 #[derive(Debug)]
 pub(super) struct Program {
-    steps: Vec<Step>,
-    constants: Vec<(Slot, f64, Option<i128>)>,
-    result: Slot,
+    pub(super) steps: Vec<ProgramStep>,
+    pub(super) constants: Vec<(Slot, f64, Option<i128>)>,
+    pub(super) result: Slot,
     n_registers: usize,
-    dtype: DType,
+    pub(super) dtype: DType,
     /// Whether every result fits the type, so that nothing is checked.
-    fits: bool,
-    cast: Cast,
+    pub(super) fits: bool,
+    pub(super) cast: Cast,
 }
 
 /// What the elements of a run came to.
@@ -153,7 +153,7 @@ impl Program {
     pub(super) fn take_leaves(&mut self) -> Vec<usize> {
         let mut used: Vec<usize> = Vec::new();
         for step in &mut self.steps {
-            if let Step::Load { leaf, .. } = step {
+            if let ProgramStep::Load { leaf, .. } = step {
                 let number = used.iter().position(|u| u == leaf);
                 *leaf = number.unwrap_or_else(|| {
                     used.push(*leaf);
@@ -162,6 +162,11 @@ impl Program {
             }
         }
         used
+    }
+
+    /// Operations that are done for an element, beside conversions.
+    pub(super) fn n_operations(&self) -> u64 {
+        self.steps.iter().filter(|step| matches!(step, ProgramStep::Apply { .. })).count() as u64
     }
 
     /// Memory of one worker's registers, in bytes.
@@ -188,16 +193,16 @@ impl Program {
         let mut counts = CastCounts::default();
         for step in &self.steps {
             let (to, class) = match step {
-                Step::Load { to, .. } | Step::Convert { to, .. } | Step::Apply { to, .. } => *to,
+                ProgramStep::Load { to, .. } | ProgramStep::Convert { to, .. } | ProgramStep::Apply { to, .. } => *to,
             };
             let mut words = std::mem::take(&mut registers.words[to]);
             let bytes = &mut bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..n * class.size()];
             match step {
-                Step::Load { leaf, dtype, .. } => load(leaves[*leaf], *dtype, class, bytes),
-                Step::Convert { from, .. } => {
+                ProgramStep::Load { leaf, dtype, .. } => load(leaves[*leaf], *dtype, class, bytes),
+                ProgramStep::Convert { from, .. } => {
                     kernels::convert(as_dtype(from.1), registers.strip(*from, n), as_dtype(class), bytes);
                 }
-                Step::Apply { operation, from, .. } => {
+                ProgramStep::Apply { operation, from, .. } => {
                     counts.zero_divisors += registers.apply(*operation, from, class, bytes, n);
                 }
             }
@@ -328,14 +333,14 @@ impl Compiler {
             }
             Term::Leaf(leaf, dtype) => {
                 let to = self.new_slot(class);
-                self.program.steps.push(Step::Load { leaf: *leaf, dtype: *dtype, to });
+                self.program.steps.push(ProgramStep::Load { leaf: *leaf, dtype: *dtype, to });
                 to
             }
             Term::Apply(operation, operands) => match self.applied(node, *operation, operands)? {
                 made if made.1 == class => made,
                 from => {
                     let to = self.new_slot(class);
-                    self.program.steps.push(Step::Convert { from, to });
+                    self.program.steps.push(ProgramStep::Convert { from, to });
                     to
                 }
             },
@@ -363,7 +368,7 @@ impl Compiler {
             Operation::ToSingle | Operation::ToDouble => from[0],
             _ => {
                 let to = self.new_slot(if values == Values::Bool { MachineType::Bool } else { work });
-                self.program.steps.push(Step::Apply { operation, from, to });
+                self.program.steps.push(ProgramStep::Apply { operation, from, to });
                 to
             }
         };

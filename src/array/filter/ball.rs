@@ -12,7 +12,8 @@ pub fn ball(reach: Reach, radius: f64) -> Near {
         let square: f64 = apart.iter().map(|x| x * x).sum();
         (square <= radius * radius).then(|| radius - (radius * radius - square).sqrt())
     };
-    Near::new(reach, fall, |falls, _, source, least| {
+    let lines = "double r = INFINITY; for (int i = 0; i < N; i++) { double x = AT(i) + w[i]; r = x < r ? x : r; }";
+    Near::new(reach, fall, lines.into(), |falls, _, source, least| {
         least.fill(f64::INFINITY);
         falls.iter().for_each(|&(offset, fall)| lower(least, &source[offset..], fall));
     })

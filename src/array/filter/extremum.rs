@@ -7,6 +7,7 @@ use multiversion::multiversion;
 
 use super::{Filter, Line, Reach, wide};
 use crate::array::Kept;
+use crate::array::kernel::{Datum, Routine, c_name};
 use crate::block::Buffer;
 use crate::dtype::DType;
 use crate::grid::n_elements;
@@ -14,6 +15,9 @@ use crate::with_class;
 
 /// Bytes of a strip across lines: it stays in a cache.
 const STRIP_BYTES: usize = 256 << 10;
+
+/// Elements of a line that a device takes at once.
+const MOST_ON_DEVICE: u64 = 64;
 
 /// The least or the greatest element of a box.
 pub struct Extremum {
@@ -132,6 +136,27 @@ impl Filter for Extremum {
         let rooms = kept.get();
         with_class!(dtype, int T => self.run::<T>(source, shape, out, rooms), float T => self.run::<T>(source, shape, out, rooms),
             complex _T => out.fill(0))
+    }
+
+    fn launch(&self, (mut from, dtype): (Datum, DType), shape: &[u64], routine: &mut Routine) -> Option<Datum> {
+        let of = if dtype == DType::Float16 { "float" } else { c_name(dtype) };
+        let mut lengths = wide(shape, &self.reach);
+        let axes: Vec<usize> = (0..shape.len()).filter(|&i| self.reach[i] != (0, 0)).collect();
+        for &axis in &axes {
+            let n = lengths[axis] - shape[axis] + 1;
+            if n > MOST_ON_DEVICE {
+                return None;
+            }
+            let body = format!(
+                "{of} v[{n}]; for (int j = 0; j < {n}; j++) v[j] = AT(j);\n\
+                 for (int have = 1, step; have < {n}; have += step) {{ step = min(have, {n} - have);\n\
+                 for (int j = 0; j < {n} - have; j++) v[j] = v[j + step] {} v[j] ? v[j + step] : v[j]; }}\nconst {of} r = v[0];",
+                if self.is_greatest { ">" } else { "<" }
+            );
+            from = routine.along((from, dtype), (&lengths, axis, shape[axis]), (of, dtype), (&body, Vec::new()));
+            lengths[axis] = shape[axis];
+        }
+        (!axes.is_empty()).then_some(from)
     }
 }
 

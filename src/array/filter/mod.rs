@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::calc::convert;
 use super::extend::{self, Edges, Mode};
+use super::kernel::{Datum, OnDevice, Routine};
 use super::{Array, Kept, Reader, Scratch};
 use crate::axis::Axis;
 use crate::block::{Block, Buffer, Coverage, Target, size_bytes};
@@ -45,6 +46,9 @@ pub trait Filter: Send + Sync {
     /// Makes results of `shape` of `source`, which has elements of `dtype` and reaches beyond by [`Filter::reach`]; both
     /// are dense.
     fn apply(&self, source: &[u8], dtype: DType, shape: &[u64], out: &mut [u8], kept: &mut Kept);
+
+    /// Adds what does the same on a device; nothing if there is no kernel for it.
+    fn launch(&self, source: (Datum, DType), shape: &[u64], routine: &mut Routine) -> Option<Datum>;
 }
 
 /// Another array through a filter.
@@ -59,7 +63,23 @@ fn wide(shape: &[u64], reach: &Reach) -> Vec<u64> {
     shape.iter().zip(reach).map(|(n, (before, after))| n.saturating_add(before + after)).collect()
 }
 
+impl OnDevice for Filtered {
+    fn compile(&self, region: &Region, routine: &mut Routine) -> Option<Datum> {
+        if self.inner.dtype().is_complex() {
+            return None;
+        }
+        let lengths = wide(&region.shape, self.filter.reach());
+        let source = routine.source(&self.inner, &self.origin(region), &lengths, &self.edges);
+        self.filter.launch((source, self.inner.dtype()), &region.shape, routine)
+    }
+}
+
 impl Filtered {
+    /// Where what goes into `region` begins.
+    fn origin(&self, region: &Region) -> Vec<i64> {
+        region.origin.iter().zip(self.filter.reach()).map(|(o, r)| *o as i64 - r.0 as i64).collect()
+    }
+
     /// `inner` through `filter`, with `edges` beyond it.
     ///
     /// # Errors
@@ -106,6 +126,10 @@ impl Array for Filtered {
         self.inner.held_bytes()
     }
 
+    fn on_device(&self) -> Option<&dyn OnDevice> {
+        Some(self)
+    }
+
     fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
         let inner = Arc::clone(&self.inner).reader(scratch);
         let (source, dense, kept) = (Buffer::default(), Buffer::default(), Kept::default());
@@ -123,13 +147,6 @@ struct FilteredReader {
     kept: Kept,
 }
 
-impl FilteredReader {
-    /// Where what goes into `region` begins.
-    fn origin(&self, region: &Region) -> Vec<i64> {
-        region.origin.iter().zip(self.of.filter.reach()).map(|(o, r)| *o as i64 - r.0 as i64).collect()
-    }
-}
-
 impl Reader for FilteredReader {
     fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
         super::check_read(&*self.of, region, target)?;
@@ -139,7 +156,7 @@ impl Reader for FilteredReader {
         let of = Arc::clone(&self.of);
         let lengths = wide(&region.shape, of.filter.reach());
         let (inner, dtype) = (of.inner.shape(), of.inner.dtype());
-        let origin = self.origin(region);
+        let origin = of.origin(region);
         let mut block = Block::reusing(std::mem::take(&mut self.source), Region::whole(&lengths), dtype)?;
         let found = extend::read(&mut *self.inner, (&inner, dtype), (&origin, &lengths), &of.edges, block.bytes_mut())?;
         let n_bytes = size_bytes(&region.shape, of.dtype()) as usize;
@@ -160,7 +177,7 @@ impl Reader for FilteredReader {
 
     fn prefetch(&mut self, region: &Region) {
         let lengths = wide(&region.shape, self.of.filter.reach());
-        self.inner.prefetch(&extend::inside(&self.of.inner.shape(), &self.origin(region), &lengths));
+        self.inner.prefetch(&extend::inside(&self.of.inner.shape(), &self.of.origin(region), &lengths));
     }
 
     fn release(self: Box<Self>) -> Scratch {

@@ -3,6 +3,7 @@
 use super::{Filter, Reach, as_float64, rounded, wide};
 use crate::array::Kept;
 use crate::array::calc::convert;
+use crate::array::kernel::{Datum, Routine, bytes};
 use crate::dtype::DType;
 use crate::grid::{n_elements, positions, row_major_strides};
 
@@ -18,6 +19,8 @@ pub struct Near {
     reach: Reach,
     /// Where in the box, and the number.
     numbers: Vec<(u64, f64)>,
+    /// The same for a device: lines that make `r` of the elements `AT(i)` and their numbers `w[i]`.
+    lines: String,
     make: Box<Make>,
 }
 
@@ -26,6 +29,7 @@ impl Near {
     pub(super) fn new(
         reach: Reach,
         number: impl Fn(&[f64]) -> Option<f64>,
+        lines: String,
         make: impl Fn(&[(usize, f64)], usize, &[f64], &mut [f64]) + Send + Sync + 'static,
     ) -> Self {
         let of = |(i, position): (u64, Vec<u64>)| {
@@ -33,7 +37,7 @@ impl Near {
             number(&apart).map(|number| (i, number))
         };
         let numbers = (0..).zip(positions(&window(&reach))).filter_map(of).collect();
-        Self { numbers, reach, make: Box::new(make) }
+        Self { numbers, reach, lines, make: Box::new(make) }
     }
 }
 
@@ -79,5 +83,18 @@ impl Filter for Near {
                 convert(DType::Float64, bytemuck::cast_slice(made), to, out);
             }
         }
+    }
+
+    fn launch(&self, source: (Datum, DType), shape: &[u64], routine: &mut Routine) -> Option<Datum> {
+        let strides = row_major_strides(&window(&self.reach));
+        let middle: u64 = strides.iter().zip(&self.reach).map(|(s, r)| s * r.0).sum();
+        let middle = self.numbers.iter().position(|n| n.0 == middle)?;
+        let text = format!("#define MIDDLE {middle}\n{}", self.lines);
+        let lengths = window(&self.reach);
+        let position = |(i, _): &(u64, f64)| strides.iter().zip(&lengths).map(|(s, n)| i / s % n).collect();
+        let numbers: Vec<f64> = self.numbers.iter().map(|n| n.1).collect();
+        let (boxes, to) = ((shape, &wide(shape, &self.reach)[..], None), rounded(source.1));
+        let positions = self.numbers.iter().map(position);
+        Some(routine.around(source, boxes, positions, ("double", to), (&text, bytes(&numbers))))
     }
 }

@@ -4,6 +4,7 @@
 
 use super::{Filter, Reach, wide};
 use crate::array::Kept;
+use crate::array::kernel::{Datum, Routine, c_name, ordered};
 use crate::dtype::DType;
 use crate::grid::{positions, row_major_strides};
 use crate::network::{Network, WIDTH};
@@ -87,6 +88,14 @@ impl Filter for Rank {
     fn apply(&self, source: &[u8], dtype: DType, shape: &[u64], out: &mut [u8], _: &mut Kept) {
         with_class!(dtype, int T => self.run::<T>(source, shape, out), float T => self.run::<T>(source, shape, out),
             complex _T => out.fill(0))
+    }
+
+    fn launch(&self, (from, dtype): (Datum, DType), shape: &[u64], routine: &mut Routine) -> Option<Datum> {
+        let (key, text) = ordered(dtype, self.n, &[self.rank]);
+        let window: Vec<u64> = self.reach.iter().map(|(before, after)| before + after + 1).collect();
+        let boxes = (shape, &wide(shape, &self.reach)[..], None);
+        let body = format!("{text}const {} r = k0;", c_name(key));
+        Some(routine.around((from, key), boxes, positions(&window), (c_name(key), key), (&body, Vec::new())))
     }
 }
 

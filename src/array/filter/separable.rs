@@ -5,6 +5,7 @@ use multiversion::multiversion;
 use super::{Filter, Line, Reach, wide};
 use crate::array::Kept;
 use crate::array::calc::convert;
+use crate::array::kernel::{Datum, Routine, c_name};
 use crate::block::Buffer;
 use crate::dtype::DType;
 use crate::grid::n_elements;
@@ -123,6 +124,29 @@ impl Filter for Separable {
             _ => self.run::<f64>(source, dtype, shape, out, kept.get()),
         }
     }
+
+    fn launch(&self, (mut from, mut dtype): (Datum, DType), shape: &[u64], routine: &mut Routine) -> Option<Datum> {
+        let to = working(dtype);
+        let mut lengths = wide(shape, &self.reach);
+        for axis in (0..shape.len()).filter(|&i| !self.weights[i].is_empty()) {
+            let mut weights = vec![0; self.weights[axis].len() * to.size()];
+            convert(DType::Float64, bytemuck::cast_slice(&self.weights[axis]), to, &mut weights);
+            let n = self.weights[axis].len();
+            let body = if is_even(&self.weights[axis]) {
+                format!(
+                    "{f} r = 0; for (int j = 0; j < {h}; j++) r = r + w[j] * (AT(j) + AT({n} - 1 - j));\n\
+                     if ({n} % 2) r = r + w[{h}] * AT({h});",
+                    f = c_name(to),
+                    h = n / 2
+                )
+            } else {
+                format!("{} r = 0; for (int j = 0; j < {n}; j++) r = r + w[j] * AT(j);", c_name(to))
+            };
+            from = routine.along((from, dtype), (&lengths, axis, shape[axis]), (c_name(to), to), (&body, weights));
+            (dtype, lengths[axis]) = (to, shape[axis]);
+        }
+        self.weights.iter().any(|w| !w.is_empty()).then_some(from)
+    }
 }
 
 trait Float: bytemuck::Pod + std::ops::Mul<Output = Self> + std::ops::Add<Output = Self> + PartialEq {
@@ -146,10 +170,15 @@ impl Float for f64 {
     }
 }
 
+/// Whether pairs have the same weight.
+fn is_even<F: PartialEq>(weights: &[F]) -> bool {
+    weights.iter().eq(weights.iter().rev())
+}
+
 /// One pass: `length` elements along the line become `n`.
 fn along<F: Float>(from: &[F], length: usize, to: &mut [F], n: usize, line: Line, weights: &[F]) {
     let Line { outer, inner } = line;
-    let is_even = weights.iter().eq(weights.iter().rev());
+    let is_even = is_even(weights);
     for o in 0..outer {
         let (from, to) =
             (&from[o * length * inner..(o + 1) * length * inner], &mut to[o * n * inner..(o + 1) * n * inner]);

@@ -5,6 +5,7 @@ use multiversion::multiversion;
 use super::{Filter, Reach, wide};
 use crate::array::Kept;
 use crate::array::calc::convert;
+use crate::array::kernel::{Datum, Routine, bytes};
 use crate::block::Buffer;
 use crate::dtype::DType;
 use crate::grid::{n_elements, positions, row_major_strides};
@@ -75,6 +76,20 @@ impl Filter for Weights {
             convert(dtype, source, DType::Float64, bytes);
             self.run::<f64>(bytemuck::cast_slice(bytes), shape, out);
         }
+    }
+
+    fn launch(&self, source: (Datum, DType), shape: &[u64], routine: &mut Routine) -> Option<Datum> {
+        // Whole numbers wrap, which those without a sign may.
+        let of = if self.dtype == DType::Int64 { "ulong" } else { "double" };
+        let weights: Vec<f64> = self.weights.iter().map(|w| w.1).collect();
+        let weights = match self.dtype {
+            DType::Int64 => bytes(&weights.iter().map(|w| *w as i64).collect::<Vec<_>>()),
+            _ => bytes(&weights),
+        };
+        let body = format!("{of} r = 0; for (int i = 0; i < N; i++) r = r + AT(i) * w[i];");
+        let boxes = (shape, &wide(shape, &self.reach)[..], None);
+        let positions = self.weights.iter().map(|w| w.0.clone());
+        Some(routine.around(source, boxes, positions, (of, self.dtype), (&body, weights)))
     }
 }
 
