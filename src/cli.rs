@@ -1,7 +1,9 @@
 //! The command line as declared: flags become plain structs. Help, man pages and completions come from
 //! here; no work is done here.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, PossibleValue, StringValueParser, TypedValueParser};
@@ -294,6 +296,8 @@ pub enum Planned {
         limit: Limit,
         /// What the headers of inputs say.
         known: KnownHeaders,
+        /// Units that are left out for now.
+        except: Arc<BTreeSet<u64>>,
     },
 }
 
@@ -358,6 +362,10 @@ pub struct ShareArgs {
     /// Stop after so long, such as 55m or 3h, with exit code 75: the same command goes on
     #[arg(long, value_name = "TIME", value_parser = deadline)]
     pub deadline: Option<Duration>,
+    /// Leave units out that could not be done so often, by all processes together: an input that cannot be read is not tried
+    /// for ever. The other units are done first; exit code 1 then
+    #[arg(long, value_name = "N", default_value_t = RETRIES, value_parser = clap::value_parser!(u64).range(1..))]
+    pub retries: u64,
     /// Print what was done as JSON on standard output
     #[arg(long)]
     pub json: bool,
@@ -365,6 +373,9 @@ pub struct ShareArgs {
     #[arg(long, short)]
     pub quiet: bool,
 }
+
+/// How often a unit is tried.
+pub const RETRIES: u64 = 3;
 
 /// Arguments of `finalize`.
 #[derive(Args, Clone, Debug)]
@@ -395,6 +406,9 @@ pub struct StatusArgs {
     /// Index that the first job of an array has
     #[arg(long, visible_alias = "shard-base", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1))]
     pub share_base: u64,
+    /// Units that could not be done so often have failed: their shares are not among those that are missing
+    #[arg(long, value_name = "N", default_value_t = RETRIES, value_parser = clap::value_parser!(u64).range(1..))]
+    pub retries: u64,
     /// Print it as JSON on standard output
     #[arg(long)]
     pub json: bool,

@@ -236,14 +236,16 @@ impl Work<'_> {
         mut progress: impl FnMut(u64) + Send,
     ) -> Result<()> {
         let is_done = |unit: u64| self.done.contains(&unit);
+        let except = self.job.map(|job| &*job.except);
+        let is_passed_over = |unit: u64| is_done(unit) || except.is_some_and(|except| except.contains(&unit));
         let size = self.array.dtype().size() as u64;
         let bytes = move |region: &Region| region.n_elements().saturating_mul(size);
-        let pieces = self.plan.share(self.share, &is_done).flat_map(|task| self.plan.pieces(&task));
+        let pieces = self.plan.share(self.share, &is_passed_over).flat_map(|task| self.plan.pieces(&task));
         let ahead = Ahead::new(pieces.map(|piece| (bytes(&piece), piece)), terms.limit_bytes);
         let pass = Pass { array: self.array, plan: self.plan, consumers: self.consumers };
         let take = |task: &Task, worker: &mut Worker| {
             ahead.begin(self.plan.pieces(task).map(|piece| bytes(&piece)).sum());
-            pass.take(task, worker)
+            pass.take(task, worker).inspect_err(|error| self.blame(task.unit, error))
         };
         let of_others = |unit: u64| self.consumers.iter().any(|c| c.world().is_some()) && !self.share.has(unit);
         let skipped = self.plan.tasks().filter(|task| is_done(task.unit) || of_others(task.unit)).peekable();
@@ -254,9 +256,16 @@ impl Work<'_> {
             of_unit: Account::default(),
             merged: |task: &Task| progress(bytes(&task.region)),
         };
-        let run = || exec::run(self.plan.share(self.share, &is_done), terms, || pass.worker(), take, &mut parts);
+        let run = || exec::run(self.plan.share(self.share, &is_passed_over), terms, || pass.worker(), take, &mut parts);
         ahead.beside(|| pass.asker(), run)?;
         parts.skip(u64::MAX)
+    }
+
+    /// Notes that a unit could not be done, for shares not to try it for ever.
+    fn blame(&self, unit: u64, error: &Error) {
+        if let Some(store) = self.consumers.iter().find_map(|c| c.store()) {
+            store.note_failure(unit, error);
+        }
     }
 
     /// Writes down what was read for a unit, to be recorded with it.

@@ -375,6 +375,52 @@ fn inputs_are_those_of_the_plan() {
     assert!(text.contains(&Pile::name(0, 0)), "{text}");
 }
 
+/// What cannot be read is tried so often and no more; the rest is done, and loops end.
+#[test]
+fn units_that_fail_are_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let layout = Layout { width: 64, height: 32, bits: 16, compression: 8, ..Layout::default() };
+    Pile::new(2, 4, 8, layout).write(&folder.join("raw"));
+    let expected = serial(folder, &STITCH, &["out.zarr"]);
+    // Pixels that are lost behind a header that is whole.
+    let path = folder.join("raw").join(Pile::name(1, 2));
+    let (bytes, time) = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().modified().unwrap());
+    let strips = tiff::entry(&bytes, 0, 273) + 8;
+    let strip = if tiff::u32_at(&bytes, strips - 4) == 1 { strips } else { tiff::u32_at(&bytes, strips) };
+    let strip = tiff::u32_at(&bytes, strip);
+    let mut damaged = bytes.clone();
+    damaged[strip..strip + 20].fill(0xff);
+    fs::write(&path, damaged).unwrap();
+    planned(folder, "4", &STITCH);
+    let missing = || numbers(&succeeds(folder, &[], &["status", "out.zarr", "--array"]));
+    let mut codes = Vec::new();
+    while let missing @ [_, ..] = &missing()[..] {
+        assert!(codes.len() < 20, "shares {missing:?} are tried for ever");
+        codes.extend(
+            missing.iter().map(|share| ran(folder, &[], &["run", "out.zarr", "--share", &share.to_string(), "-q"]).0),
+        );
+    }
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 0, 0, 1]);
+    let found = status(folder, "out.zarr");
+    let failed = &found["failed_units"][0];
+    assert!(failed["times"] == 3 && failed["why"].as_str().unwrap().contains(&Pile::name(1, 2)), "{found}");
+    assert_eq!((&found["units_done"], &found["missing_units"]), (&3.into(), &"".into()), "{found}");
+    let text = succeeds(folder, &[], &["status", "out.zarr"]);
+    assert!(text.contains("has failed 3 times") && text.contains("--retries"), "{text}");
+    assert!(!succeeds(folder, &[], &["submit", "out.zarr", "--slurm"]).contains("--array"));
+    assert!(refused(folder, 3, &["finalize", "out.zarr"]).contains("1 unit failed"));
+    assert!(refused(folder, 1, &["run", "out.zarr", "-q"]).contains("will not be tried again"));
+    assert!(refused(folder, 1, &["run", "out.zarr", "-q", "--retries", "4"]).contains("4 times"));
+    fs::write(&path, bytes).unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    let again = [&["plan", "--shares", "4"], &whole(&STITCH)[..], &["--restart"]].concat();
+    succeeds(folder, &[], &again);
+    succeeds(folder, &[], &["run", "out.zarr", "-q"]);
+    finalized(folder, "out.zarr", &["out.zarr"], &expected, "mended");
+}
+
 /// Who goes by a plan opens the files whose pixels it reads, once, and no others; who puts all together opens none.
 #[test]
 fn a_share_opens_its_own_files_alone() {

@@ -1,21 +1,29 @@
 //! `plan`, `run`, `finalize`: a command is written down once, done in shares by any number of processes, and put
 //! together. They only choose what `stitch`, `reduce` and `calc` do: each reads the command again and goes the same way.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
 
-use super::status::missing;
+use super::status::{Failure, failures, missing};
 use super::{resources, tell};
 use crate::cli::{Cli, Command, FinalizeArgs, InputArgs, PlanArgs, Planned, RunArgs, ShareArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit};
 use crate::place;
 use crate::plan::{Document, Share, list};
+use crate::report::count;
 use crate::source::known::KnownHeaders;
 use crate::store::Look;
 
+/// Failures of one process: of more it is not to be thought that single units are the cause.
+const MOST_FAILURES: u32 = 32;
+/// Units that are named where they were given up.
+const MOST_TOLD: usize = 5;
 /// Most memory that tasks are cut for if nobody says how much: who plans may have more than those who go by it.
 const PLAN_BYTES: u64 = 2 << 30;
 
@@ -45,35 +53,67 @@ pub(super) fn run(args: &ShareArgs) -> Result<()> {
     if !args.quiet {
         tell(format_args!("{}: {}", document.outputs[0].display(), decision.words()));
     }
-    let left = missing(&document, share)?;
-    if left.units.is_empty() {
-        // What has nothing to do opens no input.
-        if !args.quiet {
-            tell("nothing is left to do of it: when all shares are done, stackctl finalize puts them together");
+    let begun = Instant::now();
+    let (mut failed, mut n_failures) = (failures(&document)?, 0);
+    loop {
+        // What failed waits for what has not.
+        let tries = |unit: &u64| failed.get(unit).map_or(0, |(n, _)| *n);
+        let left: BTreeSet<u64> = missing(&document, share, &BTreeSet::new())?.each().collect();
+        let Some(least) = left.iter().map(tries).min() else { break };
+        if least >= args.retries {
+            return Err(given_up(&left.iter().filter_map(|unit| Some((*unit, failed.get(unit)?))).collect()).into());
         }
-        let n_own = document.units.saturating_sub(share.rank).div_ceil(share.n);
-        let told = resources::share_json(share, document.units, n_own, 0);
-        return if args.json { super::print_json(&told) } else { Ok(()) };
+        let except: BTreeSet<u64> = left.into_iter().filter(|unit| tries(unit) > least).collect();
+        let is_last = except.is_empty();
+        let done = go(document.clone(), args.memory, except, |run| {
+            run.share = Some(share);
+            run.threads = args.threads.or(run.threads);
+            run.deadline = args.deadline.map(|time| time.saturating_sub(begun.elapsed()));
+            run.json = args.json && is_last;
+            run.quiet = args.quiet;
+        });
+        n_failures += u32::from(done.is_err());
+        let before = std::mem::replace(&mut failed, failures(&document)?);
+        match done {
+            Ok(()) if is_last => return Ok(()),
+            Err(error) if failed == before || n_failures == MOST_FAILURES => return Err(error),
+            Err(error) => tell(format_args!("stackctl: {error:#}")),
+            Ok(()) => {}
+        }
     }
-    go(document, args.memory, |run| {
-        run.share = Some(share);
-        run.threads = args.threads.or(run.threads);
-        run.deadline = args.deadline;
-        run.json = args.json;
-        run.quiet = args.quiet;
-    })
+    // What has nothing to do opens no input.
+    if !args.quiet {
+        tell("nothing is left to do of it: when all shares are done, stackctl finalize puts them together");
+    }
+    let n_own = document.units.saturating_sub(share.rank).div_ceil(share.n);
+    let told = resources::share_json(share, document.units, n_own, 0);
+    if args.json { super::print_json(&told) } else { Ok(()) }
+}
+
+/// Says that units were tried often enough.
+fn given_up(units: &BTreeMap<u64, &Failure>) -> Error {
+    let text = |(unit, (n, text)): (&u64, &&Failure)| format!("\n  unit {unit}, {n} times: {text}");
+    let told: String = units.iter().take(MOST_TOLD).map(text).collect();
+    let n = count(units.len() as u64, "unit");
+    Error::format(format!(
+        "{n} could not be done and will not be tried again: see to it, and give a greater --retries:{told}"
+    ))
 }
 
 pub(super) fn finalize(args: &FinalizeArgs) -> Result<()> {
     let document = find(&args.output)?;
-    let missing = missing(&document, Share::WHOLE)?;
+    let missing = missing(&document, Share::WHOLE, &BTreeSet::new())?;
     if !missing.units.is_empty() {
         return Err(Error::Fault(format!(
-            "{}: {} of {} units are not done, of shares {}: run these again",
+            "{}: {} of {} units are not done, of shares {}: run these again{}",
             args.output.display(),
             missing.n_units(),
             document.units,
-            list(&missing.shares, 0)
+            list(&missing.shares, 0),
+            match failures(&document)?.len() {
+                0 => String::new(),
+                n => format!("; stackctl status says why {} failed", count(n as u64, "unit")),
+            }
         ))
         .into());
     }
@@ -81,7 +121,7 @@ pub(super) fn finalize(args: &FinalizeArgs) -> Result<()> {
     for output in &document.outputs {
         Look::at(output)?.map_or(Ok(()), |look| look.wait())?;
     }
-    go(document, args.memory, |run| {
+    go(document, args.memory, BTreeSet::new(), |run| {
         run.deadline = None;
         run.json = args.json;
         run.quiet = args.quiet;
@@ -89,7 +129,12 @@ pub(super) fn finalize(args: &FinalizeArgs) -> Result<()> {
 }
 
 /// Does a part of what was written down, which `choose` says.
-fn go(document: Document, memory: Option<Bytes>, choose: impl FnOnce(&mut RunArgs)) -> Result<()> {
+fn go(
+    document: Document,
+    memory: Option<Bytes>,
+    except: BTreeSet<u64>,
+    choose: impl FnOnce(&mut RunArgs),
+) -> Result<()> {
     let folder = &document.folder;
     // Whoever looks at a plan alone needs none of it.
     let known = Look::at(&document.outputs[0])?.map_or(Ok(None), |look| look.known())?;
@@ -99,7 +144,12 @@ fn go(document: Document, memory: Option<Bytes>, choose: impl FnOnce(&mut RunArg
     let (run, _) = parts(&mut command)?;
     run.restart = false;
     run.memory = Some(Bytes(document.memory_bytes));
-    run.planned = Some(Planned::Goes { limit: Limit::resolve(memory), document: Box::new(document), known });
+    run.planned = Some(Planned::Goes {
+        limit: Limit::resolve(memory),
+        document: Box::new(document),
+        known,
+        except: Arc::new(except),
+    });
     choose(run);
     super::dispatch(command)
 }

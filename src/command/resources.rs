@@ -145,8 +145,12 @@ pub(super) fn job(
         "plan": plan.digest(),
         "inputs": fingerprint(inputs.paths()),
     });
+    let except = match &args.planned {
+        Some(Planned::Goes { except, .. }) => Arc::clone(except),
+        _ => Arc::default(),
+    };
     let start = if args.restart { Start::Anew } else { Start::Resume };
-    Job { manifest, start, losses: losses.clone(), inputs: inputs.clone(), ..Job::default() }
+    Job { manifest, start, except, losses: losses.clone(), inputs: inputs.clone(), ..Job::default() }
 }
 
 /// Does all that `plan` says, or the share of it that was asked for; or writes it down.

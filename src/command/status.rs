@@ -1,6 +1,6 @@
 //! `status`, `place`, `submit`: what of a plan is done, what a process would do of it, and how a scheduler is given it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Result;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::plan::{find, variable};
 use super::{print, print_json, quoted};
-use crate::cli::{PlaceArgs, StatusArgs, SubmitArgs};
+use crate::cli::{PlaceArgs, RETRIES, StatusArgs, SubmitArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit, Processors};
 use crate::place;
@@ -16,14 +16,30 @@ use crate::plan::{Document, Remaining, Share, list};
 use crate::report::count;
 use crate::store::Look;
 
-/// What of a share of the plan is not done.
-pub(super) fn missing(document: &Document, share: Share) -> Result<Remaining, Error> {
+/// How often a unit could not be done, and why the last time.
+pub(super) type Failure = (u64, String);
+
+/// Units that could not be done, now or ever.
+pub(super) fn failures(document: &Document) -> Result<BTreeMap<u64, Failure>, Error> {
+    Look::at(&document.outputs[0])?.map_or_else(|| Ok(BTreeMap::new()), |look| look.failed())
+}
+
+/// What of a share of the plan is not done, but for some units.
+pub(super) fn missing(document: &Document, share: Share, except: &BTreeSet<u64>) -> Result<Remaining, Error> {
     let mut done: Option<BTreeSet<u64>> = None;
     for output in &document.outputs {
         let own = Look::at_share(output, share)?.map_or_else(|| Ok(BTreeSet::new()), |look| look.done())?;
         done = Some(done.map_or_else(|| own.clone(), |done| &done & &own));
     }
-    Ok(document.missing(share, &done.unwrap_or_default()))
+    Ok(document.missing(share, &(&done.unwrap_or_default() | except)))
+}
+
+/// What of the plan is not done and is to be tried, and what was tried `retries` times.
+fn left(document: &Document, retries: u64) -> Result<(Remaining, BTreeMap<u64, Failure>), Error> {
+    let undone: BTreeSet<u64> = missing(document, Share::WHOLE, &BTreeSet::new())?.each().collect();
+    let mut failed = failures(document)?;
+    failed.retain(|unit, (n, _)| *n >= retries && undone.contains(unit));
+    Ok((missing(document, Share::WHOLE, &failed.keys().copied().collect())?, failed))
 }
 
 pub(super) fn status(args: &StatusArgs) -> Result<()> {
@@ -34,16 +50,17 @@ pub(super) fn status(args: &StatusArgs) -> Result<()> {
         Err(Error::Complete(text)) => return print(format!("{text}\n").as_bytes()),
         found => found?,
     };
-    let missing = missing(&document, Share::WHOLE)?;
+    let (missing, failed) = left(&document, args.retries)?;
     let shares = list(&missing.shares, args.share_base);
     if args.array {
         return print(format!("{shares}\n").as_bytes());
     }
-    let n_done = document.units - missing.n_units();
+    let n_done = document.units - missing.n_units() - failed.len() as u64;
     if args.json {
         return print_json(&json!({
             "output": args.output, "complete": false, "units": document.units, "units_done": n_done,
             "shares": document.shares, "missing_units": list(&missing.units, 0), "missing_shares": shares,
+            "failed_units": failed.iter().map(|(unit, (n, text))| json!({"unit": unit, "times": n, "why": text})).collect::<Vec<_>>(),
             "command": document.command, "folder": document.folder, "digest": document.digest,
         }));
     }
@@ -52,7 +69,12 @@ pub(super) fn status(args: &StatusArgs) -> Result<()> {
         count(document.units, "unit"),
         count(document.shares, "share")
     );
-    text += &if missing.units.is_empty() {
+    for (unit, (n, why)) in &failed {
+        text += &format!("  unit {unit} has failed {n} times and is left out: {why}\n");
+    }
+    text += &if missing.units.is_empty() && !failed.is_empty() {
+        format!("  when that is mended: stackctl run {shown} --retries {}\n", 2 * args.retries)
+    } else if missing.units.is_empty() {
         format!("  complete it with: stackctl finalize {}\n", quoted(&args.output.to_string_lossy()))
     } else {
         format!("  missing units   {}\n  missing shares  {shares}\n", list(&missing.units, 0))
@@ -89,9 +111,12 @@ pub(super) fn place(args: &PlaceArgs) -> Result<()> {
 /// Memory of a job beside that of its pixels: shell, program, and what the system counts of files in memory.
 const JOB_BYTES: u64 = 256 << 20;
 
+/// How often a job puts itself into the queue again: where its time is too short for a unit it would for ever.
+const MOST_REQUEUES: u32 = 100;
+
 pub(super) fn submit(args: &SubmitArgs) -> Result<()> {
     let document = find(&args.output)?;
-    let script = script(&document, &missing(&document, Share::WHOLE)?, args);
+    let script = script(&document, &left(&document, RETRIES)?.0, args);
     if !args.go {
         return print(script.as_bytes());
     }
@@ -115,7 +140,7 @@ fn script(document: &Document, missing: &Remaining, args: &SubmitArgs) -> String
     let common = format!("--mem={memory}M --cpus-per-task={} --time={minutes} --open-mode=append{flags}", args.cpus);
     let run = format!(
         "{program} run {output} --deadline {deadline_s}s; code=$?; \
-         if [ $code = 75 ]; then scontrol requeue ${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}; fi; exit $code"
+         if [ $code = 75 ] && [ ${{SLURM_RESTART_COUNT:-0}} -lt {MOST_REQUEUES} ]; then scontrol requeue ${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}; fi; exit $code"
     );
     let finalize = format!("exec {program} finalize {output}");
     if missing.shares.is_empty() {

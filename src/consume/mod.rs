@@ -176,6 +176,8 @@ pub struct Job {
     pub start: Start,
     /// Which share of a run it is, beside others.
     pub share: Option<Share>,
+    /// Units that are left out for now, though they are not done.
+    pub except: Arc<BTreeSet<u64>>,
     /// What of the array cannot be read, which is known when all of it is read.
     pub losses: Losses,
     /// What is read, by this run and those before it.

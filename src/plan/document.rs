@@ -78,6 +78,11 @@ pub struct Remaining {
 }
 
 impl Remaining {
+    /// The units, in order.
+    pub fn each(&self) -> impl Iterator<Item = u64> + '_ {
+        self.units.iter().flat_map(|(first, last)| *first..=*last)
+    }
+
     /// Number of units.
     pub fn n_units(&self) -> u64 {
         self.units.iter().map(|(first, last)| last - first + 1).sum()

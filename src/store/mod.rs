@@ -9,6 +9,7 @@
 //! ```text
 //! .NAME.partial/output      what will be called NAME: a folder of objects, or one file
 //!               journal/    finished units, one file per process that worked on it
+//!               failed/     units that could not be done, a note for each time
 //!               state/      partial states, kept until the end
 //!               manifest.json   what must be the same for a run to go on
 //!               shared      if shares of a run write here
@@ -68,6 +69,8 @@ use sync::{Open, SyncJob, Syncer};
 const OUTPUT: &str = "output";
 /// Key of the folder of partial states.
 const STATE: &str = "state";
+/// Key of the folder of what is said of units that failed.
+const FAILED: &str = "failed";
 /// Key of what must be the same for a run to go on.
 const MANIFEST: &str = "manifest.json";
 /// Key of what shares have in common.
@@ -263,6 +266,24 @@ impl Look {
             }
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// Units that have failed, how often, and what was said the last time.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn failed(&self) -> Result<BTreeMap<u64, (u64, String)>> {
+        let entries = self.site.disk.list(FAILED).map_err(|e| self.site.error(FAILED, "cannot list", e))?;
+        let mut names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
+        names.sort_unstable();
+        let mut failed: BTreeMap<u64, (u64, String)> = BTreeMap::new();
+        for name in names {
+            let Some(unit) = name.split('_').next().and_then(|unit| unit.parse().ok()) else { continue };
+            let text = disk::read(&*self.site.disk, &format!("{FAILED}/{name}")).unwrap_or_default();
+            let (n, last) = failed.entry(unit).or_default();
+            (*n, *last) = (*n + 1, String::from_utf8_lossy(&text).into_owned());
+        }
+        Ok(failed)
     }
 
     /// Units that are done: recorded, and with all that they stored.
@@ -660,6 +681,27 @@ impl Store {
             // Who finds the plan finds both.
             None => self.site.write(KNOWN, known).and_then(|()| self.site.write(PLAN, plan)).map(|()| Vec::new()),
         }
+    }
+
+    /// Notes that `unit` of a share could not be done, for [`Look::failed`], and why; what writing the output said is no
+    /// fault of a unit.
+    pub fn note_failure(&self, unit: u64, error: &Error) {
+        let is_of_output = |path: &Path| path.starts_with(&self.site.partial) || path.starts_with(&self.site.name);
+        let is_of_unit = match error {
+            Error::Stopped(_) => false,
+            Error::Io { path, .. } => !is_of_output(path),
+            _ => true,
+        };
+        if !self.is_share || !is_of_unit {
+            return;
+        }
+        let time = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+        let key = format!("{FAILED}/{unit}_{time:032}_{}", self.site.id);
+        // Where not even that can be written the error itself is told all the same.
+        let _ = self.site.disk.create(&key).and_then(|file| {
+            file.write_at(0, error.to_string().as_bytes())?;
+            file.close()
+        });
     }
 
     /// Forgets what earlier runs have finished but for `units`, and removes it.
