@@ -251,6 +251,11 @@ mod tests {
             _ => None,
         };
         assert_eq!(available(root, &per_cpu), (2 << 30, "the scheduler's grant"));
+        let pbs = |name: &str| (name == "PBS_RESC_MEM").then(|| "1610612736".to_string());
+        assert_eq!(available(root, &pbs), (3 << 29, "the scheduler's grant"));
+        // All of the machine, to Slurm: the control group is tighter.
+        let all = |name: &str| (name == "SLURM_MEM_PER_NODE").then(|| "0".to_string());
+        assert_eq!(available(root, &all), (8 << 30, "the control group's limit"));
     }
 
     #[test]

@@ -285,7 +285,7 @@ impl Consumer for Reduction {
         if self.forgets() {
             return Err(Error::unsupported(
                 "an operator goes over the array several times, and between them over the states of all shares: give more \
-                 --memory, so that a task has all it needs, or run it as a whole",
+                 --memory, so that a task has all it needs, run it as a whole, or let the ranks of an MPI do it together: --mpi",
             ));
         }
         Ok(Box::new(Keeper(Remembered::new(self.store())?)))

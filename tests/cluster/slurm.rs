@@ -84,12 +84,33 @@ fn prepared() -> (TempDir, Made) {
     (folder, expected)
 }
 
-/// Submits an array of the recipe for shares that are missing.
+/// The shares that are missing, as a list.
+fn missing(folder: &Path) -> String {
+    succeeds(folder, &[], &["status", "out.zarr", "--array"]).trim().to_owned()
+}
+
+/// Submits an array of the recipe for shares that are missing, each with `more`.
 fn submitted(folder: &Path, more: &[&str]) -> String {
-    let array = format!("--array={}", succeeds(folder, &[], &["status", "out.zarr", "--array"]).trim());
-    let script = recipe("array.sbatch");
-    let words = [&["sbatch", "--parsable", "--mem=300M", &array], more, &[&script, "out.zarr"]].concat();
-    slurm(folder, &words)
+    let (array, script) = (format!("--array={}", missing(folder)), recipe("array.sbatch"));
+    slurm(folder, &[&["sbatch", "--parsable", "--mem=300M", &array, &script, "out.zarr"], more].concat())
+}
+
+/// Lets `disturb` happen to a task that runs; what is missing when the job has ended is submitted again, and the output is
+/// that of one process. Gives that task, and what was missing.
+fn survives(what: &str, disturb: impl FnOnce(&Path, &str)) -> (String, String) {
+    let (folder, expected) = prepared();
+    let folder = folder.path();
+    let job = submitted(folder, &[]);
+    let task = running(folder, &job);
+    disturb(folder, &task);
+    ended(folder, &job);
+    let missing = missing(folder);
+    if !missing.is_empty() {
+        let again = submitted(folder, &[]);
+        ended(folder, &again);
+    }
+    finalized(folder, "out.zarr", &["out.zarr"], &expected, what);
+    (task, missing)
 }
 
 /// What the jobs have said.
@@ -112,53 +133,28 @@ fn an_array_that_submit_has_submitted() {
 #[test]
 fn a_task_that_is_killed() {
     let Some(_cluster) = cluster() else { return };
-    let (folder, expected) = prepared();
-    let folder = folder.path();
-    let job = submitted(folder, &[]);
-    let victim = running(folder, &job);
-    slurm(folder, &["scancel", "--full", "--signal=KILL", &victim]);
-    ended(folder, &job);
-    let missing = status(folder, "out.zarr")["missing_shares"].as_str().unwrap().to_owned();
-    let share = victim.rsplit('_').next().unwrap();
-    assert_eq!(missing, share, "the share of the task {victim} is missing, and no other");
-    let again = submitted(folder, &[]);
-    ended(folder, &again);
-    finalized(folder, "out.zarr", &["out.zarr"], &expected, "killed");
+    let kill = |folder: &Path, task: &str| drop(slurm(folder, &["scancel", "--full", "--signal=KILL", task]));
+    let (task, missing) = survives("killed", kill);
+    assert_eq!(Some(&missing[..]), task.rsplit('_').next(), "the share of the task {task} is missing, and no other");
 }
 
 #[test]
 fn tasks_that_are_put_into_the_queue_again() {
     let Some(_cluster) = cluster() else { return };
-    let (folder, expected) = prepared();
-    let folder = folder.path();
-    let job = submitted(folder, &[]);
-    let first = running(folder, &job);
-    slurm(folder, &["scontrol", "requeue", &first]);
-    patiently("it waits or runs again", || works(folder, &["scontrol", "show", "job", &first]));
-    ended(folder, &job);
-    assert_eq!(succeeds(folder, &[], &["status", "out.zarr", "--array"]).trim(), "");
-    finalized(folder, "out.zarr", &["out.zarr"], &expected, "requeued");
+    let requeue = |folder: &Path, task: &str| drop(slurm(folder, &["scontrol", "requeue", task]));
+    assert_eq!(survives("requeued", requeue).1, "");
 }
 
 /// A node goes down under its tasks and comes back.
 #[test]
 fn a_node_that_goes_down() {
     let Some(_cluster) = cluster() else { return };
-    let (folder, expected) = prepared();
-    let folder = folder.path();
-    let job = submitted(folder, &[]);
-    let task = running(folder, &job);
-    let node = slurm(folder, &["squeue", "-h", "-j", &task, "-o", "%N"]);
-    let node = format!("nodename={node}");
-    slurm(folder, &["scontrol", "update", &node, "state=down", "reason=test"]);
-    // It cannot before Slurm has taken it down.
-    patiently("the node comes back", || works(folder, &["scontrol", "update", &node, "state=resume"]));
-    ended(folder, &job);
-    if !succeeds(folder, &[], &["status", "out.zarr", "--array"]).trim().is_empty() {
-        let again = submitted(folder, &[]);
-        ended(folder, &again);
-    }
-    finalized(folder, "out.zarr", &["out.zarr"], &expected, "node down");
+    survives("node down", |folder, task| {
+        let node = format!("nodename={}", slurm(folder, &["squeue", "-h", "-j", task, "-o", "%N"]));
+        slurm(folder, &["scontrol", "update", &node, "state=down", "reason=test"]);
+        // It cannot before Slurm has taken it down.
+        patiently("the node comes back", || works(folder, &["scontrol", "update", &node, "state=resume"]));
+    });
 }
 
 /// A job of more weight takes the nodes, and gives them back.
@@ -168,17 +164,12 @@ fn a_preempted_array() {
     if !slurm(Path::new("/"), &["sinfo", "-h", "-o", "%R"]).contains("high") {
         return common::skipped("no partition 'high'");
     }
-    let (folder, expected) = prepared();
-    let folder = folder.path();
-    let job = submitted(folder, &[]);
-    running(folder, &job);
-    let nodes = slurm(folder, &["sinfo", "-h", "-p", "high", "-o", "%D"]);
-    let nodes = format!("--nodes={nodes}");
-    let more = ["sbatch", "--parsable", "-p", "high", &nodes, "--exclusive", "--output=high.log", "--wrap=sleep 3"];
-    let high = slurm(folder, &more);
-    ended(folder, &high);
-    ended(folder, &job);
-    finalized(folder, "out.zarr", &["out.zarr"], &expected, "preempted");
+    let preempt = |folder: &Path, _: &str| {
+        let nodes = format!("--nodes={}", slurm(folder, &["sinfo", "-h", "-p", "high", "-o", "%D"]));
+        let more = ["sbatch", "--parsable", "-p", "high", &nodes, "--exclusive", "--output=high.log", "--wrap=sleep 3"];
+        ended(folder, &slurm(folder, &more));
+    };
+    assert_eq!(survives("preempted", preempt).1, "");
 }
 
 /// The processes of a job that are ranks of its step.
@@ -261,9 +252,7 @@ fn a_loop_of_short_jobs() {
     let Some(_cluster) = cluster() else { return };
     let (folder, expected) = prepared();
     let folder = folder.path();
-    let array = format!("--array={}", succeeds(folder, &[], &["status", "out.zarr", "--array"]).trim());
-    let script = recipe("array.sbatch");
-    let job = slurm(folder, &["sbatch", "--parsable", "--mem=300M", &array, &script, "out.zarr", "0.5s"]);
+    let job = submitted(folder, &["0.5s"]);
     ended(folder, &job);
     assert!(said(folder).contains("this goes on"), "none was stopped: {}", said(folder));
     finalized(folder, "out.zarr", &["out.zarr"], &expected, "a loop");
