@@ -14,7 +14,7 @@ process share {
     "stackctl run '${params.output}' --share ${number} --threads ${task.cpus}"
 }
 
-process finalize {
+process complete {
     input:
     val done
     script:
@@ -22,5 +22,5 @@ process finalize {
 }
 
 workflow {
-    finalize(share(Channel.of(0..<(params.shares as int))).collect())
+    complete(share(channel.of(0..<(params.shares as int))).collect())
 }

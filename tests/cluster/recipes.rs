@@ -49,9 +49,9 @@ fn finishes(folder: &Path, engine: &[&str], env: Env<'_>) {
 #[test]
 fn requeues_come_to_an_end() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = slurm::large();
+    let folder = raw();
     let folder = folder.path();
-    planned(folder, "1", &slurm::SLOW);
+    planned(folder, "1", &STITCH);
     fs::create_dir(folder.join("bin")).unwrap();
     let scontrol = folder.join("bin/scontrol");
     fs::write(&scontrol, "#!/bin/sh\necho \"$@\" >> requeued\n").unwrap();
@@ -76,10 +76,11 @@ fn gnu_parallel() {
     }
 }
 
-pub(super) const MPI: [(&str, &str); 4] = [
+pub(super) const MPI: [(&str, &str); 5] = [
     ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
     ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
     ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
+    ("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe"),
     ("HYDRA_IFACE", "lo"),
 ];
 
@@ -123,11 +124,18 @@ fn snakemake() {
     assert!(made(folder, &["big.zarr"]) == expected);
 }
 
-/// Nothing is run; the linter of Nextflow reads it.
+/// Nothing is run; the linter of Nextflow reads it, or one that brings a reader of its language with it.
 #[test]
 fn nextflow() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, recipes) = (folder.path(), recipe(""));
     if installed("nextflow") {
-        let folder = tempfile::tempdir().unwrap();
-        finishes(folder.path(), &["nextflow", "lint", &recipe("main.nf")], &[]);
+        finishes(folder, &["nextflow", "lint", &recipe("main.nf")], &[]);
+    } else if installed("reftrace") {
+        // What it knows of a file that it has read, by rules of its own; what it cannot read is an error.
+        let rule = "from reftrace.linting import rule\n@rule\ndef names(module, results):\n    \
+                    assert sorted(p.name for p in module.processes) == ['complete', 'share']\n    print('read', module.path)\n";
+        fs::write(folder.join("rules.py"), rule).unwrap();
+        finishes(folder, &["reftrace", "lint", "--directory", &recipes], &[]);
     }
 }
