@@ -311,6 +311,14 @@ def ways_out():
     assert b"{op}" in run(small, "--op", "max,min", "-o", WORK / "x.npy", code=2).stderr
 
 
+def archives():
+    array = RNG.integers(0, 4096, (3, 24, 300, 400), dtype="u2")
+    path = stored("deep", array, chunks=(1, 5, 128, 90))
+    for memory, axis, expected in [("2G", "t,z", array.max((0, 1))), ("40M", "t", array.max(0)), ("2G", "x", array.max(3))]:
+        run(path, "--op", "max", "--axis", axis, "-o", WORK / "max.npz", "--overwrite", "-q", "--memory", memory)
+        assert (np.load(WORK / "max.npz")["arr_0"] == expected).all(), (memory, axis)
+
+
 def holes():
     folder = WORK / "pile"
     folder.mkdir()
@@ -576,6 +584,7 @@ if __name__ == "__main__":
         parts_of_an_axis,
         other_types,
         ways_out,
+        archives,
         holes,
         pictures,
         pipes,

@@ -340,7 +340,9 @@ impl Merger for FlatMerger<'_> {
         let product = match &self.sink.to {
             Destination::File { place, .. } => {
                 if let Some(tail) = &self.sink.tail {
-                    tail(place.open()?, self.sums?.into_values().fold(RunningSum::default(), RunningSum::then))?;
+                    let ended = self.sums?.into_values().fold(RunningSum::default(), RunningSum::then);
+                    // Of bands that are put together no unit ends here.
+                    tail(place.open()?, ended.then(self.sum))?;
                 }
                 Product::at(place.path())
             }
