@@ -17,7 +17,7 @@ use crate::cli::{CalcArgs, InputArgs, Missing, NameArgs};
 use crate::consume::{Assemble, Consumer, Job};
 use crate::error::Error;
 use crate::expression::Output;
-use crate::open::Opened;
+use crate::open::{Opened, Request};
 use crate::provenance::Ledger;
 use crate::report::{count, tuple};
 use crate::sink::{self, Spec};
@@ -35,7 +35,9 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
     let output = args.output.as_deref().filter(|name| !matches!(*name, "" | "-")).map(Path::new);
     let mut lineage = Lineage::default();
     let (mut arrays, mut files, mut told) = (Vec::new(), Vec::new(), Map::new());
-    for (name, opened) in inputs(args)? {
+    for (name, request) in requests(args)? {
+        let opened = resolve::open(&request, &args.run).map_err(|e| e.at(format!("input {name}")))?.pop();
+        let opened = opened.ok_or_else(|| Error::usage(format!("input {name}: nothing is there")))?;
         let own = Lineage::of(&opened, &args.run);
         let Opened { stack, is_single, .. } = opened;
         let first = u32::try_from(files.len()).map_err(Error::format)?;
@@ -87,7 +89,7 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
 }
 
 /// The inputs by their names: `a=raw/`, or all that have none together as `a`.
-fn inputs(args: &CalcArgs) -> Result<Vec<(String, Opened)>> {
+pub(super) fn requests(args: &CalcArgs) -> Result<Vec<(String, Request)>, Error> {
     let mut unnamed = Vec::new();
     let mut named: Vec<(String, InputArgs)> = Vec::new();
     for text in &args.input.inputs {
@@ -103,14 +105,14 @@ fn inputs(args: &CalcArgs) -> Result<Vec<(String, Opened)>> {
     }
     if !unnamed.is_empty() || args.input.files_from.is_some() {
         if named.iter().any(|n| n.0 == "a") {
-            return Err(Error::usage("inputs without a name are 'a', which is named as well: name all of them").into());
+            return Err(Error::usage("inputs without a name are 'a', which is named as well: name all of them"));
         }
         named.insert(0, ("a".into(), InputArgs { inputs: unnamed, ..args.input.clone() }));
     }
     if named.is_empty() {
-        return Err(Error::usage("no input: name them, as in a=raw/ b=dark.tif, or give paths that are 'a'").into());
+        return Err(Error::usage("no input: name them, as in a=raw/ b=dark.tif, or give paths that are 'a'"));
     }
-    let open = |(name, input): (String, InputArgs)| {
+    let request = |(name, input): (String, InputArgs)| {
         // One file that is an array by itself has no names to be read.
         let alone = input.inputs.len() == 1
             && input.files_from.is_none()
@@ -119,11 +121,9 @@ fn inputs(args: &CalcArgs) -> Result<Vec<(String, Opened)>> {
         let names = if alone { &own } else { &args.names };
         let mut request = resolve::request(&input, names, args.run.memory, args.run.threads)?;
         request.stored_order = true;
-        let opened = resolve::open(&request, &args.run).map_err(|e| e.at(format!("input {name}")))?.pop();
-        let opened = opened.ok_or_else(|| Error::usage(format!("input {name}: nothing is there")))?;
-        Ok((name, opened))
+        Ok((name, request))
     };
-    named.into_iter().map(open).collect()
+    named.into_iter().map(request).collect()
 }
 
 fn is_name(text: &str) -> bool {

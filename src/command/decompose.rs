@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::resources::Resources;
 use super::writing::{self, Lineage, Writing};
 use super::{devices, early, resolve, stop, tell};
-use crate::array::select;
+use crate::array::{Array, select};
 use crate::block::size_bytes;
 use crate::cli::DecomposeArgs;
 use crate::decompose::{Decomposition, Factors, decompose, held_bytes};
@@ -20,7 +20,7 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::Bytes;
 use crate::open::{Opened, fingerprint};
-use crate::pairwise::{Rows, held_bytes as pairs_bytes};
+use crate::pairwise::{BlockPass, Rows, held_bytes as pairs_bytes};
 use crate::report::{count, tuple};
 use crate::sink;
 use crate::store::{self, Checkpoints};
@@ -38,12 +38,9 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     lineage.ledger = resolve::ledger(&stack, &args.output);
     let chosen = resolve::own_axes(&stack, is_single, &args.names, args.select.as_slice());
     let array = select(Arc::new(stack), &chosen)?;
-    let along = super::pairwise::axes_named(&args.along, array.axes(), "--along")?;
-    let rows = Rows::new(Arc::clone(&array), (0..array.axes().len()).map(|i| along.contains(&i)).collect());
-    let budget = Resources::new(&args.run);
-    let (n, k) = (rows.n_rows(), args.components);
-    let limit = budget.room(&*array).saturating_sub(held_bytes(n, k as u64));
     if args.run.dry_run {
+        let (rows, limit) = rows(args, &array)?;
+        let (n, k) = (rows.n_rows(), args.components);
         let text = format!(
             "{} {} ({}), {} of {}\n  reads        every row once for products (again for reflections if small values are lost), \
              once for components\n  memory       {} of {}\nnothing was read (--dry-run)\n",
@@ -57,13 +54,8 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
         );
         return super::print(text.as_bytes());
     }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(budget.threads).build().map_err(Error::format)?;
     let mut progress = Progress::new(size_bytes(&array.shape(), array.dtype()), args.run.quiet);
-    let dtype = args.dtype.unwrap_or(DType::Float64);
-    if !matches!(dtype, DType::Float32 | DType::Float64) {
-        return Err(Error::usage(format!("--dtype {dtype}: components are float32 or float64")).into());
-    }
-    let settings = json!({ "kind": format!("{:?}", args.kind), "along": args.along, "components": k });
+    let settings = json!({ "kind": format!("{:?}", args.kind), "along": args.along, "components": args.components });
     let manifest = json!([
         args.along,
         array.axes(),
@@ -71,16 +63,16 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
         args.kind == Factors::Pca,
         fingerprint(lineage.inputs.paths())
     ]);
-    let devices = devices::opened(&args.run, budget.threads)?;
+    let devices = devices::opened(&args.run, Resources::new(&args.run).threads)?;
     let mut way = super::way(Some(&args.output), &manifest, &args.run, &stop, devices.as_ref())?;
-    let made = pool.install(|| decompose(rows, args.kind, k, dtype, limit, &mut way, |bytes| progress.add(bytes)));
-    let made = made.map_err(|e| super::stopped(e, &way))?;
+    let made = made(args, &array, &mut way, |bytes| progress.add(bytes)).map_err(|e| super::stopped(e, &way))?;
     progress.finish();
     super::tell_resumed(&way, &args.run);
     devices.iter().for_each(|devices| devices::tell_done(devices, args.run.quiet));
     lineage.inputs.check()?;
     tell_values(args, &made);
     let width = made.values.len() as u64;
+    let n = made.scores.len() as u64 / width.max(1);
     numbers(&beside(&args.output, "scores"), &[n, width], &made.scores, args.overwrite)?;
     numbers(&beside(&args.output, "values"), &[width], &made.values, args.overwrite)?;
     let plain = Writing::new(&args.storage, &args.run, args.overwrite, &args.output);
@@ -91,6 +83,7 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     if let Some(path) = &args.denoised {
         let array = made.denoised.ok_or_else(|| Error::usage("--denoised: a QR leaves the rows as they are"))?;
         (writing.output, writing.shown) = (path, path);
+        writing.lineage.provenance["denoised"] = true.into();
         many.one(path, || writing::write(&writing, array, &stop))?;
     }
     many.finish()?;
@@ -101,6 +94,32 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
         }));
     }
     Ok(())
+}
+
+/// The rows of `array`, and the memory that there is for working on them, in bytes.
+fn rows(args: &DecomposeArgs, array: &Arc<dyn Array>) -> Result<(Rows, u64), Error> {
+    let along = super::pairwise::axes_named(&args.along, array.axes(), "--along")?;
+    let rows = Rows::new(Arc::clone(array), (0..array.axes().len()).map(|i| along.contains(&i)).collect());
+    let room = Resources::new(&args.run).room(&**array);
+    let limit = room.saturating_sub(held_bytes(rows.n_rows(), args.components as u64));
+    Ok((rows, limit))
+}
+
+/// The decomposition of `array`.
+pub(super) fn made(
+    args: &DecomposeArgs,
+    array: &Arc<dyn Array>,
+    way: &mut BlockPass<'_>,
+    progress: impl FnMut(u64) + Send,
+) -> Result<Decomposition, Error> {
+    let (rows, limit) = rows(args, array)?;
+    let dtype = args.dtype.unwrap_or(DType::Float64);
+    if !matches!(dtype, DType::Float32 | DType::Float64) {
+        return Err(Error::usage(format!("--dtype {dtype}: components are float32 or float64")));
+    }
+    let threads = Resources::new(&args.run).threads;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(Error::format)?;
+    pool.install(|| decompose(rows, args.kind, args.components, dtype, limit, way, progress))
 }
 
 fn tell_values(args: &DecomposeArgs, made: &Decomposition) {

@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::grid::{Region, n_elements};
 use crate::open::{Opened, fingerprint};
-use crate::pairwise::{Rows, distances, held_bytes};
+use crate::pairwise::{BlockPass, Rows, distances, held_bytes};
 use crate::provenance::Ledger;
 use crate::report::{count, duration, tuple};
 use crate::sink;
@@ -60,45 +60,22 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
         super::refuse_input(Path::new(output), lineage.inputs.paths())?;
     }
     lineage.ledger = Ledger::of(files);
-    let kept = axes_named(&args.keep, a.axes(), "--keep")?;
-    let groups = groups(&kept, &a, b.as_ref())?;
-    let rows = |array: &Arc<dyn Array>| -> Result<Rows, Error> {
-        let along = axes_named(&args.along, array.axes(), "--along")?;
-        Ok(Rows::new(Arc::clone(array), (0..array.axes().len()).map(|i| along.contains(&i)).collect()))
-    };
-    let mut axes: Vec<Axis> = kept.iter().map(|&i| a.axes()[i].clone()).collect();
-    let [first, second] =
-        [(&a, ""), (b.as_ref().unwrap_or(&a), "_other")].map(|(array, more)| row_axis(array, &args.along, more));
-    axes.extend([first, second]);
+    let pairs = Pairs::new(args, &a, b.as_ref())?;
     if args.plot.is_some() {
-        super::plot::check_result(&axes, DType::Float64)?;
+        super::plot::check_result(&pairs.axes, DType::Float64)?;
     }
-    let budget = Resources::new(&args.run);
-    let [n, m] = [&a, b.as_ref().unwrap_or(&a)].map(|array| rows(array).map(|rows| rows.n_rows()));
-    let (n, m) = (n?, m?);
-    let lengths: Vec<u64> = kept.iter().map(|&i| a.axes()[i].length).collect();
-    let result_bytes = n_elements(&lengths).saturating_mul(n * m * 8);
-    let limit = budget.room(&*a).saturating_sub(result_bytes);
     if args.run.dry_run {
-        return dry_run(args, &a, &rows(&a)?, (n, m), limit);
+        return dry_run(&pairs, &a);
     }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(budget.threads).build().map_err(Error::format)?;
     let bytes_in = size_bytes(&a.shape(), a.dtype());
     let mut progress = Progress::new(bytes_in, args.run.quiet);
-    let mut values: Vec<f64> = Vec::with_capacity((result_bytes / 8) as usize);
     let settings = settings(args);
     let others = b.as_ref().map(|b| json!([b.axes(), b.dtype()]));
     let manifest = json!([settings, a.axes(), a.dtype(), others, fingerprint(lineage.inputs.paths())]);
-    let devices = devices::opened(&args.run, budget.threads)?;
+    let devices = devices::opened(&args.run, Resources::new(&args.run).threads)?;
     let output = args.output.as_deref().map(Path::new);
     let mut way = super::way(output, &manifest, &args.run, &stop, devices.as_ref())?;
-    for (number, (a, b)) in groups.iter().enumerate() {
-        let (a, b) = (rows(a)?, b.as_ref().map(&rows).transpose()?);
-        way.prefix = if groups.len() > 1 { format!("{number}-") } else { String::new() };
-        let made =
-            pool.install(|| distances(&a, b.as_ref(), args.metric, limit, &mut way, |bytes| progress.add(bytes)));
-        values.extend(made.map_err(|e| super::stopped(e, &way))?);
-    }
+    let block = pairs.measured(&mut way, |bytes| progress.add(bytes)).map_err(|e| super::stopped(e, &way))?;
     progress.finish();
     super::tell_resumed(&way, &args.run);
     devices.iter().for_each(|devices| devices::tell_done(devices, args.run.quiet));
@@ -106,20 +83,71 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     if !args.run.quiet {
         tell(format_args!(
             "{} distances of {} in {}, peak {}",
-            n_elements(&lengths) * n * m,
+            block.region().n_elements(),
             Bytes(bytes_in),
             duration(start.elapsed().as_secs_f64()),
             Bytes(peak_bytes())
         ));
     }
-    let mut block = Block::new(Region::whole(&crate::axis::shape(&axes)), DType::Float64)?;
-    block.elements_mut::<f64>().copy_from_slice(&values);
-    drop(values);
     if let Some(path) = &args.plot {
-        super::plot::write(path, &axes, &block, &format!("{:?}", args.metric), args.overwrite)?;
+        super::plot::write(path, &pairs.axes, &block, &format!("{:?}", args.metric), args.overwrite)?;
     }
-    put(args, settings, axes, block, lineage, start, &stop)?;
+    put(args, settings, pairs.axes, block, lineage, start, &stop)?;
     Ok(args.output.as_deref().map_or(Ok(()), |output| Checkpoints::forget(Path::new(output)))?)
+}
+
+/// Pairs of arrays whose slices are measured, one for each position along the axes that are kept.
+pub(super) struct Pairs<'a> {
+    args: &'a PairwiseArgs,
+    groups: Vec<Group>,
+    /// Axes of the result.
+    pub(super) axes: Vec<Axis>,
+    /// Rows of each side.
+    n_rows: (u64, u64),
+    threads: usize,
+    limit_bytes: u64,
+}
+
+impl<'a> Pairs<'a> {
+    /// Those of `a` with `b`, or with itself.
+    pub(super) fn new(args: &'a PairwiseArgs, a: &Arc<dyn Array>, b: Option<&Arc<dyn Array>>) -> Result<Self, Error> {
+        let kept = axes_named(&args.keep, a.axes(), "--keep")?;
+        let groups = groups(&kept, a, b)?;
+        let mut axes: Vec<Axis> = kept.iter().map(|&i| a.axes()[i].clone()).collect();
+        axes.extend([(a, ""), (b.unwrap_or(a), "_other")].map(|(array, more)| row_axis(array, &args.along, more)));
+        let budget = Resources::new(&args.run);
+        let n_rows = (rows(args, a)?.n_rows(), rows(args, b.unwrap_or(a))?.n_rows());
+        let result_bytes = size_bytes(&crate::axis::shape(&axes), DType::Float64);
+        let limit_bytes = budget.room(&**a).saturating_sub(result_bytes);
+        Ok(Self { args, groups, axes, n_rows, threads: budget.threads, limit_bytes })
+    }
+
+    /// The distances.
+    pub(super) fn measured(
+        &self,
+        way: &mut BlockPass<'_>,
+        mut progress: impl FnMut(u64) + Send,
+    ) -> Result<Block, Error> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build().map_err(Error::format)?;
+        let mut block = Block::new(Region::whole(&crate::axis::shape(&self.axes)), DType::Float64)?;
+        let mut values = block.elements_mut::<f64>();
+        for (number, (a, b)) in self.groups.iter().enumerate() {
+            let (a, b) = (rows(self.args, a)?, b.as_ref().map(|b| rows(self.args, b)).transpose()?);
+            way.prefix = if self.groups.len() > 1 { format!("{number}-") } else { String::new() };
+            let made =
+                pool.install(|| distances(&a, b.as_ref(), self.args.metric, self.limit_bytes, way, &mut progress))?;
+            let (own, rest) = std::mem::take(&mut values).split_at_mut(made.len());
+            own.copy_from_slice(&made);
+            values = rest;
+        }
+        Ok(block)
+    }
+}
+
+/// The rows of `array`.
+fn rows(args: &PairwiseArgs, array: &Arc<dyn Array>) -> Result<Rows, Error> {
+    let along = axes_named(&args.along, array.axes(), "--along")?;
+    Ok(Rows::new(Arc::clone(array), (0..array.axes().len()).map(|i| along.contains(&i)).collect()))
 }
 
 /// What a run that goes on must have in common with the one before.
@@ -196,7 +224,9 @@ fn row_axis(array: &Arc<dyn Array>, along: &[String], more: &str) -> Axis {
     }
 }
 
-fn dry_run(args: &PairwiseArgs, a: &Arc<dyn Array>, rows: &Rows, (n, m): (u64, u64), limit: u64) -> Result<()> {
+fn dry_run(pairs: &Pairs<'_>, a: &Arc<dyn Array>) -> Result<()> {
+    let Pairs { args, n_rows: (n, m), limit_bytes, .. } = *pairs;
+    let rows = rows(args, a)?;
     let block = rows.block_shape(64 << 20);
     let text = format!(
         "{} {} ({}), {n} x {m} distances of rows of {}\n  reads        every row once{}, in blocks of up to {}\n  \
@@ -212,7 +242,7 @@ fn dry_run(args: &PairwiseArgs, a: &Arc<dyn Array>, rows: &Rows, (n, m): (u64, u
         },
         tuple(&block),
         Bytes(held_bytes(n, m, args.metric).saturating_add(rows.needs(&block))),
-        Bytes(limit)
+        Bytes(limit_bytes)
     );
     super::print(text.as_bytes())
 }

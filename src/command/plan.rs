@@ -155,7 +155,7 @@ fn go(
 }
 
 /// The command that `words` are.
-fn parsed(words: &[String]) -> Result<Command> {
+pub(super) fn parsed(words: &[String]) -> Result<Command> {
     let words = std::iter::once("stackctl").chain(words.iter().map(String::as_str));
     Cli::try_parse_from(words).map(|cli| cli.command).map_err(anyhow::Error::new)
 }

@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use super::calculated::{Calculated, calculated};
 use super::many::Many;
 use super::progress::Progress;
 use super::resources::{self, Came, Resources};
 use super::results::{self, Destination, Figures};
-use super::{calculated, devices, early, ranks, resolve, stop, tell};
+use super::{devices, early, ranks, resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::axis::Axis;
 use crate::block::size_bytes;
@@ -22,10 +23,11 @@ use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::exec::world::World;
 use crate::expression::Output;
-use crate::open::Opened;
+use crate::open::{Opened, Request};
 use crate::plan::Plan;
 use crate::reduce::{Grouping, Groupings, Predicate, Reducer, Reduction, Settings};
 use crate::report::{count, tuple};
+use crate::stack::Stack;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
     match &args.mpi {
@@ -38,10 +40,7 @@ pub(super) fn run(args: &ReduceArgs) -> Result<()> {
 fn all(args: &ReduceArgs, world: Option<&Arc<dyn World>>) -> Result<()> {
     let start = Instant::now();
     early::reduce(args)?;
-    let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
-    request.stored_order = true;
-    request.select.clone_from(&args.elements.select);
-    request.by.clone_from(&args.by);
+    let request = request(args)?;
     let stop = stop::early(start, args.run.deadline)?;
     // Every array is checked before the first one is reduced.
     let all = resolve::open(&request, &args.run)?;
@@ -86,23 +85,8 @@ fn one(
     let stack = stack.summed(!args.run.no_input_checksums);
     let inputs = Watch::new(stack.paths().to_vec());
     let losses = stack.losses().cloned().unwrap_or_default();
-    let select = resolve::own_axes(&stack, is_single, &args.names, args.elements.select.as_slice());
-    let mut array: Arc<dyn Array> = Arc::new(stack);
-    if !select.is_empty() {
-        array = crate::array::select(array, &select)?;
-    }
-    let mut calculated = None;
-    if let Some(text) = &args.elements.calc {
-        let place = Path::new(args.output.as_deref().unwrap_or("stackctl"));
-        let (of, how) = ([("a".into(), array)], Output::default());
-        let made = calculated::calculated(text, &of, inputs.paths(), place, &how, &args.run, stop)?;
-        array = Arc::clone(&made.array);
-        calculated = Some(made);
-    }
-    if let Some(whole_groups) = trimmed(args, array.axes())? {
-        array = Arc::new(View::new(array, &whole_groups)?);
-    }
-    let reducer = Arc::new(Reducer::new(array.axes(), array.dtype(), &settings(args, array.axes())?)?);
+    let place = Path::new(args.output.as_deref().unwrap_or("stackctl"));
+    let Folded { array, reducer, calculated } = folded(args, stack, is_single, place, stop)?;
     let bytes_in = size_bytes(&array.shape(), array.dtype());
     let targets = results::targets(args, &reducer, bytes_in)?;
     for target in &targets {
@@ -208,6 +192,50 @@ fn one(
     results::text::show(args, &reducer, &targets, products, &figures, n_files)
 }
 
+/// The arrays that `args` ask for.
+pub(super) fn request(args: &ReduceArgs) -> Result<Request, Error> {
+    let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
+    request.stored_order = true;
+    request.select.clone_from(&args.elements.select);
+    request.by.clone_from(&args.by);
+    Ok(request)
+}
+
+/// An array, and how it is reduced.
+pub(super) struct Folded {
+    pub(super) array: Arc<dyn Array>,
+    pub(super) reducer: Arc<Reducer>,
+    pub(super) calculated: Option<Calculated>,
+}
+
+/// What of `stack` is reduced, and how; what is computed first may lie beside `place`.
+pub(super) fn folded(
+    args: &ReduceArgs,
+    stack: Stack,
+    is_single: bool,
+    place: &Path,
+    stop: &AtomicBool,
+) -> Result<Folded, Error> {
+    let select = resolve::own_axes(&stack, is_single, &args.names, args.elements.select.as_slice());
+    let paths = stack.paths().to_vec();
+    let mut array: Arc<dyn Array> = Arc::new(stack);
+    if !select.is_empty() {
+        array = crate::array::select(array, &select)?;
+    }
+    let mut made = None;
+    if let Some(text) = &args.elements.calc {
+        let (of, how) = ([("a".into(), array)], Output::default());
+        let own = calculated(text, &of, &paths, place, &how, &args.run, stop)?;
+        array = Arc::clone(&own.array);
+        made = Some(own);
+    }
+    if let Some(whole_groups) = trimmed(args, array.axes())? {
+        array = Arc::new(View::new(array, &whole_groups)?);
+    }
+    let reducer = Arc::new(Reducer::new(array.axes(), array.dtype(), &settings(args, array.axes())?)?);
+    Ok(Folded { array, reducer, calculated: made })
+}
+
 /// The plan, and the reduction with consumers of its results that suit it.
 ///
 /// Results that are put together in memory leave less for tasks, and narrower tiles may need less of it: the widest
@@ -249,7 +277,7 @@ fn planned(
 }
 
 /// The choice that leaves shorter last groups out, if there are any and they are to be left out.
-fn trimmed(args: &ReduceArgs, axes: &[Axis]) -> Result<Option<String>> {
+fn trimmed(args: &ReduceArgs, axes: &[Axis]) -> Result<Option<String>, Error> {
     let short = |(axis, grouping): &(usize, Grouping)| {
         let Axis { name, length, .. } = &axes[*axis];
         let kept = length.checked_div(grouping.n).unwrap_or(0) * grouping.n;
@@ -260,7 +288,7 @@ fn trimmed(args: &ReduceArgs, axes: &[Axis]) -> Result<Option<String>> {
 }
 
 /// Numbers of the axes that are reduced, and of those among them that are reduced in groups.
-fn reduced(args: &ReduceArgs, axes: &[Axis]) -> Result<(Vec<usize>, Groupings)> {
+fn reduced(args: &ReduceArgs, axes: &[Axis]) -> Result<(Vec<usize>, Groupings), Error> {
     let elements = &args.elements;
     let every = elements.every.iter().map(|part| (part, Grouping::every(part.n, elements.trim)));
     let parts: Vec<(&PartOf, Grouping)> =
@@ -293,7 +321,7 @@ fn reduced(args: &ReduceArgs, axes: &[Axis]) -> Result<(Vec<usize>, Groupings)> 
 }
 
 /// What the flags mean for an array of `axes`.
-fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings> {
+fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings, Error> {
     let elements = &args.elements;
     let (reduced, groupings) = reduced(args, axes)?;
     let predicate: Predicate = elements.condition.as_deref().map(str::parse).transpose()?.unwrap_or_default();

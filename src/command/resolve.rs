@@ -216,12 +216,27 @@ pub(super) fn tell_losses(losses: &Losses) {
 pub(super) fn provenance(opened: &Opened, run: &RunArgs) -> serde_json::Value {
     serde_json::json!({
         "program": concat!("stackctl ", env!("CARGO_PKG_VERSION")),
-        "command": run.command().into_iter().take(64).collect::<Vec<_>>(),
+        "command": command(run, opened.stack.paths()),
         "pattern": opened.pattern,
         "notes": opened.notes,
         "n_inputs": opened.stack.paths().len(),
         "n_elements": crate::grid::n_elements(&opened.stack.shape()),
     })
+}
+
+/// Words of a command line that are recorded; one of so many may have had more.
+pub(super) const MOST_WORDS: usize = 64;
+
+/// The command line; of many files that it names, which are recorded beside it, three dots are left.
+fn command(run: &RunArgs, files: &[PathBuf]) -> Vec<String> {
+    let mut words = run.command();
+    if words.len() > MOST_WORDS {
+        let files: std::collections::HashSet<&Path> = files.iter().map(PathBuf::as_path).collect();
+        words.iter_mut().filter(|word| files.contains(Path::new(word.as_str()))).for_each(|word| *word = "...".into());
+        words.dedup_by(|a, b| a == "..." && a == b);
+    }
+    words.truncate(MOST_WORDS);
+    words
 }
 
 /// What was said of names, as provenance records it: what was left open is left out.

@@ -8,10 +8,11 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::{Map, Value};
 
+use super::calculated::{Calculated, calculated};
 use super::collection::Building;
 use super::many::Many;
 use super::writing::{self, Lineage, Writing};
-use super::{calculated, early, like, print_json, resolve, stop, tell};
+use super::{early, like, print_json, resolve, stop, tell};
 use crate::array::{Array, select};
 use crate::cli::{BesideArgs, Missing, StitchArgs};
 use crate::error::Error;
@@ -184,30 +185,18 @@ fn one(
     lineage.ledger = resolve::ledger(&stack, &output);
     // Of a part nobody knows how much of it is absent.
     lineage.n_absent = if args.select.is_none() { stack.layout().n_absent_elements() } else { 0 };
-    let mut array: Arc<dyn Array> = Arc::new(stack.summed(!args.run.no_input_checksums));
-    let stored = array.axes().len();
-    if let Some(text) = &args.select {
-        array = select(array, text)?;
-        lineage.unit = Vec::new();
+    let stack = stack.summed(!args.run.no_input_checksums);
+    let stored = stack.axes().len();
+    let (array, calculated) = made(args, Arc::new(stack), lineage.inputs.paths(), &output, stop)?;
+    if let Some(made) = &calculated {
+        made.tell_narrowed(&shown, &args.values.output()?);
+        lineage.provenance["computed"] = serde_json::json!({"calc": args.calc, "values": format!("{:?}", args.values)});
     }
     if !args.flip.is_empty() {
         lineage.provenance["flip"] = args.flip.clone().into();
-        let turned: Vec<String> = args.flip.iter().map(|axis| format!("{}=::-1", axis.trim())).collect();
-        array = select(array, &turned.join(",")).map_err(|e| e.at("--flip"))?;
     }
-    let how = args.values.output()?;
-    let mut calculated = None;
-    let narrow = resolve::for_imagej(&output);
-    if args.calc.is_some() || how != Output::default() || narrow && array.dtype().size() == 8 {
-        lineage.provenance["computed"] = serde_json::json!({"calc": args.calc, "values": format!("{:?}", args.values)});
-        let text = args.calc.as_deref().unwrap_or("a");
-        let how = Output { narrow, ..how };
-        let (of, paths) = ([("a".into(), array)], lineage.inputs.paths());
-        let made = calculated::calculated(text, &of, paths, &output, &how, &args.run, stop)?;
-        array = Arc::clone(&made.array);
-        lineage.unit.retain(|_| array.axes().len() == stored);
-        made.tell_narrowed(&shown, &how);
-        calculated = Some(made);
+    if args.select.is_some() || array.axes().len() != stored {
+        lineage.unit = Vec::new();
     }
     if let ([input], true) = (lineage.inputs.paths(), is_single) {
         lineage.attributes = kept_attributes(args, input)?;
@@ -243,6 +232,31 @@ fn one(
         made.tell_counts();
     }
     Ok(told)
+}
+
+/// What `array`, read from `paths`, becomes by what is chosen, turned and calculated for `output`, and how that is.
+pub(super) fn made(
+    args: &StitchArgs,
+    mut array: Arc<dyn Array>,
+    paths: &[PathBuf],
+    output: &Path,
+    stop: &AtomicBool,
+) -> Result<(Arc<dyn Array>, Option<Calculated>), Error> {
+    if let Some(text) = &args.select {
+        array = select(array, text)?;
+    }
+    if !args.flip.is_empty() {
+        let turned: Vec<String> = args.flip.iter().map(|axis| format!("{}=::-1", axis.trim())).collect();
+        array = select(array, &turned.join(",")).map_err(|e| e.at("--flip"))?;
+    }
+    let (how, narrow) = (args.values.output()?, resolve::for_imagej(output));
+    if args.calc.is_none() && how == Output::default() && !(narrow && array.dtype().size() == 8) {
+        return Ok((array, None));
+    }
+    let text = args.calc.as_deref().unwrap_or("a");
+    let asked = Output { narrow, ..how };
+    let made = calculated(text, &[("a".into(), array)], paths, output, &asked, &args.run, stop)?;
+    Ok((Arc::clone(&made.array), Some(made)))
 }
 
 /// Attributes of the one array that is copied.

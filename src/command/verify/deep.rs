@@ -15,12 +15,14 @@ use crate::command::progress::Progress;
 use crate::command::resources::Resources;
 use crate::command::tell;
 use crate::consume::levels::{Levels, Method, factors};
-use crate::consume::{Consumer, Job};
+use crate::consume::{self, Consumer, Job};
 use crate::draw::values::element;
 use crate::error::Error;
 use crate::plan::Task;
+use crate::reduce::{Reducer, Reduction};
 use crate::report::tuple;
 use crate::run;
+use crate::sink::Spec;
 use crate::source::zarr;
 use crate::source::{self, FileArray, OpenOptions};
 use crate::verify::{Compare, Damage, Difference, Differences, Only};
@@ -33,10 +35,10 @@ impl Verified<'_> {
             tell(format_args!("note: inputs have changed since:{}", named(&inputs.changed)));
         }
         let theirs = open(&full_resolution(self.place())?)?;
-        let array = &inputs.array;
-        if array.shape() != theirs.shape() || array.dtype() != theirs.dtype() {
-            let (ours, found) = (tuple(&array.shape()), tuple(&theirs.shape()));
-            let (dtype, found_dtype) = (array.dtype(), theirs.dtype());
+        let (array, spec) = (&inputs.array, inputs.spec());
+        if spec.shape() != theirs.shape() || spec.dtype != theirs.dtype() {
+            let (ours, found) = (tuple(&spec.shape()), tuple(&theirs.shape()));
+            let (dtype, found_dtype) = (spec.dtype, theirs.dtype());
             let text = format!("is {found} {found_dtype}, but the inputs make {ours} {dtype} now");
             return Err(Error::format(text).at(self.place().display()).into());
         }
@@ -44,18 +46,19 @@ impl Verified<'_> {
         let compare = || Compare::new(Arc::clone(&theirs), Arc::clone(&found));
         let (levels, are_added) = self.levels(&*theirs)?;
         let levels = levels.iter().map(|folder| open(folder)).collect::<Result<Vec<_>, Error>>()?;
+        let reducer = inputs.reducer.as_ref();
         let sampled = |task: &Task| self.sample.has(task.unit);
         if levels.is_empty() {
-            self.show(array, Box::new(compare()), sampled)?;
+            self.show(array, reducer, Box::new(compare()), sampled)?;
         } else if are_added {
             // They were made of what is stored.
             let own = compare().with_levels(levels, self.method()?, theirs.fill_bytes())?.of_levels_alone();
-            self.show(array, Box::new(compare()), sampled)?;
+            self.show(array, reducer, Box::new(compare()), sampled)?;
             let stored: Arc<dyn Array> = Arc::clone(&theirs) as _;
-            self.show(&stored, Box::new(own), sampled)?;
+            self.show(&stored, None, Box::new(own), sampled)?;
         } else {
             let all = compare().with_levels(levels, self.method()?, array.fill_bytes())?;
-            self.show(array, Box::new(all), sampled)?;
+            self.show(array, reducer, Box::new(all), sampled)?;
         }
         let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
         self.take(&inputs, found);
@@ -77,23 +80,39 @@ impl Verified<'_> {
         zarr::downsampling(self.place())?.unwrap_or_default().parse()
     }
 
-    /// Shows `consumer` the units of `array` that have a task which is `wanted`.
+    /// Shows `consumer` the units of `array` that have a task which is `wanted`, or all that is reduced of it.
     pub(super) fn show(
         &self,
         array: &Arc<dyn Array>,
+        reducer: Option<&Arc<Reducer>>,
         consumer: Box<dyn Consumer>,
         wanted: impl Fn(&Task) -> bool,
     ) -> Result<()> {
         let budget = Resources::new(&self.run_args());
-        let plan = budget.plan(&**array, &[&*consumer])?;
-        let terms = budget.terms(&plan, &**array, &[&*consumer], self.stop);
-        let wanted: BTreeSet<u64> = plan.tasks().filter(wanted).map(|task| task.unit).collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let n_bytes = size_bytes(&array.shape(), array.dtype()) / plan.n_units().max(1) * wanted.len() as u64;
-        let left_out = (0..plan.n_units()).filter(|unit| !wanted.contains(unit)).collect();
-        let mut consumers: [Box<dyn Consumer>; 1] = [Box::new(Only::new(consumer, left_out))];
+        let n_bytes = size_bytes(&array.shape(), array.dtype());
+        let (plan, consumer, n_bytes): (_, Box<dyn Consumer>, _) = match reducer {
+            None => {
+                let plan = budget.plan(&**array, &[&*consumer])?;
+                let wanted: BTreeSet<u64> = plan.tasks().filter(wanted).map(|task| task.unit).collect();
+                if wanted.is_empty() {
+                    return Ok(());
+                }
+                let left_out = (0..plan.n_units()).filter(|unit| !wanted.contains(unit)).collect();
+                let n_bytes = n_bytes / plan.n_units().max(1) * wanted.len() as u64;
+                (plan, Box::new(Only::new(consumer, left_out)), n_bytes)
+            }
+            Some(reducer) => {
+                let held_bytes = consumer.held_bytes();
+                let reduction = Reduction::new(Arc::clone(reducer), Box::new(|n| n.saturating_mul(64)));
+                let room = budget.room(&**array).saturating_sub(held_bytes);
+                let plan = consume::plan(&**array, &[&reduction], room)
+                    .map_err(|bytes| budget.refusal(&**array, None, bytes.saturating_add(held_bytes), held_bytes))?;
+                let fitted = reduction.fitted(&plan, vec![consumer]);
+                (plan, Box::new(fitted), n_bytes.saturating_mul(u64::from(reducer.n_passes())))
+            }
+        };
+        let mut consumers = [consumer];
+        let terms = budget.terms(&plan, &**array, &[&*consumers[0]], self.stop);
         let mut progress = Progress::new(n_bytes, self.args.quiet);
         run::run(array, &plan, &mut consumers, &Job::default(), &terms, |bytes| progress.add(bytes))?;
         progress.finish();
@@ -123,20 +142,22 @@ impl Verified<'_> {
 impl Reopened {
     /// A difference by coordinates, file and page.
     fn told(&self, difference: &Difference) -> Value {
-        let axes = self.array.axes();
+        let Spec { axes, dtype, .. } = self.spec();
         let at: Map<String, Value> =
             axes.iter().zip(&difference.at).map(|(axis, n)| (axis.name.clone(), json!(n))).collect();
-        let in_stack = self.array.original(&difference.at);
-        let (file, page) = self.stack.origin(&in_stack).filter(|_| difference.level == 0).unzip();
-        let text = |bytes: &[u8]| element(self.array.dtype(), bytes);
-        json!({
+        let text = |bytes: &[u8]| element(dtype, bytes);
+        let mut told = json!({
             "level": difference.level,
             "at": at,
-            "file": file.map(|file| file.display().to_string()),
-            "page": page,
             "input": text(&difference.shown),
             "output": text(&difference.found),
-        })
+        });
+        if let Some(stack) = self.origin.as_ref().filter(|_| difference.level == 0) {
+            let (file, page) = stack.origin(&self.array.original(&difference.at)).unzip();
+            told["file"] = file.map(|file| file.display().to_string()).into();
+            told["page"] = page.into();
+        }
+        told
     }
 }
 
@@ -146,18 +167,16 @@ fn line(told: &Value) -> String {
         |at: &Map<String, Value>| at.iter().map(|(axis, n)| format!("{axis}={n}")).collect::<Vec<_>>().join(" ");
     let at = told["at"].as_object().map(words).unwrap_or_default();
     let text = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
-    let origin = match (told["level"].as_u64(), told["file"].as_str()) {
+    let (input, output) = (text("input"), text("output"));
+    let origin = match (told["level"].as_u64(), told.get("file").map(Value::as_str)) {
         (Some(level @ 1..), _) => {
-            return format!(
-                "level {level}, {at}: the level before it makes {}, the output has {}",
-                text("input"),
-                text("output")
-            );
+            return format!("level {level}, {at}: the level before it makes {input}, the output has {output}");
         }
-        (_, Some(file)) => format!("{file} page {}", told["page"]),
-        (_, None) => "no file, so the fill value,".to_owned(),
+        (_, None) => return format!("{at}: the inputs make {input}, the output has {output}"),
+        (_, Some(Some(file))) => format!("{file} page {}", told["page"]),
+        (_, Some(None)) => "no file, so the fill value,".to_owned(),
     };
-    format!("{at}: {origin} has {}, the output {}", text("input"), text("output"))
+    format!("{at}: {origin} has {input}, the output {output}")
 }
 
 /// The array in `folder`.

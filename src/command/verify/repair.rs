@@ -14,9 +14,11 @@ use crate::array::Array;
 use crate::cli::StorageArgs;
 use crate::command::planning::storage;
 use crate::consume::levels::Levels;
+use crate::consume::{Assemble, Consumer};
 use crate::error::Error;
 use crate::grid::Region;
 use crate::plan::Task;
+use crate::reduce::Reducer;
 use crate::sink::zarr::{Contrast, ImageOptions, ZarrFormat, ZarrOptions, ZarrSink};
 use crate::sink::{Sharding, Spec};
 use crate::source::OpenOptions;
@@ -69,50 +71,72 @@ impl Verified<'_> {
             let text = "inputs have changed since it was written, and what is made of them would not fit the rest:";
             return Err(Error::format(format!("{text}{}", named(&inputs.changed))).into());
         }
-        let mut options: ZarrOptions = storage(&self.storage()?, true, false, &*inputs.array, &inputs.unit)?;
-        options.image.contrast = Contrast::None;
-        self.make(&inputs.array, &options, sums, scratch)
+        let options = match &inputs.reducer {
+            Some(_) => self.stored(ImageOptions {
+                plain: self.place() == full_resolution(self.place())?,
+                contrast: Contrast::None,
+                ..ImageOptions::default()
+            })?,
+            None => {
+                let options = storage(&self.storage()?, true, false, &*inputs.array, &inputs.unit)?;
+                let image = ImageOptions { contrast: Contrast::None, ..options.image };
+                ZarrOptions { image, ..options }
+            }
+        };
+        let (array, spec) = (&inputs.array, inputs.spec());
+        self.make((array, inputs.reducer.as_ref()), &spec, &options, sums, scratch)
     }
 
     /// The same with those of `levels` that were added to what is stored.
     fn added_again(&mut self, levels: &[PathBuf], sums: &BTreeMap<String, Sum>, scratch: &Path) -> Result<()> {
         let Some(first) = levels.first().filter(|_| !sums.is_empty()) else { return Ok(()) };
-        let full = full_resolution(self.place())?;
-        let [stored, added] = [&full, first].map(|folder| zarr::storage(folder, &OpenOptions::default()));
-        let stored = stored?;
         let image = ImageOptions {
             levels: Levels::Count(levels.len() as u64 + 1),
             method: self.method()?,
             contrast: Contrast::None,
             ..ImageOptions::default()
         };
-        let options = ZarrOptions {
+        let codec = zarr::storage(first, &OpenOptions::default())?.codec;
+        let options = ZarrOptions { codec, ..self.stored(image)? };
+        let array: Arc<dyn Array> = open(self.place())?;
+        self.make((&array, None), &Spec::of(&*array), &options, sums, scratch)
+    }
+
+    /// How the full resolution is stored.
+    fn stored(&self, image: ImageOptions) -> Result<ZarrOptions, Error> {
+        let stored = zarr::storage(&full_resolution(self.place())?, &OpenOptions::default())?;
+        Ok(ZarrOptions {
             format: if stored.version == 2 { ZarrFormat::V2 } else { ZarrFormat::V3 },
             chunks: stored.chunks,
             shards: stored.shards,
-            codec: added?.codec,
+            codec: stored.codec,
             overwrite: true,
             durability: Default::default(),
             image,
-        };
-        let array: Arc<dyn Array> = open(self.place())?;
-        self.make(&array, &options, sums, scratch)
+        })
     }
 
     /// Makes the units of `array` that hold `sums` once more, in `scratch`, and puts objects in place.
     fn make(
         &mut self,
-        array: &Arc<dyn Array>,
+        (array, reducer): (&Arc<dyn Array>, Option<&Arc<Reducer>>),
+        spec: &Spec,
         options: &ZarrOptions,
         sums: &BTreeMap<String, Sum>,
         scratch: &Path,
     ) -> Result<()> {
-        let sink = ZarrSink::new(scratch, &Spec::of(&**array), options)?;
+        let sink = ZarrSink::new(scratch, spec, options)?;
         let regions: Vec<Region> = sums.keys().filter_map(|key| sink.region_of(key)).collect();
         let wanted = |task: &Task| {
             regions.iter().any(|wanted| wanted.intersect(&task.region).is_some_and(|both| !both.is_empty()))
         };
-        self.show(array, Box::new(sink), wanted)?;
+        let shape = spec.shape();
+        let consumer: Box<dyn Consumer> = match reducer {
+            // Its tiles need not be chunks.
+            Some(_) => Box::new(Assemble::new(&shape, &shape, spec.dtype, Some(Box::new(sink)))),
+            None => Box::new(sink),
+        };
+        self.show(array, reducer, consumer, wanted)?;
         self.put(scratch, sums)
     }
 
