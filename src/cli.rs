@@ -749,10 +749,12 @@ pub struct BesideArgs {
 /// Arguments of `verify`.
 #[derive(Args, Clone, Debug)]
 pub struct VerifyArgs {
-    /// The Zarr, a collection of many, or a .tif, of which it can be said that all of it is decoded, no more
+    /// The Zarr, a collection of many, or a .npy, .npz, .tif or .png that holds its checksum; of other files it can
+    /// be said that all of it is decoded, no more
     #[arg(value_name = "OUTPUT", value_hint = ValueHint::AnyPath)]
     pub output: PathBuf,
-    /// Compare every pixel with the inputs as well, and every level with what it was made of
+    /// Compare every pixel with the inputs as well, or with what the recorded command makes of them, and every level with
+    /// what it was made of
     #[arg(long)]
     pub deep: bool,
     /// Make bad objects again from the inputs, and no others

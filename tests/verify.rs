@@ -542,13 +542,82 @@ fn what_cannot_be_computed_again_is_said() {
     }
 }
 
-/// Of a file: that it is whole.
+/// An output that is one file holds its checksum, which other programs pass over.
 #[test]
-fn files_are_decoded() {
+fn files_are_checked_by_their_own_checksum() {
     let folder = tempdir().unwrap();
     pile().write(&folder.path().join("raw"));
-    let tif = ["reduce", "raw", "--pattern", PATTERN, "-q", "--op", "max", "--axis", "t", "-o", "out.tif"];
-    succeeds(folder.path(), &tif);
-    let (code, _, said) = ran(folder.path(), &["verify", "out.tif"]);
-    assert!(code == 0 && said.contains("keeps no checksums"), "{code}: {said}");
+    let reduce = |output: &str| {
+        let reduce = ["reduce", "raw", "--pattern", PATTERN, "-q", "--op", "max", "--axis", "t", "-o", output];
+        succeeds(folder.path(), &reduce);
+    };
+    let outputs = ["max.zarr", "max.npy", "max.npz", "max.tif", "all.npy", "all.ome.tif", "one.png", "pca_scores.npy"];
+    outputs[..4].iter().for_each(|output| reduce(output));
+    for (output, more) in [
+        ("all.npy", &["--select", "t=:2"][..]),
+        ("all.ome.tif", &["--select", "t=:2", "--levels", "2", "--chunks", "1,1,1,16,16"]),
+        ("one.png", &["--select", "t=1,c=0,z=2"]),
+    ] {
+        succeeds(folder.path(), &[&["stitch", "raw", "--pattern", PATTERN, "-q", "-o", output], more].concat());
+    }
+    let decompose =
+        ["decompose", "raw", "--pattern", PATTERN, "-q", "--along", "t", "--components", "2", "-o", "pca.zarr"];
+    succeeds(folder.path(), &decompose);
+    for output in &outputs[1..] {
+        let (code, out, said) = ran(folder.path(), &["verify", output]);
+        assert!(code == 0 && said.contains("as written"), "{output}: {code}: {out}{said}");
+        let file = folder.path().join(output);
+        let good = fs::read(&file).unwrap();
+        let n = good.len();
+        let faulty = |what: &str| {
+            let (code, out, said) = ran(folder.path(), &["verify", output]);
+            assert_eq!(code, 3, "{output}, {what}: {out}{said}");
+        };
+        // NPY says it in its head.
+        let is_npy = output.ends_with("npy");
+        let own = if is_npy { 60..128 } else { n - 46..n };
+        for at in [0, 9, n / 3, n / 2, n - 60].into_iter().chain(own.step_by(3)) {
+            let mut bytes = good.clone();
+            bytes[at] ^= 4;
+            fs::write(&file, bytes).unwrap();
+            faulty(&format!("byte {at} of {n}"));
+        }
+        for keep in [n - 1, n - 20, n - 40, n - 47, n / 2, 100] {
+            fs::write(&file, &good[..keep]).unwrap();
+            faulty(&format!("cut to {keep} of {n}"));
+        }
+        fs::write(&file, [&good[..], b"\n"].concat()).unwrap();
+        faulty("longer");
+        // Without the checksum it is a file like any other.
+        if output.ends_with("tif") || is_npy {
+            let blank = |b: &u8| if *b == b'\t' { b' ' } else { *b };
+            let head = if is_npy { 10 + usize::from(good[8]) } else { 0 };
+            let end = if is_npy { n } else { n - 46 };
+            fs::write(&file, [good[..head].iter().map(blank).collect(), good[head..end].to_vec()].concat()).unwrap();
+            let (code, _, said) = ran(folder.path(), &["verify", output]);
+            assert!(code == 0 && said.contains("no checksum"), "{output}: {code}: {said}");
+        }
+        fs::write(&file, &good).unwrap();
+    }
+    let Some(python) = common::interpreter() else { return };
+    let script = "import sys, warnings, zipfile, imagecodecs, numpy, tifffile, zarr, logging
+logging.basicConfig(level=logging.WARNING, stream=sys.stdout)
+warnings.simplefilter('error')
+at = lambda name: f'{sys.argv[1]}/{name}'
+expected = zarr.open_group(at('max.zarr'), mode='r')['0'][...]
+assert expected.any()
+for mode in (None, 'r'):
+    assert (numpy.load(at('max.npy'), mmap_mode=mode) == expected).all()
+assert (numpy.load(at('max.npz'))['arr_0'] == expected).all()
+archive = zipfile.ZipFile(at('max.npz'))
+assert archive.testzip() is None and archive.comment.startswith(b'stackctl crc32c '), archive.comment
+assert (tifffile.imread(at('max.tif')) == expected.swapaxes(0, 1)).all()
+whole = numpy.load(at('all.npy'))
+with tifffile.TiffFile(at('all.ome.tif')) as file:
+    assert (file.series[0].asarray().reshape(whole.shape) == whole).all() and len(file.series[0].levels) == 2
+picture = imagecodecs.png_decode(open(at('one.png'), 'rb').read())
+assert picture.shape == whole.shape[-2:] and picture.max() > picture.min()
+assert numpy.load(at('pca_scores.npy')).shape == (3, 2)";
+    let output = Command::new(python).args(["-c", script]).arg(folder.path()).output().unwrap();
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
 }

@@ -82,6 +82,8 @@ pub(super) struct FlatSink {
     placement: Placement,
     to: Destination,
     tail: Option<Tail>,
+    /// Whether the head has blanks for a checksum.
+    is_npy: bool,
 }
 
 #[allow(clippy::large_enum_variant)] // There is one of it.
@@ -109,7 +111,7 @@ impl FlatSink {
         let OutputOptions { overwrite, durability, .. } = *options;
         options.check_free(path, OutputKind::File)?;
         let to = Destination::File { place: Place::new(path, OutputKind::File, overwrite, durability), head };
-        Ok(Self { shape: spec.shape(), dtype: spec.dtype, placement, to, tail: None })
+        Ok(Self { shape: spec.shape(), dtype: spec.dtype, placement, to, tail: None, is_npy: false })
     }
 
     /// The same, whose elements follow one another row-major, with `tail` behind them.
@@ -117,11 +119,16 @@ impl FlatSink {
         Self { tail: Some(tail), ..self }
     }
 
+    /// The same, of which the head has blanks for a checksum.
+    pub(crate) fn npy(self) -> Self {
+        Self { is_npy: true, ..self }
+    }
+
     /// Elements of `spec` go to `stream`, behind `head`, row-major.
     pub(crate) fn stream(spec: &Spec, stream: Box<dyn Write + Send>, head: Vec<u8>) -> Self {
         let placement = Placement::row_major(head.len() as u64, &spec.shape(), spec.dtype);
         let to = Destination::Stream { head, stream: Mutex::new(stream) };
-        Self { shape: spec.shape(), dtype: spec.dtype, placement, to, tail: None }
+        Self { shape: spec.shape(), dtype: spec.dtype, placement, to, tail: None, is_npy: false }
     }
 
     /// Checksums of units that earlier runs have finished.
@@ -343,6 +350,12 @@ impl Merger for FlatMerger<'_> {
                     let ended = self.sums?.into_values().fold(RunningSum::default(), RunningSum::then);
                     // Of bands that are put together no unit ends here.
                     tail(place.open()?, ended.then(self.sum))?;
+                }
+                match (self.sink.is_npy, self.sink.placement.start) {
+                    // Where nothing says what the elements are, all bytes are elements.
+                    (_, 0) => {}
+                    (true, end) => place.open()?.sign(Some(end))?,
+                    (false, _) => place.open()?.sign(None)?,
                 }
                 Product::at(place.path())
             }

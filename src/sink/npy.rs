@@ -11,6 +11,7 @@ use super::{OutputOptions, Spec};
 use crate::consume::Consumer;
 use crate::dtype::DType;
 use crate::error::Result;
+use crate::store::{Store, sums};
 
 /// The head is filled up to a multiple of this, so that elements are aligned.
 const ALIGNMENT: usize = 64;
@@ -33,13 +34,8 @@ pub(super) fn create_raw(path: &Path, spec: &Spec, options: &OutputOptions) -> R
 
 fn behind(head: Vec<u8>, path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
     let placement = Placement::row_major(head.len() as u64, &spec.shape(), spec.dtype);
-    Ok(Box::new(FlatSink::file(
-        path,
-        spec,
-        options,
-        Box::new(move |store| store.put_at(0, &head).map(|_| ())),
-        placement,
-    )?))
+    let write = Box::new(move |store: &Store| store.put_at(0, &head).map(|_| ()));
+    Ok(Box::new(FlatSink::file(path, spec, options, write, placement)?.npy()))
 }
 
 /// A stream, such as standard output.
@@ -48,10 +44,12 @@ pub(super) fn stream(to: Box<dyn Write + Send>, spec: &Spec, is_raw: bool) -> Bo
     Box::new(FlatSink::stream(spec, to, head))
 }
 
-/// A whole array.
+/// A whole array, with its checksum.
 pub(super) fn whole(shape: &[u64], dtype: DType, elements: &[u8]) -> Vec<u8> {
     let mut bytes = head(shape, dtype);
+    let end = bytes.len();
     bytes.extend_from_slice(elements);
+    sums::sign_head(&mut bytes, end);
     bytes
 }
 
@@ -71,10 +69,10 @@ fn head(shape: &[u64], dtype: DType) -> Vec<u8> {
     let shape = lengths.join(", ");
     let mut text = format!("{{'descr': '{typestr}', 'fortran_order': False, 'shape': ({shape}{comma}), }}");
     // Version 1 counts the text in 16 bits, version 2 in 32.
-    let version = if text.len() + ALIGNMENT < usize::from(u16::MAX) { 1u8 } else { 2 };
+    let version = if text.len() + sums::BLANKS + ALIGNMENT < usize::from(u16::MAX) { 1u8 } else { 2 };
     let before = if version == 1 { 10 } else { 12 };
-    let padding = ALIGNMENT - (before + text.len() + 1) % ALIGNMENT;
-    text.push_str(&" ".repeat(padding % ALIGNMENT));
+    let padding = ALIGNMENT - (before + text.len() + sums::BLANKS + 1) % ALIGNMENT;
+    text.push_str(&" ".repeat(sums::BLANKS + padding % ALIGNMENT));
     text.push('\n');
     let mut head = b"\x93NUMPY".to_vec();
     head.extend([version, 0]);

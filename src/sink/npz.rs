@@ -9,6 +9,7 @@ use super::{OutputOptions, Spec, npy};
 use crate::block::size_bytes;
 use crate::consume::Consumer;
 use crate::error::Result;
+use crate::store::sums::SIGNATURE_BYTES;
 
 /// Name of the entry.
 const NAME: &[u8] = b"arr_0.npy";
@@ -88,7 +89,8 @@ fn directory(crc: u32, n_bytes: u64, start: u64) -> Vec<u8> {
     bytes.extend([0u16, 0, 1, 1].map(u16::to_le_bytes).concat());
     bytes.extend((length as u32).to_le_bytes());
     bytes.extend((start.min(u64::from(u32::MAX)) as u32).to_le_bytes());
-    bytes.extend(0u16.to_le_bytes());
+    // The checksum behind it is the archive's comment.
+    bytes.extend((SIGNATURE_BYTES as u16).to_le_bytes());
     bytes
 }
 

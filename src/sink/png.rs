@@ -16,7 +16,7 @@ use crate::consume::Consumer;
 use crate::dtype::{Complex, DType};
 use crate::error::{Error, Result};
 use crate::grid::{n_elements, positions};
-use crate::store::{OutputKind, is_begun};
+use crate::store::{OutputKind, is_begun, sums};
 use crate::with_dtype;
 
 /// How values become grey levels.
@@ -319,7 +319,7 @@ pub fn encode(picture: &crate::draw::canvas::Canvas) -> Result<Vec<u8>> {
     encoded(size, ColorType::Rgb, BitDepth::Eight, &picture.bytes).map_err(Error::unsupported)
 }
 
-/// A `.png` of `bytes`, which says what made it; 16 bits are big-endian.
+/// A `.png` of `bytes`, which says what made it, and its checksum behind it; 16 bits are big-endian.
 fn encoded(
     (width, height): (u32, u32),
     colour: ColorType,
@@ -335,6 +335,7 @@ fn encoded(
     let mut writer = encoder.write_header()?;
     writer.write_image_data(bytes)?;
     writer.finish()?;
+    sums::sign(&mut encoded);
     Ok(encoded)
 }
 

@@ -911,6 +911,32 @@ impl Store {
         Ok(Stored { key: String::new(), what: What::Piece, offset, n_bytes, crc: crc32c::crc32c(bytes) })
     }
 
+    /// Writes the checksum of an output that is one file where [`sums::signed`] finds it, as the last that is written: behind
+    /// it, or if it is NPY into the head that ends at `head`.
+    ///
+    /// # Errors
+    /// `Io`.
+    ///
+    /// # Panics
+    /// As [`Store::put_at`].
+    pub fn sign(&self, head: Option<u64>) -> Result<()> {
+        let file = self.file.as_ref().expect("only an output that is one file is signed");
+        let (n_bytes, mut at) = (self.site.bytes.load(Ordering::Relaxed), 0);
+        let read = sums::summed(|buffer| {
+            let piece = (n_bytes - at).min(buffer.len() as u64) as usize;
+            let n = file.read_at(at, &mut buffer[..piece])?;
+            at += n as u64;
+            Ok(n)
+        });
+        let whole = |(crc, n)| if n == n_bytes { Ok(crc) } else { Err(ErrorKind::UnexpectedEof.into()) };
+        let crc = read.and_then(whole).map_err(|e| self.failed(OUTPUT, "cannot read back", e))?;
+        match head {
+            Some(end) => self.put_at(end - 1 - sums::BLANKS as u64, &sums::blanks(crc)),
+            None => self.put_at(n_bytes, sums::signature(n_bytes, crc).as_bytes()),
+        }
+        .map(|_| ())
+    }
+
     /// Says what was read for a unit that is to be recorded next.
     pub fn account(&self, unit: u64, account: Value) {
         self.accounts().insert(unit, account);

@@ -10,10 +10,20 @@
 //! 1 104391 99aabb00
 //! crc32c 5d1f0a77
 //! ```
+//!
+//! An output that is one file ends with a line of its own instead, of the CRC-32C and the length of all before it:
+//!
+//! ```text
+//! stackctl crc32c 1a2b3c4d 00000000000000104857
+//! ```
+//!
+//! Some readers of NPY refuse bytes behind the elements: there the CRC-32C is written in the blanks that fill up the head, a
+//! space for 0 and a tab for 1, behind [`MARK`]. It is that of the file with spaces in their place.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
 use super::Append;
@@ -22,8 +32,10 @@ use crate::error::{Error, Result};
 /// Last part of the key of such a file.
 pub const CHECKSUMS: &str = "stackctl.checksums";
 const FIRST_LINE: &str = "stackctl checksums 1";
-/// Lines are written in pieces of so many bytes.
+/// Lines are written, and files read, in pieces of so many bytes.
 const PIECE_BYTES: usize = 64 << 10;
+/// The head of an NPY file of any shape.
+const MOST_HEAD_BYTES: u64 = 64 << 10;
 /// Longest line that is read.
 const MAX_LINE_BYTES: u64 = 64 << 10;
 
@@ -148,4 +160,113 @@ fn parse(folder: &str, line: &str) -> Option<Sum> {
     let n_bytes = words.next()?.parse().ok()?;
     let key = format!("{folder}{}", words.next()?);
     super::check_key(&key).is_ok().then_some(Sum { key, n_bytes, crc })
+}
+
+const SIGNED: &str = "stackctl crc32c ";
+/// Length of the line at the end of an output that is one file.
+pub const SIGNATURE_BYTES: usize = SIGNED.len() + 8 + 1 + 20 + 1;
+
+/// The line at the end of a file of so many bytes without it.
+pub(super) fn signature(n_bytes: u64, crc: u32) -> String {
+    format!("{SIGNED}{crc:08x} {n_bytes:020}\n")
+}
+
+/// Puts the line behind `bytes`.
+pub fn sign(bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(signature(bytes.len() as u64, crc32c::crc32c(bytes)).as_bytes());
+}
+
+/// Begins what is written in blanks.
+const MARK: u8 = 0b1010_0110;
+/// Blanks that hold a checksum; a line break follows.
+pub const BLANKS: usize = 8 + 32;
+
+/// Blanks that say `crc`.
+pub(super) fn blanks(crc: u32) -> [u8; BLANKS] {
+    let bits = u64::from(MARK) << 32 | u64::from(crc);
+    std::array::from_fn(|i| if bits >> (BLANKS - 1 - i) & 1 == 1 { b'\t' } else { b' ' })
+}
+
+/// Writes the checksum of the NPY file that is `bytes` into its head, which ends at `end`.
+pub fn sign_head(bytes: &mut [u8], end: usize) {
+    let crc = crc32c::crc32c(bytes);
+    bytes[end - 1 - BLANKS..end - 1].copy_from_slice(&blanks(crc));
+}
+
+/// The checksum that a file says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// None.
+    Absent,
+    /// What has been one.
+    Damaged,
+    /// That of so many bytes, those of a range of them being spaces.
+    Of(u32, u64, Range<u64>),
+}
+
+/// Finds the checksum of `file`.
+///
+/// # Errors
+/// As reading.
+pub fn signed(file: &mut File) -> std::io::Result<Signature> {
+    let length = file.seek(SeekFrom::End(0))?;
+    let mut start = Vec::new();
+    file.rewind()?;
+    file.by_ref().take(MOST_HEAD_BYTES).read_to_end(&mut start)?;
+    // A bit of it may be another.
+    if start.iter().zip(b"\x93NUMPY").filter(|(a, b)| a == b).count() > 3 {
+        let at = |i: usize| start.get(i).copied().unwrap_or(0);
+        let (before, upper) = if at(6) == 1 { (10, [0, 0]) } else { (12, [at(10), at(11)]) };
+        let n = u32::from_le_bytes([at(8), at(9), upper[0], upper[1]]) as usize;
+        return Ok(in_head(&start, before + n, length));
+    }
+    file.seek(SeekFrom::Start(length.saturating_sub(2 * SIGNATURE_BYTES as u64)))?;
+    let mut end = Vec::new();
+    file.read_to_end(&mut end)?;
+    let line = &end[end.len().saturating_sub(SIGNATURE_BYTES)..];
+    let n_bytes = length - line.len() as u64;
+    let crc = line.strip_prefix(SIGNED.as_bytes()).and_then(|rest| std::str::from_utf8(rest.get(..8)?).ok());
+    let crc = crc.and_then(|crc| u32::from_str_radix(crc, 16).ok());
+    if let Some(crc) = crc.filter(|crc| signature(n_bytes, *crc).as_bytes() == line) {
+        return Ok(Signature::Of(crc, n_bytes, 0..0));
+    }
+    // Some bits of it are others, it is cut, or something was written behind it.
+    let mark = SIGNED.as_bytes();
+    let is_alike = |bytes: &[u8]| bytes.iter().zip(mark).filter(|(a, b)| a == b).count() > mark.len() / 2;
+    let is_there = end.windows(mark.len()).any(is_alike) || (4..mark.len()).any(|n| end.ends_with(&mark[..n]));
+    Ok(if is_there { Signature::Damaged } else { Signature::Absent })
+}
+
+/// The checksum in the head that ends at `end` of an NPY file of so many bytes, which begins with `start`.
+fn in_head(start: &[u8], end: usize, length: u64) -> Signature {
+    let place = end.saturating_sub(1 + BLANKS)..end.saturating_sub(1);
+    match start.get(place.clone()) {
+        Some(found) if found.iter().all(|&b| b == b' ') || found.contains(&b'}') => Signature::Absent,
+        Some(found) => {
+            let crc = found[8..].iter().fold(0, |crc, &b| crc << 1 | u32::from(b == b'\t'));
+            let is_whole = blanks(crc) == *found && start.get(end - 1) == Some(&b'\n');
+            let place = place.start as u64..place.end as u64;
+            if is_whole { Signature::Of(crc, length, place) } else { Signature::Damaged }
+        }
+        None => Signature::Damaged,
+    }
+}
+
+/// CRC-32C of what `read` gives, which fills a buffer and says how far, and how many bytes that is.
+///
+/// # Errors
+/// As `read`.
+pub fn summed(mut read: impl FnMut(&mut [u8]) -> std::io::Result<usize>) -> std::io::Result<(u32, u64)> {
+    let (mut crc, mut n_bytes, mut buffer) = (0, 0, vec![0; PIECE_BYTES]);
+    loop {
+        match read(&mut buffer) {
+            Ok(0) => return Ok((crc, n_bytes)),
+            Ok(n) => {
+                crc = crc32c::crc32c_append(crc, &buffer[..n]);
+                n_bytes += n as u64;
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Whether an output is what was written, and what its inputs say.
 //!
-//! [`objects`] reads every object once and compares it with the checksum that was recorded with it; [`chunks`] decodes
-//! an array of which no checksums are known; [`Compare`] is a consumer that compares an array with the blocks it is
-//! shown. What is done about faults is no matter of this room.
+//! [`objects`] reads every object once and compares it with the checksum that was recorded with it, [`file()`] does so
+//! with a file; [`chunks`] decodes an array of which no checksums are known; [`Compare`] is a consumer that compares an
+//! array with the blocks it is shown. What is done about faults is no matter of this room.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,7 @@ mod only;
 
 pub use chunks::chunks;
 pub use compare::{Compare, Difference, Differences};
-pub use objects::{checksums_of, object, objects};
+pub use objects::{checksums_of, file, object, objects};
 pub use only::Only;
 
 /// Faults that are kept; more are counted.

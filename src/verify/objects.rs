@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{ErrorKind, Read};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
@@ -13,10 +13,8 @@ use rustix::io::Errno;
 
 use super::{Checked, DamageKind, Sample, each};
 use crate::error::{Error, Result};
-use crate::store::sums::{self, CHECKSUMS, Sum};
+use crate::store::sums::{self, CHECKSUMS, Signature, Sum};
 
-/// Objects are read in pieces of so many bytes.
-const PIECE_BYTES: usize = 1 << 20;
 /// Sums that wait to be checked.
 const MOST_WAITING: usize = 256;
 
@@ -50,7 +48,7 @@ pub fn objects(place: &Path, listed: &str, sample: &Sample, threads: usize) -> R
     let all = Mutex::new(&mut checked);
     let listing = std::thread::scope(|scope| {
         let chosen = |sum: &Sum| sample.has(hash(&sum.key));
-        let list = scope.spawn(move || {
+        let list = std::thread::Builder::new().spawn_scoped(scope, move || {
             sums::each(&path, |sum| {
                 if chosen(&sum) {
                     sender.send(sum).map_err(Error::format)?;
@@ -58,18 +56,24 @@ pub fn objects(place: &Path, listed: &str, sample: &Sample, threads: usize) -> R
                 Ok(())
             })
         });
-        each(receiver.into_iter(), threads, Vec::new, |sum, buffer| {
-            let found = object(place, &sum, buffer);
-            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-            all.objects += 1;
-            match found {
-                Ok(n_bytes) => all.bytes += n_bytes,
-                Err((kind, text)) => all.fault(&sum.key, kind, text),
-            }
-        });
-        list.join()
+        each(
+            receiver.into_iter(),
+            threads,
+            || (),
+            |sum, ()| {
+                let found = object(place, &sum);
+                let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                all.objects += 1;
+                match found {
+                    Ok(n_bytes) => all.bytes += n_bytes,
+                    Err((kind, text)) => all.fault(&sum.key, kind, text),
+                }
+            },
+        );
+        let list = list.map_err(|e| Error::limit(format!("no thread can be had: {e}")))?;
+        list.join().map_err(|_| Error::format("the checksums cannot be read"))?
     });
-    listing.map_err(|_| Error::format("the checksums cannot be read"))??;
+    listing?;
     Ok(checked)
 }
 
@@ -77,8 +81,7 @@ pub fn objects(place: &Path, listed: &str, sample: &Sample, threads: usize) -> R
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn object(place: &Path, sum: &Sum, buffer: &mut Vec<u8>) -> Result<u64, (DamageKind, String)> {
-    let unreadable = |e: std::io::Error| (DamageKind::Unreadable, format!("cannot be read: {e}"));
+pub fn object(place: &Path, sum: &Sum) -> Result<u64, (DamageKind, String)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = match rustix::fs::open(place.join(&sum.key), flags, Mode::empty()) {
         Ok(file) => File::from(file),
@@ -93,23 +96,53 @@ pub fn object(place: &Path, sum: &Sum, buffer: &mut Vec<u8>) -> Result<u64, (Dam
     if about.len() != sum.n_bytes {
         return Err((DamageKind::Length, format!("has {} bytes, was written with {}", about.len(), sum.n_bytes)));
     }
-    buffer.resize(PIECE_BYTES, 0);
-    let (mut crc, mut n_bytes) = (0, 0);
-    loop {
-        match file.read(buffer) {
-            Ok(0) => break,
-            Ok(n) => {
-                crc = crc32c::crc32c_append(crc, &buffer[..n]);
-                n_bytes += n as u64;
-            }
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(unreadable(e)),
-        }
-    }
-    match (crc, n_bytes) == (sum.crc, sum.n_bytes) {
+    let found = sums::summed(|buffer| file.read(buffer)).map_err(unreadable)?;
+    as_written(found, (sum.crc, sum.n_bytes))
+}
+
+fn unreadable(e: std::io::Error) -> (DamageKind, String) {
+    (DamageKind::Unreadable, format!("cannot be read: {e}"))
+}
+
+/// Number of bytes that have the checksum that they were written with.
+fn as_written((crc, n_bytes): (u32, u64), wanted: (u32, u64)) -> Result<u64, (DamageKind, String)> {
+    match (crc, n_bytes) == wanted {
         true => Ok(n_bytes),
-        false => Err((DamageKind::Damaged, format!("has the checksum {crc:08x}, was written with {:08x}", sum.crc))),
+        false => Err((DamageKind::Damaged, format!("has the checksum {crc:08x}, was written with {:08x}", wanted.0))),
     }
+}
+
+/// Checks the file at `path` by the checksum that it holds, if it has one.
+///
+/// # Errors
+/// `Io` if it cannot be opened.
+pub fn file(path: &Path) -> Result<Option<Checked>> {
+    let mut file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+    let mut checked = Checked { objects: 1, ..Checked::default() };
+    let found = match sums::signed(&mut file).map_err(unreadable) {
+        Ok(Signature::Absent) => return Ok(None),
+        Ok(Signature::Of(crc, n_bytes, blank)) => file.rewind().map_err(unreadable).and_then(|()| {
+            let (mut file, mut at) = (file.take(n_bytes), 0);
+            let read = |buffer: &mut [u8]| {
+                let n = file.read(buffer)?;
+                let inside = |place: u64| (place.clamp(at, at + n as u64) - at) as usize;
+                buffer[inside(blank.start)..inside(blank.end)].fill(b' ');
+                at += n as u64;
+                Ok(n)
+            };
+            as_written(sums::summed(read).map_err(unreadable)?, (crc, n_bytes))
+        }),
+        Ok(Signature::Damaged) => {
+            let text = "its checksum is damaged, or bytes before or behind it are lost or added";
+            Err((DamageKind::Length, text.to_owned()))
+        }
+        Err(e) => Err(e),
+    };
+    match found {
+        Ok(n_bytes) => checked.bytes = n_bytes,
+        Err((kind, text)) => checked.fault("", kind, text),
+    }
+    Ok(Some(checked))
 }
 
 /// Finds what nobody wrote.

@@ -455,6 +455,7 @@ impl Merger for OmeMerger<'_> {
         let Some((store, parts)) = self.merging else { return Err(Error::format("it was never begun")) };
         parts.finish()?;
         self.sink.describe(store)?;
+        store.sign(None)?;
         Ok(vec![Product::at(self.sink.place.path())])
     }
 }
