@@ -166,8 +166,20 @@ fn killed_runs_are_finished_by_the_same_command() {
     }
 }
 
-/// Distances and components are made of sums over all rows: what a killed run had summed up is gone on with, whatever it
-/// was at, and what comes of it is the same.
+/// Distances and components, which are made of sums over all rows.
+const SUMS: [(&str, &[&str]); 4] = [
+    ("pairwise", &["--along", "t", "--metric", "cityblock", "--memory", "32M", "-o", "d.npy"]),
+    ("pairwise", &["--along", "t", "--keep", "z", "--metric", "canberra", "--memory", "32M", "-o", "d.zarr"]),
+    ("pairwise", &["--along", "z", "--metric", "correlation", "--memory", "32M", "-o", "d.csv"]),
+    ("decompose", &["--along", "t", "--components", "3", "--memory", "32M", "-o", "p.npy", "--denoised", "back.npy"]),
+];
+
+/// Whether a whole checkpoint lies in `folder`.
+fn has_kept(folder: &Path) -> bool {
+    names(folder).iter().any(|name| name.ends_with(".kept") && !name.contains('~'))
+}
+
+/// What a killed run had summed up is gone on with, whatever it was at, and what comes of it is the same.
 #[test]
 fn sums_over_all_rows_are_gone_on_with() {
     let folder = raw();
@@ -177,21 +189,15 @@ fn sums_over_all_rows_are_gone_on_with() {
     };
     let clear = || names(folder).iter().filter(|name| *name != "raw").for_each(|name| remove(&folder.join(name)));
     let mut random = Numbers(0xd15);
-    let jobs: [(&str, &[&str]); 4] = [
-        ("pairwise", &["--along", "t", "--metric", "cityblock", "-o", "d.npy"]),
-        ("pairwise", &["--along", "t", "--keep", "z", "--metric", "canberra", "-o", "d.zarr"]),
-        ("pairwise", &["--along", "z", "--metric", "correlation", "-o", "d.csv"]),
-        ("decompose", &["--along", "t", "--components", "3", "-o", "p.npy", "--denoised", "back.npy"]),
-    ];
-    for (verb, rest) in jobs {
-        let arguments = [&[verb], &INPUT[..], rest, &["--memory", "32M"]].concat();
+    for (verb, rest) in SUMS {
+        let arguments = [&[verb], &INPUT[..], rest].concat();
         let start = Instant::now();
         succeeds(folder, &arguments);
         let (wall, expected) = (start.elapsed(), made());
         for kill in 0..n_kills() + 2 {
             clear();
             let mut child = program(folder, &arguments).spawn().unwrap();
-            let is_kept = || names(folder).iter().any(|name| name.ends_with(".kept"));
+            let is_kept = || has_kept(folder);
             if kill < 2 {
                 assert!(wait_until(|| is_kept() || !alive(&mut child)));
             } else {
@@ -539,8 +545,13 @@ fn changed_under(folder: &Path, arguments: &[&str], bytes: u64, change: impl FnO
     let known: Vec<&str> = names.iter().map(String::as_str).filter(|name| !name.ends_with(".partial")).collect();
     // What an earlier run has left goes first.
     let _ = fs::remove_dir_all(folder.join(".out.zarr.partial"));
+    changed_when(folder, arguments, || begun_bytes(folder, &known) >= bytes, change)
+}
+
+/// The same, stopped when it `is_time`.
+fn changed_when(folder: &Path, arguments: &[&str], is_time: impl Fn() -> bool, change: impl FnOnce()) -> (i32, String) {
     let mut child = program(folder, arguments).spawn().unwrap();
-    assert!(wait_until(|| begun_bytes(folder, &known) >= bytes || !alive(&mut child)));
+    assert!(wait_until(|| is_time() || !alive(&mut child)));
     assert!(alive(&mut child), "the run was too fast: {}", told(&child.wait_with_output().unwrap()).2);
     send(&child, "STOP");
     change();
@@ -594,6 +605,42 @@ fn inputs_that_change_under_a_run_are_named() {
     let (code, text) = changed_under(folder, &copy, 1 << 20, || fs::remove_file(&chunk).unwrap());
     assert!(code == 1 && text.contains("out.zarr") && text.contains("changed"), "{code}: {text}");
     assert!(!folder.join("copy.zarr").exists());
+}
+
+/// Of sums over all rows nothing that is made of two versions gets a name, and what was summed up of one is not gone on
+/// with by the other.
+#[test]
+fn inputs_that_change_under_sums_are_named() {
+    let folder = raw();
+    let folder = folder.path();
+    let input = folder.join("raw").join(Pile::name(0, 9));
+    let whole = fs::read(&input).unwrap();
+    let mut other = whole.clone();
+    other[8192..90_000].iter_mut().for_each(|b| *b ^= 1);
+    let rewrite = || fs::write(&input, &other).unwrap();
+    let remove_it = || fs::remove_file(&input).unwrap();
+    let made = || -> Vec<String> { names(folder).into_iter().filter(|name| !name.starts_with('.')).collect() };
+    for (verb, rest) in [SUMS[0], SUMS[3]] {
+        let arguments = [&[verb], &INPUT[..], rest].concat();
+        let mut kept: Vec<String> = Vec::new();
+        for change in [&remove_it as &dyn Fn(), &rewrite] {
+            fs::write(&input, &whole).unwrap();
+            let (code, text) = changed_when(folder, &arguments, || has_kept(folder), change);
+            assert!(code == 1 && text.contains(&Pile::name(0, 9)), "{verb}: {code}: {text}");
+            assert_eq!(made(), ["raw"], "{verb}: {text}");
+            kept = names(folder).into_iter().filter(|name| name.starts_with('.')).collect();
+            kept.iter().for_each(|name| fs::rename(folder.join(name), folder.join("raw").join(name)).unwrap());
+        }
+        // What is there of one version is not believed of the other.
+        kept.iter().for_each(|name| fs::rename(folder.join("raw").join(name), folder.join(name)).unwrap());
+        succeeds(folder, &arguments);
+        let gone_on = files(folder);
+        made().iter().filter(|name| *name != "raw").for_each(|name| remove(&folder.join(name)));
+        succeeds(folder, &arguments);
+        assert!(files(folder) == gone_on, "{verb}");
+        assert!(names(folder).iter().all(|name| !name.starts_with('.')), "{:?}", names(folder));
+        made().iter().filter(|name| *name != "raw").for_each(|name| remove(&folder.join(name)));
+    }
 }
 
 /// What a run that was killed could not read stands in the record of the one that ended its work.

@@ -73,10 +73,17 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     tell_values(args, &made);
     let width = made.values.len() as u64;
     let n = made.scores.len() as u64 / width.max(1);
-    numbers(&beside(&args.output, "scores"), &[n, width], &made.scores, args.overwrite)?;
-    numbers(&beside(&args.output, "values"), &[width], &made.values, args.overwrite)?;
+    let npy = |shape: &[u64], values: &[f64]| sink::npy_bytes(shape, DType::Float64, bytemuck::cast_slice(values));
+    let numbers = [
+        (beside(&args.output, "scores"), npy(&[n, width], &made.scores)),
+        (beside(&args.output, "values"), npy(&[width], &made.values)),
+    ];
+    // A run that ended early has made the same.
+    for (path, _) in numbers.iter().filter(|(path, bytes)| !store::holds(path, bytes)) {
+        sink::check_free(path, args.overwrite)?;
+    }
     let plain = Writing::new(&args.storage, &args.run, args.overwrite, &args.output);
-    let mut many = Many::new(1 + usize::from(args.denoised.is_some()), false);
+    let mut many = Many::new(1 + numbers.len(), false);
     let is_one_of_many = many.is_many();
     let mut writing = Writing { lineage, settings, is_one_of_many, start, ..plain };
     let told = many.one(&args.output, || writing::write(&writing, made.components, &stop))?.flatten();
@@ -86,8 +93,9 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
         writing.lineage.provenance["denoised"] = true.into();
         many.one(path, || writing::write(&writing, array, &stop))?;
     }
-    many.finish()?;
+    numbers.iter().try_for_each(|(path, bytes)| store::replace(path, bytes))?;
     Checkpoints::forget(&args.output)?;
+    many.finish()?;
     if args.run.json {
         return super::print_json(&json!({
             "singular_values": made.values, "explained": made.explained, "method": made.method, "components": told,
@@ -137,14 +145,4 @@ fn tell_values(args: &DecomposeArgs, made: &Decomposition) {
 fn beside(output: &Path, what: &str) -> PathBuf {
     let stem = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     output.with_file_name(format!("{stem}_{what}.npy"))
-}
-
-fn numbers(path: &Path, shape: &[u64], values: &[f64], overwrite: bool) -> Result<()> {
-    let bytes = sink::npy_bytes(shape, DType::Float64, bytemuck::cast_slice(values));
-    // A run that ended early has made the same.
-    if !store::holds(path, &bytes) {
-        sink::check_free(path, overwrite)?;
-        super::publish_file(path, &bytes)?;
-    }
-    Ok(())
 }

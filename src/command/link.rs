@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::json;
 
-use super::{publish_file, refuse_input, resolve, tell};
+use super::{refuse_input, resolve, tell};
 use crate::array::Array;
 use crate::block::size_bytes;
 use crate::cli::{LinkArgs, Missing, RunArgs};
@@ -52,7 +52,7 @@ pub(super) fn run(args: &LinkArgs) -> Result<()> {
     })?;
     let (n, of) = references.counts();
     let text = references.finish();
-    publish_file(&args.output, text.as_bytes())?;
+    crate::store::replace(&args.output, text.as_bytes())?;
     let bytes = size_bytes(&stack.shape(), stack.dtype());
     if args.json {
         return super::print_json(&json!({

@@ -154,17 +154,6 @@ fn one_part(label: &str) -> String {
     if label.trim_matches('.').is_empty() { "_".to_owned() } else { label }
 }
 
-/// Puts `bytes` under the name `path`, whole or not at all.
-///
-/// # Errors
-/// `Io`.
-fn publish_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let partial = path.with_file_name(format!(".{name}.{}.partial", crate::store::this_process()));
-    std::fs::write(&partial, bytes).map_err(|e| Error::io(&partial, "cannot write", e))?;
-    std::fs::rename(&partial, path).map_err(|e| Error::io(path, "cannot write", e))
-}
-
 /// How the blocks of rows are gone over for `output`: from where an earlier run with the same `manifest` was.
 fn way<'a>(
     output: Option<&Path>,

@@ -95,7 +95,7 @@ pub(super) fn write(path: &Path, axes: &[Axis], block: &Block, title: &str, over
         "svg" => drawn::<Svg>(&shown, axes, &values, title).map(|svg| Ok(svg.text().into_bytes())),
         _ => drawn::<Canvas>(&shown, axes, &values, title).map(|canvas| sink::png::encode(&canvas)),
     };
-    Ok(super::publish_file(path, &bytes.ok_or_else(|| Error::usage("nothing to draw"))??)?)
+    Ok(crate::store::replace(path, &bytes.ok_or_else(|| Error::usage("nothing to draw"))??)?)
 }
 
 fn drawn<S: Surface>(shown: &Figure, axes: &[Axis], values: &[f64], title: &str) -> Option<S> {

@@ -117,7 +117,7 @@ fn scene(args: &ViewArgs, opened: Opened) -> Result<Scene> {
 /// Writes a picture, or one that moves.
 fn write(output: &Path, args: &ViewArgs, scene: &mut Scene, room: (usize, usize), most: f64) -> Result<()> {
     let Some(along) = &args.along else {
-        return Ok(super::publish_file(output, &sink::png::encode(&scene.draw(room, most)?)?)?);
+        return Ok(crate::store::replace(output, &sink::png::encode(&scene.draw(room, most)?)?)?);
     };
     let axis = position(scene.axes(), along).ok_or_else(|| {
         let known: Vec<&str> = scene.axes().iter().map(|a| a.name.as_str()).collect();
@@ -141,7 +141,7 @@ fn write(output: &Path, args: &ViewArgs, scene: &mut Scene, room: (usize, usize)
         "mp4" => return film(output, n, args.rate, frame),
         _ => animation::png(n, args.rate, frame)?,
     };
-    Ok(super::publish_file(output, &bytes)?)
+    Ok(crate::store::replace(output, &bytes)?)
 }
 
 /// Has ffmpeg make a film.

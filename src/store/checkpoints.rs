@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::place::UNFINISHED;
 use super::this_process;
 use crate::error::{Error, Result};
 
@@ -72,11 +71,13 @@ impl Checkpoints {
     /// `Io`.
     pub fn keep(&mut self, pass: &str, n_done: u64, state: &[&mut [u8]], at_once: bool) -> Result<()> {
         let Some(path) = self.path(pass) else { return Ok(()) };
+        // It goes with the others if this process does not come to rename it.
+        let temporary = self.path(&format!("{}~{pass}", this_process().replace(['.', ' '], "-"))).unwrap_or_default();
         let begun = Instant::now();
         if !at_once && begun.duration_since(self.last) < self.took * PATIENCE {
             return Ok(());
         }
-        self.write(&path, pass, n_done, state).map_err(|e| Error::io(&path, "cannot write", e))?;
+        self.write(&path, &temporary, pass, n_done, state).map_err(|e| Error::io(&path, "cannot write", e))?;
         self.last = Instant::now();
         self.took = begun.elapsed();
         Ok(())
@@ -110,9 +111,8 @@ impl Checkpoints {
         format!("{pass}\n{}", self.manifest)
     }
 
-    fn write(&self, path: &Path, pass: &str, n_done: u64, state: &[&mut [u8]]) -> io::Result<()> {
-        let temporary = path.with_extension(format!("{}{UNFINISHED}", this_process()));
-        let mut file = BufWriter::new(File::create(&temporary)?);
+    fn write(&self, path: &Path, temporary: &Path, pass: &str, n_done: u64, state: &[&mut [u8]]) -> io::Result<()> {
+        let mut file = BufWriter::new(File::create(temporary)?);
         let title = self.title(pass);
         let (length, n_done) = ((title.len() as u64).to_le_bytes(), n_done.to_le_bytes());
         let head: [&[u8]; 3] = [&length, title.as_bytes(), &n_done];
@@ -125,7 +125,7 @@ impl Checkpoints {
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&crc.to_le_bytes())?;
         file.into_inner()?.sync_data()?;
-        fs::rename(&temporary, path)
+        fs::rename(temporary, path)
     }
 
     fn read(&self, path: &Path, pass: &str, state: &mut [&mut [u8]]) -> io::Result<u64> {
@@ -186,6 +186,12 @@ mod tests {
         fs::write(&path, [1, 2]).unwrap();
         assert_eq!(recalled(&mut new(1), "sums 4", 2), nothing);
         fs::write(folder.path().join(".d.npy.other"), []).unwrap();
+        // What a process leaves that is killed as it writes.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        new(1).keep("sums 4", 7, &[&mut [1, 2, 3], &mut [4, 5]], true).unwrap_err();
+        fs::remove_dir(&path).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
         Checkpoints::forget(&output).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
