@@ -1,10 +1,12 @@
 //! A file to be read by position, and what lies in a folder, wherever they are: in a file system, in a store of objects
 //! or on a web server.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use super::remote::{self, Object, is_remote};
 
@@ -25,7 +27,7 @@ impl Ranged {
     /// # Errors
     /// What the system or the server said; so for all others.
     pub fn open(path: &Path) -> io::Result<Self> {
-        if is_remote(path) { Object::open(path).map(Self::Remote) } else { File::open(path).map(Self::Local) }
+        if is_remote(path) { Object::open(path).map(Self::Remote) } else { open(path).map(Self::Local) }
     }
 
     /// Opens a file of which the last `n_bytes` are read first.
@@ -77,7 +79,21 @@ impl Ranged {
 /// All bytes of the file at `path`, which is small and may be asked for again.
 #[allow(clippy::missing_errors_doc)]
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if is_remote(path) { remote::read(path, true) } else { fs::read(path) }
+    if is_remote(path) {
+        return remote::read(path, true);
+    }
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a file of a file system. What is none is refused: a pipe would be waited for, a device may have no end.
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "is a folder, a pipe, a socket or a device"));
+    }
+    Ok(file)
 }
 
 /// Whether a file is at `path`, as far as that can be told: what may be one is.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::array::{Array, Reader, Scratch};
 use crate::axis::Axis;
+use crate::block::size_bytes;
 use crate::bytes;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -526,9 +527,14 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
             format!("{}: {} is not read from there, TIFF and Zarr are: copy it first", path.display(), format.name);
         return Err(Error::Unsupported(text));
     }
-    (format.open)(path, options).map_err(|e| match (e, foreign::known(path)) {
+    let array = (format.open)(path, options).map_err(|e| match (e, foreign::known(path)) {
         (io @ Error::Io { .. }, _) => io,
         (_, Some(what)) => Error::unsupported(what).at(path.display()),
         (other, None) => other.at(path.display()),
-    })
+    })?;
+    if size_bytes(&array.shape(), array.dtype()) > i64::MAX as u64 {
+        let what = format!("an array of {:?} {} is larger than any disk", array.shape(), array.dtype());
+        return Err(Error::unsupported(what).at(path.display()));
+    }
+    Ok(array)
 }

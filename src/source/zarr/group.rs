@@ -11,7 +11,9 @@ use crate::pattern::natural_cmp;
 use crate::source::OpenOptions;
 
 /// Metadata documents larger than this are not looked at.
-const MAX_DOCUMENT_BYTES: u64 = 256 << 20;
+const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
+/// Nor those of more values, which take many times the memory of the text.
+const MOST_VALUES: usize = 1 << 21;
 /// Groups are searched for arrays to this depth.
 const MAX_DEPTH: usize = 4;
 
@@ -225,9 +227,13 @@ fn document(path: &Path) -> Result<Option<Value>> {
 pub(super) fn text(path: &Path) -> Result<Option<Vec<u8>>> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     if path.metadata().is_ok_and(|found| found.len() > MAX_DOCUMENT_BYTES) {
-        return Err(Error::unsupported(format!("{}: metadata of more than 256 MiB are not read", path.display())));
+        return Err(Error::unsupported(format!("{}: metadata of more than 64 MiB are not read", path.display())));
     }
     match bytes::read(path) {
+        Ok(text) if text.iter().filter(|b| b",[{".contains(b)).count() > MOST_VALUES => {
+            let what = format!("{}: metadata of more than {MOST_VALUES} values are not read", path.display());
+            Err(Error::unsupported(what))
+        }
         Ok(text) => Ok(Some(text)),
         Err(e) if matches!(e.kind(), NotFound | NotADirectory) => Ok(None),
         Err(e) => Err(Error::io(path, "cannot open", e)),

@@ -1,7 +1,7 @@
 //! tifffile: a description in JSON that gives the shape of the array, `{"shape": [2, 3, 64, 64]}`, and
 //! perhaps the names of its axes.
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::{Context, PageList, Series, Unusable};
 use crate::axis::Axis;
@@ -13,6 +13,13 @@ pub struct Description {
     pub shape: Vec<u64>,
     /// Letters of the axes, as many as lengths; none if they are not given.
     pub axes: Vec<char>,
+}
+
+/// What is read of it; whatever else there is takes no memory.
+#[derive(Deserialize)]
+struct Written {
+    shape: Option<Vec<u64>>,
+    axes: Option<String>,
 }
 
 /// More axes than any array has.
@@ -33,13 +40,11 @@ impl Description {
         if !text.starts_with('{') || !text.contains("\"shape\":") {
             return None;
         }
-        let json: Value = match serde_json::from_str(text) {
-            Ok(json) => json,
+        let Written { shape, axes } = match serde_json::from_str(text) {
+            Ok(written) => written,
             Err(e) => return Some(Err(format!("broken JSON: {e}"))),
         };
-        let shape = json["shape"].as_array()?.iter().map(Value::as_u64).collect();
-        let axes = json["axes"].as_str().unwrap_or_default().chars().collect();
-        Some(Self::checked(shape, axes))
+        Some(Self::checked(Some(shape?), axes.unwrap_or_default().chars().collect()))
     }
 
     fn checked(shape: Option<Vec<u64>>, axes: Vec<char>) -> Result<Self, String> {
