@@ -433,6 +433,25 @@ fn a_collection_is_checked_image_by_image() {
     assert!(tree(&folder.path().join("out.zarr")) == good);
 }
 
+/// A shard whose index is damaged is a fault like others, not the end of the check.
+#[test]
+fn a_shard_with_a_damaged_index_is_made_again() {
+    let folder = tempdir().unwrap();
+    pile().write(&folder.path().join("raw"));
+    let stitch = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr", "-q", "--chunks", "1,1,2,20,25"];
+    succeeds(folder.path(), &[&stitch[..], &["--shards", "1,1,4,40,50"]].concat());
+    let good = tree(&folder.path().join("out.zarr"));
+    let shard = folder.path().join("out.zarr/0/c/1/0/0/0/0");
+    let bytes = fs::read(&shard).unwrap();
+    for damaged in [[&bytes[..], b"x"].concat(), bytes[..10].to_vec(), vec![0; bytes.len()]] {
+        fs::write(&shard, damaged).unwrap();
+        assert!(found(folder.path(), &[]).contains("0/c/1/0/0/0/0"));
+        assert!(found(folder.path(), &["--deep"]).contains("0/c/1/0/0/0/0"));
+        succeeds(folder.path(), &[&VERIFY[..], &["--repair", "--deep"]].concat());
+        assert!(tree(&folder.path().join("out.zarr")) == good);
+    }
+}
+
 /// What is computed is computed again from the recorded command and files, compared by position, and made again.
 #[test]
 fn results_are_computed_again() {

@@ -228,14 +228,17 @@ impl ZarrSource {
         let census = Census::take(&self.stored, folder, &objects)?;
         let (mut n, mut of, mut what) =
             (census.n_stored, objects.len(), if sharding.is_some() { "shards" } else { "chunks" });
-        // Of few shards the indices say which chunks they hold.
+        // Of few shards the indices say which chunks they hold, if none is damaged: who reads it is told.
         let is_near = !bytes::is_remote(folder) || census.n_stored <= MOST_OPEN_SHARDS;
-        if let Some(sharding) = sharding.filter(|_| is_near && census.positions.len() as u64 == census.n_stored) {
-            (n, of, what) = (0, self.chunks.len(), "chunks");
-            for position in &census.positions {
+        let is_asked = is_near && census.positions.len() as u64 == census.n_stored;
+        if let Some(sharding) = sharding.filter(|s| is_asked && s.index_bytes <= INDEX_BYTES) {
+            let held = |position: &Vec<u64>| {
                 let shard = self.shard(position, sharding)?;
                 let index = shard.iter().flat_map(|shard| &shard.index);
-                n += index.filter(|entry| **entry != (u64::MAX, u64::MAX)).count() as u64;
+                Ok(index.filter(|entry| **entry != (u64::MAX, u64::MAX)).count() as u64)
+            };
+            if let Ok(held) = census.positions.iter().map(held).sum::<Result<u64>>() {
+                (n, of, what) = (held, self.chunks.len(), "chunks");
             }
         }
         let mut notes = Vec::new();
