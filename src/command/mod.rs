@@ -50,6 +50,7 @@ mod verify;
 mod view;
 mod voice;
 mod writing;
+mod written;
 
 pub use ranks::abort;
 pub use voice::tell;

@@ -2,18 +2,18 @@
 //! together. They only choose what `stitch`, `reduce` and `calc` do: each reads the command again and goes the same way.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
 
-use super::status::{Failure, failures, missing};
+use super::written::{Failure, OPERATOR, done, failures, find, stands_for};
 use super::{resources, tell};
 use crate::cli::{Cli, Command, FinalizeArgs, InputArgs, PlanArgs, Planned, RunArgs, ShareArgs};
 use crate::error::Error;
-use crate::exec::budget::{Bytes, Limit};
+use crate::exec::budget::{Bytes, Limit, variable};
 use crate::place;
 use crate::plan::{Document, Share, list};
 use crate::report::count;
@@ -54,31 +54,35 @@ pub(super) fn run(args: &ShareArgs) -> Result<()> {
         tell(format_args!("{}: {}", document.outputs[0].display(), decision.words()));
     }
     let begun = Instant::now();
-    let (mut failed, mut n_failures) = (failures(&document)?, 0);
+    let mut n_failures = 0;
     loop {
+        let failed = failures(&document)?;
         // What failed waits for what has not.
         let tries = |unit: &u64| failed.get(unit).map_or(0, |(n, _)| *n);
-        let left: BTreeSet<u64> = missing(&document, share, &BTreeSet::new())?.each().collect();
+        let left: BTreeSet<u64> = document.undone(share, &done(&document, share)?).collect();
         let Some(least) = left.iter().map(tries).min() else { break };
         if least >= args.retries {
             return Err(given_up(&left.iter().filter_map(|unit| Some((*unit, failed.get(unit)?))).collect()).into());
         }
         let except: BTreeSet<u64> = left.into_iter().filter(|unit| tries(unit) > least).collect();
         let is_last = except.is_empty();
-        let done = go(document.clone(), args.memory, except, |run| {
+        let went = go(document.clone(), args.memory, except, |run| {
             run.share = Some(share);
             run.threads = args.threads.or(run.threads);
             run.deadline = args.deadline.map(|time| time.saturating_sub(begun.elapsed()));
             run.json = args.json && is_last;
             run.quiet = args.quiet;
         });
-        n_failures += u32::from(done.is_err());
-        let before = std::mem::replace(&mut failed, failures(&document)?);
-        match done {
+        match went {
             Ok(()) if is_last => return Ok(()),
-            Err(error) if failed == before || n_failures == MOST_FAILURES => return Err(error),
-            Err(error) => tell(format_args!("stackctl: {error:#}")),
             Ok(()) => {}
+            Err(error) if matches!(error.downcast_ref(), Some(Error::Stopped(_))) => return Err(error),
+            // What is no fault of a unit is noted nowhere.
+            Err(error) if n_failures == MOST_FAILURES || failures(&document)? == failed => return Err(error),
+            Err(error) => {
+                tell(format_args!("stackctl: {error:#}"));
+                n_failures += 1;
+            }
         }
     }
     // What has nothing to do opens no input.
@@ -102,7 +106,7 @@ fn given_up(units: &BTreeMap<u64, &Failure>) -> Error {
 
 pub(super) fn finalize(args: &FinalizeArgs) -> Result<()> {
     let document = find(&args.output)?;
-    let missing = missing(&document, Share::WHOLE, &BTreeSet::new())?;
+    let missing = document.missing(Share::WHOLE, &done(&document, Share::WHOLE)?);
     if !missing.units.is_empty() {
         return Err(Error::Fault(format!(
             "{}: {} of {} units are not done, of shares {}: run these again{}",
@@ -170,60 +174,6 @@ fn parts(command: &mut Command) -> Result<(&mut RunArgs, &InputArgs), Error> {
     }
 }
 
-/// What was written down for `output`.
-///
-/// # Errors
-/// `Complete` if it has its name already; `Usage` if there is no plan.
-pub(super) fn find(output: &Path) -> Result<Document, Error> {
-    let mut is_begun = false;
-    for name in standing_for(output)? {
-        let Some(look) = Look::at(&name)? else { continue };
-        is_begun = true;
-        if let Some(document) = look.plan()? {
-            return Ok(document);
-        }
-    }
-    let shown = output.display();
-    if !is_begun && standing_for(output)?.iter().any(|name| name.exists()) {
-        return Err(Error::Complete(format!("{shown}: is complete, nothing is left to do")));
-    }
-    Err(Error::usage(format!("{shown}: there is no plan of it: make one with stackctl plan COMMAND ... -o {shown}")))
-}
-
-/// Where {op} stands in a name.
-const OPERATOR: &str = "{op}";
-
-/// Outputs that are there, finished or not, and have the name `output` with an operator in its place; itself if it has
-/// none.
-fn standing_for(output: &Path) -> Result<Vec<PathBuf>, Error> {
-    if !output.to_string_lossy().contains(OPERATOR) {
-        return Ok(vec![output.to_owned()]);
-    }
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let entries = std::fs::read_dir(folder).map_err(|e| Error::named("", folder, "cannot list", e))?;
-    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let names = names.map(|name| match name.strip_prefix('.').and_then(|name| name.strip_suffix(".partial")) {
-        Some(unfinished) => unfinished.to_owned(),
-        None => name,
-    });
-    let mut paths: Vec<PathBuf> = names.map(|name| folder.join(name)).filter(|path| stands_for(output, path)).collect();
-    paths.sort();
-    Ok(paths)
-}
-
-/// Whether `path` is `template` with an operator in its place.
-fn stands_for(template: &Path, path: &Path) -> bool {
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (template, path) = (name(template), name(path));
-    let (before, after) = template.split_once(OPERATOR).unwrap_or((&template, ""));
-    path.len() >= before.len() + after.len() && path.starts_with(before) && path.ends_with(after)
-}
-
-/// A variable of this process's environment.
-pub(super) fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
 impl RunArgs {
     /// What was typed: the program and its command; of a share, that of its plan.
     pub(super) fn command(&self) -> Vec<String> {
@@ -240,24 +190,6 @@ impl RunArgs {
         match output.to_string_lossy().contains(OPERATOR) {
             true => stands_for(output, &planned) && super::resolved(output).parent() == planned.parent(),
             false => super::resolved(output) == planned,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_with_an_operator_stand_for_those_with_one() {
-        for (template, path, stands) in [
-            ("a/out_{op}.npy", "out_mean.npy", true),
-            ("out_{op}.npy", "out_.npy", true),
-            ("out_{op}.npy", "out.npy", false),
-            ("out_{op}.npy", "b/out_max.tif", false),
-            ("{op}.zarr", "max.zarr", true),
-        ] {
-            assert_eq!(stands_for(Path::new(template), Path::new(path)), stands, "{template} {path}");
         }
     }
 }

@@ -5,12 +5,11 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Result;
 
-use super::plan::variable;
 use super::{tell, voice};
 use crate::cli::ReduceArgs;
 use crate::consume::Job;
 use crate::error::Error;
-use crate::exec::budget::{Bytes, Limit};
+use crate::exec::budget::{Bytes, Limit, variable};
 use crate::exec::mpi::Mpi;
 use crate::exec::world::World;
 

@@ -1,45 +1,26 @@
 //! `status`, `place`, `submit`: what of a plan is done, what a process would do of it, and how a scheduler is given it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
 use serde_json::json;
 
-use super::plan::{find, variable};
+use super::written::{Failure, done, failures, find};
 use super::{print, print_json, quoted};
 use crate::cli::{PlaceArgs, RETRIES, StatusArgs, SubmitArgs};
 use crate::error::Error;
-use crate::exec::budget::{Bytes, Limit, Processors};
+use crate::exec::budget::{Bytes, Limit, Processors, variable};
 use crate::place;
 use crate::plan::{Document, Remaining, Share, list};
 use crate::report::count;
-use crate::store::Look;
-
-/// How often a unit could not be done, and why the last time.
-pub(super) type Failure = (u64, String);
-
-/// Units that could not be done, now or ever.
-pub(super) fn failures(document: &Document) -> Result<BTreeMap<u64, Failure>, Error> {
-    Look::at(&document.outputs[0])?.map_or_else(|| Ok(BTreeMap::new()), |look| look.failed())
-}
-
-/// What of a share of the plan is not done, but for some units.
-pub(super) fn missing(document: &Document, share: Share, except: &BTreeSet<u64>) -> Result<Remaining, Error> {
-    let mut done: Option<BTreeSet<u64>> = None;
-    for output in &document.outputs {
-        let own = Look::at_share(output, share)?.map_or_else(|| Ok(BTreeSet::new()), |look| look.done())?;
-        done = Some(done.map_or_else(|| own.clone(), |done| &done & &own));
-    }
-    Ok(document.missing(share, &(&done.unwrap_or_default() | except)))
-}
 
 /// What of the plan is not done and is to be tried, and what was tried `retries` times.
 fn left(document: &Document, retries: u64) -> Result<(Remaining, BTreeMap<u64, Failure>), Error> {
-    let undone: BTreeSet<u64> = missing(document, Share::WHOLE, &BTreeSet::new())?.each().collect();
-    let mut failed = failures(document)?;
-    failed.retain(|unit, (n, _)| *n >= retries && undone.contains(unit));
-    Ok((missing(document, Share::WHOLE, &failed.keys().copied().collect())?, failed))
+    let (mut done, mut failed) = (done(document, Share::WHOLE)?, failures(document)?);
+    failed.retain(|unit, (n, _)| *n >= retries && !done.contains(unit));
+    done.extend(failed.keys());
+    Ok((document.missing(Share::WHOLE, &done), failed))
 }
 
 pub(super) fn status(args: &StatusArgs) -> Result<()> {

@@ -36,7 +36,8 @@ impl Limit {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
+/// A variable of this process's environment.
+pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

@@ -58,13 +58,15 @@ impl Document {
         }
     }
 
+    /// The units of `share` that are not `done`, in order.
+    pub fn undone(&self, share: Share, done: &BTreeSet<u64>) -> impl Iterator<Item = u64> {
+        (0..self.units).filter(move |unit| share.has(*unit) && !done.contains(unit))
+    }
+
     /// The units of `share` that are not `done`, and the shares of the plan that these are of.
     pub fn missing(&self, share: Share, done: &BTreeSet<u64>) -> Remaining {
-        let units = || (0..self.units).filter(|unit| share.has(*unit) && !done.contains(unit));
-        Remaining {
-            units: runs(units()),
-            shares: runs(units().map(|unit| unit % self.shares).collect::<BTreeSet<_>>()),
-        }
+        let shares: BTreeSet<u64> = self.undone(share, done).map(|unit| unit % self.shares).collect();
+        Remaining { units: runs(self.undone(share, done)), shares: runs(shares) }
     }
 }
 
@@ -78,11 +80,6 @@ pub struct Remaining {
 }
 
 impl Remaining {
-    /// The units, in order.
-    pub fn each(&self) -> impl Iterator<Item = u64> + '_ {
-        self.units.iter().flat_map(|(first, last)| *first..=*last)
-    }
-
     /// Number of units.
     pub fn n_units(&self) -> u64 {
         self.units.iter().map(|(first, last)| last - first + 1).sum()
