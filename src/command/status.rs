@@ -129,7 +129,7 @@ fn script(document: &Document, missing: &Remaining, args: &SubmitArgs) -> String
     }
     format!(
         "job=$(sbatch --parsable --array={} --requeue {common} --job-name=stackctl --wrap={})\n\
-         sbatch --dependency=afterok:$job {common} --job-name=finalize --wrap={}\n",
+         sbatch --dependency=afterok:$job --kill-on-invalid-dep=yes {common} --job-name=finalize --wrap={}\n",
         list(&missing.shares, 0),
         quoted(&run),
         quoted(&finalize)
