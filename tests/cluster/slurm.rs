@@ -246,6 +246,24 @@ fn a_job_of_little_memory() {
     succeeds(folder, &[], &["verify", "out.zarr", "--deep", "-q"]);
 }
 
+/// A job that is told that its time will be over ends what it has in hand, and says that it is not done.
+#[test]
+fn a_job_that_is_told_to_stop() {
+    let Some(_cluster) = cluster() else { return };
+    let (folder, expected) = prepared();
+    let folder = folder.path();
+    let submit = || slurm(folder, &["sbatch", "--parsable", "--mem=300M", "--wrap=exec stackctl run out.zarr"]);
+    let job = submit();
+    patiently("a unit is done", || status(folder, "out.zarr")["units_done"] != 0);
+    slurm(folder, &["scancel", "--batch", "--signal=USR1", &job]);
+    ended(folder, &job);
+    let told = slurm(folder, &["scontrol", "show", "job", &job]);
+    assert!(told.contains(" ExitCode=75:0") && !missing(folder).is_empty(), "{told}");
+    let again = submit();
+    ended(folder, &again);
+    finalized(folder, "out.zarr", &["out.zarr"], &expected, "told to stop");
+}
+
 /// Tasks stop before their time is over and put themselves into the queue until nothing is left.
 #[test]
 fn a_loop_of_short_jobs() {
