@@ -3,8 +3,9 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
+BUILT := $(or $(CARGO_TARGET_DIR),target)/release/stackctl
 # An executable that is there already is installed as it is.
-BINARY ?= target/release/stackctl
+BINARY ?= $(BUILT)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 bin := $(DESTDIR)$(PREFIX)/bin
@@ -15,9 +16,9 @@ zsh := $(share)/zsh/site-functions
 fish := $(share)/fish/vendor_completions.d
 
 .PHONY: all install uninstall book check glibc musl wheel deb container
-all: target/release/stackctl
+all: $(BUILT)
 
-target/release/stackctl: Cargo.toml Cargo.lock $(shell find src docs/patterns.md -type f)
+$(BUILT): Cargo.toml Cargo.lock $(shell find src docs/patterns.md -type f)
 	$(CARGO) build --release --locked
 
 # The program without debug symbols, its man pages, and completions of three shells.
