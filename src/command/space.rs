@@ -19,12 +19,17 @@ pub(super) fn most_bytes(array: &Arc<dyn Array>, shapes: &[Vec<u64>]) -> u64 {
     smaller.fold(whole, u64::saturating_add)
 }
 
-/// What a Zarr that takes at most `most` bytes will probably take, from a few of its chunks; `n_absent` elements of the
-/// array are not covered, and not stored.
-pub(super) fn likely_bytes(array: &Arc<dyn Array>, n_absent: u64, options: &ZarrOptions, most: u64) -> u64 {
-    let whole = size_bytes(&array.shape(), array.dtype()).max(1);
+/// What a Zarr of `shapes`, the full resolution first, will probably take, from a few of its chunks; `n_absent` elements
+/// of the array are not covered, and not stored.
+pub(super) fn likely_bytes(array: &Arc<dyn Array>, n_absent: u64, options: &ZarrOptions, shapes: &[Vec<u64>]) -> u64 {
     let sampled = sample(array, n_absent, &options.chunks, &options.codec);
-    sampled.map_or(most, |sampled| (most as f64 / whole as f64 * sampled.output_bytes as f64) as u64)
+    sampled.map_or_else(|| most_bytes(array, shapes), |sampled| scaled(sampled.output_bytes, array, shapes))
+}
+
+/// `bytes` of the full resolution with the same share of every other one of `shapes`.
+pub(super) fn scaled(bytes: u64, array: &Arc<dyn Array>, shapes: &[Vec<u64>]) -> u64 {
+    let whole = size_bytes(&array.shape(), array.dtype()).max(1);
+    (most_bytes(array, shapes) as f64 / whole as f64 * bytes as f64) as u64
 }
 
 /// Warns where `output` takes more than is free, `most` bytes or, if they are not, about as many as `likely` says.

@@ -149,7 +149,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
     let shapes = foretold.as_ref().map_or_else(Vec::new, ZarrSink::level_shapes);
     let most_bytes = space::most_bytes(&array, &shapes);
     let likely_bytes =
-        || if is_zarr { space::likely_bytes(&array, how.lineage.n_absent, &options, most_bytes) } else { most_bytes };
+        || if is_zarr { space::likely_bytes(&array, how.lineage.n_absent, &options, &shapes) } else { most_bytes };
     if !sink::is_stream(output) {
         space::check(output, most_bytes, likely_bytes, run.strict)?;
     }
@@ -342,7 +342,12 @@ fn show_plan(
     }
     lines.push(format!("  files        at most {}", summary.output_files));
     lines.extend(summary.beside.iter().map(|(path, _)| format!("  beside       {path}, from the same reading")));
-    lines.push(format!("  tasks        {} of up to {}", plan.len(), tuple(plan.task_box())));
+    lines.push(format!(
+        "  tasks        {} of up to {}, read amplification {:.2}",
+        plan.len(),
+        tuple(plan.task_box()),
+        plan.amplification()
+    ));
     lines.push(format!(
         "  memory       {} with {}, limit {} ({})",
         Bytes(summary.predicted_peak_bytes),
@@ -350,7 +355,6 @@ fn show_plan(
         Bytes(budget.limit.bytes),
         budget.limit.from
     ));
-    lines.push(format!("  read amplification {:.2}", plan.amplification()));
     if n_holes > 0 {
         lines.push(format!("  {} will hold the fill value", count(n_holes, "position")));
     }

@@ -91,7 +91,8 @@ pub fn fitted(text: &str, width: usize) -> String {
             None => lines.push(line.to_owned()),
         }
     }
-    let is_pointed_at = |i: usize| lines[i + 1..].iter().take(2).any(|l| l.trim_start().starts_with('^'));
+    let is_pointed_at =
+        |i: usize| lines[i].starts_with("  ") && lines[i + 1..].iter().take(2).any(|l| l.trim_start().starts_with('^'));
     let fitted: Vec<String> =
         (0..lines.len()).map(|i| if is_pointed_at(i) { lines[i].clone() } else { hanging(&lines[i], width) }).collect();
     fitted.join("\n")
@@ -147,6 +148,7 @@ mod tests {
             assert_eq!(lines[1][caret], 'X', "{width}: {lines:?}");
             assert!(lines.iter().all(|line| line.len() <= width), "{width}: {lines:?}");
         }
+        assert_eq!(fitted("one two three four\n  name\n  ^ here", 12), "one two\n  three four\n  name\n  ^ here");
         let text = "one two three four five\n  one two three four five";
         assert_eq!(fitted(text, 20), "one two three four\n  five\n  one two three four\n    five");
         assert_eq!(fitted("  stackctl stitch a b c d e f", 20), "  stackctl stitch a b c d e f");

@@ -15,7 +15,7 @@ impl Table {
     /// The lines, each indented by two spaces and without blanks at its end.
     ///
     /// The last cell of a row may be longer than its column elsewhere: it is broken between words so that
-    /// no line is longer than `width`. Other cells are cut where they leave no room for it.
+    /// no line is longer than `width`, and others where they leave no room for it.
     pub fn lines(&self, width: usize) -> Vec<String> {
         const INDENT: usize = 2;
         const GAP: usize = 2;
@@ -31,7 +31,7 @@ impl Table {
                 cells.map(|c| c.chars().count()).max().unwrap_or(0)
             })
             .collect();
-        // Where they do not fit beside each other, the widest are cut.
+        // Where they do not fit beside each other, the widest are narrowed.
         let room = width.saturating_sub(INDENT + LAST);
         while widths.iter().map(|w| w + GAP).sum::<usize>() > room {
             match widths.iter_mut().max().filter(|widest| **widest > NARROW) {
@@ -41,18 +41,22 @@ impl Table {
         }
         let mut lines = Vec::new();
         for row in &self.rows {
-            let mut line = " ".repeat(INDENT);
+            let mut at = INDENT;
+            let mut cells: Vec<(usize, Vec<String>)> = Vec::new();
             for (i, (cell, column)) in row.iter().zip(&widths).enumerate() {
-                if i + 1 < row.len() {
-                    let cell = super::shortened(cell, *column);
-                    line.push_str(&format!("{cell:column$}{:GAP$}", ""));
-                } else {
-                    let at = line.chars().count();
-                    let cell = super::wrapped(cell, width.saturating_sub(at), 0);
-                    line.push_str(&cell.replace('\n', &format!("\n{:at$}", "")));
-                }
+                let is_last = i + 1 == row.len();
+                let room = if is_last { width.saturating_sub(at) } else { *column };
+                let broken = super::wrapped(cell, room, 0);
+                let whole = |line: &str| if is_last { line.to_owned() } else { super::shortened(line, room) };
+                cells.push((at, broken.lines().map(whole).collect()));
+                at += column + GAP;
             }
-            lines.extend(line.lines().map(|l| l.trim_end().to_owned()));
+            let height = cells.iter().map(|(_, lines)| lines.len()).max().unwrap_or(0).max(1);
+            for k in 0..height {
+                let there = cells.iter().filter_map(|(at, lines)| Some((*at, lines.get(k)?)));
+                let line = there.fold(String::new(), |line, (at, cell)| format!("{line:at$}{cell}"));
+                lines.push(line.trim_end().to_owned());
+            }
         }
         lines
     }
@@ -78,5 +82,12 @@ mod tests {
             ]
         );
         assert!(Table::default().lines(10).is_empty());
+        let mut table = Table::default();
+        table.row(["codec", "output", "run"]);
+        table.row(["blosc:zstd,3,bitshuffle", "108.7 KiB", "0.02 s"]);
+        assert_eq!(
+            table.lines(34),
+            ["  codec          output     run", "  blosc:zstd,3,  108.7 KiB  0.02 s", "  bitshuffle"]
+        );
     }
 }

@@ -117,7 +117,9 @@ pub(super) struct StorageFound {
     pub(super) shards: Option<Vec<u64>>,
     pub(super) shard_bytes: Option<u64>,
     pub(super) codec: String,
-    /// At most so many, metadata apart.
+    /// Shapes of the resolutions, the full one first.
+    pub(super) levels: Vec<Vec<u64>>,
+    /// At most so many in all levels, metadata apart.
     pub(super) output_files: u64,
     pub(super) read_amplification: Option<f64>,
     pub(super) threads: usize,

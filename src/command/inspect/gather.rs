@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::findings::*;
 use super::next::NextCommand;
-use super::sample::sample;
+use super::sample::{Sample, sample};
 use super::watch;
 use crate::array::Array;
 use crate::axis::{Calibration, Provenance};
@@ -16,6 +16,7 @@ use crate::cli::{InspectArgs, RunArgs};
 use crate::command::planning::{fit_levels, no_image, storage};
 use crate::command::presets;
 use crate::command::resources::Resources;
+use crate::command::space;
 use crate::draw::presence::{MapAxis, PresenceMap, State};
 use crate::error::Error;
 use crate::exec::budget::processors;
@@ -235,21 +236,25 @@ fn foretold(args: &InspectArgs, stack: &Arc<Stack>) -> Result<StorageFound> {
         Err(other) => return Err(other.into()),
     }
     let (shape, array) = (stack.shape(), Arc::clone(stack) as Arc<dyn Array>);
+    let levels = sink.level_shapes();
+    let sampled = || {
+        let found = sample(&array, stack.layout().n_absent_elements(), &options.chunks, &options.codec)?;
+        Some(Sample { output_bytes: space::scaled(found.output_bytes, &array, &levels), ..found })
+    };
     Ok(StorageFound {
         zarr_format: args.storage.zarr_format.unwrap_or(3),
         chunk_bytes: size_bytes(&options.chunks, stack.dtype()),
         n_chunks: Grid::new(&shape, &options.chunks).len(),
         shard_bytes: options.shards.as_ref().map(|s| size_bytes(s, stack.dtype())),
         codec: options.codec.to_string(),
-        output_files: sink.n_objects(),
+        output_files: sink.n_files() - sink.n_metadata_files(),
         read_amplification: amplification,
         threads,
         memory_limit_bytes: budget.limit.bytes,
         predicted_peak_bytes: peak,
-        sample: (!args.no_sample && refused.is_none())
-            .then(|| sample(&array, stack.layout().n_absent_elements(), &options.chunks, &options.codec))
-            .flatten(),
+        sample: (!args.no_sample && refused.is_none()).then(sampled).flatten(),
         refused,
+        levels,
         chunks: options.chunks,
         shards: options.shards,
     })

@@ -9,6 +9,7 @@ use crate::command::voice;
 use crate::draw::table::Table;
 use crate::draw::{fitted, shortened, wrapped};
 use crate::exec::budget::Bytes;
+use crate::grid::{Grid, n_elements};
 use crate::open::{Obstacle, ObstacleKind};
 use crate::report::{count, tuple};
 use crate::source::headers::GroupedNote;
@@ -184,7 +185,7 @@ fn array(found: &Findings, style: Style, out: &mut String) {
         let chunk = tuple(&stored.chunks);
         table.row(["chunk".to_owned(), chunk, Bytes(stored.chunk_bytes).to_string(), stored.n_chunks.to_string()]);
         if let (Some(shards), Some(bytes)) = (&stored.shards, stored.shard_bytes) {
-            let n = stored.output_files.to_string();
+            let n = Grid::new(&array.shape, shards).len().to_string();
             table.row(["shard".to_owned(), tuple(shards), Bytes(bytes).to_string(), n]);
         }
         table.row(["codec", &stored.codec]);
@@ -323,12 +324,18 @@ fn next(found: &Findings, style: Style, out: &mut String) {
     let Some(stored) = &found.storage else { return };
     let what = if stored.shards.is_some() { "shard" } else { "chunk file" };
     let mut text = format!("would write {} at most", count(stored.output_files, what));
+    let n_levels = stored.levels.len() as u64;
+    if n_levels > 1 {
+        text += &format!(", in {}", count(n_levels, "level"));
+    }
     if let Some(sample) = &stored.sample {
+        let element_bytes = array.bytes / n_elements(&array.shape).max(1);
+        let all_bytes = stored.levels.iter().map(|shape| n_elements(shape)).sum::<u64>() * element_bytes;
         text += &format!(
             ", about {} ({:.2} times smaller than {}, from {})",
             Bytes(sample.output_bytes),
             sample.ratio,
-            Bytes(array.bytes),
+            Bytes(all_bytes),
             count(sample.chunks, "sampled chunk")
         );
     }

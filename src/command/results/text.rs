@@ -64,9 +64,10 @@ pub(in crate::command) fn show_plan(
     }
     let passes = if plan.passes == 1 { "one pass".to_owned() } else { format!("{} passes", plan.passes) };
     lines.push(format!(
-        "  reads        {passes}, {} in pieces of up to {}",
+        "  reads        {passes}, {} in pieces of up to {}, read amplification {:.2}",
         count(plan.tasks, "task"),
-        tuple(&plan.piece)
+        tuple(&plan.piece),
+        plan.read_amplification
     ));
     lines.push(format!(
         "  memory       {} with {}, limit {}",
@@ -74,7 +75,6 @@ pub(in crate::command) fn show_plan(
         count(plan.threads as u64, "thread"),
         Bytes(plan.memory_limit_bytes)
     ));
-    lines.push(format!("  read amplification {:.2}", plan.read_amplification));
     lines.push("nothing was read (--dry-run)\n".into());
     print(lines.join("\n").as_bytes())
 }
