@@ -244,7 +244,7 @@ pub struct RunArgs {
     pub share: Option<Share>,
     /// What must be on the disk before an output gets its name: none, data, or full (a power cut loses no finished part
     /// either)
-    #[arg(long, value_name = "WHAT", default_value = "data", value_parser = durability)]
+    #[arg(long, value_name = "WHAT", default_value = "data", value_parser = Words(DURABILITIES), hide_possible_values = true)]
     pub durability: Durability,
     /// What computes expressions, filters, reductions and products of rows: cpu, the processors; gpu; auto, a GPU where one is
     /// and it pays, else the processors; or a device by a part of its name, as `stackctl devices` lists them
@@ -323,7 +323,7 @@ impl RunArgs {
 pub struct PlanArgs {
     /// How many shares there are; the array of jobs has as many
     /// [default: one for 16 GiB of pixels, at most 1000]
-    #[arg(long, visible_alias = "shards", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, visible_alias = "shards", value_name = "N", value_parser = whole::<u64, 1, { u64::MAX }>)]
     pub shares: Option<u64>,
     /// The command with all its flags, as it would be typed after stackctl: stitch, convert, reduce or calc. Without --memory its
     /// tasks are cut for half of what this job may use, at most 2 GiB
@@ -339,7 +339,7 @@ pub struct WhichArgs {
     #[arg(long, visible_alias = "shard", value_name = "I[/N]", value_parser = which)]
     pub share: Option<Which>,
     /// Index of the first job of an array: 0 or 1, or auto, which is 1 under LSF and SGE and else 0
-    #[arg(long, visible_alias = "shard-base", value_name = "N", default_value = "auto", value_parser = base)]
+    #[arg(long, visible_alias = "shard-base", value_name = "N", default_value = "auto", value_parser = Words(BASES), hide_possible_values = true)]
     pub share_base: Base,
 }
 
@@ -404,7 +404,7 @@ pub struct StatusArgs {
     #[arg(long, conflicts_with = "json")]
     pub array: bool,
     /// Index that the first job of an array has
-    #[arg(long, visible_alias = "shard-base", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1))]
+    #[arg(long, visible_alias = "shard-base", value_name = "N", default_value_t = 0, value_parser = whole::<u64, 0, 1>)]
     pub share_base: u64,
     /// Units that could not be done so often have failed: their shares are not among those that are missing
     #[arg(long, value_name = "N", default_value_t = RETRIES, value_parser = clap::value_parser!(u64).range(1..))]
@@ -511,7 +511,7 @@ pub struct AdviseArgs {
     #[arg(long = "try", value_name = "CODEC", value_parser = CODEC, hide_possible_values = true)]
     pub also: Vec<Codec>,
     /// Chunks that are tried
-    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = whole::<u64, 1, { u64::MAX }>)]
     pub sample: u64,
     /// How the run would go.
     #[command(flatten)]
@@ -572,7 +572,7 @@ pub struct StitchArgs {
     #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
     pub select: Option<String>,
     /// Turn axes round, after --select: the last element of each comes first
-    #[arg(long, value_name = "AXES", value_delimiter = ',')]
+    #[arg(long, value_name = "AXES", value_delimiter = ',', value_parser = AXIS, hide_possible_values = true)]
     pub flip: Vec<String>,
     /// Write what an expression gives for the array, which it calls a, such as 'a - median(a, t)'
     #[arg(long, value_name = "EXPRESSION", allow_hyphen_values = true)]
@@ -580,6 +580,9 @@ pub struct StitchArgs {
     /// Replace an existing output, once the new one is complete
     #[arg(long)]
     pub overwrite: bool,
+    /// With -o -: write to a terminal all the same
+    #[arg(long)]
+    pub force: bool,
     /// What becomes of the values.
     #[command(flatten)]
     pub values: ValueArgs,
@@ -632,6 +635,42 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Known<T> {
     }
 }
 
+/// Reads one of a few words, all of which completions know.
+#[derive(Clone)]
+struct Words<T: 'static>(&'static [(&'static str, T)]);
+
+impl<T: Copy + Send + Sync + 'static> TypedValueParser for Words<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<T, clap::Error> {
+        let words = self.0;
+        let read = move |text: String| {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
+            found.ok_or_else(|| match known.split_last() {
+                Some((last, others)) => format!("expected {} or {last}", others.join(", ")),
+                None => String::new(),
+            })
+        };
+        StringValueParser::new().try_map(read).parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(|(word, _)| PossibleValue::new(*word))))
+    }
+}
+
+const CASTS: &[(&str, Cast)] = &[("error", Cast::Error), ("clip", Cast::Clip), ("round", Cast::Round)];
+const DURABILITIES: &[(&str, Durability)] =
+    &[("none", Durability::None), ("data", Durability::Data), ("full", Durability::Full)];
+const BASES: &[(&str, Base)] = &[("auto", Base::Auto), ("0", Base::Zero), ("1", Base::One)];
+const PICTURE_BITS: &[(&str, u8)] = &[("8", 8), ("16", 16)];
+
 const CODEC: Known<Codec> = Known {
     some: || vec!["blosc", "smaller", "blosc:zstd,3,bitshuffle", "blosc:lz4,5,shuffle", "zstd:3", "gzip:6", "none"],
     read: str::parse,
@@ -642,6 +681,10 @@ const OP: Known<String> =
     Known { some: || OPERATORS.iter().map(|kind| kind.name).collect(), read: |text| Ok(text.to_owned()) };
 const AXIS: Known<String> = Known { some: || vec!["t", "c", "z", "y", "x"], read: |text| Ok(text.to_owned()) };
 const DTYPE: Known<DType> = Known { some: || DType::ALL.iter().map(|dtype| dtype.name()).collect(), read: str::parse };
+const METRIC: Known<Metric> =
+    Known { some: || crate::pairwise::METRICS.iter().map(|(name, _)| *name).collect(), read: str::parse };
+const KIND: Known<Factors> = Known { some: || vec!["pca", "svd", "qr"], read: str::parse };
+const SHARDS: Known<Sharding> = Known { some: || vec!["auto", "none"], read: str::parse };
 const LEVELS: Known<Levels> = Known { some: || vec!["auto", "none", "4"], read: str::parse };
 const METHOD: Known<Method> =
     Known { some: || vec!["mean", "nearest", "max", "min", "median", "mode"], read: str::parse };
@@ -765,10 +808,10 @@ pub struct VerifyArgs {
     pub sample: Option<f64>,
     /// Ceiling of the process's resident memory, such as 512M or 2GiB
     /// [default: half of what the job may use]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<Bytes>,
     /// Worker threads [default: all processors the job may use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<u16>,
     /// Print the result as JSON on standard output
     #[arg(long)]
@@ -842,7 +885,7 @@ pub struct ReduceArgs {
     /// Replace an existing output, once the new one is complete
     #[arg(long)]
     pub overwrite: bool,
-    /// With -o -: write .npy to a terminal all the same
+    /// With -o -: write to a terminal all the same
     #[arg(long)]
     pub force: bool,
     /// What goes into the result.
@@ -885,6 +928,9 @@ pub struct CalcArgs {
     /// Replace an existing output, once the new one is complete
     #[arg(long)]
     pub overwrite: bool,
+    /// With -o -: write to a terminal all the same
+    #[arg(long)]
+    pub force: bool,
     /// What becomes of the values.
     #[command(flatten)]
     pub values: ValueArgs,
@@ -912,7 +958,7 @@ pub struct PairwiseArgs {
     #[arg(long, value_name = "AXES", value_delimiter = ',', value_parser = AXIS, hide_possible_values = true)]
     pub keep: Vec<String>,
     /// How: euclidean, sqeuclidean, cityblock, chebyshev, cosine, correlation, canberra, braycurtis, or dot (products)
-    #[arg(long, value_name = "METRIC", default_value = "euclidean")]
+    #[arg(long, value_name = "METRIC", default_value = "euclidean", value_parser = METRIC, hide_possible_values = true)]
     pub metric: Metric,
     /// A second array, from whose slices distances are measured instead
     #[arg(long, value_name = "INPUT", value_hint = ValueHint::AnyPath)]
@@ -951,11 +997,11 @@ pub struct DecomposeArgs {
     #[arg(long, value_name = "AXES", value_parser = AXIS, hide_possible_values = true, value_delimiter = ',', required = true)]
     pub along: Vec<String>,
     /// What: pca (the mean of all rows is taken away first), svd (rows as they are), or qr
-    #[arg(long, value_name = "KIND", default_value = "pca")]
+    #[arg(long, value_name = "KIND", default_value = "pca", value_parser = KIND, hide_possible_values = true)]
     pub kind: Factors,
-    /// Number of components; a QR has one for each row
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub components: usize,
+    /// Number of components [default: 10, or one for each row where there are fewer]; a QR has one for each row
+    #[arg(long, value_name = "N")]
+    pub components: Option<usize>,
     /// Where to write the components: a name ending in .zarr, .npy or .tif. Weights of the rows and singular values go
     /// beside it: out_scores.npy and out_values.npy of out.zarr
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath)]
@@ -964,7 +1010,7 @@ pub struct DecomposeArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub denoised: Option<PathBuf>,
     /// Element type of components: float64 or float32 [default: float64]
-    #[arg(long, value_name = "DTYPE")]
+    #[arg(long, value_name = "DTYPE", value_parser = DTYPE, hide_possible_values = true)]
     pub dtype: Option<DType>,
     /// Take a part: slices of axes by NumPy's rules, such as 'c=1,t=::4'
     #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
@@ -1006,10 +1052,10 @@ pub struct ViewArgs {
     #[arg(long, value_name = "AXIS", requires = "output")]
     pub along: Option<String>,
     /// Pictures in a second, with --along
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=60))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole::<u16, 1, 60>)]
     pub rate: u16,
     /// Largest width and height: pixels with -o [default: 1024], else columns of the terminal [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=16384))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32, 8, 16384>)]
     pub size: Option<u32>,
     /// How to draw in the terminal: kitty, sixel, blocks, or auto, which asks it
     #[arg(long, value_name = "HOW", default_value = "auto", value_parser = ["auto", "kitty", "sixel", "blocks"])]
@@ -1030,11 +1076,11 @@ pub struct ViewArgs {
 #[command(next_help_heading = "Values")]
 pub struct ValueArgs {
     /// Element type of the result, such as uint16 or float32 [default: the one that holds every value]
-    #[arg(long, value_name = "DTYPE")]
+    #[arg(long, value_name = "DTYPE", value_parser = DTYPE, hide_possible_values = true)]
     pub dtype: Option<DType>,
     /// What becomes of values that the type does not hold: error (any value that would change ends the run), round (to
     /// the nearest whole number; outside the type ends the run), clip (to the nearest value of the type, counted)
-    #[arg(long, value_name = "HOW", default_value = "round", value_parser = cast)]
+    #[arg(long, value_name = "HOW", default_value = "round", value_parser = Words(CASTS), hide_possible_values = true)]
     pub cast: Cast,
     /// Multiply every value by this first
     #[arg(long, value_name = "FACTOR", allow_hyphen_values = true)]
@@ -1042,15 +1088,6 @@ pub struct ValueArgs {
     /// Then add this
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     pub offset: Option<f64>,
-}
-
-fn cast(text: &str) -> Result<Cast, String> {
-    match text {
-        "error" => Ok(Cast::Error),
-        "clip" => Ok(Cast::Clip),
-        "round" => Ok(Cast::Round),
-        _ => Err("expected error, clip or round".into()),
-    }
 }
 
 /// What goes down a pipe.
@@ -1071,7 +1108,7 @@ pub struct PictureArgs {
     #[arg(long, value_name = "LOW,HIGH", default_value = "0.1,99.9", value_parser = percentiles)]
     pub percentiles: (f64, f64),
     /// Bits of a sample of a .png output: 8 or 16
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = picture_bits)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = Words(PICTURE_BITS), hide_possible_values = true)]
     pub png_bits: u8,
     /// Put the channels together in colour in a .png output
     #[arg(long)]
@@ -1098,8 +1135,22 @@ fn memory(text: &str) -> Result<Bytes, Error> {
         return Ok(size);
     }
     Err(Error::usage(format!(
-        "'{text}' is {size}, and the program alone takes 20 MiB: give a unit, such as 512M or 2G"
+        "'{text}' is {size}, and the program alone takes 25 MiB: give a unit, such as 512M or 2G"
     )))
+}
+
+/// Reads a whole number from `LOW` to `HIGH`.
+fn whole<T: TryFrom<u64>, const LOW: u64, const HIGH: u64>(text: &str) -> Result<T, String> {
+    let number = text.parse().ok().filter(|n| (LOW..=HIGH).contains(n)).and_then(|n| T::try_from(n).ok());
+    number.ok_or_else(|| match HIGH {
+        u64::MAX => format!("expected a whole number, at least {LOW}"),
+        _ => format!("expected a whole number from {LOW} to {HIGH}"),
+    })
+}
+
+fn length(text: &str) -> Result<u64, String> {
+    let number = text.trim().parse().ok().filter(|n| *n > 0);
+    number.ok_or_else(|| "expected lengths from 1 on, joined by commas, such as 1,1,16,256,256".into())
 }
 
 fn threads(text: &str) -> Result<u16, String> {
@@ -1144,15 +1195,6 @@ fn which(text: &str) -> Result<Which, Error> {
     text.parse()
 }
 
-fn base(text: &str) -> Result<Base, String> {
-    match text {
-        "auto" => Ok(Base::Auto),
-        "0" => Ok(Base::Zero),
-        "1" => Ok(Base::One),
-        _ => Err("expected auto, 0 or 1".into()),
-    }
-}
-
 fn deadline(text: &str) -> Result<Duration, String> {
     let wrong = || "expected a time with its unit, such as 90s, 55m or 3h".to_owned();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?);
@@ -1176,19 +1218,6 @@ fn device(text: &str) -> Result<DeviceChoice, std::convert::Infallible> {
     text.parse()
 }
 
-fn durability(text: &str) -> Result<Durability, String> {
-    match text {
-        "none" => Ok(Durability::None),
-        "data" => Ok(Durability::Data),
-        "full" => Ok(Durability::Full),
-        _ => Err("expected none, data or full".into()),
-    }
-}
-
-fn picture_bits(text: &str) -> Result<u8, String> {
-    text.parse().ok().filter(|n| matches!(n, 8 | 16)).ok_or_else(|| "expected 8 or 16".into())
-}
-
 /// Elements of an axis that are reduced together; of the only one that is reduced if it is not named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartOf {
@@ -1200,8 +1229,8 @@ pub struct PartOf {
 
 fn part(text: &str) -> Result<PartOf, String> {
     let (axis, n) = text.split_once('=').map_or((None, text), |(axis, n)| (Some(axis.trim().to_owned()), n));
-    let n =
-        n.trim().parse().map_err(|_| "expected a number of elements, or an axis with one, such as t=3".to_owned())?;
+    let n = n.trim().parse().ok().filter(|n| *n > 0);
+    let n = n.ok_or("expected a number of elements from 1 on, or an axis with one, such as t=3")?;
     Ok(PartOf { axis, n })
 }
 
@@ -1256,10 +1285,10 @@ pub struct StorageArgs {
     pub zarr_format: Option<u8>,
     /// Shape of a chunk, or of a tile of an .ome.tif, in the order of the axes [default: about 1 MiB that suits axes and
     /// files; tiles of 512 x 512]
-    #[arg(long, value_name = "SHAPE", value_delimiter = ',')]
+    #[arg(long, value_name = "SHAPE", value_delimiter = ',', value_parser = length)]
     pub chunks: Option<Vec<u64>>,
     /// Shape of a shard (Zarr 3), a multiple of the chunk; auto, or none for one file per chunk
-    #[arg(long, value_name = "SHAPE", default_value = "auto")]
+    #[arg(long, value_name = "SHAPE", default_value = "auto", value_parser = SHARDS, hide_possible_values = true)]
     pub shards: Sharding,
     /// Codec of chunks: blosc, smaller, blosc:lz4,5,shuffle, zstd:3, gzip:6, none [default: blosc:zstd,3,bitshuffle]; of
     /// tiles of an .ome.tif: deflate:6, zstd:3, lzw, none, the first three behind a predictor [default: deflate:6]

@@ -483,19 +483,20 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
     axes.sort_by_key(|a| ORDER.iter().position(|n| *n == a.name).map_or(0, |i| i + 1));
     for (name, calibration) in &options.calibrations {
         let at = position(&axes, name).ok_or_else(|| {
-            Error::usage(format!("the command line gives a step for axis {name}, but the axes are {}", names(&axes)))
+            Error::usage(format!("--voxel-size or --time-step: there is no axis {name}: the axes are {}", names(&axes)))
         })?;
         axes[at] = axes[at].clone().calibrated(calibration.clone());
     }
     for (name, labels) in &options.labels {
         let at = position(&axes, name).ok_or_else(|| {
-            Error::usage(format!("the command line names the indices of {name}, but the axes are {}", names(&axes)))
+            Error::usage(format!("--channel-names: there is no axis {name}: the axes are {}", names(&axes)))
         })?;
         if labels.len() as u64 != axes[at].length {
             return Err(Error::usage(format!(
-                "the command line gives {} names for axis {name}, which has {} elements",
-                labels.len(),
-                axes[at].length
+                "--channel-names {}: axis {name} has {} elements, and names for {} are given",
+                labels.join(","),
+                axes[at].length,
+                labels.len()
             )));
         }
         axes[at].labels = Some(labels.clone());

@@ -3,13 +3,13 @@
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use stackctl::cli::Cli;
 use stackctl::command;
 use stackctl::error::Error;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parsed() {
         Ok(cli) => cli,
         Err(error) => return misread(&error),
     };
@@ -31,6 +31,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// What was typed. A negative number is a value, which its flag may refuse, and no flag.
+fn parsed() -> Result<Cli, clap::Error> {
+    let is_valued = |arg: &clap::Arg| arg.get_action().takes_values() && !arg.is_positional();
+    let numbered = |arg: clap::Arg| if is_valued(&arg) { arg.allow_negative_numbers(true) } else { arg };
+    let command = Cli::command().mut_subcommands(|command| command.mut_args(numbered));
+    Cli::from_arg_matches(&command.try_get_matches()?)
+}
+
 /// Answers help and version, and tells of a mistake in the command.
 fn misread(error: &clap::Error) -> ExitCode {
     match wrong_value(error) {
@@ -46,13 +54,24 @@ fn wrong_value(error: &clap::Error) -> Option<String> {
     use clap::error::ContextKind::{InvalidArg, InvalidValue, ValidValue};
     let context = |kind| error.get(kind).map(ToString::to_string);
     let why = match std::error::Error::source(error) {
-        Some(why) => why.to_string(),
-        None => format!("expected one of {}", context(ValidValue)?),
+        Some(why) => plainly(why.to_string()),
+        None => format!("expected one of {}", context(ValidValue).filter(|known| !known.is_empty())?),
     };
     let (flag, value) = (context(InvalidArg)?, context(InvalidValue)?);
     let flag = flag.split(' ').next()?;
     let is_told = why.contains(&format!("'{value}'"));
     Some(if is_told { format!("{flag}: {why}") } else { format!("{flag} '{value}': {why}") })
+}
+
+/// What the standard library says of numbers, in our words.
+fn plainly(why: String) -> String {
+    match why.as_str() {
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "expected a whole number, at least 0".into()
+        }
+        "invalid float literal" | "cannot parse float from empty string" => "expected a number".into(),
+        _ => why,
+    }
 }
 
 /// The error and its causes, leaving out those whose text a message before ends with.

@@ -16,7 +16,7 @@ use crate::array::kernel::Elsewhere;
 use crate::array::{Array, Scratch};
 use crate::block::{Buffer, Target, size_bytes};
 use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest};
 use crate::grid::{Grid, Region, row_major_strides};
 use crate::store::Checkpoints;
 
@@ -55,9 +55,23 @@ impl std::str::FromStr for Metric {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let names = || METRICS.map(|m| m.0).join(", ");
+        /// What others call them.
+        const OTHERS: [(&str, &str); 7] = [
+            ("l2", "euclidean"),
+            ("l1", "cityblock"),
+            ("manhattan", "cityblock"),
+            ("linf", "chebyshev"),
+            ("pearson", "correlation"),
+            ("ncc", "correlation"),
+            ("product", "dot"),
+        ];
+        let names = METRICS.map(|m| m.0);
+        let other = OTHERS.iter().find(|(other, _)| text.eq_ignore_ascii_case(other)).map(|(_, ours)| *ours);
+        let meant = other.or_else(|| nearest(text, names)).map_or_else(String::new, |m| format!(", do you mean {m}"));
         let found = METRICS.iter().find(|m| m.0 == text);
-        found.map(|m| m.1).ok_or_else(|| Error::usage(format!("'{text}' is no metric: {}", names())))
+        found
+            .map(|m| m.1)
+            .ok_or_else(|| Error::usage(format!("'{text}' is no metric{meant}: there are {}", names.join(", "))))
     }
 }
 
@@ -448,7 +462,11 @@ pub fn distances(
     while needs(bytes) > limit_bytes {
         if bytes < 64 << 10 {
             let needed = needs(bytes);
-            return Err(Error::limit(format!("{n} x {m} distances need {} MiB beside the program", needed >> 20)));
+            return Err(Error::limit(format!(
+                "{n} x {m} distances need {} MiB beside the program: take fewer slices with --along or --select, or raise \
+                 --memory",
+                needed >> 20
+            )));
         }
         bytes /= 2;
     }

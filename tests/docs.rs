@@ -211,6 +211,30 @@ fn exit_codes_are_those_documented() {
     }
 }
 
+/// Variables that the source asks for by name, in calls and in tables of names.
+#[test]
+fn every_variable_of_the_environment_is_documented() {
+    let (call, name) = (r#"\b(?:var|var_os|env)\("([A-Z_]+)"\)"#, r#""([A-Z]+_[A-Z_]+|NCPUS|NSLOTS)""#);
+    let [call, name] = [call, name].map(|pattern| regex::Regex::new(pattern).unwrap());
+    let described = document("reference.md");
+    let mut sources = vec![root().join("src")];
+    let mut n_found = 0;
+    while let Some(path) = sources.pop() {
+        if path.is_dir() {
+            sources.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        let is_table = path.ends_with("place.rs") || path.ends_with("budget.rs");
+        for found in if is_table { &name } else { &call }.captures_iter(text) {
+            n_found += 1;
+            assert!(described.contains(&format!("`{}`", &found[1])), "{} of {}", &found[1], path.display());
+        }
+    }
+    assert!(n_found > 30, "{n_found}");
+}
+
 /// What the README shows of `inspect` is what it prints, but for the figures of one machine at the end.
 #[test]
 fn the_readme_shows_what_is_printed() {

@@ -11,11 +11,12 @@ use clap::CommandFactory;
 use stackctl::cli::Cli;
 
 /// Pages of section 7, the document each is made of, and what it is about.
-const TOPICS: [(&str, &str, &str); 4] = [
+const TOPICS: [(&str, &str, &str); 5] = [
     ("stackctl-patterns", "patterns.md", "how file names become positions in an array"),
     ("stackctl-select", "select.md", "how a part of an array is chosen"),
     ("stackctl-config", "config.md", "presets, layouts and the configuration file"),
-    ("stackctl-cookbook", "cookbook.md", "twenty-nine tasks with their commands"),
+    ("stackctl-calc", "calc.md", "arithmetic, filters and reductions in one expression"),
+    ("stackctl-cookbook", "cookbook.md", "tasks with their commands"),
 ];
 
 /// Most tasks of the cookbook that a page shows.
@@ -161,6 +162,45 @@ fn man_pages_are_current() {
     for (name, page) in pages {
         let text = fs::read(folder.join(&name)).unwrap();
         assert!(text == page, "man/{name} is stale: refresh with UPDATE_GOLDEN=1 cargo test --test man");
+    }
+}
+
+/// What bash offers for the last of `words`.
+fn offered(words: &[&str]) -> String {
+    const SCRIPT: &str = r#"source <("$PROGRAM" completions bash); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+        _stackctl stackctl "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[*]}""#;
+    let run = std::process::Command::new("bash")
+        .args(["-c", SCRIPT, "bash", "stackctl"])
+        .args(words)
+        .env("PROGRAM", env!("CARGO_BIN_EXE_stackctl"))
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    String::from_utf8(run.stdout).unwrap()
+}
+
+#[test]
+fn bash_completes_words_of_flags() {
+    for (words, some) in [
+        (&["red"][..], "reduce"),
+        (&["reduce", "--op", "m"], "max median min mode"),
+        (&["reduce", "--axis", ""], "t c z y x"),
+        (&["stitch", "--preset", "latt"], "lattice lattice-2014"),
+        (&["stitch", "--codec", "bl"], "blosc blosc:lz4,5,shuffle"),
+        (&["stitch", "--levels", ""], "auto none"),
+        (&["stitch", "--shards", ""], "auto none"),
+        (&["stitch", "--cast", ""], "error clip round"),
+        (&["stitch", "--durability", ""], "none data full"),
+        (&["stitch", "--missing", ""], "error fill skip"),
+        (&["stitch", "--flip", ""], "t c z y x"),
+        (&["calc", "a", "--dtype", "float"], "float16 float32 float64"),
+        (&["pairwise", "--metric", "c"], "cityblock cosine correlation canberra"),
+        (&["decompose", "--kind", ""], "pca svd qr"),
+        (&["run", "--share-base", ""], "auto 0 1"),
+    ] {
+        let offered = offered(words);
+        let lacks: Vec<&str> = some.split(' ').filter(|word| !offered.split_whitespace().any(|o| o == *word)).collect();
+        assert!(lacks.is_empty(), "{words:?}: {lacks:?} are not in {offered}");
     }
 }
 

@@ -50,6 +50,20 @@ const EARLY: &[Row] = &[
     (&["--missing", "maybe"], 2, &["--missing 'maybe'", "error, fill, skip"]),
     (&["--voxel-size", "z=1um,z=2um"], 2, &["--voxel-size", "z is named twice"]),
     (&["--mising", "fill"], 2, &["--mising", "--missing"]),
+    (&["--chunks", "1,x"], 2, &["--chunks 'x'", "lengths", "1,1,16,256,256"]),
+    (&["--chunks", "0,1"], 2, &["--chunks '0'", "from 1 on"]),
+    (&["--codec", "lzw"], 2, &["--codec 'lzw'", "TIFF", "zstd"]),
+    (&["--zarr-format", "2", "--shards", "1,1,6,48,40"], 2, &["--shards 1,1,6,48,40", "--zarr-format 2"]),
+    (&["--channel-colors", "red,blu"], 2, &["--channel-colors", "'blu'", "blue"]),
+    (&["--stats", "s.txt"], 2, &["--stats s.txt", ".json or .csv"]),
+    (&["--preview", "s.gif"], 2, &["--preview s.gif", ".png"]),
+    (&["--mip", "z=avg"], 2, &["--mip z=avg", "do you mean mean"]),
+    (&["--mip", "z", "--mip-output", "b.jpg"], 2, &["b.jpg", ".tif"]),
+    (&["--calc", "a - "], 2, &["character 5", "^"]),
+    (&["--threads", "-1"], 2, &["--threads '-1'", "1 to 1024", "!tip"]),
+    (&["--memory", "-5"], 2, &["--memory", "-5", "512M", "!tip"]),
+    (&["--level", "one"], 2, &["--level 'one'", "a whole number", "!digit"]),
+    (&["--scale", "two"], 2, &["--scale 'two'", "expected a number", "!literal"]),
 ];
 
 /// Names of outputs that nothing can be written to, whatever the input.
@@ -59,6 +73,10 @@ const OUTPUTS: &[Row] = &[
     (&["taken.zarr"], 2, &["taken.zarr", "exists already", "--overwrite"]),
     (&["nowhere/else.zarr"], 2, &["nowhere/else.zarr", "no folder", "create it"]),
     (&["ftp://bucket/a.zarr"], 2, &["ftp://bucket/a.zarr", "file systems", "rclone copy"]),
+    (&["a.npy", "--codec", "zstd:3"], 2, &["--codec", "a.npy", ".zarr or .ome.tif"]),
+    (&["a.tif", "--chunks", "1,1,1,8,8"], 2, &["--chunks", "a.tif", ".zarr or .ome.tif"]),
+    (&["a.ome.tif", "--codec", "blosc"], 2, &["--codec 'blosc", "TIFF has none such", "deflate:6"]),
+    (&["x_{c}.zarr", "--by", "c,c"], 2, &["--by c,c", "c is named twice"]),
 ];
 
 /// Mistakes that the input shows.
@@ -117,6 +135,78 @@ const LATE: &[Row] = &[
     (&["reduce", "raw", "--pattern", P, "--op", "mean", "--axis", "q"], 2, &["--axis q", "t,c,z,y,x"]),
     (&["stitch", "nowhere", "--by", "p,q", "-o", "x_{p}.zarr"], 2, &["--by p,q", "{q}", "--collection", "!nowhere:"]),
     (&["reduce", "nowhere", "--op", "max", "--plot", "x.pdf"], 2, &["x.pdf", ".png or .svg"]),
+    (&["reduce", "nowhere", "--op", "mean", "--axis", "tz"], 2, &["--axis tz", "commas", "t,z", "!nowhere"]),
+    (&["reduce", "nowhere", "--op", "mean", "--axis", "t,t"], 2, &["--axis t,t", "t is named twice", "!nowhere"]),
+    (&["reduce", "nowhere", "--op", "mean", "--where", "a>3"], 2, &["--where 'a>3'", "'>0'", "!nowhere"]),
+    (&["reduce", "nowhere", "--op", "mean", "--every", "0"], 2, &["--every '0'", "from 1 on", "!nowhere"]),
+    (&["reduce", "nowhere", "--op", "mean,,max"], 2, &["--op: ''", "there are sum", "!nowhere"]),
+    (&["reduce", "raw", "--pattern", P, "--op", "mean", "--every", "q=2"], 2, &["--every q", "t,c,z,y,x"]),
+    (&["reduce", "raw", "--pattern", P, "--op", "mean", "--every", "t=9"], 2, &["9 along t", "1 to 3"]),
+    (
+        &["reduce", "raw", "--pattern", P, "--op", "mean", "--axis", "t", "--every", "2", "--window", "2"],
+        2,
+        &["--every 2", "other groups", "t=2,y=4"],
+    ),
+    (
+        &["reduce", "raw", "--pattern", P, "--op", "mean", "--axis", "t", "--weights", "nofile.npy"],
+        2,
+        &["--weights nofile.npy", "no such file"],
+    ),
+    (&["inspect", "raw", "--pattern", P, "--by", "q"], 2, &["--by q", "no such field", "has c, t"]),
+    (&["inspect", "raw", "--svg", "nowhere/a.svg"], 2, &["nowhere/a.svg", "no folder nowhere", "create it"]),
+    (&["inspect", "raw", "--config", "nothing"], 2, &["--config nothing", "is a folder"]),
+    (&["stitch", "raw", "--pattern", P, "--variable", "t2m", "-o", "a.zarr"], 2, &["--variable t2m", "TIFF"]),
+    (&["stitch", "raw", "--pattern", P, "--flip", "q", "-o", "a.zarr"], 2, &["--flip q", "t,c,z,y,x", "!select"]),
+    (
+        &["stitch", "raw", "--pattern", P, "--channel-names", "A", "-o", "a.zarr"],
+        2,
+        &["--channel-names A", "axis c has 2", "names for 1"],
+    ),
+    (
+        &["stitch", "raw", "--pattern", P, "--channel-colors", "red", "-o", "a.zarr"],
+        2,
+        &["--channel-colors red", "2 channels", "one for each"],
+    ),
+    (&["stitch", "raw", "-o"], 2, &["--output", "value is required"]),
+    (&["stitch", "s3://", "-o", "a.zarr"], 2, &["s3://", "no bucket"]),
+    (&["stitch", "file:///tmp/a", "-o", "a.zarr"], 2, &["file:///tmp/a", "path alone: /tmp/a"]),
+    (&["calc", "a + 1", "a=zarrs/x.zarr", "b=zarrs/x.zarr"], 2, &["input b", "leave it out"]),
+    (&["calc", "a + b", "a=zarrs/x.zarr"], 2, &["no input b, but a", "^"]),
+    (&["calc", "avg(a)", "zarrs/x.zarr"], 2, &["no function avg", "do you mean mean"]),
+    (&["calc", "gausian(a, 1)", "zarrs/x.zarr"], 2, &["no function gausian", "do you mean gaussian"]),
+    (&["calc", "uint8(a)", "zarrs/x.zarr"], 2, &["no function uint8", "whole(a, uint8)"]),
+    (&["calc", "qqq(a)", "zarrs/x.zarr"], 2, &["no function qqq", "man 7 stackctl-calc"]),
+    (&["pairwise", "zarrs/x.zarr", "--along", "t", "--keep", "t"], 2, &["--keep t", "--along"]),
+    (&["pairwise", "zarrs/x.zarr", "--along", "t", "--metric", "manhattan"], 2, &["do you mean cityblock"]),
+    (&["pairwise", "zarrs/x.zarr", "--along", "t", "--metric", "cosin"], 2, &["do you mean cosine"]),
+    (
+        &["pairwise", "zarrs/x.zarr", "--along", "t,c,z,y", "-o", "d.npy", "--memory", "40M"],
+        2,
+        &["1110 x 1110 distances need", "--select", "--memory"],
+    ),
+    (&["pairwise", "zarrs/x.zarr", "--along", "t,c,z,y"], 2, &["(1110, 1110)", "-o"]),
+    (
+        &["pairwise", "zarrs/x.zarr", "--along", "t,c,z,y,x", "-o", "d.npy", "--memory", "128M"],
+        2,
+        &["(55500, 55500) distances takes", "--memory 128.0 MiB leaves", "--select"],
+    ),
+    (
+        &["decompose", "zarrs/x.zarr", "--along", "t", "--components", "9", "-o", "d.npy"],
+        2,
+        &["--components 9", "1 to 3"],
+    ),
+    (
+        &["decompose", "zarrs/x.zarr", "--along", "t", "-o", "d.npy", "--denoised", "d.npy"],
+        2,
+        &["d.npy", "two outputs"],
+    ),
+    (&["verify", "zarrs/x.zarr", "--memory", "1"], 2, &["--memory", "512M"]),
+    (&["verify", "zarrs/x.zarr", "--threads", "many"], 2, &["--threads 'many'", "1 to 1024"]),
+    (&["verify", "nothing"], 2, &["nothing", "is no Zarr"]),
+    (&["pyramid", "nowhere.zarr"], 2, &["nowhere.zarr", "no such folder"]),
+    (&["pyramid", "zarrs/x.zarr", "--levels", "1"], 2, &["no level is asked for", "--levels auto"]),
+    (&["status", "zarrs/x.zarr", "--share-base", "2"], 2, &["--share-base '2'", "from 0 to 1"]),
+    (&["view", "zarrs/x.zarr", "--rate", "0"], 2, &["--rate '0'", "from 1 to 60"]),
     (&["stich", "raw"], 2, &["stich", "stitch"]),
     (&["help", "stich"], 2, &["stich"]),
 ];
@@ -188,6 +278,48 @@ fn what_the_input_shows_is_refused_with_a_way_out() {
     let before = names(folder.path());
     all_right(LATE.iter().map(|(words, code, expected)| wrong(folder.path(), words, *code, expected)));
     assert_eq!(names(folder.path()), before);
+}
+
+/// What is the same for all files is said once.
+#[test]
+fn a_reason_that_all_files_have_is_said_once() {
+    let folder = place();
+    let output = stackctl(folder.path()).args(["inspect", "raw", "--pattern", P, "--series", "3"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("6 files cannot be read: there is no series 3"), "{text}");
+    assert_eq!(text.matches("no series").count(), 1, "{text}");
+}
+
+/// Fewer rows than there would be components are no mistake of who did not say how many.
+#[test]
+fn there_are_as_many_components_as_rows_at_most() {
+    let folder = place();
+    let words = ["decompose", "zarrs/x.zarr", "--along", "t", "-o", "d.npy", "-q"];
+    stackctl(folder.path()).args(words).assert().success();
+    let header = fs::read(folder.path().join("d.npy")).unwrap();
+    assert!(String::from_utf8_lossy(&header[..128]).contains("(3, 2, 5, 37, 50)"), "{header:?}");
+}
+
+/// What inspect says of the output is what stitch says of it, smaller resolutions included.
+#[test]
+fn levels_are_foretold() {
+    let folder = tempfile::tempdir().unwrap();
+    sparse(&folder.path().join("a_t0.tif"), 4000);
+    let said = |words: &[&str]| -> serde_json::Value {
+        let output = stackctl(folder.path()).args(words).args(["--json", "--pattern", "_t{t}", "."]).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", message(&output)))
+    };
+    let (foretold, planned) = (said(&["inspect"]), said(&["stitch", "--dry-run", "-o", "a.zarr"]));
+    let foretold = &foretold["arrays"][0]["storage"];
+    assert_eq!(foretold["levels"], planned["levels"]);
+    let n_levels = planned["levels"].as_array().unwrap().len() as u64;
+    assert!(n_levels > 2, "{planned}");
+    // An object for each level, one for the group, and the checksums.
+    let n_files = [&foretold["output_files"], &planned["files"]].map(|n| n.as_u64().unwrap());
+    assert_eq!(n_files[0] + n_levels + 2, n_files[1]);
+    let output = stackctl(folder.path()).args(["inspect", "--pattern", "_t{t}", "."]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(&format!(", in {n_levels} levels")), "{text}");
 }
 
 #[test]

@@ -552,7 +552,7 @@ fn by_index(axis: &Axis, text: &str) -> Result<Slice, String> {
             (index, labelled) => index.or(labelled),
         };
         let Some(start) = start else {
-            let labels = axis.labels.as_ref().map_or(String::new(), |l| format!(" or one of {}", l.join(", ")));
+            let labels = axis.labels.as_ref().map_or(String::new(), |l| format!(", called {}", l.join(", ")));
             return Err(format!("axis {} has indices 0 to {}{labels}", axis.name, length.saturating_sub(1)));
         };
         return Ok(Slice { start, step: 1, length: 1, kept: false });

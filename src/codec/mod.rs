@@ -161,9 +161,25 @@ impl Codec {
     pub fn check_zarr(&self) -> Result<()> {
         match self {
             Self::Deflate { .. } | Self::Lzw => {
-                Err(Error::usage(format!("codec '{self}' is for TIFF: gzip or zstd are Zarr's")))
+                Err(Error::usage(format!("--codec '{self}' is for TIFF: gzip or zstd are Zarr's")))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// TIFF's number for it.
+    ///
+    /// # Errors
+    /// `Usage`, naming those that it has.
+    pub fn tiff(&self) -> Result<u16> {
+        match self {
+            Self::None => Ok(1),
+            Self::Lzw => Ok(5),
+            Self::Deflate { .. } => Ok(8),
+            Self::Zstd { .. } => Ok(50_000),
+            Self::Blosc(_) | Self::Gzip { .. } => {
+                Err(Error::usage(format!("--codec '{self}': TIFF has none such: use deflate:6, zstd:3, lzw or none")))
+            }
         }
     }
 

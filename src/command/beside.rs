@@ -79,7 +79,7 @@ impl Beside {
         let (axes, operators) = text.split_once('=').unwrap_or((text, "max"));
         let names: Vec<String> = axes.split(',').map(|name| name.trim().to_owned()).collect();
         let at = |e: Error| e.at(format!("--mip {text}"));
-        let reduced = reduced_axes(&names, array.axes()).map_err(at)?;
+        let reduced = reduced_axes("--mip", &names, array.axes())?;
         let extension = sink::extension(main.path);
         let template = template.map_or_else(|| format!("{{name}}_{{op}}_{{axis}}.{extension}"), str::to_owned);
         let narrow = for_imagej(Path::new(&template));

@@ -54,6 +54,11 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
         told.insert(name.clone(), own.provenance);
         arrays.push((name, crate::array::select(Arc::new(stack), &dropped)?));
     }
+    let words = args.expression.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    if let Some((name, _)) = arrays.iter().find(|(name, _)| arrays.len() > 1 && !words.clone().any(|word| word == name))
+    {
+        return Err(Error::usage(format!("input {name}: the expression does not name it: leave it out")).into());
+    }
     if let Some(output) = output {
         super::refuse_input(output, lineage.inputs.paths())?;
     }
@@ -138,8 +143,8 @@ fn small(args: &CalcArgs, made: &Calculated, lineage: Lineage, stop: &AtomicBool
     let is_piped = args.output.as_deref() == Some("-");
     if let Some(plot) = &args.plot {
         plot::check_result(array.axes(), array.dtype()).map_err(|e| e.at(format!("--plot {}", plot.display())))?;
-    } else if !is_piped && crate::grid::n_elements(&shape) > results::MOST_PRINTED {
-        return Err(Error::usage(format!("gives an array of {}: say with -o where to write it", tuple(&shape))).into());
+    } else if !is_piped && !args.run.dry_run {
+        results::check_printed("the expression", &shape, crate::grid::n_elements(&shape))?;
     }
     let spec = Spec { provenance: lineage.provenance, ..Spec::of(&**array) };
     let consumer: Box<dyn Consumer> = if is_piped {

@@ -25,6 +25,9 @@ use crate::report::{count, tuple};
 use crate::sink;
 use crate::store::{self, Checkpoints};
 
+/// Components that are found unless it is said how many.
+const FEW: usize = 10;
+
 pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     let start = Instant::now();
     early::decompose(args)?;
@@ -40,7 +43,7 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     let array = select(Arc::new(stack), &chosen)?;
     if args.run.dry_run {
         let (rows, limit) = rows(args, &array)?;
-        let (n, k) = (rows.n_rows(), args.components);
+        let (n, k) = (rows.n_rows(), n_components(args, &rows));
         let text = format!(
             "{} {} ({}), {} of {}\n  reads        every row once for products (again for reflections if small values are lost), \
              once for components\n  memory       {} of {}\nnothing was read (--dry-run)\n",
@@ -104,12 +107,17 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     Ok(())
 }
 
+/// Number of components that are asked for.
+fn n_components(args: &DecomposeArgs, rows: &Rows) -> usize {
+    args.components.unwrap_or(FEW.min(rows.n_rows() as usize))
+}
+
 /// The rows of `array`, and the memory that there is for working on them, in bytes.
 fn rows(args: &DecomposeArgs, array: &Arc<dyn Array>) -> Result<(Rows, u64), Error> {
     let along = super::pairwise::axes_named(&args.along, array.axes(), "--along")?;
     let rows = Rows::new(Arc::clone(array), (0..array.axes().len()).map(|i| along.contains(&i)).collect());
     let room = Resources::new(&args.run).room(&**array);
-    let limit = room.saturating_sub(held_bytes(rows.n_rows(), args.components as u64));
+    let limit = room.saturating_sub(held_bytes(rows.n_rows(), n_components(args, &rows) as u64));
     Ok((rows, limit))
 }
 
@@ -121,13 +129,14 @@ pub(super) fn made(
     progress: impl FnMut(u64) + Send,
 ) -> Result<Decomposition, Error> {
     let (rows, limit) = rows(args, array)?;
+    let k = n_components(args, &rows);
     let dtype = args.dtype.unwrap_or(DType::Float64);
     if !matches!(dtype, DType::Float32 | DType::Float64) {
         return Err(Error::usage(format!("--dtype {dtype}: components are float32 or float64")));
     }
     let threads = Resources::new(&args.run).threads;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(Error::format)?;
-    pool.install(|| decompose(rows, args.kind, args.components, dtype, limit, way, progress))
+    pool.install(|| decompose(rows, args.kind, k, dtype, limit, way, progress))
 }
 
 fn tell_values(args: &DecomposeArgs, made: &Decomposition) {

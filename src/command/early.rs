@@ -7,14 +7,16 @@ use super::plot;
 use crate::array::Selection;
 use crate::bytes;
 use crate::cli::{
-    CalcArgs, DecomposeArgs, InputArgs, NameArgs, PairwiseArgs, ReduceArgs, ReportArgs, RunArgs, StitchArgs,
-    StorageArgs,
+    BesideArgs, CalcArgs, DecomposeArgs, InputArgs, NameArgs, PairwiseArgs, ReduceArgs, ReportArgs, RunArgs,
+    StitchArgs, StorageArgs,
 };
+use crate::codec::Codec;
 use crate::consume::levels::Levels;
 use crate::error::{Error, Result};
 use crate::layout::ORDER;
-use crate::reduce::check_operators;
-use crate::sink;
+use crate::reduce::{Predicate, check_operators};
+use crate::sink::zarr::ZarrFormat;
+use crate::sink::{self, Sharding};
 use crate::source::is_foldered_file;
 use crate::store::Checkpoints;
 
@@ -24,6 +26,9 @@ use crate::store::Checkpoints;
 /// `Usage`, saying which flag and what would do.
 pub(super) fn stitch(args: &StitchArgs) -> Result<()> {
     let by: Vec<&str> = args.by.iter().flat_map(|by| by.split(',')).map(str::trim).collect();
+    if let Some((_, twice)) = by.iter().enumerate().find(|(i, field)| by[..*i].contains(field)) {
+        return Err(Error::usage(format!("--by {}: {twice} is named twice", by.join(","))));
+    }
     let output = args.output.to_string_lossy();
     let how = |field: &str| format!("--by {field} writes one output for each of its values");
     places(&output, &by, how)?;
@@ -32,7 +37,9 @@ pub(super) fn stitch(args: &StitchArgs) -> Result<()> {
     }
     axes(&args.names)?;
     args.select.as_deref().map_or(Ok(()), Selection::check)?;
+    expression(args.calc.as_deref())?;
     storage(&args.storage, &args.output)?;
+    beside(&args.beside)?;
     if sink::is_stream(&args.output) {
         return stream(args);
     }
@@ -62,13 +69,15 @@ fn stream(args: &StitchArgs) -> Result<()> {
     if let Some((flag, _)) = others.iter().find(|(_, is_given)| *is_given) {
         return Err(Error::usage(format!("{flag} with -o -: standard output holds one array: name a file")));
     }
-    no_terminal()
+    no_terminal(args.force)
 }
 
 /// Refuses to write elements to a screen.
-fn no_terminal() -> Result<()> {
-    match std::io::stdout().is_terminal() {
-        true => Err(Error::usage("-o -: elements say nothing on a terminal: send them on with > or |")),
+fn no_terminal(is_forced: bool) -> Result<()> {
+    match std::io::stdout().is_terminal() && !is_forced {
+        true => Err(Error::usage(
+            "-o -: elements say nothing on a terminal: send them on with > or |, or insist with --force",
+        )),
         false => Ok(()),
     }
 }
@@ -78,13 +87,14 @@ fn no_terminal() -> Result<()> {
 /// # Errors
 /// `Usage`, saying which flag and what would do.
 pub(super) fn reduce(args: &ReduceArgs) -> Result<()> {
-    check_operators(&args.op)?;
+    check_operators(&args.op).map_err(|e| e.at("--op"))?;
     axes(&args.names)?;
+    list("--axis", &args.axis)?;
     args.elements.select.as_deref().map_or(Ok(()), Selection::check)?;
-    if args.output.as_deref() == Some("-") && std::io::stdout().is_terminal() && !args.force {
-        return Err(Error::usage(
-            "-o -: .npy says nothing on a terminal: send it on with > or |, or insist with --force",
-        ));
+    args.elements.condition.as_deref().map_or(Ok(()), |text| text.parse::<Predicate>().map(|_| ()))?;
+    expression(args.elements.calc.as_deref())?;
+    if args.output.as_deref() == Some("-") {
+        no_terminal(args.force)?;
     }
     let by: Vec<&str> = args.by.iter().flat_map(|by| by.split(',')).map(str::trim).collect();
     if let Some(plot) = &args.plot {
@@ -95,7 +105,32 @@ pub(super) fn reduce(args: &ReduceArgs) -> Result<()> {
     let how = |field: &str| format!("{{op}} is the operator, and --by {field} gives one output for each of its values");
     places(output, &[&by[..], &["op"]].concat(), how)?;
     all_placed(output, &by, "")?;
+    if sink::is_zarr(Path::new(output)) {
+        args.codec.check_zarr()?;
+    }
     free(Path::new(output), &args.input, args.overwrite)
+}
+
+/// Refuses an expression that cannot be read.
+fn expression(text: Option<&str>) -> Result<()> {
+    text.map_or(Ok(()), |text| crate::expression::syntax::parse(text).map(|_| ()))
+}
+
+/// Refuses names and operators that nothing is made of beside an output.
+fn beside(args: &BesideArgs) -> Result<()> {
+    for text in &args.mip {
+        let operators = text.split_once('=').map_or("max", |(_, operators)| operators);
+        check_operators(operators).map_err(|e| e.at(format!("--mip {text}")))?;
+    }
+    args.mip_output.as_deref().map_or(Ok(()), |name| sink::check_name(Path::new(name)))?;
+    let endings = [("--stats", &args.stats, &["json", "csv"][..]), ("--preview", &args.preview, &["png"])];
+    for (flag, path, known) in endings {
+        if let Some(path) = path.as_deref().filter(|path| !known.contains(&&*sink::extension(path))) {
+            let known = known.join(" or .");
+            return Err(Error::usage(format!("{flag} {}: expected a name that ends in .{known}", path.display())));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what `report` could not do whatever the files hold.
@@ -117,8 +152,11 @@ pub(super) fn report(args: &ReportArgs) -> Result<()> {
 /// `Usage`, saying which flag and what would do.
 pub(super) fn calc(args: &CalcArgs) -> Result<()> {
     axes(&args.names)?;
-    crate::expression::syntax::parse(&args.expression)?;
+    expression(Some(&args.expression))?;
     args.plot.as_deref().map_or(Ok(()), |plot| plot::check(plot, args.overwrite))?;
+    if args.output.as_deref() == Some("-") {
+        no_terminal(args.force)?;
+    }
     let Some(output) = args.output.as_deref().filter(|name| *name != "-") else { return Ok(()) };
     places(output, &[], |_| "calc writes one output".to_owned())?;
     storage(&args.storage, Path::new(output))?;
@@ -134,7 +172,16 @@ pub(super) fn pairwise(args: &PairwiseArgs) -> Result<()> {
     args.select.as_deref().map_or(Ok(()), Selection::check)?;
     args.plot.as_deref().map_or(Ok(()), |plot| plot::check(plot, args.overwrite))?;
     undivided(&args.run)?;
+    list("--along", &args.along)?;
+    if let Some(name) = args.keep.iter().find(|name| args.along.contains(name)) {
+        return Err(Error::usage(format!(
+            "--keep {name}: its indices are the slices, by --along: leave it out of one"
+        )));
+    }
     let Some(output) = args.output.as_deref().map(Path::new) else { return Ok(()) };
+    if sink::is_stream(output) {
+        return no_terminal(false);
+    }
     fresh(output, &args.input, args.overwrite)
 }
 
@@ -160,6 +207,10 @@ pub(super) fn decompose(args: &DecomposeArgs) -> Result<()> {
     axes(&args.names)?;
     args.select.as_deref().map_or(Ok(()), Selection::check)?;
     undivided(&args.run)?;
+    list("--along", &args.along)?;
+    if args.denoised.as_ref() == Some(&args.output) {
+        return Err(Error::usage(format!("{}: two outputs would have this name", args.output.display())));
+    }
     for output in std::iter::once(&args.output).chain(&args.denoised) {
         storage(&args.storage, output)?;
         fresh(output, &args.input, args.overwrite)?;
@@ -223,30 +274,55 @@ fn refuse_remote(output: &str) -> Result<()> {
 
 /// Refuses axes without commas, and twice the same.
 fn axes(names: &NameArgs) -> Result<()> {
-    let axes = names.axes.as_deref().unwrap_or_default();
+    list("--axes", names.axes.as_deref().unwrap_or_default())
+}
+
+fn list(flag: &str, axes: &[String]) -> Result<()> {
     if let [word] = axes {
         let letters: Vec<String> = word.chars().map(String::from).collect();
         if letters.len() > 1 && letters.iter().all(|letter| ORDER.contains(&letter.as_str())) {
-            return Err(Error::usage(format!("--axes {word}: separate axes by commas: --axes {}", letters.join(","))));
+            return Err(Error::usage(format!("{flag} {word}: separate axes by commas: {flag} {}", letters.join(","))));
         }
     }
     match axes.iter().enumerate().find(|(i, name)| axes[..*i].contains(name)) {
-        Some((_, name)) => Err(Error::usage(format!("--axes {}: {name} is named twice", axes.join(",")))),
+        Some((_, name)) => Err(Error::usage(format!("{flag} {}: {name} is named twice", axes.join(",")))),
         None => Ok(()),
     }
 }
 
 /// Refuses what only a Zarr, or a file with levels, can hold for another output.
 fn storage(flags: &StorageArgs, output: &Path) -> Result<()> {
-    let is_ome = sink::is_ome_tiff(output);
+    let (is_ome, is_zarr) = (sink::is_ome_tiff(output), sink::is_zarr(output));
+    if let Some(codec) = &flags.codec {
+        match (is_zarr, is_ome) {
+            (true, _) => codec.check_zarr()?,
+            (_, true) => _ = codec.tiff()?,
+            _ => {}
+        }
+    }
+    flags.channel_colors.iter().try_for_each(|colour| sink::zarr::check_colour(colour))?;
+    if is_zarr && flags.format() == ZarrFormat::V2 && matches!(flags.shards, Sharding::Shape(_)) {
+        return Err(Error::usage(format!("--shards {}: Zarr v2 has none: leave out --zarr-format 2", flags.shards)));
+    }
     let wanted = [
+        ("--shards", matches!(flags.shards, Sharding::Shape(_))),
         ("--levels", flags.levels.is_some_and(|levels| levels != Levels::None) && !is_ome),
         ("--channel-colors", !flags.channel_colors.is_empty() && !is_ome),
         ("--plain", flags.plain),
         ("--coordinates", flags.coordinates),
     ];
-    match wanted.iter().find(|(_, is_wanted)| *is_wanted && !sink::is_zarr(output)) {
-        Some((flag, _)) => Err(Error::usage(format!("{flag} is for Zarr: use an output that ends in .zarr"))),
+    if let Some((flag, _)) = wanted.iter().find(|(_, is_wanted)| *is_wanted && !is_zarr) {
+        return Err(Error::usage(format!("{flag} is for Zarr: use an output that ends in .zarr")));
+    }
+    let cut = [
+        ("--codec", flags.codec.as_ref().is_some_and(|codec| *codec != Codec::None)),
+        ("--chunks", flags.chunks.is_some()),
+    ];
+    match cut.iter().find(|(_, is_wanted)| *is_wanted && !is_zarr && !is_ome) {
+        Some((flag, _)) => Err(Error::usage(format!(
+            "{flag}: {} holds elements as they are: use an output that ends in .zarr or .ome.tif",
+            output.display()
+        ))),
         None => Ok(()),
     }
 }

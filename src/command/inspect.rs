@@ -32,6 +32,9 @@ pub(super) fn drawing(args: &InspectArgs, request: &Request, survey: &Survey) ->
 
 pub(super) fn run(args: &InspectArgs) -> Result<()> {
     let mut args = args.clone();
+    if let Some(path) = &args.svg {
+        crate::store::check_free(path, true, crate::store::OutputKind::File)?;
+    }
     if args.names_only && args.input.inputs.is_empty() && args.input.files_from.is_none() {
         args.input.files_from = Some("-".into());
     }

@@ -28,9 +28,6 @@ use crate::sink;
 use crate::source::headers::GroupedNote;
 use crate::store::{self, Checkpoints};
 
-/// Numbers that are printed when no output is named.
-const MOST_PRINTED: u64 = 1 << 16;
-
 pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     let start = Instant::now();
     early::pairwise(args)?;
@@ -63,6 +60,9 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     let pairs = Pairs::new(args, &a, b.as_ref())?;
     if args.plot.is_some() {
         super::plot::check_result(&pairs.axes, DType::Float64)?;
+    } else if args.output.is_none() && !args.run.dry_run {
+        let shape = crate::axis::shape(&pairs.axes);
+        results::check_printed("this", &shape, n_elements(&shape))?;
     }
     if args.run.dry_run {
         return dry_run(&pairs, &a);
@@ -118,7 +118,16 @@ impl<'a> Pairs<'a> {
         let budget = Resources::new(&args.run);
         let n_rows = (rows(args, a)?.n_rows(), rows(args, b.unwrap_or(a))?.n_rows());
         let result_bytes = size_bytes(&crate::axis::shape(&axes), DType::Float64);
-        let limit_bytes = budget.room(&**a).saturating_sub(result_bytes);
+        let room = budget.room(&**a);
+        let limit_bytes = room.checked_sub(result_bytes).ok_or_else(|| {
+            Error::limit(format!(
+                "an array of {} distances takes {}, --memory {} leaves {}: take fewer slices with --along or --select",
+                tuple(&crate::axis::shape(&axes)),
+                Bytes(result_bytes),
+                Bytes(budget.limit.bytes),
+                Bytes(room)
+            ))
+        })?;
         Ok(Self { args, groups, axes, n_rows, threads: budget.threads, limit_bytes })
     }
 
@@ -172,8 +181,7 @@ fn put(
             let value = results::text::numbers_json(&shape, &block);
             super::print_json(&json!({ "axes": axes, "dtype": "float64", "value": value }))
         }
-        None if n_elements(&shape) <= MOST_PRINTED => super::print(results::text::numbers(&axes, &block).as_bytes()),
-        None => Err(Error::usage(format!("gives an array of {}: say with -o where to write it", tuple(&shape))).into()),
+        None => super::print(results::text::numbers(&axes, &block).as_bytes()),
         Some(output) if matches!(&*sink::extension(Path::new(output)), "csv" | "tsv") => {
             let between = if output.ends_with("csv") { ',' } else { '\t' };
             let text: String = values::across(&axes, &block).iter().map(|cells| values::line(cells, between)).collect();

@@ -62,10 +62,10 @@ fn figure(axes: &[Axis]) -> Result<Figure, Error> {
             Ok(Figure::Curves(along, Some(series)))
         }
         [rows, columns] => Ok(Figure::Map(rows, columns)),
-        [] => Err(Error::usage("a figure is of one or two axes, and the result is a number")),
+        [] => Err(Error::usage("a figure is of one or two axes, and the result is a number: reduce fewer axes")),
         _ => Err(Error::usage(format!(
-            "a figure is of one or two axes, and the result has {}: reduce more of them with --axis, or choose one index \
-             with --select",
+            "a figure is of one or two axes, and the result has {}: reduce more of them, or choose one index with \
+             --select",
             names()
         ))),
     }

@@ -40,6 +40,9 @@ pub(super) fn own(config: Option<&Path>) -> Result<Vec<Preset>, Error> {
             None => return Ok(Vec::new()),
         },
     };
+    if path.is_dir() {
+        return Err(Error::usage(format!("--config {}: is a folder: name a file of presets", path.display())));
+    }
     let text = std::fs::read_to_string(&path).map_err(|e| Error::named("--config", &path, "cannot read presets", e))?;
     pattern::user_presets(&text).map_err(|e| e.at(path.display()))
 }

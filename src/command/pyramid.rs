@@ -14,7 +14,7 @@ use crate::block::size_bytes;
 use crate::bytes::Watch;
 use crate::cli::PyramidArgs;
 use crate::consume::Consumer;
-use crate::consume::levels::Method;
+use crate::consume::levels::{Levels, Method};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::report::{count, duration, tuple};
@@ -37,12 +37,12 @@ pub(super) fn run(args: &PyramidArgs) -> Result<()> {
     let sink = ZarrSink::adding(&image, &spec, &options)?;
     let shapes = sink.level_shapes();
     if shapes.len() < 2 {
-        return Err(Error::usage(format!(
-            "{}: a plane of {} is small enough: give --levels a number for more",
-            args.image.display(),
-            tuple(&array.shape())
-        ))
-        .into());
+        let why = match args.levels {
+            Levels::Auto => "its planes are small enough: give --levels a number for more",
+            _ => "no level is asked for beside the one that there is: give --levels auto, or a number from 2 on",
+        };
+        let (image, shape) = (args.image.display(), tuple(&array.shape()));
+        return Err(Error::usage(format!("{image} {shape}: {why}")).into());
     }
     image.check(shapes.len() - 1)?;
     let budget = Resources::new(&args.run);

@@ -294,10 +294,11 @@ fn reduced(args: &ReduceArgs, axes: &[Axis]) -> Result<(Vec<usize>, Groupings), 
     let parts: Vec<(&PartOf, Grouping)> =
         every.chain(elements.window.iter().map(|part| (part, Grouping::window(part.n)))).collect();
     let named: Vec<String> = parts.iter().filter_map(|(part, _)| part.axis.clone()).collect();
-    let own = |name: &String| Ok::<_, Error>(resolve::reduced_axes(std::slice::from_ref(name), axes)?[0]);
+    let flag = if elements.every.is_empty() { "--window" } else { "--every" };
+    let own = |name: &String| Ok::<_, Error>(resolve::reduced_axes(flag, std::slice::from_ref(name), axes)?[0]);
     let mut all = match (named.is_empty(), args.axis.is_empty()) {
         (false, true) => Vec::new(),
-        _ => resolve::reduced_axes(&args.axis, axes)?,
+        _ => resolve::reduced_axes("--axis", &args.axis, axes)?,
     };
     for name in &named {
         let axis = own(name)?;
@@ -309,8 +310,12 @@ fn reduced(args: &ReduceArgs, axes: &[Axis]) -> Result<(Vec<usize>, Groupings), 
     let place = |(part, grouping): (&PartOf, Grouping)| match (&part.axis, &all[..], parts.len()) {
         (Some(name), ..) => Ok((own(name)?, grouping)),
         (None, [only], 1) => Ok((*only, grouping)),
+        (None, [_], _) => Err(Error::usage(format!(
+            "{flag} {}: the axis has other groups too: name an axis for each, as in t=2,y=4",
+            part.n
+        ))),
         _ => Err(Error::usage(format!(
-            "groups of {} run along one axis, but {} are reduced: name it with --axis, or as in --every t={}",
+            "{flag} {}: groups run along one axis, but {} are reduced: name it with --axis, or as in {flag} t={}",
             part.n,
             all.len(),
             part.n
@@ -327,7 +332,7 @@ fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings, Error> {
     let predicate: Predicate = elements.condition.as_deref().map(str::parse).transpose()?.unwrap_or_default();
     let weights = match &elements.weights {
         // They belong to the first reduced axis.
-        Some(path) => Some(crate::source::npy::vector(path)?.into()),
+        Some(path) => Some(crate::source::npy::vector("--weights", path)?.into()),
         None => None,
     };
     Ok(Settings {

@@ -291,8 +291,8 @@ pub(super) fn for_imagej(output: &Path) -> bool {
     matches!(sink::extension(output).as_str(), "tif" | "tiff" | "btf")
 }
 
-/// Numbers of the axes that `names` give by name or number; `all`, or none, are all.
-pub(super) fn reduced_axes(names: &[String], axes: &[Axis]) -> Result<Vec<usize>, Error> {
+/// Numbers of the axes that `names`, given by `flag`, say by name or number; `all`, or none, are all.
+pub(super) fn reduced_axes(flag: &str, names: &[String], axes: &[Axis]) -> Result<Vec<usize>, Error> {
     if names.is_empty() || matches!(names, [all] if all == "all" && crate::axis::position(axes, "all").is_none()) {
         return Ok((0..axes.len()).collect());
     }
@@ -306,13 +306,13 @@ pub(super) fn reduced_axes(names: &[String], axes: &[Axis]) -> Result<Vec<usize>
         let number = number.ok_or_else(|| {
             let known: Vec<&str> = axes.iter().map(|a| a.name.as_str()).collect();
             Error::usage(format!(
-                "--axis {name}: the array has axes {}, numbered 0 to {} or from -1 backwards",
+                "{flag} {name}: the array has axes {}, numbered 0 to {} or from -1 backwards",
                 known.join(","),
                 axes.len().saturating_sub(1)
             ))
         })?;
         if numbers.contains(&number) {
-            return Err(Error::usage(format!("--axis {name}: axis {} is named twice", axes[number].name)));
+            return Err(Error::usage(format!("{flag} {name}: axis {} is named twice", axes[number].name)));
         }
         numbers.push(number);
     }

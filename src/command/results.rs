@@ -25,7 +25,7 @@ pub(super) mod text;
 /// Results of no more bytes are put together in memory before they are written.
 const SMALL_BYTES: u64 = 4 << 20;
 /// Most numbers that are printed when no output is named.
-pub(super) const MOST_PRINTED: u64 = 1 << 17;
+const MOST_PRINTED: u64 = 1 << 17;
 /// As [`MOST_PRINTED`], to a terminal.
 const MOST_SHOWN: u64 = 1000;
 /// Results of fewer bytes may be any number of times larger than the input.
@@ -85,7 +85,6 @@ pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Re
         outputs.iter().try_for_each(|o| plot::check_result(&o.axes, o.dtype).map_err(|e| e.at(&o.label)))?;
     }
     let Some(name) = &args.output else {
-        let most = if std::io::stdout().is_terminal() { MOST_SHOWN } else { MOST_PRINTED };
         // Of a bin for each value most are left out.
         if args.plot.is_some() {
             return Ok(vec![Destination::Print; outputs.len()]);
@@ -94,15 +93,7 @@ pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Re
             Some(own) if own.name == "bin" => n_elements(&o.shape()[1..]),
             _ => n_elements(&o.shape()),
         };
-        if let Some(output) = outputs.iter().find(|o| lines(o) > most || n_elements(&o.shape()) > MOST_PRINTED) {
-            return Err(Error::usage(format!(
-                "{} gives an array of {}, {} numbers: say with -o where to write it (.csv opens in spreadsheets), or \
-                 reduce more axes",
-                output.label,
-                tuple(&output.shape()),
-                n_elements(&output.shape())
-            )));
-        }
+        outputs.iter().try_for_each(|o| check_printed(&o.label, &o.shape(), lines(o)))?;
         return Ok(vec![Destination::Print; outputs.len()]);
     };
     if outputs.len() > 1 && (name == "-" || !name.contains("{op}")) {
@@ -116,6 +107,23 @@ pub(super) fn targets(args: &ReduceArgs, reducer: &Reducer, bytes_in: u64) -> Re
         _ => Destination::File(PathBuf::from(name.replace("{op}", &output.file_part()))),
     };
     Ok(outputs.iter().map(target).collect())
+}
+
+/// Refuses to print what nobody reads: a result of `what` that has so many lines.
+///
+/// # Errors
+/// `Usage`.
+pub(super) fn check_printed(what: &str, shape: &[u64], n_lines: u64) -> Result<(), Error> {
+    let most = if std::io::stdout().is_terminal() { MOST_SHOWN } else { MOST_PRINTED };
+    if n_lines <= most && n_elements(shape) <= MOST_PRINTED {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "{what} gives an array of {}, {} numbers: say with -o where to write it (.csv opens in spreadsheets), or reduce \
+         more axes",
+        tuple(shape),
+        n_elements(shape)
+    )))
 }
 
 /// Shape of the bands in which a result is put together in memory, for tiles of shape `tile`; none if tiles

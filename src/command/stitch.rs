@@ -247,7 +247,8 @@ pub(super) fn made(
     }
     if !args.flip.is_empty() {
         let turned: Vec<String> = args.flip.iter().map(|axis| format!("{}=::-1", axis.trim())).collect();
-        array = select(array, &turned.join(",")).map_err(|e| e.at("--flip"))?;
+        super::pairwise::axes_named(&args.flip, array.axes(), "--flip")?;
+        array = select(array, &turned.join(","))?;
     }
     let (how, narrow) = (args.values.output()?, resolve::for_imagej(output));
     if args.calc.is_none() && how == Output::default() && !(narrow && array.dtype().size() == 8) {

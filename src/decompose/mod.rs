@@ -83,7 +83,7 @@ pub fn decompose(
     let (n, d) = (rows.n_rows() as usize, rows.n_columns());
     let k = if kind == Factors::Qr { n } else { k };
     if k == 0 || k > n || n as u64 > d {
-        let why = format!("{n} rows of {d} elements have 1 to {} components, asked for are {k}", (n as u64).min(d));
+        let why = format!("--components {k}: {n} rows of {d} elements have 1 to {}", (n as u64).min(d));
         return Err(Error::usage(why));
     }
     let mut products = distances(&rows, None, Metric::Dot, limit_bytes, way, progress)?;

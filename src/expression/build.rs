@@ -9,7 +9,8 @@ use super::{functions, reductions};
 use crate::array::Array;
 use crate::array::calc::{Cast, CastTally, Operation, Term, Values, named};
 use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest};
+use crate::reduce::meant;
 
 /// What becomes of the values of an expression.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -112,12 +113,19 @@ fn call(builder: &mut Builder<'_>, name: &str, arguments: &[Argument], whole: &E
             builder.apply(operation, operands, &whole.span)
         }
         _ => {
-            let near = functions::names().into_iter().filter(|known| known.starts_with(name.get(..2).unwrap_or(name)));
-            let near: Vec<String> = near.collect();
-            let hint = if near.is_empty() { String::new() } else { format!(": did you mean {}", near.join(" or ")) };
+            let names = functions::names();
+            let near = names.iter().filter(|known| known.starts_with(name.get(..2).unwrap_or(name)));
+            let near = near.map(String::as_str).collect::<Vec<_>>().join(" or ");
+            let own = nearest(name, names.iter().map(String::as_str)).map(str::to_owned);
+            let hint = match (name.parse::<DType>(), own.or_else(|| meant(name))) {
+                (Ok(dtype), _) if !dtype.is_float() => format!("do you mean whole(a, {name})"),
+                (_, Some(meant)) => format!("do you mean {meant}"),
+                _ if !near.is_empty() => format!("do you mean {near}"),
+                _ => "man 7 stackctl-calc lists them".to_owned(),
+            };
             Err(builder.fault(
                 &(whole.span.start..whole.span.start + name.len()),
-                format!("there is no function {name}{hint}"),
+                format!("there is no function {name}: {hint}"),
             ))
         }
     }

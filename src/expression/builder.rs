@@ -172,7 +172,7 @@ impl<'a> Builder<'a> {
     fn input(&mut self, name: &str, span: &Range<usize>) -> Result<Value> {
         let found = self.inputs.iter().find(|input| input.0 == name);
         let names = || self.inputs.iter().map(|i| i.0.as_str()).collect::<Vec<_>>().join(", ");
-        let (_, array) = found.ok_or_else(|| self.fault(span, format!("there is no input {name}: {}", names())))?;
+        let (_, array) = found.ok_or_else(|| self.fault(span, format!("there is no input {name}, but {}", names())))?;
         self.leaf(Arc::clone(array), Loose::new(), span)
     }
 

@@ -1,5 +1,7 @@
 //! What stands in the way of a right array, in words.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::request::{Missing, Request};
@@ -78,8 +80,14 @@ impl Survey {
         }
         if !self.headers.broken.is_empty() {
             let n = self.headers.broken.len();
-            let lines = self.unreadable().map(|(file, reason)| format!("{file}: {reason}"));
-            add(ObstacleKind::Unreadable, listed(format!("{} cannot be read", count(n as u64, "file")), n, lines));
+            let head = format!("{} cannot be read", count(n as u64, "file"));
+            // A reason that all of them have is said once.
+            let reasons: BTreeSet<String> = self.unreadable().map(|(_, reason)| reason).collect();
+            let text = match reasons.first().filter(|_| n > 1 && reasons.len() == 1) {
+                Some(reason) => listed(format!("{head}: {reason}"), n, self.unreadable().map(|(file, _)| file)),
+                None => listed(head, n, self.unreadable().map(|(file, reason)| format!("{file}: {reason}"))),
+            };
+            add(ObstacleKind::Unreadable, text);
         }
         self.headers.notes.grave().for_each(|note| add(ObstacleKind::LostPages, note.to_string()));
         if let Some(text) = stack.and_then(|(stack, _)| self.emptied(stack.layout())) {

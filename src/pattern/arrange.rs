@@ -128,8 +128,8 @@ pub fn split<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], by: &str) -> 
     let wanted = match (wanted.is_empty(), pattern.fields.iter().position(|f| f.name == by)) {
         (true, Some(field)) => vec![field],
         (true, None) => {
-            let known: Vec<&str> = pattern.fields.iter().map(|f| f.name.as_str()).collect();
-            return Err(Error::usage(format!("'{pattern}' has no field '{by}'; it has {}", known.join(", "))));
+            let known: Vec<&str> = pattern.fields.iter().map(|f| f.name.as_str()).filter(|name| *name != "_").collect();
+            return Err(Error::usage(format!("--by {by}: '{pattern}' has no such field: it has {}", known.join(", "))));
         }
         _ => wanted,
     };

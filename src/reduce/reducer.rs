@@ -305,7 +305,9 @@ fn check_grouping(axes: &[Axis], fates: &[Fate], axis: usize, Grouping { n, .. }
         return Err(Error::usage(format!("axis {name} has groups twice, or is not reduced")));
     }
     if n == 0 || n > *length {
-        return Err(Error::usage(format!("groups of {n}: axis {name} has {length} elements: 1 to {length} will do")));
+        return Err(Error::usage(format!(
+            "groups of {n} along {name}: it has {length} elements: 1 to {length} will do"
+        )));
     }
     Ok(())
 }

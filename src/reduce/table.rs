@@ -108,7 +108,7 @@ pub fn check_operators(operators: &str) -> Result<()> {
 }
 
 /// The operator that others call `name`, or the one of the nearest name.
-fn meant(name: &str) -> Option<String> {
+pub fn meant(name: &str) -> Option<String> {
     const OTHERS: [(&str, &str); 7] = [
         ("mean", "avg average expectation"),
         ("max", "maximum amax mip"),

@@ -114,9 +114,9 @@ fn pictures(path: &Path, spec: &Spec, outer: &[usize], output: &OutputOptions) -
     for &i in outer.iter().filter(|&&i| !merged(i)) {
         if !template.contains(&format!("{{{}}}", names[i])) {
             return Err(no(format!(
-                "an array of shape {:?} is not one plane: put {{{}}} into the name for many pictures, or write .tif, .npy \
+                "an array of shape {} is not one plane: put {{{}}} into the name for many pictures, or write .tif, .npy \
                  or .zarr",
-                spec.shape(),
+                crate::report::tuple(&spec.shape()),
                 names[i]
             )));
         }

@@ -522,6 +522,10 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
     // What is far away is asked no more than it takes.
     let first = if is_remote { sure().or_else(by_content) } else { by_content().or_else(sure) };
     let format = first.or_else(|| by_first_bytes(path)).or_else(by_extension).unwrap_or(&FORMATS[0]);
+    if let Some(name) = options.variable.as_deref().filter(|_| !matches!(format.name, "NetCDF" | "HDF5")) {
+        let why = format!("--variable {name}: a file of {} holds one array: leave it out", format.name);
+        return Err(Error::usage(why).at(path.display()));
+    }
     if is_remote && format.magic.is_some() {
         let text =
             format!("{}: {} is not read from there, TIFF and Zarr are: copy it first", path.display(), format.name);

@@ -24,29 +24,30 @@ const MOST_HEADER: usize = 1 << 20;
 /// Largest file that is read: weights are one number for each index of an axis, kernels are small.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// The numbers of a one-dimensional `.npy` file of any real type.
+/// The numbers of a one-dimensional `.npy` file of any real type, which `flag` names.
 ///
 /// # Errors
 /// `Io` if it cannot be read; `Format` if it is something else.
-pub fn vector(path: &Path) -> Result<Vec<f64>, Error> {
-    match numbers(path)? {
+pub fn vector(flag: &str, path: &Path) -> Result<Vec<f64>, Error> {
+    match numbers(flag, path)? {
         (shape, numbers) if shape.len() == 1 => Ok(numbers),
-        (shape, _) => Err(Error::format(format!("{}: has {} axes, one is needed", path.display(), shape.len()))),
+        (shape, _) => Err(Error::format(format!("{flag} {}: has {} axes, one is needed", path.display(), shape.len()))),
     }
 }
 
-/// The shape and the numbers, row-major, of a `.npy` file of any real type.
+/// The shape and the numbers, row-major, of a `.npy` file of any real type, which `flag` names.
 ///
 /// # Errors
 /// `Io` if it cannot be read; `Format` if it is something else.
-pub fn numbers(path: &Path) -> Result<(Vec<u64>, Vec<f64>), Error> {
-    let meta = fs::metadata(path).map_err(|e| Error::io(path, "cannot open", e))?;
+pub fn numbers(flag: &str, path: &Path) -> Result<(Vec<u64>, Vec<f64>), Error> {
+    let meta = fs::metadata(path).map_err(|e| Error::named(flag, path, "cannot open", e))?;
     if meta.len() > MOST_BYTES {
-        return Err(Error::format(format!("{}: too large for weights", path.display())));
+        return Err(Error::format(format!("{flag} {}: too large for weights", path.display())));
     }
-    let bytes = fs::read(path).map_err(|e| Error::io(path, "cannot read", e))?;
+    let bytes =
+        if meta.is_dir() { Vec::new() } else { fs::read(path).map_err(|e| Error::io(path, "cannot read", e))? };
     parse(&bytes).ok_or_else(|| {
-        Error::format(format!("{}: not a .npy of real numbers in C order: numpy.save makes one", path.display()))
+        Error::format(format!("{flag} {}: not a .npy of real numbers in C order: numpy.save makes one", path.display()))
     })
 }
 

@@ -87,9 +87,15 @@ fn sort(paths: &mut Vec<PathBuf>) {
 
 fn expand(input: &str, paths: &mut Vec<PathBuf>) -> Result<()> {
     if bytes::is_remote(Path::new(input)) {
+        if input.split_once("://").is_some_and(|(_, place)| place.is_empty() || place.starts_with('/')) {
+            return Err(Error::usage(format!("{input}: names no bucket or server: it stands behind ://")));
+        }
         return expand_remote(Path::new(input), paths);
     }
     if let Some((scheme, _)) = input.split_once("://").filter(|(scheme, _)| scheme.chars().all(char::is_alphanumeric)) {
+        if let Some(path) = input.strip_prefix("file://") {
+            return Err(Error::usage(format!("{input}: a file of this machine is named by its path alone: {path}")));
+        }
         return Err(Error::usage(format!(
             "{input}: inputs are read from file systems and over s3, gs, az, http and https, not over {scheme}: copy \
              them, as with 'rclone copy', or mount the place, as with 'rclone mount'"

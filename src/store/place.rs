@@ -151,7 +151,7 @@ pub(super) fn refuse_taken(name: &Path, overwrite: bool, kind: OutputKind) -> Re
         return remote::refuse_taken(name, overwrite, kind);
     }
     let Ok(found) = fs::symlink_metadata(name) else { return Ok(()) };
-    let refuse = |why: &str| Err(Error::usage(format!("{}: {why}", name.display())));
+    let refuse = |why: &str| Err(Error::usage(format!("{}: {why}", shown(name).display())));
     if found.is_dir() && matches!(kind, OutputKind::File) {
         return refuse("is a folder, which a file does not replace: choose another name");
     }
@@ -204,8 +204,14 @@ pub(super) fn partial_name(name: &Path) -> PathBuf {
 }
 
 pub(super) fn no_parent(name: &Path) -> Error {
-    let parent = name.parent().unwrap_or(Path::new("/"));
+    let (name, parent) = (shown(name), shown(name.parent().unwrap_or(Path::new("/"))));
     Error::usage(format!("{}: there is no folder {} to put it in: create it first", name.display(), parent.display()))
+}
+
+/// `name` as seen from the current folder, if it lies there.
+fn shown(name: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| name.strip_prefix(here).ok().map(Path::to_owned)).unwrap_or_else(|| name.to_owned())
 }
 
 pub(super) fn not_shared(name: &Path) -> Error {

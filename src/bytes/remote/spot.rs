@@ -317,6 +317,10 @@ impl Spot {
                 ErrorKind::TimedOut,
                 &format!("the server gave no answer in time: try again, or set AWS_TIMEOUT=300s ({text})"),
             ),
+            _ if has(&["(Connect)"]) => {
+                let why = text.rsplit(": ").next().unwrap_or_default();
+                lines(ErrorKind::NotConnected, &format!("the server is not reached: {why}"))
+            }
             _ => Failure { kind: ErrorKind::Other, text: format!("the request failed: {text}") },
         }
     }

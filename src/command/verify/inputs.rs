@@ -74,7 +74,10 @@ impl Verified<'_> {
         let gone: Vec<PathBuf> =
             paths.iter().filter(|path| !bytes::is_remote(path) && !path.exists()).cloned().collect();
         if !gone.is_empty() {
-            return Err(Error::format(format!("inputs that are not there:{}", named(&gone))));
+            return Err(Error::format(format!(
+                "inputs that are not there:{}\nput them back, or check without --deep what was recorded of the output",
+                named(&gone)
+            )));
         }
         let is_other = |(input, path): &(&Input, &PathBuf)| {
             let now = state(path);

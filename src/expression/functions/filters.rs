@@ -416,10 +416,11 @@ fn convolve(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     call.named(builder, &["mode", "value", "kernel"])?;
     let name = call.word(1).or(call.get("kernel"));
     let name = name.ok_or_else(|| builder.fault(&call.span, "a kernel is needed: convolve(a, kernel.npy)"))?;
-    let (shape, mut weights) = crate::source::npy::numbers(std::path::Path::new(name))?;
+    let (shape, mut weights) = crate::source::npy::numbers("kernel", std::path::Path::new(name))?;
     let n = array.axes().len();
     if shape.len() > n || shape.contains(&0) || shape.iter().product::<u64>() > 1 << 20 {
-        return Err(builder.fault(&call.span, format!("the kernel has shape {shape:?}, the array {n} axes")));
+        return Err(builder
+            .fault(&call.span, format!("the kernel has shape {}, the array {n} axes", crate::report::tuple(&shape))));
     }
     // Convolution goes over the kernel backwards; it lies along the last axes.
     weights.reverse();

@@ -80,7 +80,7 @@ impl OmeSink {
         let (outer, inner) = shape.split_at(shape.len() - n_plane);
         let samples = inner.get(2).copied().unwrap_or(1);
         let codec = options.codec.clone().unwrap_or(Codec::Deflate { level: 6 });
-        compression(&codec)?;
+        codec.tiff()?;
         let tile = tile(options.chunks.as_deref(), outer.len(), inner)?;
         let predictor = if codec == Codec::None { Predictor::None } else { Predictor::of(dtype) };
         let mut chunks = vec![1; outer.len()];
@@ -144,7 +144,7 @@ impl OmeSink {
             (256, TagValue::Long(width as u32)),
             (257, TagValue::Long(height as u32)),
             (258, TagValue::Shorts(vec![8 * dtype.size() as u16; n_samples])),
-            (259, TagValue::Shorts(vec![compression(codec).unwrap_or(1)])),
+            (259, TagValue::Shorts(vec![codec.tiff().unwrap_or(1)])),
             (262, TagValue::Shorts(vec![if is_colour { 2 } else { 1 }])),
             (277, TagValue::Shorts(vec![*samples as u16])),
             (284, TagValue::Shorts(vec![1])),
@@ -241,17 +241,6 @@ fn tile(chunks: Option<&[u64]>, n_outer: usize, plane: &[u64]) -> Result<[u64; 2
              --chunks {}",
             [vec!["1"; n_outer], vec!["256"; 2], vec!["3"; plane.len() - 2]].concat().join(",")
         ))),
-    }
-}
-
-/// TIFF's number for a codec.
-fn compression(codec: &Codec) -> Result<u16> {
-    match codec {
-        Codec::None => Ok(1),
-        Codec::Lzw => Ok(5),
-        Codec::Deflate { .. } => Ok(8),
-        Codec::Zstd { .. } => Ok(50_000),
-        other => Err(Error::usage(format!("TIFF has no codec '{other}': use deflate:6, zstd:3, lzw or none"))),
     }
 }
 

@@ -41,13 +41,16 @@ impl Image {
         let (format, group) = match (document(&folder.join("zarr.json"))?, document(&folder.join(".zattrs"))?) {
             (Some(group), _) => (ZarrFormat::V3, group),
             (None, Some(group)) => (ZarrFormat::V2, group),
-            (None, None) => return Err(no("no OME-Zarr image: there is neither zarr.json nor .zattrs")),
+            (None, None) if !folder.is_dir() => return Err(no("there is no such folder")),
+            (None, None) => {
+                return Err(no("no OME-Zarr image: there is neither zarr.json nor .zattrs: stackctl stitch makes one"));
+            }
         };
         let mut image =
             Self { folder: folder.to_owned(), format, group, path: String::new(), chunks: Vec::new(), shards: None };
         let claim = image
             .claim()
-            .ok_or_else(|| no("is no OME-Zarr image: write one with levels by stackctl stitch, with --levels auto"))?;
+            .ok_or_else(|| no("is an array or a group, no OME-Zarr image: name the folder of the image, or write one by stackctl stitch --levels auto"))?;
         let datasets = claim["multiscales"][0]["datasets"].as_array().cloned().unwrap_or_default();
         let paths: Vec<&str> = datasets.iter().filter_map(|d| d["path"].as_str()).collect();
         let [path] = paths[..] else {

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
 use crate::plan::{Cost, Task};
 use crate::profile::{self, Stage};
+use crate::report::tuple;
 use crate::sink::Spec;
 use crate::store::{Append, Store, Stored};
 
@@ -110,16 +111,16 @@ impl ArrayWriter {
             let fits = shards.cell().iter().zip(chunks.cell()).all(|(s, c)| s % c == 0);
             if !fits {
                 return Err(Error::usage(format!(
-                    "shards of {:?} do not consist of whole chunks of {:?}: use a multiple along every axis",
-                    shards.cell(),
-                    chunks.cell()
+                    "--shards {}: they do not consist of whole chunks of {}: use a multiple along every axis",
+                    tuple(shards.cell()),
+                    tuple(chunks.cell())
                 )));
             }
             let n = n_elements(&chunks_in(shards.cell(), chunks.cell()));
             if n > MAX_CHUNKS_PER_SHARD {
                 return Err(Error::usage(format!(
-                    "a shard of {:?} holds {n} chunks, at most {MAX_CHUNKS_PER_SHARD} are possible: use larger chunks or smaller shards",
-                    shards.cell()
+                    "--shards {}: one holds {n} chunks, at most {MAX_CHUNKS_PER_SHARD} are possible: use larger --chunks or smaller shards",
+                    tuple(shards.cell())
                 )));
             }
         }

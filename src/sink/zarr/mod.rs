@@ -291,11 +291,6 @@ impl ZarrSink {
         Ok(Self { image: Some(image.clone()), ..Self::new(&image.place(), spec, options)? })
     }
 
-    /// Chunks or shards of the full resolution if none of them holds fill only.
-    pub fn n_objects(&self) -> u64 {
-        self.array.n_objects()
-    }
-
     /// Shapes of the levels, the full resolution first.
     pub fn level_shapes(&self) -> Vec<Vec<u64>> {
         std::iter::once(self.spec.shape()).chain(self.levels.iter().map(|l| l.spec.shape())).collect()
@@ -579,12 +574,23 @@ impl Seen {
     }
 }
 
+/// Refuses what is no colour of a channel.
+///
+/// # Errors
+/// `Usage`, with names of those that are.
+pub fn check_colour(text: &str) -> Result<()> {
+    display::colour(text).map(|_| ()).map_err(|e| e.at("--channel-colors"))
+}
+
 /// The colours that were asked for, which must be one for each channel.
 fn colours(spec: &Spec, image: &ImageOptions) -> Result<Vec<String>> {
     let colours: Vec<String> = image.colours.iter().map(|c| display::colour(c)).collect::<Result<_>>()?;
     let n = spec.axes.iter().find(|a| a.kind == AxisKind::Channel).map_or(0, |a| a.length);
     if !colours.is_empty() && colours.len() as u64 != n {
-        return Err(Error::usage(format!("{} colours for {n} channels: give one for each", colours.len())));
+        return Err(Error::usage(format!(
+            "--channel-colors {}: there are {n} channels: give one for each",
+            image.colours.join(",")
+        )));
     }
     Ok(colours)
 }

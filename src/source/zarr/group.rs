@@ -138,8 +138,9 @@ pub(super) fn choose(folder: &Path, options: &OpenOptions) -> Result<Chosen> {
     let path = datasets.and_then(|d| d.get(image.level)).and_then(|d| d.get("path")).and_then(Value::as_str);
     let Some(path) = path else {
         return Err(Error::usage(format!(
-            "has {n_levels} levels, counted from 0, but level {} is asked for",
-            image.level
+            "--level {}: the image has no such level, the last one is {}",
+            image.level,
+            n_levels.saturating_sub(1)
         )));
     };
     let array = within(&base, path, options.follow)?;

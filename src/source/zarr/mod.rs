@@ -161,7 +161,10 @@ fn level_shapes(folders: &[PathBuf]) -> Vec<Vec<u64>> {
 /// `Usage` if it is no Zarr; `Io`, or `Format` if metadata cannot be read.
 pub fn arrays(path: &Path) -> Result<Vec<PathBuf>> {
     if !group::is_zarr(path) {
-        return Err(Error::usage(format!("{}: is no Zarr", path.display())));
+        return Err(Error::usage(format!(
+            "{}: is no Zarr: name one that stackctl or another program has written",
+            path.display()
+        )));
     }
     group::arrays(path)
 }
