@@ -79,13 +79,8 @@ pub fn stage<T>(stage: Stage, n_bytes: u64, work: impl FnOnce() -> T) -> T {
 
 /// Time that this thread has had a processor, in nanoseconds.
 fn cpu_ns() -> u64 {
-    #[cfg(unix)]
-    {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-    }
-    #[cfg(not(unix))]
-    0
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// What the stages have taken.
@@ -131,15 +126,9 @@ fn process_s() -> (f64, f64) {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The name before may hold spaces and brackets.
     let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let seconds = |i: usize| fields.get(i).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0) / ticks_per_s();
+    let ticks_per_s = rustix::param::clock_ticks_per_second() as f64;
+    let seconds = |i: usize| fields.get(i).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0) / ticks_per_s;
     (seconds(11), seconds(12))
-}
-
-fn ticks_per_s() -> f64 {
-    #[cfg(unix)]
-    return rustix::param::clock_ticks_per_second() as f64;
-    #[cfg(not(unix))]
-    100.0
 }
 
 impl std::fmt::Display for Profile {

@@ -25,35 +25,26 @@ const MOST_OPEN: u64 = 4096;
 
 /// Number of input files that may be open at once. Asks the system for as many descriptors as it gives.
 pub fn most_open() -> usize {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-        let limit = getrlimit(Resource::Nofile);
-        let wanted = (MOST_OPEN + OTHER_DESCRIPTORS).min(limit.maximum.unwrap_or(u64::MAX));
-        if limit.current.is_some_and(|n| n < wanted) {
-            // Where the system refuses, what there is must do.
-            let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
-        }
-        let granted = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        granted.saturating_sub(OTHER_DESCRIPTORS).clamp(2, MOST_OPEN) as usize
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = (MOST_OPEN + OTHER_DESCRIPTORS).min(limit.maximum.unwrap_or(u64::MAX));
+    if limit.current.is_some_and(|n| n < wanted) {
+        // Where the system refuses, what there is must do.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
     }
-    #[cfg(not(unix))]
-    256
+    let granted = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    granted.saturating_sub(OTHER_DESCRIPTORS).clamp(2, MOST_OPEN) as usize
 }
 
 /// Bytes of one piece of advice: many systems leave out what is more than they read ahead by themselves.
-#[cfg(unix)]
 const ADVICE_BYTES: u64 = 128 << 10;
 
 /// Tells the system that `n_bytes` at `at` of `file` will be read soon. Promises nothing.
 pub fn advise(file: &File, at: u64, n_bytes: u64) {
-    #[cfg(unix)]
     for done in (0..n_bytes).step_by(ADVICE_BYTES as usize) {
         use rustix::fs::{Advice, fadvise};
         let length = std::num::NonZeroU64::new(ADVICE_BYTES.min(n_bytes - done));
         // Advice that the system does not take is no loss.
         let _ = fadvise(file, at + done, length, Advice::WillNeed);
     }
-    #[cfg(not(unix))]
-    let _ = (file, at, n_bytes);
 }

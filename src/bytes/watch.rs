@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,15 +77,7 @@ pub fn state(path: &Path) -> String {
 /// The same, with the time of change of a file's status. That of its content can be set back, as some programs do that edit
 /// tags; this one cannot.
 pub fn full_state(path: &Path) -> String {
-    described(path, |found| {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt;
-            format!("{}, status of {}.{:09}", of_file(found), found.ctime(), found.ctime_nsec())
-        }
-        #[cfg(not(unix))]
-        of_file(found)
-    })
+    described(path, |found| format!("{}, status of {}.{:09}", of_file(found), found.ctime(), found.ctime_nsec()))
 }
 
 fn described(path: &Path, of_file: impl FnOnce(&fs::Metadata) -> String) -> String {
@@ -103,16 +96,7 @@ fn described(path: &Path, of_file: impl FnOnce(&fs::Metadata) -> String) -> Stri
 }
 
 fn of_file(found: &fs::Metadata) -> String {
-    #[cfg(unix)]
-    let (seconds, nanoseconds, number) = {
-        use std::os::unix::fs::MetadataExt;
-        (found.mtime(), found.mtime_nsec(), found.ino())
-    };
-    #[cfg(not(unix))]
-    let (seconds, nanoseconds, number) = {
-        let time = found.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
-        (time.as_secs(), time.subsec_nanos(), 0)
-    };
+    let (seconds, nanoseconds, number) = (found.mtime(), found.mtime_nsec(), found.ino());
     format!("{} bytes, changed {seconds}.{nanoseconds:09}, number {number}", found.len())
 }
 

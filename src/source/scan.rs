@@ -269,14 +269,12 @@ pub fn split_list(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|name| !name.is_empty())
 }
 
-#[cfg(unix)]
 fn path_of(bytes: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt;
     std::ffi::OsStr::from_bytes(bytes).into()
 }
 
 /// The path that [`text_of`] made `text` of.
-#[cfg(unix)]
 fn path_of_text(text: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     for c in text.chars() {
@@ -288,32 +286,15 @@ fn path_of_text(text: &str) -> PathBuf {
     path_of(&bytes)
 }
 
-#[cfg(not(unix))]
-fn path_of_text(text: &str) -> PathBuf {
-    text.into()
-}
-
 /// Bytes of a name that are no UTF-8 stand in its text as characters that many above this, which are for private use.
-#[cfg(unix)]
 const NO_TEXT: u32 = 0xF700;
 
 /// An input as text, from which nothing is lost even where it is not UTF-8.
-#[cfg(unix)]
 pub fn text_of(name: &std::ffi::OsStr) -> String {
     use std::os::unix::ffi::OsStrExt;
     let private = |b: &u8| char::from_u32(NO_TEXT + u32::from(*b)).unwrap_or(char::REPLACEMENT_CHARACTER);
     let chunks = name.as_bytes().utf8_chunks();
     chunks.flat_map(|chunk| chunk.valid().chars().chain(chunk.invalid().iter().map(private))).collect()
-}
-
-#[cfg(not(unix))]
-pub fn text_of(name: &std::ffi::OsStr) -> String {
-    name.to_string_lossy().into_owned()
-}
-
-#[cfg(not(unix))]
-fn path_of(bytes: &[u8]) -> PathBuf {
-    String::from_utf8_lossy(bytes).into_owned().into()
 }
 
 /// `--include` and `--exclude`.
