@@ -27,14 +27,19 @@ pub enum Stage {
     Write,
     /// Until they are on the disk; mostly beside the work.
     Sync,
-    /// Parts to devices, kernels, and results back.
-    Device,
+    /// Parts to devices.
+    Send,
+    /// Kernels on them.
+    Kernel,
+    /// Results back.
+    Fetch,
     /// Workers for memory, earlier tasks or the disk.
     Wait,
 }
 
 /// Stages by name, in the order of the enumeration.
-const NAMES: [&str; 9] = ["read", "decode", "gather", "fold", "encode", "write", "sync", "device", "wait"];
+const NAMES: [&str; 11] =
+    ["read", "decode", "gather", "fold", "encode", "write", "sync", "send", "kernel", "fetch", "wait"];
 
 /// What a stage has taken so far, in nanoseconds and bytes.
 struct Total {
@@ -45,9 +50,9 @@ struct Total {
 }
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
-static TOTALS: [Total; 9] = [const {
+static TOTALS: [Total; 11] = [const {
     Total { wall_ns: AtomicU64::new(0), cpu_ns: AtomicU64::new(0), bytes: AtomicU64::new(0), calls: AtomicU64::new(0) }
-}; 9];
+}; 11];
 
 thread_local! {
     /// Time on the clock and on the processor, in nanoseconds, of stages inside the one in hand.

@@ -88,6 +88,19 @@ fn without_a_device_it_is_said_what_there_is() {
     let mut auto = stackctl(folder.path());
     auto.args(SMOOTH).args(["--device", "auto"]).env("OCL_ICD_VENDORS", "/nonexistent").assert().success();
     assert!(fs::read(folder.path().join("out.npy")).unwrap() == expected);
+    // No library at all.
+    let broken = tempdir().unwrap();
+    for name in ["libOpenCL.so.1", "libOpenCL.so"] {
+        fs::write(broken.path().join(name), "none").unwrap();
+    }
+    let run = |device: &str| {
+        let mut run = stackctl(folder.path());
+        run.args(SMOOTH).args(["--device", device]).env("LD_LIBRARY_PATH", broken.path()).output().unwrap()
+    };
+    let told = message(&run("gpu"));
+    assert!(told.contains("libOpenCL.so.1 or libOpenCL.so is not where the system looks for libraries"), "{told}");
+    let auto = run("auto");
+    assert!(auto.status.success() && message(&auto).contains("the processors do all of it"), "{}", message(&auto));
     if let Some(name) = device() {
         let output = stackctl(folder.path()).args(SMOOTH).args(["--device", "no-such-name"]).output().unwrap();
         assert!(message(&output).contains(&name), "{}", message(&output));

@@ -3,7 +3,9 @@
 #   PROGRAM  a release build of stackctl, which may come from a machine without a device
 #   DEVICE   as --device takes it [gpu]
 # Needs Python with NumPy, 4 GB in $TMPDIR, and the driver of the device. First the link, then every kernel against the
-# processors, then 0.8 GB from end to end: compare `device`, `read` and `write` of each profile with the time it took.
+# processors, then 0.8 GB from end to end: each took at most 1.3 times the longest of `read`,
+# `send`, `kernel`, `fetch` and `write` of its profile if stages overlap as they should (seconds of all workers together: divide
+# by their number).
 set -euo pipefail
 program=$(realpath "$1")
 device=${2:-gpu}

@@ -56,6 +56,7 @@ fn as_json(device: &Device, rate: Option<(u64, u64)>) -> Value {
         "largest_buffer_bytes": device.largest_bytes,
         "units": device.n_units,
         "double": device.has_double,
+        "rounds": device.rounds,
         "to_bytes_per_s": rate.map(|r| r.0),
         "from_bytes_per_s": rate.map(|r| r.1),
     })
@@ -110,7 +111,12 @@ pub(super) fn opened(args: &RunArgs, threads: usize) -> Result<Option<Arc<Device
     if args.reads_nothing() {
         return Ok(None);
     }
-    Devices::open(&args.device, args.device_memory.map(|m| m.0), threads).map_err(|e| e.at("--device"))
+    let devices =
+        Devices::open(&args.device, args.device_memory.map(|m| m.0), threads).map_err(|e| e.at("--device"))?;
+    if devices.is_none() && args.device == DeviceChoice::Auto && !args.quiet {
+        tell("--device auto: OpenCL has no graphics processor here: the processors do all of it");
+    }
+    Ok(devices)
 }
 
 /// Workers of a run: enough to keep three parts on their way, if devices were asked for and nobody said how many.

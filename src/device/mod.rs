@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::array::kernel::{Datum, Elsewhere, Launch, Routine};
+use crate::array::kernel::{Datum, Elsewhere, Launch, Load, Routine};
 use crate::error::{Error, Result};
 use crate::profile::{self, Stage};
 use crate::size::Bytes;
@@ -26,7 +26,7 @@ const LINK_BYTES_PER_S: f64 = 55e9;
 /// Steps that one thread takes a second, such as a tap of a filter: measured with a Gaussian in `float32`.
 const STEPS_PER_S: f64 = 2e9;
 /// Bytes that are copied into pinned memory at once while as many cross the link.
-const PIECE_BYTES: usize = 8 << 20;
+const PIECE_BYTES: usize = 4 << 20;
 /// Counts of a launch: what [`CastTally::add`](crate::array::calc::CastTally::add) takes, and of elements that end the run.
 const N_COUNTS: usize = 5;
 
@@ -81,7 +81,7 @@ struct Lane {
 
 /// What lanes of a device hold.
 #[derive(Default)]
-struct Load {
+struct DeviceLoad {
     idle: Vec<Lane>,
     n_busy: usize,
     busy_bytes: u64,
@@ -107,7 +107,7 @@ pub struct Devices {
     /// Of each device, in bytes.
     limits: Vec<u64>,
     n_threads: usize,
-    loads: Mutex<Vec<Load>>,
+    loads: Mutex<Vec<DeviceLoad>>,
     freed: Condvar,
     programs: Mutex<HashMap<String, Arc<BuiltProgram>>>,
     failure: Mutex<Option<String>>,
@@ -132,7 +132,8 @@ impl Devices {
             DeviceChoice::Auto => opencl::devices().unwrap_or_default(),
             _ => opencl::devices()?,
         };
-        let Some(first) = all.iter().find(|d| chosen.takes(d)) else {
+        let takes = |d: &&Device| chosen.takes(d) && d.has_double;
+        let Some(first) = all.iter().find(takes) else {
             if *chosen == DeviceChoice::Auto {
                 return Ok(None);
             }
@@ -142,10 +143,11 @@ impl Devices {
             } else {
                 format!("{} (--device NAME takes one)", known.join(", "))
             };
-            return Err(Error::unsupported(format!("no such device: OpenCL has {there}; --device cpu needs none")));
+            let why = if all.iter().any(|d| chosen.takes(d)) { "no double precision" } else { "no such device" };
+            return Err(Error::unsupported(format!("{why}: OpenCL has {there}; --device cpu needs none")));
         };
         // Only devices of one platform share memory.
-        let own: Vec<Device> = all.iter().filter(|d| chosen.takes(d) && d.is_beside(first)).cloned().collect();
+        let own: Vec<Device> = all.iter().filter(takes).filter(|d| d.is_beside(first)).cloned().collect();
         let limit = |d: &Device| memory_bytes.unwrap_or(d.free_bytes.unwrap_or(d.memory_bytes) / 5 * 4);
         let limits = own.iter().map(limit).collect();
         let context = match DeviceContext::new(&own) {
@@ -157,7 +159,7 @@ impl Devices {
             chosen: chosen.clone(),
             limits,
             n_threads,
-            loads: Mutex::new(own.iter().map(|_| Load::default()).collect()),
+            loads: Mutex::new(own.iter().map(|_| DeviceLoad::default()).collect()),
             freed: Condvar::new(),
             programs: Mutex::default(),
             failure: Mutex::default(),
@@ -249,12 +251,9 @@ impl Devices {
         let mut lane = self.lane(n_bytes)?;
         let device = lane.device;
         let mut counts = vec![[0u32; N_COUNTS]; routine.launches.len()];
-        let done = profile::stage(Stage::Device, n_bytes, || {
-            let done = self.enqueue(&mut lane, routine, brought, out, &mut counts);
-            // What is on its way reads and writes memory that goes after this.
-            let finished = lane.queue.finish();
-            done.and(finished)
-        });
+        let done = self.enqueue(&mut lane, routine, brought, out, &mut counts);
+        // What is on its way reads and writes memory that goes after this.
+        let done = done.and(lane.queue.finish());
         self.free(device, n_bytes, done.is_ok().then_some(lane));
         done.map_err(|e| e.at(&self.context.devices()[device].name))?;
         Ok(counts)
@@ -269,26 +268,32 @@ impl Devices {
         counts: &mut [[u32; N_COUNTS]],
     ) -> Result<()> {
         let n_loads = routine.loads.len();
-        let mut next = n_loads + routine.launches.len();
         lane.provide(&self.context, &sizes(routine))?;
-        let place = |datum: &Datum| match *datum {
-            Datum::Loaded(i) => i,
-            Datum::Made(i) => n_loads + i,
-        };
-        match brought {
-            Brought::Pinned(all) => {
-                for (i, (load, staging)) in routine.loads.iter().zip(all).enumerate() {
-                    lane.queue.write(&lane.memory[i], 0, &staging.bytes()[..load.n_bytes() as usize])?;
+        let sizes: Vec<u64> = routine.loads.iter().map(Load::n_bytes).collect();
+        profile::stage(Stage::Send, sizes.iter().sum(), || {
+            for (i, n) in sizes.iter().map(|n| *n as usize).enumerate() {
+                match brought {
+                    Brought::Pinned(all) => lane.queue.write(&lane.memory[i], 0, &all[i].bytes()[..n])?,
+                    Brought::Given(all) => lane.bring(&self.context, i, &all[i][..n])?,
                 }
             }
-            Brought::Given(all) => {
-                for (i, (load, bytes)) in routine.loads.iter().zip(all).enumerate() {
-                    lane.bring(&self.context, i, &bytes[..load.n_bytes() as usize])?;
-                }
-            }
-        }
+            lane.queue.finish()
+        })?;
+        let made = routine.launches.iter().map(|launch| launch.n_bytes).sum();
+        profile::stage(Stage::Kernel, made, || self.compute(lane, routine, counts))?;
+        profile::stage(Stage::Fetch, out.iter().map(|place| place.len() as u64).sum(), || {
+            let mut results = routine.results.iter().zip(out);
+            results.try_for_each(|(datum, out)| lane.queue.read(&lane.memory[place(datum, n_loads)], out))?;
+            lane.queue.finish()
+        })
+    }
+
+    /// Runs the kernels of `routine`, whose loads are there.
+    fn compute(&self, lane: &mut Lane, routine: &Routine, counts: &mut [[u32; N_COUNTS]]) -> Result<()> {
+        let n_loads = routine.loads.len();
+        let mut next = n_loads + routine.launches.len();
         for (number, launch) in routine.launches.iter().enumerate() {
-            let from = launch.from.iter().map(place);
+            let from = launch.from.iter().map(|datum| place(datum, n_loads));
             let mut arguments: Vec<usize> = std::iter::once(n_loads + number).chain(from).collect();
             let own = bytemuck::cast_slice(&counts[number]);
             for table in launch.tables.iter().map(|t| &t[..]).chain([own]) {
@@ -302,7 +307,7 @@ impl Devices {
             self.launch(lane, launch, &arguments)?;
             lane.queue.read(&lane.memory[next - 1], bytemuck::cast_slice_mut(&mut counts[number]))?;
         }
-        routine.results.iter().zip(out).try_for_each(|(datum, out)| lane.queue.read(&lane.memory[place(datum)], out))
+        lane.queue.finish()
     }
 
     fn launch(&self, lane: &mut Lane, launch: &Launch, arguments: &[usize]) -> Result<()> {
@@ -345,6 +350,14 @@ impl Elsewhere for Devices {
 
     fn leave(&self) {
         self.n_left.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Which piece of a lane's memory holds `datum`, after `n_loads` that are brought.
+fn place(datum: &Datum, n_loads: usize) -> usize {
+    match *datum {
+        Datum::Loaded(i) => i,
+        Datum::Made(i) => n_loads + i,
     }
 }
 

@@ -216,6 +216,8 @@ pub struct Device {
     pub n_units: u32,
     /// Whether it computes in double precision.
     pub has_double: bool,
+    /// Whether it can round quotients and roots of `float32` as processors do.
+    pub rounds: bool,
 }
 
 impl Device {
@@ -280,6 +282,8 @@ pub fn devices() -> Result<Vec<Device>> {
                 largest_bytes: number(&own(0x1010)?),
                 n_units: number(&own(0x1002)?) as u32,
                 has_double: text(&own(0x1030)?).contains("cl_khr_fp64"),
+                // CL_DEVICE_SINGLE_FP_CONFIG, CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT.
+                rounds: number(&own(0x101B)?) & 1 << 7 != 0,
             });
         }
     }
@@ -362,7 +366,11 @@ impl DeviceContext {
         let (place, length) = (source.as_ptr().cast::<c_char>(), source.len());
         let handle = call!(clCreateProgramWithSource(self.own.0, 1, &place, &length, &mut code));
         let program = Object::new("clCreateProgramWithSource", handle, code, library()?.clReleaseProgram)?;
-        let code = call!(clBuildProgram(program.0, 0, null(), c"-cl-std=CL1.2".as_ptr(), null(), null_mut()));
+        let options = match self.devices.iter().all(|device| device.rounds) {
+            true => c"-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt",
+            false => c"-cl-std=CL1.2",
+        };
+        let code = call!(clBuildProgram(program.0, 0, null(), options.as_ptr(), null(), null_mut()));
         if code != 0 {
             let device = self.devices[0].id as Handle;
             // CL_PROGRAM_BUILD_LOG.

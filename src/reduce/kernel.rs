@@ -7,11 +7,11 @@ use crate::error::Result;
 use crate::grid::{Region, positions};
 use crate::reduce::reducer::{Fate, OperatorOutput, Reducer};
 
-/// Most elements of an output: each is made by one work item, which takes them in turn.
-pub(super) const MOST: u64 = 4096;
+/// Elements of an output that one work item takes in turn; of more there must be as many outputs, to keep a device at work.
+const MOST: u64 = 4096;
 
 /// What an operator does with the `N` elements `AT(i)` of an output, converted to `of`: lines that make `r`, or, with an axis
-/// of its own, `OUT(0)`, `OUT(1)` and so on.
+/// of its own, put results to `OUT(0)`, `OUT(1)` and so on.
 pub(super) struct KernelLines {
     pub(super) of: &'static str,
     /// What elements are read as, if not as they are.
@@ -49,11 +49,10 @@ pub(super) fn quantiles(dtype: DType, n: usize, wanted: &[(u64, u64, f64)]) -> O
     let float = match dtype {
         DType::Float32 => "as_float",
         DType::Float64 => "as_double",
-        // Half floats have no arithmetic everywhere.
-        DType::Float16 => return None,
+        DType::Float16 => "HALF",
         _ => "",
     };
-    text += "bool nan = false;\n";
+    text += "#define HALF(x) vload_half(0, (const __private half *)&(short){x})\nbool nan = false;\n";
     if dtype.is_float() {
         text += &format!("for (int i = 0; i < N; i++) nan |= isnan({float}(AT(i)));\n");
     }
@@ -71,7 +70,7 @@ pub(super) fn quantiles(dtype: DType, n: usize, wanted: &[(u64, u64, f64)]) -> O
     }
     text += &match wanted.len() {
         1 => "const double r = nan ? NAN : v[0];".to_owned(),
-        m => format!("for (int i = 0; i < {m}; i++) OUT(i) = nan ? NAN : v[i];"),
+        m => format!("for (int i = 0; i < {m}; i++) PUT(i, nan ? NAN : v[i]);"),
     };
     Some(KernelLines { of: c_name(key), key: Some(key), text })
 }
@@ -82,7 +81,8 @@ impl Reducer {
     pub fn launch(&self, i: usize, source: Datum, tile: &Region, routine: &mut Routine) -> Option<Datum> {
         let (input, whole) = (self.input(true), self.fates.iter().all(|f| matches!(f, Fate::Kept | Fate::Reduced)));
         let output = &self.outputs[i];
-        if input.masked || !whole || input.n_reduced > MOST || output.dtype != output.natural {
+        let most = tile.n_elements().max(MOST);
+        if input.masked || !whole || input.n_reduced > most || output.dtype != output.natural {
             return None;
         }
         let KernelLines { of, key, text } = self.operators[i].operator.lines(&input)?;
