@@ -200,7 +200,8 @@ def reductions():
     run("r - mean(r, t)", *inputs, "-o", "anomaly.zarr", "-q", "--chunks", "1,1,2,8,16")
     np.testing.assert_array_equal(zarr.open_array(WORK / "anomaly.zarr/0")[...], wide - wide.mean(0))
     done = run("sum(r > 30000, z,y,x)", *inputs)
-    rows = [line.split("\t") for line in done.stdout.decode().split("\n")[:-1]]
+    head, *rows = [line.split("\t") for line in done.stdout.decode().split("\n")[:-1]]
+    assert head[0] == "t" and head[-1] == "sum(r > 30000, z,y,x)", head
     np.testing.assert_array_equal([int(r[-1]) for r in rows], (a > 30000).sum((2, 3, 4)).ravel())
     value = json.loads(run("max(r)", *inputs, "--json").stdout)["value"]
     assert value == a.max()

@@ -128,7 +128,8 @@ def outputs():
     close(zarr.open_array(WORK / "d.zarr")[...], expected, 1e-12, "zarr")
     picture = np.asarray(PIL.Image.open(WORK / "d.png"))
     assert picture.ndim == 3 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
-    printed = run("pairwise", "au2.zarr", "--along", "t", "-q").stdout.decode().split("\n")[:-1]
+    head, *printed = run("pairwise", "au2.zarr", "--along", "t", "-q").stdout.decode().split("\n")[:-1]
+    assert head.split("\t")[0] == "t" and head.split("\t")[-1] == "euclidean", head
     close(np.array([float(r.split("\t")[-1]) for r in printed]).reshape(7, 7), expected, 1e-12, "printed")
     value = json.loads(run("pairwise", "au2.zarr", "--along", "t", "-q", "--json").stdout)["value"]
     close(np.array(value), expected, 1e-12, "json")

@@ -181,5 +181,5 @@ fn small(args: &CalcArgs, made: &Calculated, lineage: Lineage, stop: &AtomicBool
             &json!({ "axes": shown, "dtype": array.dtype(), "value": value, "counts": made.counts() }),
         );
     }
-    super::print(results::text::numbers(&shown, &block).as_bytes())
+    super::print(results::text::numbers(&args.expression, &shown, &block).as_bytes())
 }

@@ -181,7 +181,9 @@ fn put(
             let value = results::text::numbers_json(&shape, &block);
             super::print_json(&json!({ "axes": axes, "dtype": "float64", "value": value }))
         }
-        None => super::print(results::text::numbers(&axes, &block).as_bytes()),
+        None => {
+            super::print(results::text::numbers(&format!("{:?}", args.metric).to_lowercase(), &axes, &block).as_bytes())
+        }
         Some(output) if matches!(&*sink::extension(Path::new(output)), "csv" | "tsv") => {
             let between = if output.ends_with("csv") { ',' } else { '\t' };
             let text: String = values::across(&axes, &block).iter().map(|cells| values::line(cells, between)).collect();

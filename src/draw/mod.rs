@@ -67,7 +67,7 @@ pub fn printable(text: &str) -> std::borrow::Cow<'_, str> {
 
 /// A name in pieces that end in its separators.
 fn pieces(name: &str) -> Vec<&str> {
-    name.split_inclusive(['_', '-', '/', '.', ',']).collect()
+    name.split_inclusive(['_', '-', '/', '.', ',', ':']).collect()
 }
 
 /// `text` with its middle left out, if it has more than `width` characters.

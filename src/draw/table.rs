@@ -31,12 +31,19 @@ impl Table {
                 cells.map(|c| c.chars().count()).max().unwrap_or(0)
             })
             .collect();
-        // Where they do not fit beside each other, the widest are narrowed.
+        // Where they do not fit beside each other, the widest are narrowed: first those that can be broken.
         let room = width.saturating_sub(INDENT + LAST);
-        while widths.iter().map(|w| w + GAP).sum::<usize>() > room {
-            match widths.iter_mut().max().filter(|widest| **widest > NARROW) {
-                Some(widest) => *widest -= 1,
-                None => break,
+        let whole = |i: usize| {
+            let words = self.rows.iter().filter_map(|r| r.get(i)).flat_map(|cell| cell.split(' '));
+            words.flat_map(super::pieces).map(|piece| piece.chars().count()).max().unwrap_or(0)
+        };
+        for least in [(0..n_columns).map(whole).collect(), vec![NARROW; n_columns]] {
+            while widths.iter().map(|w| w + GAP).sum::<usize>() > room {
+                let broken = widths.iter_mut().zip(&least).filter(|(w, least)| **w > NARROW.max(**least));
+                match broken.map(|(w, _)| w).max() {
+                    Some(widest) => *widest -= 1,
+                    None => break,
+                }
             }
         }
         let mut lines = Vec::new();
@@ -87,7 +94,7 @@ mod tests {
         table.row(["blosc:zstd,3,bitshuffle", "108.7 KiB", "0.02 s"]);
         assert_eq!(
             table.lines(34),
-            ["  codec          output     run", "  blosc:zstd,3,  108.7 KiB  0.02 s", "  bitshuffle"]
+            ["  codec        output     run", "  blosc:zstd,  108.7 KiB  0.02 s", "  3,", "  bitshuffle"]
         );
     }
 }

@@ -63,7 +63,8 @@ impl Series {
     fn new(folder: &Path, pattern: &str, spec: &Spec, options: &OutputOptions, head: HeadOf) -> Result<Self> {
         if folder.as_os_str().is_empty() {
             return Err(Error::usage(
-                "braces make a series of files, which has a folder of its own: put one before the name, as in 'out/t{t}.tif'",
+                "braces make a series of files, which has a folder of its own: put one before the name, as in 'out/t{t}.tif', \
+                 or divide the input by --by",
             ));
         }
         if pattern.contains(['*', '?']) {

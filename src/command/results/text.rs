@@ -158,9 +158,12 @@ pub(in crate::command) fn numbers_json(shape: &[u64], block: &Block) -> Value {
     nested(&flat, shape)
 }
 
-/// The elements of a block with their places along `axes`, a line each.
-pub(in crate::command) fn numbers(axes: &[Axis], block: &Block) -> String {
-    rows(axes, &[("value", block)]).iter().skip(1).map(|cells| line(cells, '\t')).collect()
+/// The elements of a block, which is called `name`: a number alone, or a table with their places along `axes`.
+pub(in crate::command) fn numbers(name: &str, axes: &[Axis], block: &Block) -> String {
+    match axes {
+        [] => element(block.dtype(), block.bytes()) + "\n",
+        _ => lines(rows(axes, &[(name, block)]), std::io::stdout().is_terminal()),
+    }
 }
 
 /// A flat list as lists of lists.
@@ -202,6 +205,11 @@ fn table(results: &[(&OperatorOutput, &Block)], terminal: bool) -> String {
             rows
         }
     };
+    lines(rows, terminal)
+}
+
+/// Rows in columns that line up on a terminal, and between tabs elsewhere.
+fn lines(rows: Vec<Vec<String>>, terminal: bool) -> String {
     if !terminal {
         return rows.iter().map(|cells| line(cells, '\t')).collect();
     }
