@@ -170,7 +170,6 @@ const LATE: &[Row] = &[
     (&["stitch", "raw", "-o"], 2, &["--output", "value is required"]),
     (&["stitch", "s3://", "-o", "a.zarr"], 2, &["s3://", "no bucket"]),
     (&["stitch", "file:///tmp/a", "-o", "a.zarr"], 2, &["file:///tmp/a", "path alone: /tmp/a"]),
-    (&["calc", "a + 1", "a=zarrs/x.zarr", "b=zarrs/x.zarr"], 2, &["input b", "leave it out"]),
     (&["calc", "a + b", "a=zarrs/x.zarr"], 2, &["no input b, but a", "^"]),
     (&["calc", "avg(a)", "zarrs/x.zarr"], 2, &["no function avg", "do you mean mean"]),
     (&["calc", "gausian(a, 1)", "zarrs/x.zarr"], 2, &["no function gausian", "do you mean gaussian"]),
@@ -288,6 +287,16 @@ fn a_reason_that_all_files_have_is_said_once() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("6 files cannot be read: there is no series 3"), "{text}");
     assert_eq!(text.matches("no series").count(), 1, "{text}");
+}
+
+#[test]
+fn an_input_that_the_expression_does_not_name_is_told() {
+    let folder = place();
+    let words = ["calc", "mean(a)", "a=zarrs/x.zarr", "ab=zarrs/x.zarr"];
+    let output = stackctl(folder.path()).args(words).output().unwrap();
+    let said = message(&output);
+    assert!(output.status.success() && said.contains("note: input ab: the expression does not name it"), "{said}");
+    assert!(!said.contains("input a:"), "{said}");
 }
 
 /// Fewer rows than there would be components are no mistake of who did not say how many.

@@ -54,10 +54,9 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
         told.insert(name.clone(), own.provenance);
         arrays.push((name, crate::array::select(Arc::new(stack), &dropped)?));
     }
-    let words = args.expression.split(|c: char| !(c.is_alphanumeric() || c == '_'));
-    if let Some((name, _)) = arrays.iter().find(|(name, _)| arrays.len() > 1 && !words.clone().any(|word| word == name))
-    {
-        return Err(Error::usage(format!("input {name}: the expression does not name it: leave it out")).into());
+    let words: Vec<&str> = args.expression.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+    for (name, _) in arrays.iter().filter(|(name, _)| !words.contains(&name.as_str())) {
+        super::tell(format_args!("note: input {name}: the expression does not name it"));
     }
     if let Some(output) = output {
         super::refuse_input(output, lineage.inputs.paths())?;

@@ -148,7 +148,10 @@ mod tests {
             assert_eq!(lines[1][caret], 'X', "{width}: {lines:?}");
             assert!(lines.iter().all(|line| line.len() <= width), "{width}: {lines:?}");
         }
-        assert_eq!(fitted("one two three four\n  name\n  ^ here", 12), "one two\n  three four\n  name\n  ^ here");
+        assert_eq!(
+            fitted("one two three four five\n  name\n  ^ here", 20),
+            "one two three four\n  five\n  name\n  ^ here"
+        );
         let text = "one two three four five\n  one two three four five";
         assert_eq!(fitted(text, 20), "one two three four\n  five\n  one two three four\n    five");
         assert_eq!(fitted("  stackctl stitch a b c d e f", 20), "  stackctl stitch a b c d e f");

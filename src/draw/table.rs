@@ -94,7 +94,7 @@ mod tests {
         table.row(["blosc:zstd,3,bitshuffle", "108.7 KiB", "0.02 s"]);
         assert_eq!(
             table.lines(34),
-            ["  codec        output     run", "  blosc:zstd,  108.7 KiB  0.02 s", "  3,", "  bitshuffle"]
+            ["  codec       output    run", "  blosc:      108.7     0.02 s", "  zstd,3,     KiB", "  bitshuffle"]
         );
     }
 }
