@@ -197,9 +197,11 @@ for dtype in ["uint8", "int32", "float16", "float32", "float64"]:
 check("gaussian(deskew(median(a, 3), angle=30, z=0.4um, x=0.1um), 1)", ["a=wide.npy"])
 
 # Distances: fewer rows than a tile has, more, and as many; columns that no part divides.
-for dtype in ["bool", "uint8", "int16", "uint16", "int32", "uint64", "float16", "float32", "float64"]:
+ROWS = ["bool", "uint8", "int16", "uint16", "int32", "uint64", "float16", "float32", "float64"]
+for dtype in ROWS:
     values = made(dtype, (37, 19, 83))
     np.save(WORK / f"rows_{dtype}.npy", values if values.dtype.kind != "f" else np.nan_to_num(values, posinf=5))
+for dtype in ROWS:
     for metric in "euclidean sqeuclidean cityblock chebyshev cosine correlation canberra braycurtis dot".split():
         pairs(metric, dtype, "--along", "z")
     pairs("correlation", dtype, "--along", "z", "--with", "rows_uint16.npy")
