@@ -55,11 +55,15 @@ fn plates_series_and_labels_are_what_the_schemas_say() {
         stitch(folder.path(), &[&series[..], &zarr, &["--by", "field", "--collection"]].concat());
         let image = name("image");
         let input = ["masks", "--pattern", PATTERN, "-q"];
-        stitch(folder.path(), &[&input[..], &zarr, &["-o", &image]].concat());
+        stitch(folder.path(), &[&input[..], &zarr, &["-o", &image, "--levels", "3"]].concat());
         for label in ["cells", "nuclei"] {
             let output = format!("{image}/labels/{label}");
-            stitch(folder.path(), &[&input[..], &zarr, &["-o", &output, "--levels", "2"]].concat());
+            stitch(folder.path(), &[&input[..], &zarr, &["-o", &output]].concat());
         }
+        let output = format!("{image}/labels/fewer");
+        let refused = ["stitch", "masks", "--pattern", PATTERN, "-o", &output, "--levels", "2", "--zarr-format", format];
+        let (code, said) = failure(folder.path(), &refused);
+        assert!(code == 2 && said.contains("2 levels asked for, the image has 3"), "{said}");
         let other = if format == "3" { "2" } else { "3" };
         let output = format!("{image}/labels/more");
         let refused = ["stitch", "masks", "--pattern", PATTERN, "-o", &output, "--zarr-format", other];

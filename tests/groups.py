@@ -69,7 +69,9 @@ def groups(folder, schemas):
         label = image["labels/cells"]
         valid(label, version, "label", "image")
         assert claim(label)["image-label"]["source"]["image"] == "../../"
-        assert claim(label)["multiscales"][0]["type"] == "mode"
+        levels = claim(label)["multiscales"][0]
+        assert levels["type"] == "mode"
+        assert len(levels["datasets"]) == len(claim(image)["multiscales"][0]["datasets"]) == 3
         assert "omero" not in claim(label)
         assert type(ome_zarr_models.open_ome_zarr(label)).__name__ == "ImageLabel"
         assert (label["0"][...] == image["0"][...]).all()

@@ -127,8 +127,18 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
     let is_label = sink::zarr::is_label(output);
     if is_label {
         options.image.attributes.insert("image-label".into(), serde_json::json!({"source": {"image": "../../"}}));
+        let n_levels = sink::zarr::levels_of_labelled(output, options.format)?;
+        let asked = match flags.levels {
+            Some(Levels::Count(n)) => n,
+            Some(Levels::None) => 1,
+            Some(Levels::Auto) | None => n_levels,
+        };
+        if asked != n_levels {
+            return Err(unlike_image(asked, n_levels).into());
+        }
+        options.image.levels = Levels::Count(n_levels);
         if !run.dry_run {
-            sink::zarr::begin_label(output, options.format)?;
+            sink::zarr::begin_label(output)?;
         }
     }
     if let Some(note) = choose_mode(flags, &mut options, how.lineage.inputs.paths(), array.dtype()).filter(|_| is_zarr)
@@ -257,6 +267,14 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         tell(summary.text());
     }
     Ok(None)
+}
+
+/// Labels that are to have other levels than their image.
+fn unlike_image(asked: u64, n_levels: u64) -> Error {
+    Error::usage(format!(
+        "--levels: {} asked for, the image has {n_levels}, and OME-Zarr wants as many of its labels: leave --levels out",
+        count(asked, "level")
+    ))
 }
 
 /// Halves labels by their mode unless another way is asked for, and says why they are taken for labels.

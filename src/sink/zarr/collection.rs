@@ -194,14 +194,12 @@ pub fn is_label(path: &Path) -> bool {
     path.parent().is_some_and(|labels| labels.ends_with("labels") && super::extension_of(labels.parent()) == "zarr")
 }
 
-/// Makes the group of labels of the image that a label image at `path` is of.
+/// Number of levels of the image that a label image at `path` is of, which a label image must have too.
 ///
 /// # Errors
-/// `Usage` if there is no such image, or it is of another format; `Io`.
-pub fn begin_label(path: &Path, format: ZarrFormat) -> Result<()> {
-    let Some((labels, image)) = path.parent().and_then(|labels| Some((labels, labels.parent()?))) else {
-        return Ok(());
-    };
+/// `Usage` if there is no such image, or it is of another format; `Format` if its metadata are damaged.
+pub fn levels_of_labelled(path: &Path, format: ZarrFormat) -> Result<u64> {
+    let image = path.ancestors().nth(2).unwrap_or(path);
     let (own, other) = if format == ZarrFormat::V3 { ("zarr.json", 2) } else { (".zgroup", 3) };
     if !super::is_zarr(image) {
         return Err(Error::usage(format!("{}: there is no image that labels could lie in", image.display())));
@@ -212,6 +210,17 @@ pub fn begin_label(path: &Path, format: ZarrFormat) -> Result<()> {
             image.display()
         )));
     }
+    let group = read(&image.join(if format == ZarrFormat::V3 { "zarr.json" } else { ".zattrs" }))?;
+    let claim = if format == ZarrFormat::V3 { &group["attributes"]["ome"] } else { &group };
+    Ok(claim["multiscales"][0]["datasets"].as_array().map_or(1, |datasets| datasets.len() as u64))
+}
+
+/// Makes the folder of the labels of an image.
+///
+/// # Errors
+/// `Io`.
+pub fn begin_label(path: &Path) -> Result<()> {
+    let labels = path.parent().unwrap_or(path);
     fs::create_dir_all(labels).map_err(|e| Error::io(labels, "cannot make the folder", e))
 }
 

@@ -43,7 +43,7 @@ mod ngff;
 pub use additions::Image;
 use archive::Archive;
 use array::{ArrayWriter, ChunkEncoder, Container};
-pub use collection::{Collection, begin_label, is_label, list_label};
+pub use collection::{Collection, begin_label, is_label, levels_of_labelled, list_label};
 use coordinates::{Coordinates, coordinates};
 pub use defaults::{DEFAULT_MAX_FILES, default_chunks, default_shards};
 pub use links::References;
