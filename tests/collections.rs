@@ -61,7 +61,8 @@ fn plates_series_and_labels_are_what_the_schemas_say() {
             stitch(folder.path(), &[&input[..], &zarr, &["-o", &output]].concat());
         }
         let output = format!("{image}/labels/fewer");
-        let refused = ["stitch", "masks", "--pattern", PATTERN, "-o", &output, "--levels", "2", "--zarr-format", format];
+        let refused =
+            ["stitch", "masks", "--pattern", PATTERN, "-o", &output, "--levels", "2", "--zarr-format", format];
         let (code, said) = failure(folder.path(), &refused);
         assert!(code == 2 && said.contains("2 levels asked for, the image has 3"), "{said}");
         let other = if format == "3" { "2" } else { "3" };

@@ -63,6 +63,7 @@ use place::{PUBLISHED, UNFINISHED, check_key};
 pub use published::{conclude, forget_all, forget_the_rest, has_name, is_announced};
 pub use resume::Change;
 use resume::EarlierRun;
+use sums::Pieces;
 use sync::{Open, SyncJob, Syncer};
 
 /// Key of what will get the output's name.
@@ -305,6 +306,8 @@ pub struct Store {
     found: Box<EarlierRun>,
     /// The output, if it is one file.
     file: Option<Open>,
+    /// What was written of it.
+    pieces: Mutex<Pieces>,
     growing: Mutex<Growing>,
     /// Whether other shares of the run write here too.
     is_share: bool,
@@ -635,7 +638,7 @@ impl Store {
         site.bytes.store(found.written.bytes, Ordering::Relaxed);
         let syncer = Arc::new(Syncer::new(site.clone()));
         let (overwrite, manifest, found) = (terms.overwrite, Box::new(terms.manifest.clone()), Box::new(found));
-        let (growing, loose, accounts) = Default::default();
+        let (growing, loose, accounts, pieces) = Default::default();
         let (is_share, keeps_record, is_over, written) = (terms.share.is_some(), terms.is_one_of_many, false, None);
         Ok(Begun::Ready(Self {
             site,
@@ -645,6 +648,7 @@ impl Store {
             manifest,
             found,
             file,
+            pieces,
             growing,
             is_share,
             loose,
@@ -908,7 +912,9 @@ impl Store {
         let n_bytes = bytes.len() as u64;
         self.site.files.store(1, Ordering::Relaxed);
         self.site.bytes.fetch_max(offset + n_bytes, Ordering::Relaxed);
-        Ok(Stored { key: String::new(), what: What::Piece, offset, n_bytes, crc: crc32c::crc32c(bytes) })
+        let crc = crc32c::crc32c(bytes);
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner).add(offset, n_bytes, crc);
+        Ok(Stored { key: String::new(), what: What::Piece, offset, n_bytes, crc })
     }
 
     /// Writes the checksum of an output that is one file where [`sums::signed`] finds it, as the last that is written: behind
@@ -921,7 +927,19 @@ impl Store {
     /// As [`Store::put_at`].
     pub fn sign(&self, head: Option<u64>) -> Result<()> {
         let file = self.file.as_ref().expect("only an output that is one file is signed");
-        let (n_bytes, mut at) = (self.site.bytes.load(Ordering::Relaxed), 0);
+        let n_bytes = self.site.bytes.load(Ordering::Relaxed);
+        let known = self.pieces.lock().unwrap_or_else(PoisonError::into_inner).whole(n_bytes);
+        let crc = known.map_or_else(|| self.read_back(file, n_bytes), Ok)?;
+        match head {
+            Some(end) => self.put_at(end - 1 - sums::BLANKS as u64, &sums::blanks(crc)),
+            None => self.put_at(n_bytes, sums::signature(n_bytes, crc).as_bytes()),
+        }
+        .map(|_| ())
+    }
+
+    /// CRC-32C of all `n_bytes` of the output, for earlier runs wrote some of it, or in pieces too small.
+    fn read_back(&self, file: &Open, n_bytes: u64) -> Result<u32> {
+        let mut at = 0;
         let read = sums::summed(|buffer| {
             let piece = (n_bytes - at).min(buffer.len() as u64) as usize;
             let n = file.read_at(at, &mut buffer[..piece])?;
@@ -929,12 +947,7 @@ impl Store {
             Ok(n)
         });
         let whole = |(crc, n)| if n == n_bytes { Ok(crc) } else { Err(ErrorKind::UnexpectedEof.into()) };
-        let crc = read.and_then(whole).map_err(|e| self.failed(OUTPUT, "cannot read back", e))?;
-        match head {
-            Some(end) => self.put_at(end - 1 - sums::BLANKS as u64, &sums::blanks(crc)),
-            None => self.put_at(n_bytes, sums::signature(n_bytes, crc).as_bytes()),
-        }
-        .map(|_| ())
+        read.and_then(whole).map_err(|e| self.failed(OUTPUT, "cannot read back", e))
     }
 
     /// Says what was read for a unit that is to be recorded next.

@@ -252,6 +252,56 @@ fn in_head(start: &[u8], end: usize, length: u64) -> Signature {
     }
 }
 
+/// CRC-32C of a file that is written in pieces, in any order.
+///
+/// It is not known where pieces are written twice, or are many and small or far apart: [`summed`] reads them back.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    /// Length and CRC-32C of what lies together, by where it begins.
+    apart: BTreeMap<u64, (u64, u32)>,
+    n_small: u32,
+    is_lost: bool,
+}
+
+impl Pieces {
+    /// Less takes longer to put together than to read.
+    const SMALL_BYTES: u64 = 32 << 10;
+    const MOST_SMALL: u32 = 1000;
+    const MOST_APART: usize = 10_000;
+
+    /// Takes a piece that was written at `at`.
+    pub(super) fn add(&mut self, at: u64, n_bytes: u64, crc: u32) {
+        if self.is_lost || n_bytes == 0 {
+            return;
+        }
+        self.n_small += u32::from(n_bytes < Self::SMALL_BYTES);
+        let before = self.apart.range(..=at).next_back().map(|(&start, &(n, crc))| (start, n, crc));
+        let overlaps = before.is_some_and(|(start, n, _)| start + n > at)
+            || self.apart.range(at..).next().is_some_and(|(&next, _)| next < at + n_bytes);
+        let is_many = self.apart.len() >= Self::MOST_APART || self.n_small > Self::MOST_SMALL;
+        if overlaps || is_many {
+            *self = Self { is_lost: true, ..Self::default() };
+            return;
+        }
+        let joined = |(n, crc): (u64, u32), (more, next): (u64, u32)| {
+            (n + more, crc32c::crc32c_combine(crc, next, more as usize))
+        };
+        let (mut start, mut whole) = (at, (n_bytes, crc));
+        if let Some((first, n, crc)) = before.filter(|(first, n, _)| first + n == at) {
+            (start, whole) = (first, joined((n, crc), whole));
+        }
+        if let Some(behind) = self.apart.remove(&(at + n_bytes)) {
+            whole = joined(whole, behind);
+        }
+        self.apart.insert(start, whole);
+    }
+
+    /// That of a file of `n_bytes`, all of which were seen.
+    pub(super) fn whole(&self, n_bytes: u64) -> Option<u32> {
+        self.apart.get(&0).filter(|(n, _)| *n == n_bytes).map(|(_, crc)| *crc)
+    }
+}
+
 /// CRC-32C of what `read` gives, which fills a buffer and says how far, and how many bytes that is.
 ///
 /// # Errors
@@ -267,6 +317,32 @@ pub fn summed(mut read: impl FnMut(&mut [u8]) -> std::io::Result<usize>) -> std:
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_in_any_order_are_the_whole() {
+        let bytes: Vec<u8> = (0..1_000_000u32).map(|i| (i * i >> 7) as u8).collect();
+        let cuts = [0, 5, 40_000, 40_001, 500_000, 999_999, 1_000_000];
+        let piece =
+            |i: usize| (cuts[i] as u64, (cuts[i + 1] - cuts[i]) as u64, crc32c::crc32c(&bytes[cuts[i]..cuts[i + 1]]));
+        for order in [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [3, 0, 5, 2, 4, 1]] {
+            let mut pieces = Pieces::default();
+            for (n, i) in order.into_iter().enumerate() {
+                assert_eq!(pieces.whole(1_000_000), None, "{n} of {order:?}");
+                let (at, n_bytes, crc) = piece(i);
+                pieces.add(at, n_bytes, crc);
+            }
+            assert_eq!(pieces.whole(1_000_000), Some(crc32c::crc32c(&bytes)), "{order:?}");
+            // What was written twice may be other bytes.
+            let (at, n_bytes, crc) = piece(2);
+            pieces.add(at + 1, n_bytes - 1, crc);
+            assert_eq!(pieces.whole(1_000_000), None);
         }
     }
 }
