@@ -131,10 +131,15 @@ fn arrays_of_others_are_read_whatever_their_objects_are() {
     let folder = folder.path();
     bucket.python(&["zarrs", &folder.to_string_lossy()]);
     bucket.python(&["put", &folder.to_string_lossy(), "theirs"]);
+    // Behind the head, whose blanks are others.
+    let elements = |name: &str| {
+        let bytes = fs::read(folder.join(name)).unwrap();
+        bytes[10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]))..].to_vec()
+    };
     for name in ["plain", "sharded", "two"] {
         let (input, output) = (format!("s3://lab/theirs/{name}.zarr"), format!("{name}.npy"));
         ends(&bucket, folder, 0, &["convert", &input, "--axes", "z,y,x", "-q", "-o", &output]);
-        assert!(fs::read(folder.join(output)).unwrap() == fs::read(folder.join("expected.npy")).unwrap(), "{name}");
+        assert!(elements(&output) == elements("expected.npy"), "{name}");
     }
 }
 
@@ -232,7 +237,7 @@ fn what_is_wrong_is_said_with_a_way_out() {
     says(&["inspect", "s3:///raw"], &[], &[], &["s3:///raw", "names no bucket"]);
     says(&inspect, &[], &["AWS_ALLOW_HTTP"], &["s3://lab/raw", "AWS_ALLOW_HTTP=true"]);
     let nowhere = [("AWS_ENDPOINT_URL", "http://127.0.0.1:9")];
-    says(&inspect, &nowhere, &[], &["s3://lab/raw", "failed"]);
+    says(&inspect, &nowhere, &[], &["s3://lab/raw", "the server is not reached"]);
     let metadata = [("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9/latest/meta-data")];
     says(&inspect, &metadata, &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], &["credentials", "AWS_ACCESS_KEY_ID"]);
     bucket.rule(Duration::ZERO, |_, _| Fate::Status(403));

@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn pieces_in_any_order_are_the_whole() {
-        let bytes: Vec<u8> = (0..1_000_000u32).map(|i| (i * i >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..1_000_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
         let cuts = [0, 5, 40_000, 40_001, 500_000, 999_999, 1_000_000];
         let piece =
             |i: usize| (cuts[i] as u64, (cuts[i + 1] - cuts[i]) as u64, crc32c::crc32c(&bytes[cuts[i]..cuts[i + 1]]));
