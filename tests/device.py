@@ -180,14 +180,15 @@ for dtype in DTYPES:
         reduce("min,max,argmin,argmax", axis, dtype)
         if not wide:
             reduce("sum,mean,var,std", axis, dtype, tolerance=1e-3 if dtype == "float16" else 1e-6)
-    reduce("median,quantile=0.9", "y" if wide else "x", dtype)
+    if dtype != "float16":
+        reduce("median,quantile=0.9", "y" if wide else "x", dtype)
     if dtype in ("uint8", "float32"):
         reduce("median,quantile=0.25", "z", dtype)
 for dtype in ["bool", "uint8", "int16", "uint16"]:
     reduce("histogram,max", "y", dtype)
 for dtype in ["int8", "uint32", "int64", "uint64", "float16", "float32", "float64"]:
     reduce("histogram=7:-0.3:100,histogram=100:-128:127.5,min", "z,y", dtype)
-for dtype in ["uint8", "uint64", "float16", "float32"]:
+for dtype in ["uint8", "uint64", "float32"]:
     reduce("quantile=0.1:0.5:0.97,median", "y", dtype)
 
 # Light sheets, to both sides, by parts of an element and whole ones.

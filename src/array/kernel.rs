@@ -246,7 +246,7 @@ impl Routine {
 
     /// Results of `shape`, made of boxes of `window` around them: `body` makes `r` of type `to` of `AT(i)`, element
     /// number `i` of those at `positions` in the box, as `of`, and of `w`, a table of `weights`. `N` is their number. Where
-    /// there are `n_own` results for each place, `body` puts them to `OUT(k)`, which half floats are by `PUT(k, x)`.
+    /// there are `n_own` results for each place, `body` puts them to `OUT(k)`.
     pub fn around(
         &mut self,
         (from, dtype): (Datum, DType),
@@ -263,12 +263,10 @@ impl Routine {
         offsets.push(n_elements(shape));
         let text = format!(
             "{}#define N {n}\n#define AT(i) (({of}){})\n#define OUT(k) out[(k) * h[N] + o]\n\
-             #define PUT(k, x) {}\n\
              __kernel void run(__global {} *out, __global const {} *a, __global const ulong *g, __global const ulong *h,\n\
              __global const {of} *w) {{\n{}{body}\n{};\n}}\n",
             PRELUDE,
             loaded(dtype, "a", "s0 + h[i]"),
-            stored(to, "out", "(k) * h[N] + o", "x"),
             c_name(to),
             c_name(dtype),
             places.text(),
