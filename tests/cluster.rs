@@ -375,6 +375,16 @@ fn inputs_are_those_of_the_plan() {
     assert!(text.contains(&Pile::name(0, 0)), "{text}");
 }
 
+/// Loses pixels of a file behind a header that is whole.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let strips = tiff::entry(&bytes, 0, 273) + 8;
+    let strip = if tiff::u32_at(&bytes, strips - 4) == 1 { strips } else { tiff::u32_at(&bytes, strips) };
+    let strip = tiff::u32_at(&bytes, strip);
+    bytes[strip..strip + 20].fill(0xff);
+    fs::write(path, bytes).unwrap();
+}
+
 /// What cannot be read is tried so often and no more; the rest is done, and loops end.
 #[test]
 fn units_that_fail_are_given_up() {
@@ -383,15 +393,9 @@ fn units_that_fail_are_given_up() {
     let layout = Layout { width: 64, height: 32, bits: 16, compression: 8, ..Layout::default() };
     Pile::new(2, 4, 8, layout).write(&folder.join("raw"));
     let expected = serial(folder, &STITCH, &["out.zarr"]);
-    // Pixels that are lost behind a header that is whole.
     let path = folder.join("raw").join(Pile::name(1, 2));
     let (bytes, time) = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().modified().unwrap());
-    let strips = tiff::entry(&bytes, 0, 273) + 8;
-    let strip = if tiff::u32_at(&bytes, strips - 4) == 1 { strips } else { tiff::u32_at(&bytes, strips) };
-    let strip = tiff::u32_at(&bytes, strip);
-    let mut damaged = bytes.clone();
-    damaged[strip..strip + 20].fill(0xff);
-    fs::write(&path, damaged).unwrap();
+    damage(&path);
     planned(folder, "4", &STITCH);
     let missing = || numbers(&succeeds(folder, &[], &["status", "out.zarr", "--array"]));
     let mut codes = Vec::new();

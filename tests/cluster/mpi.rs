@@ -93,7 +93,7 @@ impl Way {
 /// A folder with 24 MiB in `raw`, of which three tasks are made where few results are folded.
 fn long() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let layout = Layout { width: 512, height: 512, bits: 16, ..Layout::default() };
+    let layout = Layout { width: 512, height: 512, bits: 16, compression: 8, ..Layout::default() };
     Pile { holes: vec![(0, 3)], ..Pile::new(1, 6, 8, layout) }.write(&folder.path().join("raw"));
     folder
 }
@@ -230,6 +230,21 @@ fn a_rank_of_an_mpi_is_killed() {
         let (code, _, err) = way.ran(folder, "3", &job);
         assert_eq!(code, 0, "{err}");
         assert!(made(folder, &outputs) == expected);
+    }
+}
+
+/// What one rank cannot read ends all of them, with its reason, and nothing has the output's name.
+#[test]
+fn a_rank_that_fails_ends_all() {
+    let (job, outputs) = reductions().swap_remove(0);
+    let job = [&whole(&job)[..], &["--mpi"]].concat();
+    for way in [&WAYS[0], &WAYS[4]].into_iter().filter(|way| installed(way.launcher)) {
+        let folder = long();
+        let folder = folder.path();
+        damage(&folder.join("raw").join(Pile::name(0, 5)));
+        let (code, _, err) = way.ran(folder, "3", &job);
+        assert!(code != 0 && err.contains(&Pile::name(0, 5)), "{code}: {err}");
+        assert!(outputs.iter().all(|name| !folder.join(name).exists()), "{}", way.launcher);
     }
 }
 
