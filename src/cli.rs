@@ -2,12 +2,13 @@
 //! here; no work is done here.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, PossibleValue, StringValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
 
 use crate::array::calc::Cast;
@@ -41,6 +42,19 @@ pub struct Cli {
     /// What is said of it.
     #[command(flatten)]
     pub voice: VoiceArgs,
+}
+
+impl Cli {
+    /// Reads a command line, the program first. A negative number is a value, which its flag may refuse, and no flag.
+    ///
+    /// # Errors
+    /// What clap says of it.
+    pub fn read<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> Result<Self, clap::Error> {
+        let is_valued = |arg: &clap::Arg| arg.get_action().takes_values() && !arg.is_positional();
+        let numbered = |arg: clap::Arg| if is_valued(&arg) { arg.allow_negative_numbers(true) } else { arg };
+        let command = Self::command().mut_subcommands(|command| command.mut_args(numbered));
+        Self::from_arg_matches(&command.try_get_matches_from(words)?)
+    }
 }
 
 /// What a command says, and where; every command takes these.
@@ -364,7 +378,7 @@ pub struct ShareArgs {
     pub deadline: Option<Duration>,
     /// Leave units out that could not be done so often, by all processes together: an input that cannot be read is not tried
     /// for ever. The other units are done first; exit code 1 then
-    #[arg(long, value_name = "N", default_value_t = RETRIES, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = RETRIES, value_parser = whole::<u64, 1, { u64::MAX }>)]
     pub retries: u64,
     /// Print what was done as JSON on standard output
     #[arg(long)]
@@ -407,7 +421,7 @@ pub struct StatusArgs {
     #[arg(long, visible_alias = "shard-base", value_name = "N", default_value_t = 0, value_parser = whole::<u64, 0, 1>)]
     pub share_base: u64,
     /// Units that could not be done so often have failed: their shares are not among those that are missing
-    #[arg(long, value_name = "N", default_value_t = RETRIES, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = RETRIES, value_parser = whole::<u64, 1, { u64::MAX }>)]
     pub retries: u64,
     /// Print it as JSON on standard output
     #[arg(long)]

@@ -3,13 +3,12 @@
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
 use stackctl::cli::Cli;
 use stackctl::command;
 use stackctl::error::Error;
 
 fn main() -> ExitCode {
-    let cli = match parsed() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return misread(&error),
     };
@@ -29,14 +28,6 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
-}
-
-/// What was typed. A negative number is a value, which its flag may refuse, and no flag.
-fn parsed() -> Result<Cli, clap::Error> {
-    let is_valued = |arg: &clap::Arg| arg.get_action().takes_values() && !arg.is_positional();
-    let numbered = |arg: clap::Arg| if is_valued(&arg) { arg.allow_negative_numbers(true) } else { arg };
-    let command = Cli::command().mut_subcommands(|command| command.mut_args(numbered));
-    Cli::from_arg_matches(&command.try_get_matches()?)
 }
 
 /// Answers help and version, and tells of a mistake in the command.

@@ -182,7 +182,7 @@ impl Routine {
         value: Vec<u8>,
     ) -> Datum {
         let places = Places::new(lengths, &[row_major_strides(shape)]);
-        let unit = ["uchar", "ushort", "uint", "ulong"][dtype.size().trailing_zeros() as usize];
+        let unit = unsigned(dtype);
         let n = places.rank;
         let step = |k: usize| {
             format!(
@@ -309,7 +309,7 @@ pub fn ordered(dtype: DType, n: usize, ranks: &[usize]) -> (DType, String) {
         return (key, text);
     }
     // The greatest value that no more than `rank` elements are less than.
-    let unsigned = ["uchar", "ushort", "uint", "ulong"][key.size().trailing_zeros() as usize];
+    let unsigned = unsigned(key);
     let (last, sign) =
         (bits - 1, if key.is_signed() { format!("(({unsigned})1 << {})", bits - 1) } else { "0".into() });
     for (number, rank) in ranks.iter().enumerate() {
@@ -403,6 +403,11 @@ pub fn c_name(dtype: DType) -> &'static str {
         // Complex numbers have no kernels.
         DType::Complex64 | DType::Complex128 => "void",
     }
+}
+
+/// The type without a sign that is as wide.
+fn unsigned(dtype: DType) -> &'static str {
+    ["uchar", "ushort", "uint", "ulong"][dtype.size().trailing_zeros() as usize]
 }
 
 /// `value` to the last bit.

@@ -14,7 +14,7 @@ use crate::array::{Arranged, Array, Held, Scratch};
 use crate::axis::Axis;
 use crate::block::{Block, Buffer, size_bytes};
 use crate::cli::RunArgs;
-use crate::consume::{self, Assemble, Consumer, Job};
+use crate::consume::{Assemble, Consumer, Job};
 use crate::device::{Devices, Offloaded};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -23,7 +23,7 @@ use crate::expression::{self, Built, Known, Output, TreePart, Wanted, syntax};
 use crate::grid::{Region, n_elements};
 use crate::open::fingerprint;
 use crate::plan;
-use crate::reduce::{Reducer, Reduction};
+use crate::reduce::Reducer;
 use crate::report::{count, tuple};
 use crate::sink::{self, OutputOptions, Spec};
 use crate::source::{self, OpenOptions};
@@ -283,12 +283,9 @@ impl Workshop<'_> {
         begun: impl Fn() + Send,
     ) -> Result<Vec<Option<Block>>, Error> {
         let (args, budget) = (self.args, self.budget);
-        let reduction = Reduction::new(Arc::clone(reducer), Box::new(|n| n.saturating_mul(64)));
-        let reduction = reduction.made(devices::elsewhere(self.devices));
-        let held = if in_memory { result_bytes(reducer).saturating_mul(2) } else { 0 };
-        let left = budget.room(&**array).saturating_sub(held);
-        let plan = consume::plan(&**array, &[&reduction], left)
-            .map_err(|bytes| budget.refusal(&**array, None, bytes.saturating_add(held), held))?;
+        let reduction = results::on_the_way(reducer).made(devices::elsewhere(self.devices));
+        let held_bytes = if in_memory { result_bytes(reducer).saturating_mul(2) } else { 0 };
+        let plan = budget.plan_beside(&**array, &reduction, held_bytes)?;
         let tile = reduction.tile(&plan);
         if !in_memory {
             let failed = |e| Error::io(&self.folder, "cannot make the folder", e);

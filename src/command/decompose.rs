@@ -41,9 +41,10 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     lineage.ledger = resolve::ledger(&stack, &args.output);
     let chosen = resolve::own_axes(&stack, is_single, &args.names, args.select.as_slice());
     let array = select(Arc::new(stack), &chosen)?;
+    let budget = Resources::new(&args.run);
     if args.run.dry_run {
-        let (rows, limit) = rows(args, &array)?;
-        let (n, k) = (rows.n_rows(), n_components(args, &rows));
+        let (rows, k, limit) = rows(args, &array, &budget)?;
+        let n = rows.n_rows();
         let text = format!(
             "{} {} ({}), {} of {}\n  reads        every row once for products (again for reflections if small values are lost), \
              once for components\n  memory       {} of {}\nnothing was read (--dry-run)\n",
@@ -66,9 +67,10 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
         args.kind == Factors::Pca,
         fingerprint(lineage.inputs.paths())
     ]);
-    let devices = devices::opened(&args.run, Resources::new(&args.run).threads)?;
+    let devices = devices::opened(&args.run, budget.threads)?;
     let mut way = super::way(Some(&args.output), &manifest, &args.run, &stop, devices.as_ref())?;
-    let made = made(args, &array, &mut way, |bytes| progress.add(bytes)).map_err(|e| super::stopped(e, &way))?;
+    let made =
+        made(args, &array, &budget, &mut way, |bytes| progress.add(bytes)).map_err(|e| super::stopped(e, &way))?;
     progress.finish();
     super::tell_resumed(&way, &args.run);
     devices.iter().for_each(|devices| devices::tell_done(devices, args.run.quiet));
@@ -107,35 +109,28 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     Ok(())
 }
 
-/// Number of components that are asked for.
-fn n_components(args: &DecomposeArgs, rows: &Rows) -> usize {
-    args.components.unwrap_or(FEW.min(rows.n_rows() as usize))
-}
-
-/// The rows of `array`, and the memory that there is for working on them, in bytes.
-fn rows(args: &DecomposeArgs, array: &Arc<dyn Array>) -> Result<(Rows, u64), Error> {
-    let along = super::pairwise::axes_named(&args.along, array.axes(), "--along")?;
-    let rows = Rows::new(Arc::clone(array), (0..array.axes().len()).map(|i| along.contains(&i)).collect());
-    let room = Resources::new(&args.run).room(&**array);
-    let limit = room.saturating_sub(held_bytes(rows.n_rows(), n_components(args, &rows) as u64));
-    Ok((rows, limit))
+/// The rows of `array`, how many components are asked for, and the memory that there is for working on them, in bytes.
+fn rows(args: &DecomposeArgs, array: &Arc<dyn Array>, budget: &Resources) -> Result<(Rows, usize, u64), Error> {
+    let rows = super::pairwise::rows(&args.along, array)?;
+    let k = args.components.unwrap_or(FEW.min(rows.n_rows() as usize));
+    let limit = budget.room(&**array).saturating_sub(held_bytes(rows.n_rows(), k as u64));
+    Ok((rows, k, limit))
 }
 
 /// The decomposition of `array`.
 pub(super) fn made(
     args: &DecomposeArgs,
     array: &Arc<dyn Array>,
+    budget: &Resources,
     way: &mut BlockPass<'_>,
     progress: impl FnMut(u64) + Send,
 ) -> Result<Decomposition, Error> {
-    let (rows, limit) = rows(args, array)?;
-    let k = n_components(args, &rows);
+    let (rows, k, limit) = rows(args, array, budget)?;
     let dtype = args.dtype.unwrap_or(DType::Float64);
     if !matches!(dtype, DType::Float32 | DType::Float64) {
         return Err(Error::usage(format!("--dtype {dtype}: components are float32 or float64")));
     }
-    let threads = Resources::new(&args.run).threads;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(Error::format)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(budget.threads).build().map_err(Error::format)?;
     pool.install(|| decompose(rows, args.kind, k, dtype, limit, way, progress))
 }
 

@@ -26,9 +26,7 @@ use crate::store::Checkpoints;
 /// `Usage`, saying which flag and what would do.
 pub(super) fn stitch(args: &StitchArgs) -> Result<()> {
     let by: Vec<&str> = args.by.iter().flat_map(|by| by.split(',')).map(str::trim).collect();
-    if let Some((_, twice)) = by.iter().enumerate().find(|(i, field)| by[..*i].contains(field)) {
-        return Err(Error::usage(format!("--by {}: {twice} is named twice", by.join(","))));
-    }
+    once("--by", &by)?;
     let output = args.output.to_string_lossy();
     let how = |field: &str| format!("--by {field} writes one output for each of its values");
     places(&output, &by, how)?;
@@ -284,8 +282,13 @@ fn list(flag: &str, axes: &[String]) -> Result<()> {
             return Err(Error::usage(format!("{flag} {word}: separate axes by commas: {flag} {}", letters.join(","))));
         }
     }
-    match axes.iter().enumerate().find(|(i, name)| axes[..*i].contains(name)) {
-        Some((_, name)) => Err(Error::usage(format!("{flag} {}: {name} is named twice", axes.join(",")))),
+    once(flag, &axes.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Refuses a name that stands twice.
+fn once(flag: &str, names: &[&str]) -> Result<()> {
+    match names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+        Some((_, name)) => Err(Error::usage(format!("{flag} {}: {name} is named twice", names.join(",")))),
         None => Ok(()),
     }
 }

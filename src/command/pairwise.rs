@@ -72,7 +72,7 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     let settings = settings(args);
     let others = b.as_ref().map(|b| json!([b.axes(), b.dtype()]));
     let manifest = json!([settings, a.axes(), a.dtype(), others, fingerprint(lineage.inputs.paths())]);
-    let devices = devices::opened(&args.run, Resources::new(&args.run).threads)?;
+    let devices = devices::opened(&args.run, pairs.threads)?;
     let output = args.output.as_deref().map(Path::new);
     let mut way = super::way(output, &manifest, &args.run, &stop, devices.as_ref())?;
     let block = pairs.measured(&mut way, |bytes| progress.add(bytes)).map_err(|e| super::stopped(e, &way))?;
@@ -116,7 +116,7 @@ impl<'a> Pairs<'a> {
         let mut axes: Vec<Axis> = kept.iter().map(|&i| a.axes()[i].clone()).collect();
         axes.extend([(a, ""), (b.unwrap_or(a), "_other")].map(|(array, more)| row_axis(array, &args.along, more)));
         let budget = Resources::new(&args.run);
-        let n_rows = (rows(args, a)?.n_rows(), rows(args, b.unwrap_or(a))?.n_rows());
+        let n_rows = (rows(&args.along, a)?.n_rows(), rows(&args.along, b.unwrap_or(a))?.n_rows());
         let result_bytes = size_bytes(&crate::axis::shape(&axes), DType::Float64);
         let room = budget.room(&**a);
         let limit_bytes = room.checked_sub(result_bytes).ok_or_else(|| {
@@ -131,6 +131,10 @@ impl<'a> Pairs<'a> {
         Ok(Self { args, groups, axes, n_rows, threads: budget.threads, limit_bytes })
     }
 
+    fn rows(&self, array: &Arc<dyn Array>) -> Result<Rows, Error> {
+        rows(&self.args.along, array)
+    }
+
     /// The distances.
     pub(super) fn measured(
         &self,
@@ -141,7 +145,7 @@ impl<'a> Pairs<'a> {
         let mut block = Block::new(Region::whole(&crate::axis::shape(&self.axes)), DType::Float64)?;
         let mut values = block.elements_mut::<f64>();
         for (number, (a, b)) in self.groups.iter().enumerate() {
-            let (a, b) = (rows(self.args, a)?, b.as_ref().map(|b| rows(self.args, b)).transpose()?);
+            let (a, b) = (self.rows(a)?, b.as_ref().map(|b| self.rows(b)).transpose()?);
             way.prefix = if self.groups.len() > 1 { format!("{number}-") } else { String::new() };
             let made =
                 pool.install(|| distances(&a, b.as_ref(), self.args.metric, self.limit_bytes, way, &mut progress))?;
@@ -153,9 +157,9 @@ impl<'a> Pairs<'a> {
     }
 }
 
-/// The rows of `array`.
-fn rows(args: &PairwiseArgs, array: &Arc<dyn Array>) -> Result<Rows, Error> {
-    let along = axes_named(&args.along, array.axes(), "--along")?;
+/// The rows of `array` along the axes that `--along` names.
+pub(super) fn rows(along: &[String], array: &Arc<dyn Array>) -> Result<Rows, Error> {
+    let along = axes_named(along, array.axes(), "--along")?;
     Ok(Rows::new(Arc::clone(array), (0..array.axes().len()).map(|i| along.contains(&i)).collect()))
 }
 
@@ -236,7 +240,7 @@ fn row_axis(array: &Arc<dyn Array>, along: &[String], more: &str) -> Axis {
 
 fn dry_run(pairs: &Pairs<'_>, a: &Arc<dyn Array>) -> Result<()> {
     let Pairs { args, n_rows: (n, m), limit_bytes, .. } = *pairs;
-    let rows = rows(args, a)?;
+    let rows = pairs.rows(a)?;
     let block = rows.block_shape(64 << 20);
     let text = format!(
         "{} {} ({}), {n} x {m} distances of rows of {}\n  reads        every row once{}, in blocks of up to {}\n  \

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
-use clap::Parser;
 
 use super::written::{Failure, OPERATOR, done, failures, find, stands_for};
 use super::{resources, tell};
@@ -161,7 +160,7 @@ fn go(
 /// The command that `words` are.
 pub(super) fn parsed(words: &[String]) -> Result<Command> {
     let words = std::iter::once("stackctl").chain(words.iter().map(String::as_str));
-    Cli::try_parse_from(words).map(|cli| cli.command).map_err(anyhow::Error::new)
+    Cli::read(words).map(|cli| cli.command).map_err(anyhow::Error::new)
 }
 
 /// What is to be said of the run that `command` is, and where its inputs come from.

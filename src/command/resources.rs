@@ -18,6 +18,7 @@ use crate::exec::budget::{Bytes, Limit, processors, resident_bytes, tame_allocat
 use crate::open::fingerprint;
 use crate::plan::{Document, Plan, Share};
 use crate::profile::{self, Profile};
+use crate::reduce::Reduction;
 use crate::report::{count, tuple};
 use crate::run::{self, Ran};
 use crate::source::known::KnownHeaders;
@@ -82,6 +83,16 @@ impl Resources {
             let unit = consumers.first().map(|c| c.wants().unit);
             self.refusal(array, unit.as_deref(), bytes, held_bytes)
         })
+    }
+
+    /// The same of a reduction, whose results take `held_bytes` beside its tasks.
+    ///
+    /// # Errors
+    /// As [`Resources::plan`].
+    pub(super) fn plan_beside(&self, array: &dyn Array, reduction: &Reduction, held_bytes: u64) -> Result<Plan, Error> {
+        let room = self.room(array).saturating_sub(held_bytes);
+        consume::plan(array, &[reduction], room)
+            .map_err(|bytes| self.refusal(array, None, bytes.saturating_add(held_bytes), held_bytes))
     }
 
     /// Says that `bytes` would do for the smallest task and the `held_bytes` of results. `chunk` is the task's shape

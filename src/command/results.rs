@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -14,7 +15,7 @@ use crate::consume::{Assemble, Consumer, band_shape};
 use crate::error::Error;
 use crate::exec::budget::Bytes;
 use crate::grid::{Grid, Region, n_elements};
-use crate::reduce::{OperatorOutput, Reducer, WriteBytes};
+use crate::reduce::{OperatorOutput, Reducer, Reduction, WriteBytes};
 use crate::report::tuple;
 use crate::sink::zarr::ZarrFormat;
 use crate::sink::{self, OutputOptions, Sharding, Spec};
@@ -157,6 +158,11 @@ pub(super) fn write_bytes(args: &ReduceArgs, reducer: &Reducer) -> Result<WriteB
         };
         per_element.iter().map(one).fold(0, u64::saturating_add)
     }))
+}
+
+/// A reduction by `reducer` of whose outputs it is not said how they are written.
+pub(super) fn on_the_way(reducer: &Arc<Reducer>) -> Reduction {
+    Reduction::new(Arc::clone(reducer), Box::new(|n| n.saturating_mul(64)))
 }
 
 /// How results on the way are written.

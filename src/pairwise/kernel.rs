@@ -14,6 +14,9 @@ const BUSY: u64 = 1 << 17;
 /// Least columns of a part.
 const LEAST: u64 = 256;
 
+/// [`farther`](super::farther) on a device.
+const FARTHER: &str = "#define FARTHER(x, s) ((x) > s || (x) != (x) ? (x) : s)\n";
+
 /// One number for every pair of rows.
 struct PairKernel {
     /// What they are summed up as, and what they are at last.
@@ -59,8 +62,7 @@ impl PairKernel {
             )
         };
         let text = format!(
-            "{PRELUDE}#define FARTHER(x, s) ((x) > s || (x) != (x) ? (x) : s)\n\
-             __kernel __attribute__((reqd_work_group_size({TILE}, {TILE}, 1)))\n\
+            "{PRELUDE}{FARTHER}__kernel __attribute__((reqd_work_group_size({TILE}, {TILE}, 1)))\n\
              void run(__global {of} *out, __global const {} *a, __global const {} *b, __global const ulong *g,\n\
              __global const double *mean_a, __global const double *mean_b) {{\n\
              __local {of} u[{TILE}][{TILE} + 1], v[{TILE}][{TILE} + 1];\n\
@@ -96,8 +98,7 @@ impl PairKernel {
             return made;
         }
         let text = format!(
-            "#define FARTHER(x, s) ((x) > s || (x) != (x) ? (x) : s)\n\
-             {of} s = AT(0);\nfor (int k = 1; k < {n_parts}; k++) {{ const {of} x = AT(k); s = {}; }}\nconst {of} r = s;",
+            "{FARTHER}{of} s = AT(0);\nfor (int k = 1; k < {n_parts}; k++) {{ const {of} x = AT(k); s = {}; }}\nconst {of} r = s;",
             self.join,
             of = self.of
         );

@@ -39,6 +39,7 @@ pub(super) const FORMAT: Format = Format {
     extensions: &["h5", "hdf5", "hdf", "he5", "nc4", "ims"],
     recognise: None,
     magic: Some(|first| first.starts_with(b"\x89HDF\r\n\x1a\n")),
+    has_variables: true,
     open,
 };
 

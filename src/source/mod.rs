@@ -458,6 +458,8 @@ pub struct Format {
     /// Whether a file that begins with these bytes, as many as there are of the first 16, is of this format, where its
     /// extension does not say.
     pub magic: Option<fn(&[u8]) -> bool>,
+    /// Whether a file has arrays by name, of which `--variable` chooses.
+    pub has_variables: bool,
     /// Opens a file, reading headers only.
     pub open: fn(&Path, &OpenOptions) -> Result<Arc<dyn FileArray>>,
 }
@@ -522,7 +524,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
     // What is far away is asked no more than it takes.
     let first = if is_remote { sure().or_else(by_content) } else { by_content().or_else(sure) };
     let format = first.or_else(|| by_first_bytes(path)).or_else(by_extension).unwrap_or(&FORMATS[0]);
-    if let Some(name) = options.variable.as_deref().filter(|_| !matches!(format.name, "NetCDF" | "HDF5")) {
+    if let Some(name) = options.variable.as_deref().filter(|_| !format.has_variables) {
         let why = format!("--variable {name}: a file of {} holds one array: leave it out", format.name);
         return Err(Error::usage(why).at(path.display()));
     }

@@ -21,6 +21,7 @@ pub(super) const FORMAT: Format = Format {
     extensions: &["nc", "cdf", "nc3"],
     recognise: None,
     magic: Some(|first| first.starts_with(b"CDF") && matches!(first.get(3), Some(1 | 2 | 5))),
+    has_variables: true,
     open,
 };
 

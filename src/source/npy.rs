@@ -15,8 +15,14 @@ use crate::dtype::{DType, swap_bytes, to_f64};
 use crate::error::Error;
 
 /// The format's entry in the table.
-pub(super) const FORMAT: Format =
-    Format { name: "NPY", extensions: &["npy"], recognise: None, magic: Some(|first| first.starts_with(MAGIC)), open };
+pub(super) const FORMAT: Format = Format {
+    name: "NPY",
+    extensions: &["npy"],
+    recognise: None,
+    magic: Some(|first| first.starts_with(MAGIC)),
+    has_variables: false,
+    open,
+};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// Longest header that is read.

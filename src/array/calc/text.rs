@@ -182,7 +182,7 @@ impl Program {
         };
         let stored = |value: &str| format!("{};\n", stored(self.dtype, "out", "o", value));
         let floats = "if (v != v) atomic_inc(&n[2]);\nif (isinf(v)) atomic_inc(&n[3]);\n";
-        let read = if self.dtype == DType::Float16 { "vload_half(o, out)" } else { "out[o]" };
+        let read = loaded(self.dtype, "out", "o");
         match (limits, self.fits) {
             (None, true) => {
                 format!("{}const {} v = {read};\n{floats}", stored(&converted(class, &x, wide)), float(self.dtype))

@@ -13,13 +13,14 @@ use crate::array::Array;
 use crate::block::size_bytes;
 use crate::command::progress::Progress;
 use crate::command::resources::Resources;
+use crate::command::results;
 use crate::command::tell;
 use crate::consume::levels::{Levels, Method, factors};
-use crate::consume::{self, Consumer, Job};
+use crate::consume::{Consumer, Job};
 use crate::draw::values::element;
 use crate::error::Error;
 use crate::plan::Task;
-use crate::reduce::{Reducer, Reduction};
+use crate::reduce::Reducer;
 use crate::report::tuple;
 use crate::run;
 use crate::sink::Spec;
@@ -102,11 +103,8 @@ impl Verified<'_> {
                 (plan, Box::new(Only::new(consumer, left_out)), n_bytes)
             }
             Some(reducer) => {
-                let held_bytes = consumer.held_bytes();
-                let reduction = Reduction::new(Arc::clone(reducer), Box::new(|n| n.saturating_mul(64)));
-                let room = budget.room(&**array).saturating_sub(held_bytes);
-                let plan = consume::plan(&**array, &[&reduction], room)
-                    .map_err(|bytes| budget.refusal(&**array, None, bytes.saturating_add(held_bytes), held_bytes))?;
+                let reduction = results::on_the_way(reducer);
+                let plan = budget.plan_beside(&**array, &reduction, consumer.held_bytes())?;
                 let fitted = reduction.fitted(&plan, vec![consumer]);
                 (plan, Box::new(fitted), n_bytes.saturating_mul(u64::from(reducer.n_passes())))
             }

@@ -12,6 +12,7 @@ use crate::cli::{CalcArgs, Command, DecomposeArgs, InputArgs, NameArgs, Pairwise
 use crate::command::calculated::{Calculated, calculated};
 use crate::command::pairwise::Pairs;
 use crate::command::reduce::Folded;
+use crate::command::resources::Resources;
 use crate::command::{calc, decompose, plan, reduce, resolve, stitch, way};
 use crate::error::{Error, Result};
 use crate::open::inputs::state;
@@ -171,7 +172,8 @@ impl Verified<'_> {
     fn decomposed(&self, mut args: DecomposeArgs, paths: &[PathBuf]) -> Result<Reopened> {
         args.run = self.run_args();
         let array = self.array(&args.input, &args.names, args.select.as_slice(), paths)?;
-        let made = decompose::made(&args, &array, &mut way(None, &Value::Null, &args.run, self.stop, None)?, |_| {})?;
+        let (budget, mut way) = (Resources::new(&args.run), way(None, &Value::Null, &args.run, self.stop, None)?);
+        let made = decompose::made(&args, &array, &budget, &mut way, |_| {})?;
         let denoised = made.denoised.filter(|_| self.own["denoised"] == true);
         Ok(Reopened::new(denoised.unwrap_or(made.components), None))
     }

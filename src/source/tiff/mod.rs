@@ -33,7 +33,8 @@ use read::{BoxPlace, Five, PageReader};
 use series::{PageList, Series};
 
 /// TIFF, classic and BigTIFF.
-pub const FORMAT: Format = Format { name: "TIFF", extensions: EXTENSIONS, recognise: None, magic: None, open };
+pub const FORMAT: Format =
+    Format { name: "TIFF", extensions: EXTENSIONS, recognise: None, magic: None, has_variables: false, open };
 
 /// Extensions of TIFF files, among them those of slide scanners and microscopes.
 const EXTENSIONS: &[&str] =

@@ -27,8 +27,14 @@ use census::Census;
 use chain::StoredArray;
 
 /// The format's entry in the table.
-pub const FORMAT: Format =
-    Format { name: "Zarr", extensions: &["zarr"], recognise: Some(group::is_zarr), magic: None, open: open_shared };
+pub const FORMAT: Format = Format {
+    name: "Zarr",
+    extensions: &["zarr"],
+    recognise: Some(group::is_zarr),
+    magic: None,
+    has_variables: false,
+    open: open_shared,
+};
 
 /// Shards whose file and index are kept at hand.
 const MOST_OPEN_SHARDS: u64 = 16;
