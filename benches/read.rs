@@ -5,6 +5,7 @@
 //! turns, and the best of each counts.
 
 #[path = "../tests/common/tiff.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
 mod tiff;
 
 use std::fs::File;

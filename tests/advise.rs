@@ -5,8 +5,6 @@ use std::process::Command;
 
 use serde_json::Value;
 
-mod common;
-
 fn stackctl(arguments: &[&str]) -> (Vec<u8>, String, i32) {
     let ran = Command::new(env!("CARGO_BIN_EXE_stackctl")).args(arguments).output().unwrap();
     (ran.stdout, String::from_utf8_lossy(&ran.stderr).into_owned(), ran.status.code().unwrap())

@@ -1,16 +1,11 @@
 //! What `stitch` makes beside its output of the same reading, as NumPy, tifffile and Pillow see it.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::common::{self, run, tiff};
 use run::{Acquisition, PATTERN, failure, killed, message, names, stackctl, tree};
 use tiff::{Layout, Numbers};
 

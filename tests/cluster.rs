@@ -4,21 +4,9 @@
 
 #![cfg(target_os = "linux")]
 
-mod common;
-#[path = "common/pile.rs"]
-mod pile;
-#[path = "common/probe.rs"]
-mod probe;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
-#[path = "cluster/mpi.rs"]
+use crate::common::{self, pile, probe, run, tiff};
 mod mpi;
-#[path = "cluster/recipes.rs"]
 mod recipes;
-#[path = "cluster/slurm.rs"]
 mod slurm;
 
 use std::collections::BTreeMap;

@@ -1,10 +1,9 @@
 //! The Blosc encoders and decoder against c-blosc, both ways, and the settings' names.
 
-mod common;
-
 use std::ffi::CString;
 use std::fs;
 
+use crate::common;
 use proptest::prelude::*;
 use stackctl::codec::decode::Decoder;
 use stackctl::codec::{Codec, Contexts};

@@ -1,15 +1,10 @@
 //! Many images in one Zarr, labels beside an image, and Zarrs in one file, as schemas and other readers see them.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+use crate::common::{self, run, tiff};
 use run::{Acquisition, PATTERN, failure, killed, message, names, stackctl, tree};
 use tiff::{Layout, Numbers};
 

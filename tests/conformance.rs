@@ -1,12 +1,8 @@
 //! What every implementation of a trait must do, whatever it is.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::sync::Arc;
+
+use crate::common::{self, run, tiff};
 
 /// A disk, which is what a store is built on.
 mod disk {
@@ -158,14 +154,13 @@ mod disk {
 /// An array, whose elements encode their own coordinates.
 mod array {
     use super::*;
+    use crate::common::memory::peak;
     use stackctl::array::{Array, Reader, Scratch};
     use stackctl::axis::Axis;
     use stackctl::block::{Block, Buffer, Coverage, Target};
     use stackctl::dtype::DType;
     use stackctl::error::{Error, Result};
     use stackctl::grid::{Region, positions, row_major_strides};
-    use std::alloc::{GlobalAlloc, Layout, System};
-    use std::cell::Cell;
 
     /// Regions of an array, from a generator of numbers: some empty, some whole along an axis, most neither.
     fn regions(shape: &[u64]) -> Vec<Region> {
@@ -281,45 +276,6 @@ mod array {
         assert!(peak <= said + SMALL, "{region}: {said} bytes are said to do, {peak} were taken");
     }
 
-    /// The system's memory, of which each thread counts what it holds and the most that it held.
-    struct Counting;
-
-    thread_local! {
-        static HELD: Cell<i64> = const { Cell::new(0) };
-        static PEAK: Cell<i64> = const { Cell::new(0) };
-    }
-
-    fn count(bytes: i64) {
-        HELD.set(HELD.get() + bytes);
-        PEAK.set(PEAK.get().max(HELD.get()));
-    }
-
-    // SAFETY: all is the system's; what is counted beside it allocates nothing.
-    unsafe impl GlobalAlloc for Counting {
-        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-            count(layout.size() as i64);
-            // SAFETY: as the caller's.
-            unsafe { System.alloc(layout) }
-        }
-
-        unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-            count(-(layout.size() as i64));
-            // SAFETY: as the caller's.
-            unsafe { System.dealloc(at, layout) }
-        }
-    }
-
-    #[global_allocator]
-    static MEMORY: Counting = Counting;
-
-    /// What `f` gives, and the most memory that this thread took in it, in bytes.
-    fn peak<T>(f: impl FnOnce() -> T) -> (T, u64) {
-        let before = HELD.get();
-        PEAK.set(before);
-        let value = f();
-        (value, (PEAK.get() - before) as u64)
-    }
-
     /// An array in memory that lacks a box of itself.
     pub(crate) struct Memory {
         axes: Vec<Axis>,
@@ -391,8 +347,8 @@ mod array {
 
     mod implementations {
         use super::*;
-        use crate::consumer;
-        use crate::run::{Acquisition, PATTERN};
+        use crate::common::run::{Acquisition, PATTERN};
+        use crate::conformance::consumer;
         use stackctl::array::{Held, View};
         use stackctl::expression::{Known, Output, Wanted, build, names, syntax};
         use stackctl::open::{Missing, Names, Request};

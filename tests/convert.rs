@@ -1,15 +1,10 @@
 //! `convert`: arrays in other formats, as zarr-python, tifffile, the OME schema and libtiff see them.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::common::{self, run, tiff};
 use run::{Acquisition, PATTERN, failure, message, stackctl, tree};
 use tiff::Layout;
 

@@ -3,17 +3,14 @@
 //! The files are not part of the repository: they are looked for in the folder that `STACKCTL_SHARED` names,
 //! else in `../shared`; without them nothing is tested and the test says so.
 
-#[path = "common/skip.rs"]
-mod skip;
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::common::skipped;
 use sha2::{Digest, Sha256};
-use skip::skipped;
 use stackctl::array::{Array, Scratch};
 use stackctl::axis::Axis;
 use stackctl::block::{Block, Buffer};

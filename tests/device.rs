@@ -7,14 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common::{self, run};
 use serde_json::Value;
 use tempfile::tempdir;
-
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
 
 use common::skipped;
 use run::{message, stackctl};

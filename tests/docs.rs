@@ -1,19 +1,12 @@
 //! What `docs/` says is so: its examples are run, its keys are those that are printed, its links lead somewhere.
 
-#[path = "common/roff.rs"]
-#[allow(dead_code)]
-mod roff;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use crate::common::{roff, run};
 use serde_json::Value;
 use stackctl::array::{Array, select};
 use stackctl::open::{Names, Request};

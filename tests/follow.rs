@@ -2,16 +2,11 @@
 
 #![cfg(unix)]
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use crate::common::{run, tiff};
 use run::{failure, message, read_zarr, stackctl};
 use tiff::Layout;
 

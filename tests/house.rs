@@ -3,21 +3,12 @@
 
 #![cfg(target_os = "linux")]
 
-mod common;
-#[path = "common/pile.rs"]
-mod pile;
-#[path = "common/probe.rs"]
-mod probe;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::common::{self, pile, probe, run, tiff};
 use common::skipped;
 use pile::{Npy, PATTERN, Pile, files};
 use probe::{

@@ -1,13 +1,9 @@
 //! What inference makes of names alone: the table says for each way of naming files whether the pattern found is
 //! the right one or the question was put to the user. None may be wrong.
 
-mod names;
-mod schemes;
-#[path = "common/skip.rs"]
-mod skip;
-
+use crate::common::skipped;
+use crate::{names, schemes};
 use names::{Answer, Truth};
-use skip::skipped;
 use stackctl::pattern::{Arrangement, InferOptions, Pattern, TileOrder, arrange, infer};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,15 +1,10 @@
 //! `inspect` as its users meet it: what it says, what it draws, and that its advice can be followed.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use crate::common::{run, tiff};
 use run::{Acquisition, failure, message, read_zarr, stackctl};
 use serde_json::Value;
 

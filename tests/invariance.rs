@@ -3,19 +3,10 @@
 
 #![cfg(unix)]
 
-mod common;
-#[path = "common/pile.rs"]
-mod pile;
-#[path = "common/probe.rs"]
-mod probe;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::fs;
 use std::path::Path;
 
+use crate::common::{pile, probe, run, tiff};
 use pile::{Npy, PATTERN, Pile, elements, files};
 use probe::{least_memory, program, refused, succeeds, told};
 use tiff::Layout;

@@ -5,16 +5,6 @@
 
 #![cfg(target_os = "linux")]
 
-mod common;
-#[path = "common/pile.rs"]
-mod pile;
-#[path = "common/probe.rs"]
-mod probe;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -23,6 +13,7 @@ use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::common::{self, pile, probe, run, tiff};
 use common::skipped;
 use pile::{PATTERN, Pile, files};
 use probe::{alive, begun_bytes, cpu_ticks, program, ran, refused, send, succeeds, told, wait_until, watched};

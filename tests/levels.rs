@@ -1,14 +1,9 @@
 //! Images with levels, windows and coordinates, as NumPy, zarr-python, xarray and the schemas of OME-Zarr see them.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::fs;
 use std::path::Path;
 
+use crate::common::{self, run, tiff};
 use run::{Acquisition, PATTERN, failure, message, names, stackctl, tree};
 use serde_json::{Value, json};
 use stackctl::axis::Axis;

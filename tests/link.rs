@@ -1,14 +1,9 @@
 //! `link`: TIFF files as a Zarr by reference, opened by zarr-python through fsspec.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::fs;
 use std::path::Path;
 
+use crate::common::{self, run};
 use run::{Acquisition, PATTERN, failure, message, stackctl};
 
 /// Files in folders `good_*`, each with its array beside it, and `bad_*`, each with the words of its refusal.

@@ -1,14 +1,9 @@
 //! What is absent, unreadable or passed over: every command tells of it, and nothing of it is a pixel.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::fs;
 use std::path::Path;
 
+use crate::common::{run, tiff};
 use run::{Acquisition, PATTERN, failure, message, read_zarr, stackctl};
 use serde_json::{Value, json};
 use tiff::{Layout, entry, u32_at};

@@ -1,12 +1,10 @@
 //! The man pages in `man/` are what the command line declares and what `docs/` says; `UPDATE_GOLDEN=1 cargo test --test man`
 //! writes them anew.
 
-#[path = "common/roff.rs"]
-mod roff;
-
 use std::fs;
 use std::path::Path;
 
+use crate::common::roff;
 use clap::CommandFactory;
 use stackctl::cli::Cli;
 

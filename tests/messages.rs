@@ -1,18 +1,12 @@
 //! What the program says when it refuses: each message names the place, what was found, what was expected, and the way
 //! out. Every row is a command as people type it, the exit code, and words that must stand in the answer.
 
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/skip.rs"]
-mod skip;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::fs;
 use std::path::Path;
 
+use crate::common::run;
+use crate::common::skipped;
 use run::{Acquisition, PATTERN, message, names, stackctl};
-use skip::skipped;
 
 /// A command, its exit code, and what its message holds; an exclamation mark begins what it must not hold.
 type Row<'a> = (&'a [&'a str], i32, &'a [&'a str]);

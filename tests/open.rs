@@ -1,15 +1,10 @@
 //! Opening: from what the user named to one lazy array, in the library and as every command tells of it.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::common::{run, tiff};
 use run::{Acquisition, PATTERN, failure, message, stackctl};
 use serde_json::Value;
 use stackctl::array::{Array, Scratch};

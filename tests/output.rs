@@ -1,12 +1,11 @@
 //! `.npy`, `.tif` and `.png` outputs, read back by NumPy, tifffile and Pillow.
 
-mod common;
-
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use crate::common;
 use serde_json::{Value, json};
 use stackctl::array::Array;
 use stackctl::axis::{Axis, Calibration, Provenance};

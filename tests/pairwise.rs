@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-mod common;
+use crate::common;
 
 #[test]
 fn distances_are_scipys_and_decompositions_numpys() {

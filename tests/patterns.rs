@@ -1,8 +1,7 @@
 //! Every known way of naming files: names to axes, labels, coordinates and cells, and the properties that
 //! keep a plane from the wrong place.
 
-mod schemes;
-
+use crate::schemes;
 use proptest::prelude::*;
 use schemes::Scheme;
 use stackctl::pattern::{

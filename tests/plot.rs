@@ -1,14 +1,9 @@
 //! Figures of results: curves and heat maps show the numbers that the same command prints.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::fs;
 use std::path::Path;
 
+use crate::common::run;
 use run::{Acquisition, PATTERN, message, names, stackctl};
 
 const INPUT: [&str; 3] = ["raw", "--pattern", PATTERN];

@@ -3,22 +3,13 @@
 
 #![cfg(feature = "remote")]
 
-#[path = "common/bucket.rs"]
-mod bucket;
-mod common;
-#[path = "common/probe.rs"]
-mod probe;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::common::{bucket, probe, run, tiff};
 use bucket::{Bucket, Fate};
 use probe::{program, send, told, wait_until};
 use run::{Acquisition, PATTERN};

@@ -1,15 +1,10 @@
 //! `report`: one page of HTML, as a parser, NumPy and a browser see it.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::common::{self, run};
 use run::{failure, message, stackctl};
 
 fn report(folder: &Path, arguments: &[&str]) {

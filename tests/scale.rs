@@ -5,18 +5,11 @@
 
 #![cfg(target_os = "linux")]
 
-mod common;
-#[path = "common/probe.rs"]
-mod probe;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::time::Instant;
 
+use crate::common::tiff;
 use serde_json::json;
 use stackctl::exec::budget::{peak_bytes, resident_bytes};
 use stackctl::plan::Share;

@@ -1,15 +1,10 @@
 //! `stitch` as its users meet it: what is written, what is refused, and what is left behind.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::common::{self, run, tiff};
 use common::skipped;
 use run::{Acquisition, PATTERN, failure, message, names, read_zarr, stackctl, tree};
 use tiff::Layout;

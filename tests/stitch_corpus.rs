@@ -1,8 +1,8 @@
 //! The executable on every real file of the corpus, each alone; the results read by zarr-python.
 
-mod common;
-
 use std::path::Path;
+
+use crate::common;
 
 #[test]
 fn every_real_file_is_right_or_refused() {

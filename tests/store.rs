@@ -1,8 +1,5 @@
 //! The store from outside: runs that fail, end early, lose power, meet each other, and go on.
 
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::common::tiff;
 use serde_json::{Value, json};
 use stackctl::error::{Error, Result};
 use stackctl::store::disk::Disk;
@@ -693,7 +691,7 @@ fn taker() {
 
 fn start_taker(output: &Path, at_most: u64) -> std::process::Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "taker", "--ignored", "--nocapture"])
+        .args(["--exact", "store::taker", "--ignored", "--nocapture"])
         .env("STORE_OUTPUT", output)
         .env("STORE_TOKEN", at_most.to_string())
         .stdout(Stdio::piped())

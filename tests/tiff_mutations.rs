@@ -3,48 +3,14 @@
 //!
 //! `STACKCTL_MUTATIONS` sets the number of damaged files, 100000 for a thorough run.
 
-#[path = "common/tiff.rs"]
-mod tiff;
-
-use std::alloc::{GlobalAlloc, Layout as Memory, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::common::{memory::peak, tiff};
 use stackctl::array::Scratch;
 use stackctl::block::{Buffer, size_bytes};
 use stackctl::grid::Region;
 use stackctl::source::{self, OpenOptions};
 use tiff::{Layout, Numbers};
-
-/// The system's allocator, counting.
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, memory: Memory) -> *mut u8 {
-        PEAK.fetch_max(LIVE.fetch_add(memory.size(), Relaxed) + memory.size(), Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(memory) }
-    }
-
-    unsafe fn alloc_zeroed(&self, memory: Memory) -> *mut u8 {
-        PEAK.fetch_max(LIVE.fetch_add(memory.size(), Relaxed) + memory.size(), Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc_zeroed(memory) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, memory: Memory) {
-        LIVE.fetch_sub(memory.size(), Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(at, memory) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// Small files of many kinds.
 fn seeds() -> Vec<Vec<u8>> {
@@ -151,26 +117,22 @@ fn damaged_files_end_in_pixels_or_an_error() {
         if i % 500 == 0 {
             scratch = Scratch::default();
         }
-        let base = LIVE.load(Relaxed);
-        PEAK.store(base, Relaxed);
         let begin = Instant::now();
-        if let Ok(source) = source::open(&path, &OpenOptions::default()) {
+        let (source, opening) = peak(|| source::open(&path, &OpenOptions::default()));
+        let ((), reading) = peak(|| {
+            let Ok(source) = &source else { return };
             opened += 1;
-            let info = source.info();
-            let peak = PEAK.load(Relaxed) - base;
-            assert!(peak < 4 << 20, "number {i}: {} bytes of file, {peak} bytes to open it", bytes.len());
-            let size = size_bytes(&info.shape(), info.dtype);
-            if size <= MOST_BYTES && info.scratch_bytes <= MOST_BYTES {
-                let region = Region::whole(&info.shape());
-                let dtype = info.dtype;
+            assert!(opening < 4 << 20, "number {i}: {} bytes of file, {opening} bytes to open it", bytes.len());
+            let (info, dtype) = (source.info(), source.info().dtype);
+            if size_bytes(&info.shape(), dtype) <= MOST_BYTES && info.scratch_bytes <= MOST_BYTES {
                 let mut reader = source.clone().reader(std::mem::take(&mut scratch));
-                read += u64::from(reader.block(&region, dtype, Buffer::default()).is_ok());
+                read += u64::from(reader.block(&Region::whole(&info.shape()), dtype, Buffer::default()).is_ok());
                 scratch = reader.release();
             }
-        }
+        });
         slowest = slowest.max(begin.elapsed());
         assert!(begin.elapsed() < Duration::from_secs(5), "number {i} took {:?}", begin.elapsed());
-        let peak = PEAK.load(Relaxed) - base;
+        let peak = opening + reading;
         most = most.max(peak);
         assert!(peak < 48 << 20, "number {i}: {} bytes of file, {peak} bytes of memory", bytes.len());
     }

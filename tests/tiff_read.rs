@@ -1,11 +1,9 @@
 //! TIFF layouts written here and read back: whole arrays, regions, strided targets, absent tiles, damage.
 
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::common::tiff;
 use proptest::prelude::*;
 use stackctl::array::Scratch;
 use stackctl::block::{Block, Target};

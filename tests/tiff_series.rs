@@ -1,12 +1,9 @@
 //! Which pages of a file make which array: small files as programs write them, with what is in them.
 
-mod common;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::common::{self, tiff};
 use stackctl::array::Scratch;
 use stackctl::block::Block;
 use stackctl::dtype::DType;

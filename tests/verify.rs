@@ -2,21 +2,12 @@
 
 #![cfg(unix)]
 
-mod common;
-#[path = "common/pile.rs"]
-mod pile;
-#[path = "common/probe.rs"]
-mod probe;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common::{self, pile, probe, run, tiff};
 use pile::{PATTERN, Pile};
 use probe::{listing, ran, refused, succeeds};
 use run::tree;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-mod common;
+use crate::common;
 
 fn run(part: &str) {
     let work = tempfile::tempdir().unwrap();

@@ -1,12 +1,8 @@
 //! What a viewer shows of our OME-Zarr: neuroglancer, in a browser without a screen.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-#[path = "common/tiff.rs"]
-mod tiff;
-
 use std::path::{Path, PathBuf};
+
+use crate::common::{self, run};
 
 /// A Chromium, under one of its names.
 fn browser() -> Option<PathBuf> {

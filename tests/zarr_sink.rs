@@ -1,11 +1,10 @@
 //! The Zarr sink, read back by independent readers.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use crate::common;
 use serde_json::{Value, json};
 use stackctl::axis::{Axis, Calibration, Provenance};
 use stackctl::block::Block;

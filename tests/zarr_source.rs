@@ -1,10 +1,9 @@
 //! The Zarr source on arrays that other programs wrote.
 
-mod common;
-
 use std::fs;
 use std::sync::Arc;
 
+use crate::common;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use stackctl::block::Block;

@@ -1,7 +1,5 @@
 //! A server of objects, and a proxy before it that counts requests, lets them wait and makes some fail.
 
-#![allow(dead_code)]
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -43,10 +41,10 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// Starts both; `None`, said aloud, where there is no Python with the server.
     pub(crate) fn start() -> Option<Self> {
-        let python = crate::common::interpreter()?;
+        let python = super::interpreter()?;
         let has_server = Command::new(&python).args(["-c", "import moto.server"]).stderr(Stdio::null()).status();
         if !has_server.is_ok_and(|status| status.success()) {
-            crate::common::skipped(format_args!("no Python with moto, of tests/requirements.txt"));
+            super::skipped(format_args!("no Python with moto, of tests/requirements.txt"));
             return None;
         }
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -68,7 +66,7 @@ impl Bucket {
             }
         });
         let bucket = Self { server, server_port, port, desk };
-        assert!(crate::probe::wait_until(|| TcpStream::connect(("127.0.0.1", server_port)).is_ok()));
+        assert!(super::probe::wait_until(|| TcpStream::connect(("127.0.0.1", server_port)).is_ok()));
         bucket.python(&["make"]);
         Some(bucket)
     }
@@ -91,7 +89,7 @@ impl Bucket {
     /// Runs `remote.py` against the server itself.
     pub(crate) fn python(&self, arguments: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/remote.py");
-        let mut command = Command::new(crate::common::interpreter().unwrap());
+        let mut command = Command::new(super::interpreter().unwrap());
         command.arg(script).arg(format!("http://127.0.0.1:{}", self.server_port)).args(arguments);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));

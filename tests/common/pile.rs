@@ -1,7 +1,5 @@
 //! Piles of files of any element type, with holes, whose elements are numbers that no rounding hides.
 
-#![allow(dead_code)]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,5 @@
 //! A run as the system sees it: its peak, its threads, the files it opens, and calls that are made to fail.
 
-#![allow(dead_code)]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;

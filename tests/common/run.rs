@@ -1,7 +1,5 @@
 //! Running the executable, and acquisitions whose pixels encode their own coordinates.
 
-#![allow(dead_code)]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,35 +1,33 @@
 //! A small TIFF writer, written for tests: it can lay a file out in every way that the reader must
 //! understand, and knows nothing of the reader.
 
-#![allow(dead_code, missing_docs, unreachable_pub)]
-
 /// How a file is laid out.
 #[derive(Clone, Debug)]
-pub struct Layout {
-    pub big_endian: bool,
-    pub big_tiff: bool,
-    pub width: usize,
-    pub height: usize,
-    pub samples: usize,
-    pub planar: bool,
+pub(crate) struct Layout {
+    pub(crate) big_endian: bool,
+    pub(crate) big_tiff: bool,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) samples: usize,
+    pub(crate) planar: bool,
     /// Bits of a sample: 8, 16, 32, 64 or, packed, fewer than 32.
-    pub bits: usize,
+    pub(crate) bits: usize,
     /// TIFF SampleFormat.
-    pub format: u16,
-    pub photometric: u16,
-    pub compression: u16,
-    pub predictor: u16,
-    pub fill_order: u16,
+    pub(crate) format: u16,
+    pub(crate) photometric: u16,
+    pub(crate) compression: u16,
+    pub(crate) predictor: u16,
+    pub(crate) fill_order: u16,
     /// Rows of a strip, if strips.
-    pub rows_per_strip: Option<usize>,
+    pub(crate) rows_per_strip: Option<usize>,
     /// Rows and columns of a tile, if tiles.
-    pub tile: Option<(usize, usize)>,
+    pub(crate) tile: Option<(usize, usize)>,
     /// Bytes left free between strips or tiles.
-    pub gap: usize,
+    pub(crate) gap: usize,
     /// Numbers of strips or tiles that are not stored.
-    pub absent: Vec<usize>,
-    pub description: Option<String>,
-    pub level: i32,
+    pub(crate) absent: Vec<usize>,
+    pub(crate) description: Option<String>,
+    pub(crate) level: i32,
 }
 
 impl Default for Layout {
@@ -59,18 +57,18 @@ impl Default for Layout {
 
 impl Layout {
     /// Bytes of an element in memory.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.bits.next_multiple_of(8).next_power_of_two() / 8
     }
 
     /// Bytes of one page in memory.
-    pub fn page_bytes(&self) -> usize {
+    pub(crate) fn page_bytes(&self) -> usize {
         self.width * self.height * self.samples * self.size()
     }
 
     /// A file with `pages`, each the native elements in the order of the file: (y, x, sample), or
     /// (sample, y, x) if planar.
-    pub fn write(&self, pages: &[Vec<u8>]) -> Vec<u8> {
+    pub(crate) fn write(&self, pages: &[Vec<u8>]) -> Vec<u8> {
         let mut out = Out { bytes: Vec::new(), big_endian: self.big_endian, big_tiff: self.big_tiff };
         out.bytes.extend(if self.big_endian { b"MM" } else { b"II" });
         let mut link;
@@ -312,23 +310,23 @@ fn compress(compression: u16, bytes: &[u8], level: i32) -> Vec<u8> {
 }
 
 /// A reproducible sequence of numbers.
-pub struct Numbers(pub u64);
+pub(crate) struct Numbers(pub u64);
 
 impl Numbers {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n.max(1)
     }
 }
 
 /// Adds the pages of the classic little-endian file `more` to those of `bytes`.
-pub fn append(bytes: &mut Vec<u8>, more: &[u8]) {
+pub(crate) fn append(bytes: &mut Vec<u8>, more: &[u8]) {
     let base = bytes.len() as u32;
     let u16_at = |b: &[u8], at: usize| u16::from_le_bytes([b[at], b[at + 1]]);
     let u32_at = |b: &[u8], at: usize| u32::from_le_bytes(b[at..at + 4].try_into().unwrap());
@@ -370,12 +368,12 @@ pub fn append(bytes: &mut Vec<u8>, more: &[u8]) {
     bytes.extend(moved);
 }
 
-pub fn u32_at(bytes: &[u8], at: usize) -> usize {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> usize {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
 }
 
 /// Where the entry of `tag` is in the directory of page number `page`.
-pub fn entry(bytes: &[u8], page: usize, tag: u16) -> usize {
+pub(crate) fn entry(bytes: &[u8], page: usize, tag: u16) -> usize {
     let n_fields = |ifd: usize| usize::from(u16::from_le_bytes([bytes[ifd], bytes[ifd + 1]]));
     let next = |ifd: usize| u32_at(bytes, ifd + 2 + 12 * n_fields(ifd));
     let ifd = (0..page).fold(u32_at(bytes, 4), |ifd, _| next(ifd));

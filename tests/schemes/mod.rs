@@ -1,7 +1,5 @@
 //! Names as acquisition programs write them, with the pattern, axes and coordinates a person of the field expects.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 /// One way of naming files, with what its names mean.
 pub(crate) struct Scheme {
     /// Which of the known schemes, with a letter for its variants.

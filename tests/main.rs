@@ -1,0 +1,54 @@
+//! Every test of the whole program and of the library's public face, as one program: what they share is compiled once,
+//! and all of it is linked once. `cargo test kill::` runs those of `kill.rs`.
+
+mod common;
+mod names;
+mod schemes;
+
+mod advise;
+mod beside;
+mod calc;
+mod calc_filters;
+mod cluster;
+mod codec;
+mod collections;
+mod conformance;
+mod convert;
+mod corpus;
+mod device;
+mod docs;
+mod follow;
+mod formats;
+mod house;
+mod inference;
+mod inspect;
+mod invariance;
+mod kill;
+mod levels;
+mod link;
+mod lost;
+mod man;
+mod messages;
+mod mutations;
+mod open;
+mod output;
+mod pairwise;
+mod pattern_scale;
+mod patterns;
+mod plot;
+mod reduce;
+mod remote;
+mod report;
+mod scale;
+mod stitch;
+mod stitch_corpus;
+mod store;
+mod tiff_mutations;
+mod tiff_oracle;
+mod tiff_read;
+mod tiff_series;
+mod verify;
+mod view;
+mod viewer;
+mod zarr_sink;
+mod zarr_source;
