@@ -29,6 +29,14 @@ def validators(folder):
     return found
 
 
+def opened(path):
+    """What ome-zarr-py finds at `path`."""
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    return list(Reader(parse_url(path, mode="r"))())
+
+
 def groups(folder, schemas):
     known = validators(schemas) if schemas else {}
 
@@ -58,6 +66,13 @@ def groups(folder, schemas):
                 for c in range(2):
                     wanted = 100 * w + 10 * (int(image["path"]) + 1) + c
                     assert (values[0, c] == wanted).all(), (well, image, values[0, c, 0, 0, 0], wanted)
+        # The first field of each well, at its row and column of the plate.
+        (shown,) = opened(folder / f"plate{number}.zarr")
+        assert [type(spec).__name__ for spec in shown.specs] == ["Plate"]
+        assert shown.data[0].shape == (1, 2, 1, 2 * 30, 3 * 40), shown.data[0].shape
+        for c in range(2):
+            tiles = np.asarray(shown.data[0][0, c, 0]).reshape(2, 30, 3, 40).swapaxes(1, 2)
+            assert (tiles == np.array([[10 + c, 0, 0], [0, 110 + c, 210 + c]])[:, :, None, None]).all()
         series = zarr.open_group(folder / f"series{number}.zarr", mode="r")
         valid(series, version, "bf2raw")
         valid(series["OME"], version, "ome")
@@ -75,6 +90,8 @@ def groups(folder, schemas):
         assert "omero" not in claim(label)
         assert type(ome_zarr_models.open_ome_zarr(label)).__name__ == "ImageLabel"
         assert (label["0"][...] == image["0"][...]).all()
+        found = [[type(spec).__name__ for spec in node.specs] for node in opened(folder / f"image{number}.zarr")]
+        assert sorted(kind for kinds in found for kind in kinds if kind == "Label") == ["Label"] * 2, found
     print("plates, series and labels of two versions")
 
 
