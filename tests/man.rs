@@ -1,4 +1,4 @@
-//! The man pages in `man/` are what the command line declares and what `docs/` says; `UPDATE_GOLDEN=1 cargo test --test man`
+//! The man pages in `man/` are what the command line declares and what `docs/` says; `UPDATE_GOLDEN=1 cargo test man::`
 //! writes them anew.
 
 use std::fs;
@@ -156,10 +156,10 @@ fn man_pages_are_current() {
     let mut expected: Vec<String> = pages.iter().map(|(name, _)| name.clone()).collect();
     there.sort();
     expected.sort();
-    assert_eq!(there, expected, "refresh with UPDATE_GOLDEN=1 cargo test --test man");
+    assert_eq!(there, expected, "refresh with UPDATE_GOLDEN=1 cargo test man::");
     for (name, page) in pages {
         let text = fs::read(folder.join(&name)).unwrap();
-        assert!(text == page, "man/{name} is stale: refresh with UPDATE_GOLDEN=1 cargo test --test man");
+        assert!(text == page, "man/{name} is stale: refresh with UPDATE_GOLDEN=1 cargo test man::");
     }
 }
 

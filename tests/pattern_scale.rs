@@ -1,4 +1,4 @@
-//! Time and memory of names to coordinates. `cargo test --release --test pattern_scale -- --ignored --nocapture`
+//! Time and memory of names to coordinates. `cargo test --release --test all pattern_scale:: -- --ignored --nocapture`
 //! prints the figures for a million names.
 
 use std::time::{Duration, Instant};
