@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
 /// What an axis counts, in OME-NGFF's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -166,6 +168,28 @@ pub fn unnamed(i: usize, rank: usize) -> String {
         Some(name) => (*name).to_owned(),
         None => format!("dim_{i}"),
     }
+}
+
+/// Axes of an array of `shape` that nothing names: those before `y` and `x` are what `pages`, such as `t,c=2`, says, else as
+/// [`unnamed`].
+///
+/// # Errors
+/// `Usage` if `pages` are not as many axes, or have other lengths.
+pub fn unnamed_axes(shape: &[u64], pages: Option<&str>) -> Result<Vec<Axis>> {
+    let mut axes: Vec<Axis> = (0..shape.len()).map(|i| Axis::new(unnamed(i, shape.len()), shape[i])).collect();
+    let Some(pages) = pages else { return Ok(axes) };
+    let outer = axes.len().saturating_sub(2);
+    let words: Vec<_> =
+        pages.split(',').map(|word| word.split_once('=').map_or((word, None), |(w, n)| (w, Some(n)))).collect();
+    let fits = |(axis, (_, n)): (&Axis, &(&str, Option<&str>))| n.is_none_or(|n| n.parse() == Ok(axis.length));
+    if words.len() != outer || !axes.iter().zip(&words).all(fits) {
+        return Err(Error::usage(format!(
+            "--pages {pages}: before y and x the array has axes of lengths {:?}",
+            &shape[..outer]
+        )));
+    }
+    axes.iter_mut().zip(words).for_each(|(axis, (name, _))| *axis = Axis::new(name.trim(), axis.length));
+    Ok(axes)
 }
 
 /// Position of the axis called `name`.

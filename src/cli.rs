@@ -179,8 +179,8 @@ pub struct NameArgs {
     /// Order of the array's axes, slowest first [default: t,c,z,y,x, others in front]
     #[arg(long, value_name = "AXES", value_parser = AXIS, hide_possible_values = true, value_delimiter = ',')]
     pub axes: Option<Vec<String>>,
-    /// What the pages of a file are, slowest axis first, with lengths where there are several, such as t,z=3,c=2
-    /// [default: what the file says, else z]
+    /// What the pages of a file are, slowest axis first, with lengths where there are several, such as t,z=3,c=2; of NPY,
+    /// the axes before y and x [default: what the file says, else z]
     #[arg(long, value_name = "AXES")]
     pub pages: Option<String>,
     /// Which series of every file, from 0 [default: the main one; inspect lists them]
@@ -1071,6 +1071,9 @@ pub struct ViewArgs {
     /// Largest width and height: pixels with -o [default: 1024], else columns of the terminal [default: all]
     #[arg(long, value_name = "N", value_parser = whole::<u32, 8, 16384>)]
     pub size: Option<u32>,
+    /// Ceiling of the process's resident memory, such as 512M or 2GiB [default: half of what the job may use]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<Bytes>,
     /// How to draw in the terminal: kitty, sixel, blocks, or auto, which asks it
     #[arg(long, value_name = "HOW", default_value = "auto", value_parser = ["auto", "kitty", "sixel", "blocks"])]
     pub graphics: String,

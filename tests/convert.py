@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 import zarr
+from PIL import Image
 
 what, folder = sys.argv[1], Path(sys.argv[2])
 ODD = {"lab": {"nested": [1, {"b": None}], "ü": "é ∞"}, "bignumber": 12345678901234567, "empty": {}}
@@ -169,6 +170,35 @@ def select():
         np.testing.assert_array_equal(sums, found.values.sum(-1, dtype="u8"), err_msg=text)
 
 
+def planes():
+    rng = np.random.default_rng(3)
+    np.save(folder / "whole.npy", rng.gamma(2, 300, (12, 2, 400, 500)).astype("u2"))
+    real = rng.normal(-1e-3, 1e4, (12, 2, 400, 500)).astype("f4")
+    real[:, :, ::7, ::5] = np.nan
+    real[3, 1, 0, 0] = np.inf
+    np.save(folder / "real.npy", real)
+
+
+def pictures():
+    def levels(a, planes, most):
+        values = np.sort(planes[np.isfinite(planes)].astype("f8"))
+        low, high = (values[round(p / 100 * (values.size - 1))] for p in (0.1, 99.9))
+        return np.nan_to_num(np.clip((a - low) / (high - low), 0, 1)) * most
+
+    for name, most in [("whole", 255), ("real", 65535)]:
+        a = np.load(folder / f"{name}.npy")
+        for t in range(12):
+            for c in range(2):
+                got = np.array(Image.open(folder / f"{name}_{t:02}_{c}.png")).astype("f8")
+                assert np.abs(got - levels(a[t, c], a[:, c], most)).max() <= 0.5 + 1e-6, (name, t, c)
+    a = np.load(folder / "whole.npy")
+    got = np.array(Image.open(folder / "whole_07_merged.png")).astype("f8")
+    one, two = (levels(a[7, c], a[7, c], 255) for c in range(2))
+    # Two channels are green and magenta.
+    assert got.shape == (400, 500, 3)
+    assert all(any(np.abs(got[..., i] - plane).max() < 1 for i in range(3)) for plane in (one, two))
+
+
 def series():
     full = zarr.open_group(folder / "in.zarr", mode="r")["0"][:]
     with np.load(folder / "all.npz") as npz:
@@ -188,4 +218,5 @@ def series():
     np.testing.assert_array_equal(tif, full[1, 0])
 
 
-{"make": make, "zarrs": zarrs, "ome": ome, "series": series, "select": select}[what]()
+parts = [make, zarrs, ome, series, select, planes, pictures]
+{part.__name__: part for part in parts}[what]()

@@ -221,6 +221,26 @@ fn a_series_of_files_comes_back() {
     assert!(said.contains("would replace the input"), "{said}");
 }
 
+/// Windows go by all planes, of which one at a time is in memory.
+#[test]
+fn pictures_of_many_planes_are_not_held() {
+    let folder = tempfile::tempdir().unwrap();
+    common::python("convert.py", &[Path::new("planes"), folder.path()]);
+    for (input, way) in [("whole", &[][..]), ("real", &["--png-bits", "16"]), ("whole", &["--merge", "--each-window"])]
+    {
+        if !folder.path().join("whole.npy").exists() {
+            return;
+        }
+        let c = if way.contains(&"--merge") { "merged" } else { "{c}" };
+        let (input, output) = (format!("{input}.npy"), format!("{input}_{{t}}_{c}.png"));
+        let arguments = [&[&input, "-o", &output, "--pages", "t,c", "--memory", "56M", "--json"][..], way].concat();
+        let told: serde_json::Value = serde_json::from_slice(&convert(folder.path(), &arguments)).unwrap();
+        let limit = told["memory_limit_bytes"].as_u64();
+        assert!(told["measured_peak_bytes"].as_u64() <= limit && limit == Some(56 << 20), "{told}");
+    }
+    common::python("convert.py", &[Path::new("pictures"), folder.path()]);
+}
+
 /// Killed when something is recorded, a run goes on and ends with the same bytes.
 #[test]
 fn killed_runs_go_on() {

@@ -107,6 +107,35 @@ def moving():
     run("a.tif", "--along", "q", "-o", "q.gif", code=2)
 
 
+def bounded():
+    """Planes larger than the memory are shown in it, and what cannot be is refused."""
+    a = np.arange(6000, dtype="u2")[:, None] * 3 + RNG.integers(0, 900, (4, 6000, 5000), dtype="u2")
+    tifffile.imwrite(WORK / "l.tif", a, imagej=True, metadata={"axes": "TYX"}, rowsperstrip=50)
+    tifffile.imwrite(WORK / "z.tif", a, compression="zlib", rowsperstrip=50, photometric="minisblack", tile=None)
+    code = (
+        "import resource, subprocess, sys; r = subprocess.run(sys.argv[1:]).returncode;"
+        "print(r, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    limit = ["--memory", "56M", "--overwrite", "--size", "250"]
+    for argv in [
+        ["l.tif", "--along", "t", "-o", "l.gif"],
+        ["l.tif", "--along", "t", "-o", "l.png"],
+        ["z.tif", "--project", "mean", "-o", "m.png"],
+        ["z.tif", "-o", "s.png"],
+    ]:
+        command = [sys.executable, "-c", code, EXE, "view", *argv, *limit]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=WORK)
+        status, peak_kib = map(int, done.stdout.split())
+        assert status == 0, done.stderr
+        assert peak_kib <= 56 << 10, (argv, peak_kib)
+    expected = a.astype("f8").mean(0).reshape(250, 24, 5000)[:, :, : 208 * 24].mean(1)
+    assert picture("m.png").shape[:2] == (250, 208) == expected[:, ::24].shape
+    said = run("l.tif", "-o", "l2.png", "--memory", "40M", "--size", "8000", code=2).stderr
+    assert b"smaller --size" in said, said
+    said = run("z.tif", "-o", "z2.png", "--memory", "27M", code=2).stderr
+    assert b"more --memory" in said, said
+
+
 def unsixel(text):
     """A decoder of sixels."""
     width, height = map(int, re.match(r'"1;1;(\d+);(\d+)', text).groups())

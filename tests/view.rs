@@ -20,6 +20,11 @@ fn pictures_move() {
 }
 
 #[test]
+fn memory_is_bounded() {
+    run("bounded");
+}
+
+#[test]
 fn terminals_get_the_same_pictures() {
     run("terminals");
 }

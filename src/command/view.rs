@@ -8,13 +8,14 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::resolve;
+use super::resources::Resources;
 use crate::array::{Array, select};
 use crate::axis::{Axis, AxisKind, position};
 use crate::cli::{RunArgs, ViewArgs};
 use crate::draw::canvas::Canvas;
 use crate::error::Error;
 use crate::open::{Opened, Request};
-use crate::sink::animation::{self, Gif};
+use crate::sink::animation;
 use crate::sink::zarr::ImageOptions;
 use crate::sink::{self, extension};
 
@@ -69,20 +70,21 @@ fn check_output(output: &Path, args: &ViewArgs) -> Result<(), Error> {
 
 /// The array, at the coarsest level that has enough elements for a picture of `room`.
 fn open(args: &ViewArgs, room: (usize, usize), most: f64) -> Result<Scene> {
-    let request = resolve::request(&args.input, &args.names, None, None)?;
+    let request = resolve::request(&args.input, &args.names, args.memory, None)?;
     let request = Request { stored_order: true, select: args.select.clone(), ..request };
-    let run = RunArgs { quiet: true, ..RunArgs::default() };
+    let run = RunArgs { quiet: true, memory: args.memory, ..RunArgs::default() };
+    let budget = Resources::new(&run);
     let opened = resolve::open(&request, &run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
     let paths = opened.stack.paths().to_vec();
     let is_single = opened.is_single;
-    let mut best = scene(args, opened)?;
+    let mut best = scene(args, opened, &budget)?;
     // Slices are of the full resolution, as is what was asked for.
     let levels = is_single && paths.len() == 1 && args.names.level.is_none() && args.select.is_none();
     for level in (1..).take_while(|_| levels) {
         let mut coarser = request.clone();
         coarser.source.level = Some(level);
         let Ok(opened) = coarser.open() else { break };
-        let Ok(next) = scene(args, opened) else { break };
+        let Ok(next) = scene(args, opened, &budget) else { break };
         let [y, x] = best.needs(room, most);
         if next.axes().len() != best.axes().len()
             || next.axes()[next.y].length < y
@@ -96,7 +98,7 @@ fn open(args: &ViewArgs, room: (usize, usize), most: f64) -> Result<Scene> {
     Ok(best)
 }
 
-fn scene(args: &ViewArgs, opened: Opened) -> Result<Scene> {
+fn scene(args: &ViewArgs, opened: Opened, budget: &Resources) -> Result<Scene> {
     let Opened { stack, is_single, .. } = opened;
     // Samples of a pixel lie side by side in photographs alone.
     let last = stack.headers().main_kind().and_then(|kind| kind.info.axes.last());
@@ -110,7 +112,8 @@ fn scene(args: &ViewArgs, opened: Opened) -> Result<Scene> {
         Some(_) => ViewMode::Mean,
         None => ViewMode::Slices,
     };
-    let scene = Scene::new(array, colours, mode, args.percentiles, is_photograph);
+    let room_bytes = budget.room(&*array);
+    let scene = Scene::new(array, colours, mode, args.percentiles, is_photograph, room_bytes);
     Ok(scene.ok_or_else(|| Error::usage("only real numbers along two axes or more can be shown"))?)
 }
 
@@ -131,17 +134,14 @@ fn write(output: &Path, args: &ViewArgs, scene: &mut Scene, room: (usize, usize)
         scene.at[axis] = u64::from(i);
         scene.draw(room, most)
     };
-    let bytes = match extension(output).as_str() {
-        "gif" => {
-            let first = frame(0)?;
-            let mut gif = Gif::new(&first, is_grey, args.rate)?;
-            (0..n).try_for_each(|i| gif.add(&frame(i)?))?;
-            gif.finish()
-        }
-        "mp4" => return film(output, n, args.rate, frame),
-        _ => animation::png(n, args.rate, frame)?,
-    };
-    Ok(crate::store::replace(output, &bytes)?)
+    if extension(output) == "mp4" {
+        return film(output, n, args.rate, frame);
+    }
+    let failed = |e| Error::io(output, "cannot write", e);
+    Ok(crate::store::replaced(output, |to| match extension(output).as_str() {
+        "gif" => animation::gif(to, is_grey, (n, args.rate), &mut frame, &failed),
+        _ => animation::png(to, (n, args.rate), &mut frame, &failed),
+    })?)
 }
 
 /// Has ffmpeg make a film.

@@ -1,79 +1,74 @@
-//! Pictures that move: GIF, and PNG with several frames. They are made frame by frame; what is held is encoded.
+//! Pictures that move: GIF, and PNG with several frames. Frames are made and written one by one.
 //!
 //! Source: GIF89a specification, CompuServe; Portable Network Graphics (third edition), W3C.
+
+use std::io::{self, Write};
 
 use crate::draw::canvas::Canvas;
 use crate::draw::palette::Palette;
 use crate::error::{Error, Result};
 
-/// A GIF that grows.
-pub struct Gif {
-    bytes: Vec<u8>,
-    palette: Palette,
-    delay_cs: u16,
-}
+/// Gives frame number `i`.
+type Frame<'f> = &'f mut dyn FnMut(u32) -> Result<Canvas>;
 
-impl Gif {
-    /// One of `rate` pictures in a second, all grey or all in colour, of the size of `first`.
-    ///
-    /// # Errors
-    /// `Unsupported` if it is too large.
-    pub fn new(first: &Canvas, is_grey: bool, rate: u16) -> Result<Self> {
-        let palette = Palette::new(is_grey);
-        let mut bytes = b"GIF89a".to_vec();
-        for length in [first.width, first.height] {
+/// Writes a GIF of `n` frames, `rate` in a second, all grey or all in colour, to `to`; `failed` says what became of it.
+///
+/// # Errors
+/// Those of `frame`; what `failed` makes of one of `to`; `Unsupported` if frames are too large.
+pub fn gif(
+    to: &mut dyn Write,
+    is_grey: bool,
+    (n, rate): (u32, u16),
+    frame: Frame<'_>,
+    failed: &dyn Fn(io::Error) -> Error,
+) -> Result<()> {
+    let palette = Palette::new(is_grey);
+    for i in 0..n {
+        let canvas = frame(i)?;
+        let mut lengths = Vec::new();
+        for length in [canvas.width, canvas.height] {
             let length =
                 u16::try_from(length).map_err(|_| Error::unsupported("a GIF has 65535 rows and columns at most"))?;
-            bytes.extend(length.to_le_bytes());
+            lengths.extend(length.to_le_bytes());
         }
-        // A palette of 256 colours of 8 bits for all pictures.
-        bytes.extend([0xF7, 0, 0]);
-        let mut colours = palette.colours();
-        colours.resize(256, [0; 3]);
-        bytes.extend(colours.concat());
-        // Again and again.
-        bytes.extend(b"\x21\xFF\x0BNETSCAPE2.0\x03\x01\x00\x00\x00");
-        Ok(Self { bytes, palette, delay_cs: (100 / rate.max(1)).max(2) })
-    }
-
-    /// Adds a picture.
-    ///
-    /// # Errors
-    /// `Unsupported` if the encoder fails.
-    pub fn add(&mut self, canvas: &Canvas) -> Result<()> {
-        self.bytes.extend([0x21, 0xF9, 4, 0]);
-        self.bytes.extend(self.delay_cs.to_le_bytes());
-        self.bytes.extend([0, 0, 0x2C, 0, 0, 0, 0]);
-        self.bytes.extend((canvas.width as u16).to_le_bytes());
-        self.bytes.extend((canvas.height as u16).to_le_bytes());
-        self.bytes.extend([0, 8]);
-        let numbers = self.palette.numbers(canvas);
+        if i == 0 {
+            // A palette of 256 colours of 8 bits for all pictures, which are shown again and again.
+            let mut colours = palette.colours();
+            colours.resize(256, [0; 3]);
+            let repeat = b"\x21\xFF\x0BNETSCAPE2.0\x03\x01\x00\x00\x00";
+            to.write_all(&[b"GIF89a", &lengths[..], &[0xF7, 0, 0], &colours.concat(), repeat].concat())
+                .map_err(&failed)?;
+        }
+        let delay_cs = (100 / rate.max(1)).max(2).to_le_bytes();
+        let head = [&[0x21, 0xF9, 4, 0][..], &delay_cs, &[0, 0, 0x2C, 0, 0, 0, 0], &lengths, &[0, 8]].concat();
+        to.write_all(&head).map_err(&failed)?;
+        let numbers = palette.numbers(&canvas);
         let coded =
             weezl::encode::Encoder::new(weezl::BitOrder::Lsb, 8).encode(&numbers).map_err(Error::unsupported)?;
         for block in coded.chunks(255) {
-            self.bytes.push(block.len() as u8);
-            self.bytes.extend(block);
+            to.write_all(&[block.len() as u8]).and_then(|()| to.write_all(block)).map_err(&failed)?;
         }
-        self.bytes.push(0);
-        Ok(())
+        to.write_all(&[0]).map_err(&failed)?;
     }
-
-    /// The whole file.
-    pub fn finish(mut self) -> Vec<u8> {
-        self.bytes.push(0x3B);
-        self.bytes
-    }
+    to.write_all(&[0x3B]).map_err(&failed)
 }
 
-/// A PNG of `n` frames, `rate` in a second, which `frame` gives one after the other.
+/// Writes a PNG of `n` frames, `rate` in a second, to `to`.
 ///
 /// # Errors
-/// Those of `frame`; `Unsupported` if the encoder fails.
-pub fn png(n: u32, rate: u16, mut frame: impl FnMut(u32) -> Result<Canvas>) -> Result<Vec<u8>> {
-    let fault = |e: png::EncodingError| Error::unsupported(e);
+/// As [`gif`].
+pub fn png(
+    to: &mut dyn Write,
+    (n, rate): (u32, u16),
+    frame: Frame<'_>,
+    failed: &dyn Fn(io::Error) -> Error,
+) -> Result<()> {
+    let fault = |e: png::EncodingError| match e {
+        png::EncodingError::IoError(e) => failed(e),
+        e => Error::unsupported(e),
+    };
     let first = frame(0)?;
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, first.width as u32, first.height as u32);
+    let mut encoder = png::Encoder::new(to, first.width as u32, first.height as u32);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_animated(n, 0).map_err(fault)?;
     encoder.set_frame_delay(1, rate).map_err(fault)?;
@@ -82,6 +77,5 @@ pub fn png(n: u32, rate: u16, mut frame: impl FnMut(u32) -> Result<Canvas>) -> R
     for i in 1..n {
         writer.write_image_data(&frame(i)?.bytes).map_err(fault)?;
     }
-    writer.finish().map_err(fault)?;
-    Ok(bytes)
+    writer.finish().map_err(fault)
 }

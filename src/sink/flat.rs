@@ -82,8 +82,17 @@ pub(super) struct FlatSink {
     placement: Placement,
     to: Destination,
     tail: Option<Tail>,
-    /// Whether the head has blanks for a checksum.
-    is_npy: bool,
+    sum: SumPlace,
+}
+
+/// Where the checksum of a file stands.
+#[derive(Clone, Copy)]
+enum SumPlace {
+    Nowhere,
+    /// In blanks of the head.
+    Head,
+    /// Behind all else.
+    End,
 }
 
 #[allow(clippy::large_enum_variant)] // There is one of it.
@@ -111,7 +120,9 @@ impl FlatSink {
         let OutputOptions { overwrite, durability, .. } = *options;
         options.check_free(path, OutputKind::File)?;
         let to = Destination::File { place: Place::new(path, OutputKind::File, overwrite, durability), head };
-        Ok(Self { shape: spec.shape(), dtype: spec.dtype, placement, to, tail: None, is_npy: false })
+        // Where nothing says what the elements are, all bytes are elements.
+        let sum = if placement.start == 0 { SumPlace::Nowhere } else { SumPlace::End };
+        Ok(Self { shape: spec.shape(), dtype: spec.dtype, placement, to, tail: None, sum })
     }
 
     /// The same, whose elements follow one another row-major, with `tail` behind them.
@@ -121,14 +132,20 @@ impl FlatSink {
 
     /// The same, of which the head has blanks for a checksum.
     pub(crate) fn npy(self) -> Self {
-        Self { is_npy: true, ..self }
+        let sum = if self.placement.start == 0 { SumPlace::Nowhere } else { SumPlace::Head };
+        Self { sum, ..self }
+    }
+
+    /// The same, without a checksum.
+    pub(crate) fn unsigned(self) -> Self {
+        Self { sum: SumPlace::Nowhere, ..self }
     }
 
     /// Elements of `spec` go to `stream`, behind `head`, row-major.
     pub(crate) fn stream(spec: &Spec, stream: Box<dyn Write + Send>, head: Vec<u8>) -> Self {
         let placement = Placement::row_major(head.len() as u64, &spec.shape(), spec.dtype);
         let to = Destination::Stream { head, stream: Mutex::new(stream) };
-        Self { shape: spec.shape(), dtype: spec.dtype, placement, to, tail: None, is_npy: false }
+        Self { shape: spec.shape(), dtype: spec.dtype, placement, to, tail: None, sum: SumPlace::Nowhere }
     }
 
     /// Checksums of units that earlier runs have finished.
@@ -351,11 +368,10 @@ impl Merger for FlatMerger<'_> {
                     // Of bands that are put together no unit ends here.
                     tail(place.open()?, ended.then(self.sum))?;
                 }
-                match (self.sink.is_npy, self.sink.placement.start) {
-                    // Where nothing says what the elements are, all bytes are elements.
-                    (_, 0) => {}
-                    (true, end) => place.open()?.sign(Some(end))?,
-                    (false, _) => place.open()?.sign(None)?,
+                match self.sink.sum {
+                    SumPlace::Nowhere => {}
+                    SumPlace::Head => place.open()?.sign(Some(self.sink.placement.start))?,
+                    SumPlace::End => place.open()?.sign(None)?,
                 }
                 Product::at(place.path())
             }

@@ -1,23 +1,24 @@
 //! Planes as PNG pictures: grey; in colour where the last axis holds red, green and blue, or where channels are merged.
 //!
-//! Values are spread over the range of grey levels between two percentiles of all planes of a channel, which needs all
-//! of them at once: the array is held in memory. A name with axes in braces, such as `{t}`, stands for many pictures.
+//! Values are spread over the range of grey levels between two percentiles of all planes of a channel, which are known
+//! when all have come: until then the elements lie behind where the first picture will be, and then one plane at a time is
+//! in memory. A name with axes in braces, such as `{t}`, stands for many pictures.
 
 use std::path::{Path, PathBuf};
 
 use png::{BitDepth, ColorType};
 
-use super::whole::{self, Made};
+use super::flat::{FlatSink, Placement};
 use super::zarr::{channel_labels, shown};
 use super::{OutputOptions, Spec};
 use crate::axis::{Axis, AxisKind};
 use crate::block::Block;
-use crate::consume::Consumer;
-use crate::dtype::{Complex, DType};
+use crate::consume::{Consumer, Job, Merger, Place, Product, Taker};
+use crate::dtype::{DType, to_f64};
 use crate::error::{Error, Result};
-use crate::grid::{n_elements, positions};
-use crate::store::{OutputKind, is_begun, sums};
-use crate::with_dtype;
+use crate::grid::{Region, n_elements, positions};
+use crate::plan::{Cost, Task, Wants};
+use crate::store::{OutputKind, Store, forget, holds, is_begun, sums};
 
 /// How values become grey levels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +31,7 @@ pub struct PngOptions {
     pub bits: u8,
     /// Whether channels are put together in colour.
     pub merge: bool,
-    /// Whether every picture has percentiles of its own.
+    /// Whether every plane has percentiles of its own.
     pub each: bool,
 }
 
@@ -50,23 +51,36 @@ pub(crate) struct Window {
 /// Red, green and blue, from 0 to 1.
 type Tint = [f64; 3];
 
-/// A picture, and the planes that it shows: the number of each, the window that it goes by, and its colour.
+/// A picture, and the planes that it shows.
 struct Picture {
     path: PathBuf,
-    layers: Vec<(u64, usize, Tint)>,
+    layers: Vec<Layer>,
 }
 
-/// Pictures of an array, which comes as one block.
+/// A plane of the array in a picture: the window that it goes by, and its colour.
+struct Layer {
+    plane: u64,
+    window: usize,
+    colour: Tint,
+}
+
+/// Pictures of an array.
 struct Pictures {
-    options: PngOptions,
+    /// Its elements, until all have come, from `start` on.
+    elements: FlatSink,
+    start: u64,
+    output: OutputOptions,
     dtype: DType,
-    shape: Vec<u64>,
     width: u32,
     height: u32,
     /// Values of a pixel in the array.
     samples: u64,
     pictures: Vec<Picture>,
     n_windows: usize,
+    /// Of all files but the first, how many there are and their bytes.
+    more: (u64, u64),
+    /// Of the first picture.
+    window: Option<(f64, f64)>,
 }
 
 /// The picture, or pictures, that will be called `path`.
@@ -74,9 +88,7 @@ struct Pictures {
 /// # Errors
 /// `Usage` if the array is not planes of real numbers, a name is lacking, or something stands under one.
 pub fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
-    let pictures = Pictures::new(path, spec, options)?;
-    let (first, room_bytes) = (pictures.pictures[0].path.clone(), pictures.held_bytes());
-    whole::create(&first, spec, options, room_bytes, move |block| pictures.draw(block))
+    Ok(Box::new(Pictures::new(path, spec, options)?))
 }
 
 /// Height, width and samples of the planes of an array, and the axes that number them.
@@ -140,14 +152,14 @@ fn pictures(path: &Path, spec: &Spec, outer: &[usize], output: &OutputOptions) -
         }
         let c = channel.and_then(|c| outer.iter().position(|&o| o == c)).map_or(0, |k| at[k] as usize);
         let colour = if output.png.merge { colours.get(c).copied().unwrap_or([1.0; 3]) } else { [1.0; 3] };
-        let layer = (number, if output.png.each { number as usize } else { c }, colour);
+        let layer = Layer { plane: number, window: c, colour };
         match found.iter_mut().find(|picture| picture.path == Path::new(&name)) {
             Some(picture) if output.png.merge => picture.layers.push(layer),
             Some(_) => return Err(no(format!("two pictures would be called {name}"))),
             None => found.push(Picture { path: PathBuf::from(name), layers: vec![layer] }),
         }
     }
-    let n_windows = found.iter().flat_map(|p| &p.layers).map(|l| l.1 + 1).max().unwrap_or(1);
+    let n_windows = found.iter().flat_map(|p| &p.layers).map(|l| l.window + 1).max().unwrap_or(1);
     Ok((found, n_windows))
 }
 
@@ -185,7 +197,13 @@ impl Pictures {
         // What an earlier run has made of the others, this one makes once more and finds equal.
         let n_checked = if is_begun(&pictures[0].path) { 1 } else { pictures.len() };
         pictures[..n_checked].iter().try_for_each(|picture| output.check_free(&picture.path, OutputKind::File))?;
-        Ok(Self { options, dtype: spec.dtype, shape, width, height, samples, pictures, n_windows })
+        // More than an encoder makes of a picture.
+        let bytes = u64::from(height) * u64::from(width) * 3 * u64::from(options.bits / 8);
+        let start = (bytes + bytes / 16 + u64::from(height) + (64 << 10)).next_multiple_of(16);
+        let placement = Placement::row_major(start, &shape, spec.dtype);
+        let elements = FlatSink::file(&pictures[0].path, spec, output, Box::new(|_| Ok(())), placement)?.unsigned();
+        let (output, dtype, more, window) = (output.clone(), spec.dtype, (0, 0), None);
+        Ok(Self { elements, start, output, dtype, width, height, samples, pictures, n_windows, more, window })
     }
 
     /// Elements of a plane.
@@ -193,64 +211,59 @@ impl Pictures {
         self.width as usize * self.height as usize * self.samples as usize
     }
 
-    /// Memory of drawing them, in bytes.
-    fn held_bytes(&self) -> u64 {
-        let n = n_elements(&self.shape);
-        // The values as floats to be sorted, levels as floats, the pictures, and their encoded form.
-        let samples = if self.options.merge { 3 } else { 1 };
-        let picture = n.saturating_mul(samples * u64::from(self.options.bits) / 8);
-        let levels = (self.n_plane() as u64).saturating_mul(8 * (samples + 1));
-        n.saturating_mul(8).saturating_add(levels).saturating_add(picture.saturating_mul(2)).saturating_add(1 << 20)
-    }
-
-    /// All pictures, and which values became black and white in the first.
-    fn draw(&self, array: &Block) -> Result<Made> {
-        let mut windows = Vec::new();
-        for window in 0..self.n_windows {
-            let layers = self.pictures.iter().flat_map(|p| &p.layers).filter(|l| l.1 == window);
-            let mut values = Vec::new();
-            layers.for_each(|layer| values.extend(self.values(array, layer.0)));
-            windows.push(self::window(&mut values, self.options));
-        }
-        let mut made = Made::default();
-        for (i, picture) in self.pictures.iter().enumerate() {
-            let encoded = self.encode(array, picture, &windows)?;
-            match i {
-                0 => made.bytes = encoded,
-                _ => made.others.push((picture.path.clone(), encoded)),
-            }
-        }
-        let Window { low, high } = windows[self.pictures[0].layers[0].1];
-        Ok(Made { window: Some((low, high)), ..made })
+    /// Where elements are, and pictures will be.
+    fn store(&self) -> Result<&Store> {
+        self.elements.place().map_or_else(|| Err(Error::format("pictures are files")), Place::open)
     }
 
     /// The values of a plane.
-    fn values(&self, array: &Block, plane: u64) -> Vec<f64> {
-        let (n, size) = (self.n_plane(), self.dtype.size());
-        let bytes = &array.bytes()[plane as usize * n * size..][..n * size];
-        with_dtype!(self.dtype, T => bytemuck::cast_slice::<u8, T>(bytes).iter().map(|v| v.grey()).collect())
+    fn values(&self, number: u64) -> Result<Vec<f64>> {
+        let mut plane = Block::new(Region::whole(&[self.n_plane() as u64]), self.dtype)?;
+        self.store()?.get_at(self.start + number * plane.bytes().len() as u64, plane.bytes_mut())?;
+        Ok(to_f64(self.dtype, plane.bytes()))
     }
 
-    fn encode(&self, array: &Block, picture: &Picture, windows: &[Window]) -> Result<Vec<u8>> {
-        let most = if self.options.bits == 8 { 255.0 } else { 65535.0 };
-        let is_colour = self.samples == 3 || self.options.merge;
+    /// The window of the planes that `is_of` it.
+    fn window(&self, is_of: impl Fn(&Layer) -> bool) -> Result<Window> {
+        let layers = || self.pictures.iter().flat_map(|p| &p.layers).filter(|layer| is_of(layer));
+        window(self.output.png, self.dtype, |see| {
+            layers().try_for_each(|layer| self.values(layer.plane).map(|values| values.into_iter().for_each(&mut *see)))
+        })
+    }
+
+    /// The window of every channel; none where each picture has its own.
+    fn windows(&self) -> Result<Vec<Window>> {
+        let n = if self.output.png.each { 0 } else { self.n_windows };
+        (0..n).map(|number| self.window(|layer| layer.window == number)).collect()
+    }
+
+    /// The window of a plane of a picture.
+    fn window_of(&self, layer: &Layer, shared: &[Window]) -> Result<Window> {
+        shared.get(layer.window).copied().map_or_else(|| self.window(|other| other.plane == layer.plane), Ok)
+    }
+
+    fn encode(&self, picture: &Picture, shared: &[Window]) -> Result<Vec<u8>> {
+        let options = self.output.png;
+        let most = if options.bits == 8 { 255.0 } else { 65535.0 };
+        let is_colour = self.samples == 3 || options.merge;
         // Levels from 0 to 1; not a number becomes black.
         let level = |v: f64, window: &Window| {
             let range = window.high - window.low;
             if range > 0.0 { ((v - window.low) / range).clamp(0.0, 1.0) } else { 0.0 }
         };
-        let mut levels = vec![0.0; self.n_plane() * if self.options.merge { 3 } else { 1 }];
-        for (plane, window, colour) in &picture.layers {
-            let own = self.values(array, *plane).into_iter().map(|v| level(v, &windows[*window]));
-            if self.options.merge {
+        let mut levels = vec![0.0; self.n_plane() * if options.merge { 3 } else { 1 }];
+        for layer in &picture.layers {
+            let window = self.window_of(layer, shared)?;
+            let own = self.values(layer.plane)?.into_iter().map(|v| level(v, &window));
+            if options.merge {
                 let pixels = levels.chunks_exact_mut(3).zip(own);
-                pixels.for_each(|(to, l)| to.iter_mut().zip(colour).for_each(|(to, c)| *to += l * c));
+                pixels.for_each(|(to, l)| to.iter_mut().zip(layer.colour).for_each(|(to, c)| *to += l * c));
             } else {
                 levels.iter_mut().zip(own).for_each(|(to, l)| *to = l);
             }
         }
         let whole = levels.iter().map(|l| (l * most).round().clamp(0.0, most));
-        let (depth, bytes): (_, Vec<u8>) = match self.options.bits {
+        let (depth, bytes): (_, Vec<u8>) = match options.bits {
             8 => (BitDepth::Eight, whole.map(|l| l as u8).collect()),
             _ => (BitDepth::Sixteen, whole.flat_map(|l| (l as u16).to_be_bytes()).collect()),
         };
@@ -260,54 +273,140 @@ impl Pictures {
     }
 }
 
-/// An element as a number that has a grey level.
-trait Grey: Copy {
-    fn grey(self) -> f64;
-}
+impl Consumer for Pictures {
+    fn wants(&self) -> Wants {
+        self.elements.wants()
+    }
 
-macro_rules! grey {
-    ($($t:ty)*) => {
-        $(impl Grey for $t {
-            #[allow(clippy::cast_lossless)]
-            fn grey(self) -> f64 {
-                self as f64
+    fn cost(&self, task: &[u64], piece: &[u64]) -> Cost {
+        self.elements.cost(task, piece)
+    }
+
+    /// Of drawing one: its elements and its values, levels, the picture, its encoded form, and bins.
+    fn held_bytes(&self) -> u64 {
+        let samples = if self.output.png.merge { 3 } else { 1 };
+        let pixel = self.dtype.size() as u64 + 8 * (1 + samples) + samples * u64::from(self.output.png.bits) / 4;
+        (self.n_plane() as u64).saturating_mul(pixel).saturating_add(2 << 20)
+    }
+
+    fn begin(&mut self, job: &Job) -> Result<()> {
+        self.elements.begin(job)
+    }
+
+    fn place(&self) -> Option<&Place> {
+        self.elements.place()
+    }
+
+    fn place_mut(&mut self) -> Option<&mut Place> {
+        self.elements.place_mut()
+    }
+
+    fn taker<'a>(&'a self, task: &Task) -> Result<Box<dyn Taker + 'a>> {
+        self.elements.taker(task)
+    }
+
+    fn merger(&self) -> Box<dyn Merger + '_> {
+        self.elements.merger()
+    }
+
+    /// The others get their names before the first has its own, by which the run is known.
+    fn announce(&mut self) -> Result<()> {
+        let OutputOptions { overwrite, durability, .. } = self.output;
+        let shared = self.windows()?;
+        let [first, others @ ..] = &self.pictures[..] else { return Ok(()) };
+        for picture in others {
+            let bytes = self.encode(picture, &shared)?;
+            self.more = (self.more.0 + 1, self.more.1 + bytes.len() as u64);
+            // An earlier run may have come as far.
+            if holds(&picture.path, &bytes) {
+                forget(&picture.path)?;
+                continue;
             }
-        })*
-    };
-}
+            let store = Store::file(&picture.path, overwrite, durability)?;
+            store.put_at(0, &bytes)?;
+            store.publish()?;
+        }
+        let Window { low, high } = self.window_of(&first.layers[0], &shared)?;
+        self.window = Some((low, high));
+        let bytes = self.encode(first, &shared)?;
+        // While it is written the elements are there: a run that ends here can be gone on with.
+        self.store()?.put_at(0, &bytes)?;
+        self.store()?.cut(bytes.len() as u64)?;
+        self.elements.announce()
+    }
 
-grey!(u8 u16 u32 u64 i8 i16 i32 i64 f32 f64);
-
-impl Grey for half::f16 {
-    fn grey(self) -> f64 {
-        self.to_f64()
+    fn publish(&mut self, products: &mut [Product]) -> Result<()> {
+        if self.window.is_none() {
+            self.announce()?;
+        }
+        self.elements.publish(products)?;
+        if let [total, ..] = products {
+            (total.files, total.bytes) = (total.files + self.more.0, total.bytes + self.more.1);
+            total.window = self.window;
+        }
+        Ok(())
     }
 }
 
-// Refused when the picture is begun.
-impl<T> Grey for Complex<T>
-where
-    Self: Copy,
-{
-    fn grey(self) -> f64 {
-        0.0
+/// The values at the two percentiles, nearest rank, of those that are finite; of elements of `dtype`, which `each` shows
+/// as often as it is asked.
+///
+/// # Errors
+/// Those of `each`.
+pub(crate) fn window(
+    options: PngOptions,
+    dtype: DType,
+    mut each: impl FnMut(&mut dyn FnMut(f64)) -> Result<()>,
+) -> Result<Window> {
+    // Bits of a float64 that tell values of the type apart: sign, exponent, and as many bits as the number has.
+    let n_digits = [2, 2, 3, 4][dtype.size().ilog2().min(3) as usize];
+    let (mut low, mut high, mut n) = (f64::INFINITY, f64::NEG_INFINITY, 0u64);
+    // Of either value: its rank among those that begin alike, and how it begins.
+    let mut wanted = [(0, 0); 2];
+    for digit in 1..=n_digits {
+        let shift = 64 - 16 * digit;
+        let mut bins = vec![[0u64; 2]; 1 << 16];
+        each(&mut |v| {
+            if v.is_finite() {
+                let begins = ordered(v) >> shift;
+                let bin = &mut bins[begins as usize & 0xFFFF];
+                bin.iter_mut().zip(wanted).for_each(|(n, (_, before))| *n += u64::from(begins >> 16 == before));
+                (low, high) = (low.min(v), high.max(v));
+            }
+        })?;
+        if digit == 1 {
+            n = bins.iter().map(|bin| bin[0]).sum();
+            let rank = |percentile: f64| (percentile / 100.0 * n.saturating_sub(1) as f64).round() as u64;
+            (wanted[0].0, wanted[1].0) = (rank(options.low), rank(options.high));
+        }
+        for (i, (rank, before)) in wanted.iter_mut().enumerate() {
+            let mut smaller = |n: &[u64; 2]| {
+                let is_before = *rank >= n[i];
+                *rank -= if is_before { n[i] } else { 0 };
+                is_before
+            };
+            *before = *before << 16 | bins.iter().take_while(|bin| smaller(bin)).count() as u64;
+        }
     }
+    if n == 0 {
+        return Ok(Window { low: 0.0, high: 1.0 });
+    }
+    let [from, to] = wanted.map(|(_, begins)| value_of(begins << (64 - 16 * n_digits)));
+    // Where nearly all values are equal the few that are not are shown.
+    Ok(if from < to { Window { low: from, high: to } } else { Window { low, high } })
 }
 
-/// The values at the two percentiles, nearest rank, of those that are finite.
-pub(crate) fn window(values: &mut Vec<f64>, options: PngOptions) -> Window {
-    values.retain(|v| v.is_finite());
-    let Some(last) = values.len().checked_sub(1) else { return Window { low: 0.0, high: 1.0 } };
-    let mut at = |percentile: f64| {
-        let rank = ((percentile / 100.0 * last as f64).round() as usize).min(last);
-        *values.select_nth_unstable_by(rank, f64::total_cmp).1
-    };
-    let (low, high) = (at(options.low), at(options.high));
-    if low < high {
-        return Window { low, high };
-    }
-    // Nearly all values are equal: show the few that are not.
-    Window { low: at(0.0), high: at(100.0) }
+/// A number in the order of floats, which ends in as many zeros as the float's own bits.
+fn ordered(v: f64) -> u64 {
+    const ZERO: u64 = 1 << 63;
+    let size = v.to_bits() & (ZERO - 1);
+    if v.is_sign_negative() { ZERO - size } else { ZERO + size }
+}
+
+/// Inverse of [`ordered`].
+fn value_of(ordered: u64) -> f64 {
+    const ZERO: u64 = 1 << 63;
+    if ordered < ZERO { -f64::from_bits(ZERO - ordered) } else { f64::from_bits(ordered - ZERO) }
 }
 
 /// A picture in colours as a `.png`.
@@ -345,12 +444,22 @@ mod tests {
 
     #[test]
     fn a_window_leaves_out_the_ends_but_never_everything() {
-        let options = PngOptions { low: 1.0, high: 99.0, ..PngOptions::default() };
-        let mut values: Vec<f64> = (0..=1000).rev().map(f64::from).chain([f64::NAN, f64::INFINITY]).collect();
-        assert_eq!(window(&mut values, options), Window { low: 10.0, high: 990.0 });
-        let mut flat = vec![5.0; 1000];
+        let found = |low: f64, high: f64, dtype: DType, values: &[f64]| {
+            let options = PngOptions { low, high, ..PngOptions::default() };
+            let all = |see: &mut dyn FnMut(f64)| {
+                values.iter().for_each(|v| see(*v));
+                Ok(())
+            };
+            let Window { low, high } = window(options, dtype, all).unwrap();
+            (low, high)
+        };
+        let values: Vec<f64> = (0..=1000).rev().map(f64::from).chain([f64::NAN, f64::INFINITY]).collect();
+        assert_eq!(found(1.0, 99.0, DType::Uint16, &values), (10.0, 990.0));
+        let below: Vec<f64> = values.iter().map(|v| 0.1 - v).collect();
+        assert_eq!(found(1.0, 99.0, DType::Float64, &below), (0.1 - 990.0, 0.1 - 10.0));
+        let mut flat = vec![-5.0; 1000];
         flat[7] = 9.0;
-        assert_eq!(window(&mut flat, options), Window { low: 5.0, high: 9.0 });
-        assert_eq!(window(&mut vec![], options), Window { low: 0.0, high: 1.0 });
+        assert_eq!(found(1.0, 99.0, DType::Int8, &flat), (-5.0, 9.0));
+        assert_eq!(found(1.0, 99.0, DType::Float32, &[f64::NAN]), (0.0, 1.0));
     }
 }

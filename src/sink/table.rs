@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::whole::{self, Made};
-use super::{OutputOptions, Spec, extension};
+use super::{OutputOptions, Spec, extension, whole};
 use crate::consume::Consumer;
 use crate::draw::values::{line, rows};
 use crate::error::{Error, Result};
@@ -36,6 +35,6 @@ pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Resul
     let axes = spec.axes.clone();
     whole::create(path, spec, options, n_lines * LINE_BYTES, move |block| {
         let lines = rows(&axes, &[(&value, block)]).iter().map(|cells| line(cells, between)).collect::<String>();
-        Ok(Made { bytes: lines.into_bytes(), ..Made::default() })
+        Ok(lines.into_bytes())
     })
 }

@@ -508,7 +508,7 @@ fn by_first_bytes(path: &Path) -> Option<&'static Format> {
 /// As the format's `open`.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
     if let Some(command) = &options.reader {
-        return reader::open(path, command).map_err(|e| e.at(path.display()));
+        return reader::open(path, command, options.pages.as_deref()).map_err(|e| e.at(path.display()));
     }
     // Opening a pipe would wait for somebody who writes into it.
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {

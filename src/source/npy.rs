@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::cf::Form;
 use super::linear::{self, Linear};
 use super::{FileArray, Format, Info, OpenOptions};
-use crate::axis::{Axis, unnamed};
+use crate::axis::unnamed_axes;
 use crate::dtype::{DType, swap_bytes, to_f64};
 use crate::error::Error;
 
@@ -57,11 +57,11 @@ pub fn numbers(flag: &str, path: &Path) -> Result<(Vec<u64>, Vec<f64>), Error> {
     })
 }
 
-fn open(path: &Path, _: &OpenOptions) -> Result<Arc<dyn FileArray>, Error> {
+fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>, Error> {
     let mut file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
     let head = NpyHeader::read(&mut file)?;
     let rank = head.shape.len();
-    let axes: Vec<Axis> = (0..rank).map(|i| Axis::new(unnamed(i, rank), head.shape[i])).collect();
+    let axes = unnamed_axes(&head.shape, options.pages.as_deref())?;
     let size = head.dtype.size() as u64;
     let mut strides = vec![size; rank];
     let (order, slower): (Vec<usize>, fn(usize) -> usize) = if head.is_fortran {

@@ -20,7 +20,7 @@ use super::cf::Form;
 use super::npy::NpyHeader;
 use super::{FileArray, Info};
 use crate::array::{Reader, Scratch, check_read};
-use crate::axis::{Axis, unnamed};
+use crate::axis::{Axis, unnamed_axes};
 use crate::block::{Buffer, Coverage, Target, size_bytes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -34,23 +34,22 @@ const MESSAGE_BYTES: usize = 4096;
 /// Longest line that answers.
 const MOST_LINE: u64 = 1 << 20;
 
-/// The array that `command` reads of the file at `path`.
+/// The array that `command` reads of the file at `path`; `pages` names axes where the command does not.
 ///
 /// # Errors
 /// `Usage` if the command cannot be run; `Format` with the program's messages if it fails.
-pub(super) fn open(path: &Path, command: &str) -> Result<Arc<dyn FileArray>> {
+pub(super) fn open(path: &Path, command: &str, pages: Option<&str>) -> Result<Arc<dyn FileArray>> {
     let words = words(command)?;
     let is_per_file = words.iter().any(|word| word.contains(FILE));
     let info = if is_per_file {
         // The head says enough; what follows is not waited for.
         let mut program = Program::start(&words, Some(path))?;
         let head = NpyHeader::read(&mut program.output).map_err(|e| program.failed(&e))?;
-        let rank = head.shape.len();
-        let axes: Vec<Axis> = (0..rank).map(|i| Axis::new(unnamed(i, rank), head.shape[i])).collect();
+        let axes = unnamed_axes(&head.shape, pages)?;
         let bytes = size_bytes(&head.shape, head.dtype);
         Info { coded: true, scratch_bytes: 2 * bytes, ..Info::of(axes, head.dtype) }
     } else {
-        asked(&words, |program| program.info(path))?
+        asked(&words, |program| program.info(path, pages))?
     };
     let file_bytes = std::fs::metadata(path).map_or(0, |found| found.len());
     let info = Info { storage: format!("read by {}", words[0]), file_bytes, ..info };
@@ -188,14 +187,16 @@ impl Program {
         }
     }
 
-    fn info(&mut self, path: &Path) -> Result<Info> {
+    fn info(&mut self, path: &Path, pages: Option<&str>) -> Result<Info> {
         self.ask(&format!("info {}\n", path.display()))?;
         let line = self.line()?;
         let answer: Answer = serde_json::from_str(&line).map_err(|e| self.failed(&e))?;
         let rank = answer.shape.len();
         let dtype = DType::ALL.into_iter().find(|d| d.typestr()[1..] == *answer.dtype.get(1..).unwrap_or_default());
         let dtype = dtype.or_else(|| answer.dtype.parse().ok());
-        let names = answer.axes.unwrap_or_else(|| (0..rank).map(|i| unnamed(i, rank)).collect());
+        let unnamed =
+            || unnamed_axes(&answer.shape, pages).map(|axes| axes.into_iter().map(|axis| axis.name).collect());
+        let names: Vec<String> = answer.axes.map_or_else(unnamed, Ok)?;
         let chunk = answer.chunk.unwrap_or_else(|| answer.shape.clone());
         let (Some(dtype), true) = (dtype, names.len() == rank && chunk.len() == rank) else {
             return Err(self.failed(&format_args!("'{}' says no dtype, or differs in its number of axes", line.trim())));

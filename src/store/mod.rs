@@ -58,7 +58,7 @@ use disk::{Disk, Handle, Local};
 pub use journal::{Record, RecordPlace, Stored, What};
 use lock::{HeldLock, Lock, Owner, Refused};
 pub use lock::{Patience, common, scratch};
-pub use place::{OutputKind, adopt, check_free, forget, holds, is_begun, put_in_place, replace};
+pub use place::{OutputKind, adopt, check_free, forget, holds, is_begun, put_in_place, replace, replaced};
 use place::{PUBLISHED, UNFINISHED, check_key};
 pub use published::{conclude, forget_all, forget_the_rest, has_name, is_announced};
 pub use resume::Change;
@@ -915,6 +915,40 @@ impl Store {
         let crc = crc32c::crc32c(bytes);
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner).add(offset, n_bytes, crc);
         Ok(Stored { key: String::new(), what: What::Piece, offset, n_bytes, crc })
+    }
+
+    /// Reads what stands at `offset` of an output that is one file.
+    ///
+    /// # Errors
+    /// `Io`.
+    ///
+    /// # Panics
+    /// As [`Store::put_at`].
+    pub fn get_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        let file = self.file.as_ref().expect("only an output that is one file is read at offsets");
+        let mut n_read = 0;
+        while n_read < bytes.len() {
+            let read = match file.read_at(offset + n_read as u64, &mut bytes[n_read..]) {
+                Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+                read => read,
+            };
+            n_read += read.map_err(|e| self.failed(OUTPUT, "cannot read back", e))?;
+        }
+        Ok(())
+    }
+
+    /// Cuts an output that is one file: units that stored what lay behind are done no more.
+    ///
+    /// # Errors
+    /// `Io`.
+    ///
+    /// # Panics
+    /// As [`Store::put_at`].
+    pub fn cut(&self, n_bytes: u64) -> Result<()> {
+        let file = self.file.as_ref().expect("only an output that is one file is cut");
+        file.set_length(n_bytes).map_err(|e| self.failed(OUTPUT, "cannot write", e))?;
+        self.site.bytes.store(n_bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Writes the checksum of an output that is one file where [`sums::signed`] finds it, as the last that is written: behind

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::remote;
@@ -70,16 +70,25 @@ pub fn adopt(folder: &Path, from: &str, last: &[&str]) -> Result<bool> {
 /// # Errors
 /// `Io`.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    replaced(path, |file| file.write_all(bytes).map_err(|e| Error::io(path, "cannot write", e)))
+}
+
+/// Writes a file as `write` does, and replaces what stood there when it is whole.
+///
+/// # Errors
+/// `Io`, and those of `write`.
+pub fn replaced(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(UNFINISHED);
     let temporary = PathBuf::from(temporary);
+    let failed = |e| Error::io(path, "cannot write", e);
     let written = (|| {
-        let mut file = fs::File::create(&temporary)?;
-        io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
+        let mut file = io::BufWriter::new(fs::File::create(&temporary).map_err(failed)?);
+        write(&mut file)?;
+        let file = file.into_inner().map_err(|e| failed(e.into_error()))?;
+        file.sync_all().and_then(|()| fs::rename(&temporary, path)).map_err(failed)
     })();
-    written.map_err(|e| Error::io(path, "cannot write", e))
+    written.inspect_err(|_| _ = fs::remove_file(&temporary))
 }
 
 /// Whether `path` is a file of these bytes.

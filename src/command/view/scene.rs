@@ -10,12 +10,13 @@ use crate::block::Buffer;
 use crate::draw::canvas::{Canvas, Colour};
 use crate::dtype::{DType, to_f64};
 use crate::error::{Error, Result};
+use crate::exec::budget::Bytes;
 use crate::grid::Region;
 use crate::sink::png::{PngOptions, Window, window};
 
 /// Channels that are shown.
 const MOST_CHANNELS: u64 = 8;
-/// Bytes that are read at a time.
+/// Bytes that are read at a time, where the memory allows it.
 const BAND_BYTES: u64 = 8 << 20;
 /// Uncoded planes up to this size are averaged; of larger ones single rows are read.
 const AVERAGED_BYTES: u64 = 32 << 20;
@@ -51,6 +52,8 @@ pub(super) struct Scene {
     is_photograph: bool,
     /// What is black and white, for each channel, once something was shown.
     windows: Option<Vec<Window>>,
+    /// What drawing may use.
+    room_bytes: u64,
 }
 
 /// Pixels of one panel: for every channel rows of values.
@@ -65,13 +68,15 @@ struct Extent {
 }
 
 impl Scene {
-    /// `array`, whose channels have `colours`, or are samples of a photograph's pixels; `None` if it has no rows and columns, or is complex.
+    /// `array`, whose channels have `colours`, or are samples of a photograph's pixels, drawn in `room_bytes`; `None` if it
+    /// has no rows and columns, or is complex.
     pub(super) fn new(
         array: Arc<dyn Array>,
         colours: Vec<Colour>,
         mode: ViewMode,
         (low, high): (f64, f64),
         is_photograph: bool,
+        room_bytes: u64,
     ) -> Option<Self> {
         let axes = array.axes();
         if array.dtype().is_complex() || axes.iter().any(|a| a.length == 0) {
@@ -103,6 +108,7 @@ impl Scene {
             percentiles,
             is_photograph: false,
             windows: None,
+            room_bytes,
         };
         if is_photograph && scene.n_channels >= 3 && array.dtype() == DType::Uint8 {
             scene.is_photograph = true;
@@ -161,24 +167,29 @@ impl Scene {
         let extent = self.extent(width, height, most);
         let mut panels = Vec::new();
         let gap = if extent.z > 0 { GAP } else { 0 };
+        let room_bytes = self.room_beside((extent.x + gap + extent.z) * (extent.y + gap + extent.z))?;
+        let plane = |axes, pixels| self.panel(axes, pixels, &self.at, room_bytes);
         let whole = match self.mode {
-            ViewMode::Slices => self.panel([self.y, self.x], [extent.y, extent.x], &self.at)?,
-            _ => self.projected([extent.y, extent.x])?,
+            ViewMode::Slices => plane([self.y, self.x], [extent.y, extent.x])?,
+            _ => self.projected([extent.y, extent.x], room_bytes)?,
         };
         panels.push((0, 0, extent.x, whole));
         if let Some(z) = self.z.filter(|_| extent.z > 0) {
-            let below = self.panel([z, self.x], [extent.z, extent.x], &self.at)?;
+            let below = plane([z, self.x], [extent.z, extent.x])?;
             panels.push((0, extent.y + gap, extent.x, below));
-            let right = self.panel([self.y, z], [extent.y, extent.z], &self.at)?;
+            let right = plane([self.y, z], [extent.y, extent.z])?;
             panels.push((extent.x + gap, 0, extent.z, right));
         }
-        let windows = self.windows.get_or_insert_with(|| {
-            let channel = |c: usize| {
-                let mut values: Vec<f64> = panels.iter().flat_map(|panel| panel.3[c].iter().copied()).collect();
-                window(&mut values, self.percentiles)
+        if self.windows.is_none() {
+            let of_channel = |c: usize| {
+                window(self.percentiles, DType::Float64, |see| {
+                    panels.iter().flat_map(|panel| &panel.3[c]).for_each(|value| see(*value));
+                    Ok(())
+                })
             };
-            (0..self.n_channels as usize).map(channel).collect()
-        });
+            self.windows = Some((0..self.n_channels as usize).map(of_channel).collect::<Result<_>>()?);
+        }
+        let windows = self.windows.as_deref().unwrap_or_default();
         let mut canvas = Canvas::new(extent.x + gap + extent.z, extent.y + gap + extent.z, GROUND);
         for (left, top, width, panel) in &panels {
             paint(&mut canvas, (*left, *top), *width, panel, windows, &self.colours);
@@ -186,41 +197,76 @@ impl Scene {
         Ok(canvas)
     }
 
-    /// The plane of `axes` at `at`, in `pixels` rows and columns.
-    fn panel(&self, axes: [usize; 2], pixels: [usize; 2], at: &[u64]) -> Result<Panel> {
+    /// What may be used beside a picture of so many pixels, its panels and its encoded form.
+    fn room_beside(&self, n_pixels: usize) -> Result<u64> {
+        let needed = (n_pixels as u64).saturating_mul(8 + 8 * self.n_channels);
+        self.room_bytes.checked_sub(needed).ok_or_else(|| {
+            Error::Limit(format!(
+                "a picture of {n_pixels} pixels needs {}; --memory leaves {} for it: give a smaller --size or more --memory",
+                Bytes(needed),
+                Bytes(self.room_bytes)
+            ))
+        })
+    }
+
+    /// The plane of `axes` at `at`, in `pixels` rows and columns, read in `room_bytes`.
+    fn panel(&self, axes: [usize; 2], pixels: [usize; 2], at: &[u64], room_bytes: u64) -> Result<Panel> {
         let reader = Arc::clone(&self.array).reader(Scratch::default());
-        Reading { scene: self, reader, buffer: Buffer::default() }.panel(axes, pixels, at)
+        Reading { scene: self, reader, buffer: Buffer::default() }.panel(axes, pixels, at, room_bytes)
     }
 
     /// What lies along z, as one plane.
-    fn projected(&self, pixels: [usize; 2]) -> Result<Panel> {
-        let Some(z) = self.z else { return self.panel([self.y, self.x], pixels, &self.at) };
+    fn projected(&self, pixels: [usize; 2], room_bytes: u64) -> Result<Panel> {
+        let axes = [self.y, self.x];
+        let Some(z) = self.z else { return self.panel(axes, pixels, &self.at, room_bytes) };
         let n = self.axes()[z].length;
+        let panel_bytes = (pixels[0] * pixels[1]) as u64 * 8 * self.n_channels;
+        let one = panel_bytes + self.read_bytes(axes, self.band(axes));
+        let at_once = (room_bytes / one).clamp(1, rayon::current_num_threads() as u64);
+        let room_bytes = (room_bytes / at_once).saturating_sub(panel_bytes);
         let plane = |at: u64| {
             let mut place = self.at.clone();
             place[z] = at;
-            self.panel([self.y, self.x], pixels, &place)
+            self.panel(axes, pixels, &place, room_bytes)
         };
         let is_max = self.mode == ViewMode::Max;
-        let join = |mut a: Panel, b: Panel| {
-            for (a, b) in a.iter_mut().flatten().zip(b.iter().flatten()) {
-                *a = if is_max { a.max(*b) } else { *a + b };
+        let mut all = plane(0)?;
+        // The order of sums does not depend on threads.
+        for first in (1..n).step_by(at_once as usize) {
+            let planes: Vec<Panel> =
+                (first..n.min(first + at_once)).into_par_iter().map(plane).collect::<Result<_>>()?;
+            for plane in &planes {
+                let pixels = all.iter_mut().flatten().zip(plane.iter().flatten());
+                pixels.for_each(|(a, b)| *a = if is_max { a.max(*b) } else { *a + b });
             }
-            Ok(a)
-        };
-        // Halves of halves: the order of sums does not depend on threads.
-        let planes: Result<Option<Panel>> = (0..n).into_par_iter().map(plane).map(|p| p.map(Some)).try_reduce(
-            || None,
-            |a, b| match (a, b) {
-                (Some(a), Some(b)) => join(a, b).map(Some),
-                (one, other) => Ok(one.or(other)),
-            },
-        );
-        let mut all = planes?.ok_or_else(|| Error::usage("nothing lies along z"))?;
+        }
         if !is_max {
             all.iter_mut().flatten().for_each(|sum| *sum /= n as f64);
         }
         Ok(all)
+    }
+
+    /// Rows of a plane of `axes` that are read at a time, where the memory allows it.
+    fn band(&self, [rows, columns]: [usize; 2]) -> u64 {
+        let row_bytes = self.axes()[columns].length * self.n_channels * self.array.dtype().size() as u64;
+        (BAND_BYTES / row_bytes.max(1)).clamp(1, self.axes()[rows].length)
+    }
+
+    /// The box of `n` rows of a plane of `axes`, at the beginning.
+    fn rows(&self, [rows, columns]: [usize; 2], n: u64) -> Region {
+        let mut region = Region { origin: vec![0; self.axes().len()], shape: vec![1; self.axes().len()] };
+        (region.shape[rows], region.shape[columns]) = (n, self.axes()[columns].length);
+        if let Some(channel) = self.channel {
+            region.shape[channel] = self.n_channels;
+        }
+        region
+    }
+
+    /// Memory of reading `n` rows of a plane of `axes`.
+    fn read_bytes(&self, axes: [usize; 2], n: u64) -> u64 {
+        let region = self.rows(axes, n);
+        let own = region.n_elements().saturating_mul(self.array.dtype().size() as u64 + 8);
+        own.saturating_add(self.array.needs(&region.shape))
     }
 }
 
@@ -232,53 +278,63 @@ struct Reading<'s> {
 }
 
 impl Reading<'_> {
-    fn panel(&mut self, [rows, columns]: [usize; 2], [n_rows, n_columns]: [usize; 2], at: &[u64]) -> Result<Panel> {
+    fn panel(
+        &mut self,
+        axes @ [rows, columns]: [usize; 2],
+        [n_rows, n_columns]: [usize; 2],
+        at: &[u64],
+        room_bytes: u64,
+    ) -> Result<Panel> {
         let scene = self.scene;
-        let (axes, dtype) = (scene.axes(), scene.array.dtype());
-        let (height, width) = (axes[rows].length, axes[columns].length);
+        let (dtype, height, width) = (scene.array.dtype(), scene.axes()[rows].length, scene.axes()[columns].length);
         let row_bytes = width * scene.n_channels * dtype.size() as u64;
         let thin = !scene.array.coded() && height * row_bytes > AVERAGED_BYTES && (n_rows as u64) < height;
-        let rows_per_band = if thin { 1 } else { (BAND_BYTES / row_bytes.max(1)).max(1) };
+        let mut band = if thin { 1 } else { scene.band(axes) };
+        while band > 1 && scene.read_bytes(axes, band) > room_bytes {
+            band /= 2;
+        }
+        if scene.read_bytes(axes, band) > room_bytes {
+            return Err(Error::Limit(format!(
+                "a row of a plane needs {} to be read; --memory leaves {} for it: --select less, or give more --memory",
+                Bytes(scene.read_bytes(axes, band)),
+                Bytes(room_bytes)
+            )));
+        }
         let source = |row: usize| {
             let (from, to) = (row as u64 * height / n_rows as u64, (row as u64 + 1) * height / n_rows as u64);
             if thin { ((from + to) / 2, (from + to) / 2 + 1) } else { (from, to.max(from + 1)) }
         };
         let mut panel = vec![vec![0.0; n_rows * n_columns]; scene.n_channels as usize];
-        let mut row = 0;
+        let (mut row, mut from) = (0, 0);
         while row < n_rows {
-            let (from, mut end) = (source(row).0, row + 1);
-            while end < n_rows && source(end).1 - from <= rows_per_band {
-                end += 1;
-            }
-            let to = source(end - 1).1;
-            let mut region = Region { origin: at.to_vec(), shape: vec![1; axes.len()] };
-            (region.origin[rows], region.shape[rows]) = (from, to - from);
-            (region.origin[columns], region.shape[columns]) = (0, width);
-            if let Some(channel) = scene.channel {
-                (region.origin[channel], region.shape[channel]) = (0, scene.n_channels);
-            }
+            from = source(row).0.max(from);
+            let to = height.min(from + band);
+            let mut region = scene.rows(axes, to - from);
+            let inside = |i: usize| if Some(i) == scene.channel || i == columns { 0 } else { at[i] };
+            region.origin = (0..at.len()).map(|i| if i == rows { from } else { inside(i) }).collect();
             let block = self.reader.block(&region, dtype, std::mem::take(&mut self.buffer))?;
             let values = to_f64(dtype, block.bytes());
             let strides = crate::grid::row_major_strides(&region.shape);
             let channel_stride = scene.channel.map_or(0, |c| strides[c]);
             for (c, out) in panel.iter_mut().enumerate() {
                 let start = c as u64 * channel_stride;
-                for row in row..end {
+                for row in (row..n_rows).take_while(|row| source(*row).0 < to) {
                     let (first, last) = source(row);
                     for column in 0..n_columns {
                         let left = column as u64 * width / n_columns as u64;
                         let right = ((column as u64 + 1) * width / n_columns as u64).max(left + 1);
                         let mut sum = 0.0;
-                        for y in first - from..last - from {
+                        for y in first.max(from) - from..last.min(to) - from {
                             let line = start + y * strides[rows];
                             sum += (left..right).map(|x| values[(line + x * strides[columns]) as usize]).sum::<f64>();
                         }
-                        out[row * n_columns + column] = sum / ((last - first) * (right - left)) as f64;
+                        out[row * n_columns + column] += sum / ((last - first) * (right - left)) as f64;
                     }
                 }
             }
             self.buffer = block.into_buffer();
-            row = end;
+            row = (row..n_rows).find(|row| source(*row).1 > to).unwrap_or(n_rows);
+            from = to;
         }
         Ok(panel)
     }
