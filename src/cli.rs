@@ -759,7 +759,8 @@ pub struct LinkArgs {
     /// Which files.
     #[command(flatten)]
     pub input: InputArgs,
-    /// Where to write the references: a name ending in .json, which fsspec and kerchunk open as a Zarr
+    /// Where to write the references, which fsspec and kerchunk open as a Zarr: a name ending in .json, or .parq for a
+    /// folder of Parquet, of which readers take only what they need
     #[arg(long, short, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,
     /// Replace an existing output

@@ -38,6 +38,7 @@ GOOD = {
     "rgb": ((40, 60, 3), "u1", {"photometric": "rgb"}),
     "rgb_predictor": ((64, 64, 3), "u2", {"photometric": "rgb", "compression": "lzw", "tile": (32, 32), "predictor": 2}),
     "planar": ((3, 40, 60), "u2", {"photometric": "rgb", "planarconfig": "separate", "compression": "zlib", "rowsperstrip": 20}),
+    "many": ((11, 1000, 8), "u2", {"compression": "zlib", "rowsperstrip": 1}),
     "hole": ((2, 40, 60), "u2", {"compression": "zlib", "rowsperstrip": 10}),
 }
 BAD = {
@@ -80,14 +81,15 @@ def make():
     (folder / "bad_two.txt").write_text("t1.tif: zstd, strips of 20 rows, but")
 
 
+def opened(name, ending):
+    system = fsspec.filesystem("reference", fo=str(folder / f"good_{name}.{ending}"), asynchronous=True, remote_protocol="file")
+    return zarr.open_group(zarr.storage.FsspecStore(system, read_only=True), mode="r", zarr_format=2)
+
+
 def check():
     imagecodecs.numcodecs.register_codecs()
     for name, (shape, dtype, _how) in GOOD.items():
-        document = json.loads((folder / f"good_{name}.json").read_text())
-        assert document["version"] == 1
-        system = fsspec.filesystem("reference", fo=document, asynchronous=True)
-        group = zarr.open_group(zarr.storage.FsspecStore(system, read_only=True), mode="r", zarr_format=2)
-        found = group["0"][:]
+        assert json.loads((folder / f"good_{name}.json").read_text())["version"] == 1
         expected = values(shape, dtype)
         numbers = files(name)
         if len(numbers) > 1:
@@ -96,11 +98,27 @@ def check():
             for t in numbers:
                 stack[t] = expected + np.array(t, dtype)
             expected = stack
-        found = found.reshape(expected.shape) if found.size == expected.size else found
-        assert found.dtype.newbyteorder("=") == np.dtype(dtype) and found.shape == expected.shape, (name, found.shape)
-        np.testing.assert_array_equal(found, expected, err_msg=name)
-        if name != "planar":
-            assert "rgb" in name or group.attrs["multiscales"][0]["version"] == "0.4"
+        for ending in ["json", "parq"]:
+            group = opened(name, ending)
+            array = group["0"]
+            if name == "many":
+                # Of 11000 chunks, which need two files of Parquet.
+                assert array.shape[-3:] == shape
+                for z, y in [(0, 0), (9, 999), (10, 0), (10, 999)]:
+                    np.testing.assert_array_equal(np.squeeze(array[..., z, y, :]), expected[z, y], err_msg=f"{z} {y}")
+                continue
+            found = array[:]
+            found = found.reshape(expected.shape) if found.size == expected.size else found
+            assert found.dtype.newbyteorder("=") == np.dtype(dtype) and found.shape == expected.shape, (name, found.shape)
+            np.testing.assert_array_equal(found, expected, err_msg=f"{name} {ending}")
+            if name != "planar":
+                assert "rgb" in name or group.attrs["multiscales"][0]["version"] == "0.4"
+    # As xarray and kerchunk's users open them.
+    import xarray
+
+    plain = fsspec.get_mapper("reference://", fo=str(folder / "good_plain.parq"), remote_protocol="file")
+    found = xarray.open_zarr(plain, consolidated=False, zarr_format=2, mask_and_scale=False)["0"]
+    np.testing.assert_array_equal(np.squeeze(found.values), values(*GOOD["plain"][:2]))
 
 
 {"make": make, "check": check}[what]()

@@ -15,9 +15,7 @@ fn every_flavour_is_read_where_it_lies() {
     let mut names: Vec<String> = run::names(folder).into_iter().filter(|name| !name.contains('.')).collect();
     names.sort();
     for name in names {
-        let mut arguments = vec!["link", name.as_str(), "-o"];
-        let output = format!("{name}.json");
-        arguments.extend([output.as_str(), "--overwrite"]);
+        let mut arguments = vec!["link", name.as_str(), "--overwrite"];
         if fs::read_dir(folder.join(&name)).unwrap().count() > 1 {
             arguments.extend(["--pattern", "t{t}"]);
         }
@@ -28,10 +26,14 @@ fn every_flavour_is_read_where_it_lies() {
             arguments.extend(["--missing", "fill", "--fill-value", "7"]);
         }
         if name.starts_with("good") {
-            let output = stackctl(folder).args(&arguments).output().unwrap();
-            assert!(output.status.success(), "{name}: {}", message(&output));
+            for ending in ["json", "parq", "parq"] {
+                let output = format!("{name}.{ending}");
+                let output = stackctl(folder).args(&arguments).args(["-o", &output]).output().unwrap();
+                assert!(output.status.success(), "{name}: {}", message(&output));
+            }
         } else {
-            let (code, said) = failure(folder, &arguments);
+            let output = format!("{name}.json");
+            let (code, said) = failure(folder, &[&arguments[..], &["-o", &output]].concat());
             let expected = fs::read_to_string(folder.join(format!("{name}.txt"))).unwrap();
             assert!(code == 1 && said.contains(&expected), "{name}: {said}, not {expected}");
             assert!(!folder.join(output).exists());
@@ -47,9 +49,12 @@ fn what_links_cannot_be_is_refused() {
     Acquisition::default().write(&folder.join("raw"));
     let made = stackctl(folder).args(["stitch", "raw", "--pattern", PATTERN, "-o", "a.zarr", "-q"]).output().unwrap();
     assert!(made.status.success());
+    fs::create_dir(folder.join("other.parq")).unwrap();
+    fs::write(folder.join("other.parq/mine"), "").unwrap();
     for (arguments, code, says) in [
         (&["a.zarr", "-o", "a.json"][..], 1, "only the strips and tiles of TIFF"),
-        (&["raw", "--pattern", PATTERN, "-o", "a.zarr"], 2, ".json"),
+        (&["raw", "--pattern", PATTERN, "-o", "a.zarr"], 2, ".json or .parq"),
+        (&["raw", "--pattern", PATTERN, "-o", "other.parq", "--overwrite"], 2, "other.parq"),
         (&["raw", "--pattern", PATTERN, "-o", "no/a.json"], 2, "no"),
     ] {
         let (found, said) = failure(folder, &[&["link"], arguments].concat());

@@ -14,19 +14,14 @@ use crate::exec::budget::Bytes;
 use crate::open::Opened;
 use crate::report::{count, tuple};
 use crate::sink::Spec;
-use crate::sink::zarr::References;
-use crate::store::{OutputKind, check_free};
+use crate::sink::zarr::{References, kind_of_links};
+use crate::store::check_free;
 
 pub(super) fn run(args: &LinkArgs) -> Result<()> {
-    if args.output.extension().is_none_or(|ending| ending != "json") {
-        return Err(
-            Error::usage(format!("{}: references go to a name that ends in .json", args.output.display())).into()
-        );
-    }
     if args.names.missing == Missing::Skip {
         return Err(Error::usage("--missing skip leaves holes out of what is computed: use fill").into());
     }
-    check_free(&args.output, args.overwrite, OutputKind::File)?;
+    check_free(&args.output, args.overwrite, kind_of_links(&args.output)?)?;
     let request = resolve::request(&args.input, &args.names, args.memory, args.threads)?;
     let run = RunArgs { quiet: args.quiet, ..RunArgs::default() };
     let opened = resolve::open(&request, &run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
@@ -45,14 +40,12 @@ pub(super) fn run(args: &LinkArgs) -> Result<()> {
     let spec = Spec { provenance, ..Spec::of(&stack) };
     let name = args.output.file_stem().unwrap_or_default().to_string_lossy();
     let encoding = &found.encoding;
-    let mut references = References::new(&spec, &name, &cell, encoding.codec, encoding.predictor, encoding.big_endian);
-    let places: Vec<_> = stack.paths().iter().map(|path| absolute(path)).collect::<Result<_, Error>>()?;
-    stack.each_piece(rows, &mut |file, piece| {
-        references.add(&piece.region, &places[file as usize], piece.offset, piece.n_bytes)
-    })?;
+    let files: Vec<_> = stack.paths().iter().map(|path| absolute(path)).collect::<Result<_, Error>>()?;
+    let coding = (encoding.codec, encoding.predictor);
+    let mut references = References::new(&spec, &name, &cell, coding, encoding.big_endian, &files)?;
+    stack.each_piece(rows, &mut |file, piece| references.add(&piece.region, file, piece.offset, piece.n_bytes))?;
     let (n, of) = references.counts();
-    let text = references.finish();
-    crate::store::replace(&args.output, text.as_bytes())?;
+    references.write(&args.output, args.overwrite)?;
     let bytes = size_bytes(&stack.shape(), stack.dtype());
     if args.json {
         return super::print_json(&json!({
@@ -79,7 +72,7 @@ pub(super) fn run(args: &LinkArgs) -> Result<()> {
             ));
         }
         tell(format_args!(
-            "open it with zarr.open_group('reference://', storage_options={{'fo': '{}'}}, mode='r')",
+            "open it with zarr.open_group('reference://', storage_options={{'fo': '{}'}}, mode='r', zarr_format=2)",
             args.output.display()
         ));
     }

@@ -39,6 +39,7 @@ pub(crate) mod levels;
 mod links;
 mod metadata;
 mod ngff;
+mod parquet;
 
 pub use additions::Image;
 use archive::Archive;
@@ -46,7 +47,7 @@ use array::{ArrayWriter, ChunkEncoder, Container};
 pub use collection::{Collection, begin_label, is_label, levels_of_labelled, list_label};
 use coordinates::{Coordinates, coordinates};
 pub use defaults::{DEFAULT_MAX_FILES, default_chunks, default_shards};
-pub use links::References;
+pub use links::{References, kind as kind_of_links};
 
 /// Which Zarr is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
