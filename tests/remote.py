@@ -1,42 +1,113 @@
-"""What others put into a bucket, and find in it: boto3, tifffile and zarr-python."""
+"""What others put into a bucket, and find in it: boto3, Google's JSON and Azure's SDK, tifffile and zarr-python."""
 
+import json
 import os
 import sys
+import tempfile
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
-import boto3
 import numpy as np
 
-url, command, *arguments = sys.argv[1:]
-keys = dict(aws_access_key_id="someone", aws_secret_access_key="secret", region_name="us-east-1")
-s3 = boto3.client("s3", endpoint_url=url, **keys)
+scheme, url, command, *arguments = sys.argv[1:]
+
+
+class S3:
+    def __init__(self):
+        import boto3
+
+        keys = dict(aws_access_key_id="someone", aws_secret_access_key="secret", region_name="us-east-1")
+        self.s3 = boto3.client("s3", endpoint_url=url, **keys)
+
+    def make(self):
+        self.s3.create_bucket(Bucket="lab")
+
+    def put(self, key, bytes):
+        self.s3.put_object(Bucket="lab", Key=key, Body=bytes)
+
+    def get(self, key):
+        return self.s3.get_object(Bucket="lab", Key=key)["Body"].read()
+
+    def below(self, prefix):
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket="lab", Prefix=prefix)
+        return [found["Key"] for page in pages for found in page.get("Contents", [])]
+
+    def remove(self, key):
+        self.s3.delete_object(Bucket="lab", Key=key)
+
+
+class Google:
+    def asked(self, method, target, bytes=None, kind="application/octet-stream"):
+        request = urllib.request.Request(url + target, bytes, {"Content-Type": kind}, method=method)
+        return urllib.request.urlopen(request).read()
+
+    def make(self):
+        self.asked("POST", "/storage/v1/b?project=x", b'{"name": "lab"}', "application/json")
+
+    def put(self, key, bytes):
+        name = urllib.parse.quote(key, safe="")
+        self.asked("POST", f"/upload/storage/v1/b/lab/o?uploadType=media&name={name}", bytes)
+
+    def get(self, key):
+        return self.asked("GET", f"/storage/v1/b/lab/o/{urllib.parse.quote(key, safe='')}?alt=media")
+
+    def below(self, prefix):
+        found = json.loads(self.asked("GET", f"/storage/v1/b/lab/o?prefix={prefix}"))
+        return [item["name"] for item in found.get("items", [])]
+
+
+class Azure:
+    def __init__(self):
+        from azure.storage.blob import BlobServiceClient
+
+        key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+        account = dict(account_name="devstoreaccount1", account_key=key)
+        self.lab = BlobServiceClient(f"{url}/devstoreaccount1", credential=account).get_container_client("lab")
+
+    def make(self):
+        self.lab.create_container()
+
+    def put(self, key, bytes):
+        self.lab.upload_blob(key, bytes, overwrite=True)
+
+    def get(self, key):
+        return self.lab.download_blob(key).readall()
+
+    def below(self, prefix):
+        return list(self.lab.list_blob_names(name_starts_with=prefix))
+
+
+bucket = dict(s3=S3, gs=Google, az=Azure)[scheme]()
 
 
 def opened(key):
     import zarr
 
-    options = dict(key="someone", secret="secret", endpoint_url=url, client_kwargs=dict(region_name="us-east-1"))
-    found = zarr.open(f"s3://lab/{key}", mode="r", storage_options=options)
+    if scheme == "s3":
+        options = dict(key="someone", secret="secret", endpoint_url=url, client_kwargs=dict(region_name="us-east-1"))
+        found = zarr.open(f"s3://lab/{key}", mode="r", storage_options=options)
+    else:
+        folder = Path(tempfile.mkdtemp())
+        for name in bucket.below(key + "/"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(bucket.get(name))
+        found = zarr.open(folder / key, mode="r")
     return np.asarray(found["0"] if isinstance(found, zarr.Group) else found)
 
 
-def keys_below(prefix):
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="lab", Prefix=prefix)
-    return [found["Key"] for page in pages for found in page.get("Contents", [])]
-
-
 if command == "make":
-    s3.create_bucket(Bucket="lab")
+    bucket.make()
 elif command == "put":
     # A folder with all below it, under a prefix.
     folder, prefix = Path(arguments[0]), arguments[1]
     for path in folder.rglob("*"):
         if path.is_file():
-            s3.upload_file(str(path), "lab", f"{prefix}/{path.relative_to(folder)}")
+            bucket.put(f"{prefix}/{path.relative_to(folder)}", path.read_bytes())
 elif command == "list":
-    print("\n".join(sorted(keys_below(arguments[0]))))
+    print("\n".join(sorted(bucket.below(arguments[0]))))
 elif command == "remove":
-    s3.delete_object(Bucket="lab", Key=arguments[0])
+    bucket.remove(arguments[0])
 elif command == "stacks":
     # Files of 201 pages, written by somebody else.
     import tifffile

@@ -115,6 +115,46 @@ fn arrays_come_from_a_bucket_and_go_to_one() {
     assert!(said.contains("web servers do not list") && said.contains("--files-from"), "{said}");
 }
 
+/// Google's and Azure's stores: read, written, made anew, with faults; and what is wrong with a request.
+#[test]
+fn other_stores_are_the_same() {
+    for (scheme, other) in [("gs", "there is no such bucket"), ("az", "there is no such container")] {
+        let Some(bucket) = Bucket::of(scheme) else { continue };
+        let folder = tempdir().unwrap();
+        let folder = folder.path();
+        acquisition(&bucket, folder);
+        let expected = expected(&bucket, folder);
+        let [raw, out] = ["raw", "out.zarr"].map(|key| format!("{scheme}://lab/{key}"));
+        let stitch = ["stitch", &raw, "--pattern", PATTERN, "-q", "-o"];
+        bucket.rule(Duration::ZERO, |number, _| if number % 9 == 4 { Fate::Status(503) } else { Fate::Answered });
+        ends(&bucket, folder, 0, &[&stitch[..], &[&out, "--chunks", "1,1,1,100,100", "--levels", "2"]].concat());
+        let seen = bucket.seen();
+        let last = puts(&seen).pop().unwrap().split('?').next().unwrap().replace("%2E", ".").replace("%2F", "/");
+        assert!(last.ends_with("/lab/out.zarr/zarr.json"), "{last}");
+        bucket.calm();
+        bucket.python(&["equal", "out.zarr", &expected]);
+        let (_, said) = ends(&bucket, folder, 2, &[&stitch[..], &[&out]].concat());
+        assert!(said.contains(&format!("{out}: exists already")), "{said}");
+        ends(&bucket, folder, 0, &[&stitch[..], &[&out, "--overwrite", "--zarr-format", "2"]].concat());
+        bucket.python(&["equal", "out.zarr", &expected]);
+        let keys = bucket.python(&["list", "out.zarr"]);
+        assert!(keys.contains(".zgroup") && !keys.contains("zarr.json"), "nothing of the old array is left: {keys}");
+        ends(&bucket, folder, 0, &["convert", &out, "--axes", "t,c,z,y,x", "-q", "-o", "again.npy"]);
+        assert!(fs::read(folder.join("again.npy")).unwrap() == fs::read(&expected).unwrap());
+        // One object of 7 MB goes in parts, which fake-gcs-server does not take.
+        let whole = format!("{scheme}://lab/whole.zarr");
+        if scheme == "az" {
+            let way = ["--chunks", "3,2,5,300,400", "--codec", "none", "--shards", "none", "--levels", "1"];
+            ends(&bucket, folder, 0, &[&stitch[..], &[&whole], &way].concat());
+            bucket.python(&["equal", "whole.zarr", &expected]);
+        }
+        let (out, said) = ends(&bucket, folder, 1, &["inspect", &format!("{scheme}://nobucket/raw.tif")]);
+        assert!((out + &said).contains("nobucket/raw.tif"), "{said}");
+        let (_, said) = ends(&bucket, folder, 1, &["inspect", &format!("{scheme}://nobucket/raw")]);
+        assert!(said.split_whitespace().collect::<Vec<_>>().join(" ").contains(other), "{said}");
+    }
+}
+
 #[test]
 fn arrays_of_others_are_read_whatever_their_objects_are() {
     let Some(bucket) = Bucket::start() else { return };

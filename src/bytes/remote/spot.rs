@@ -282,7 +282,8 @@ impl Spot {
         };
         let set = if way.is_empty() { String::new() } else { format!(": set {way}") };
         match e {
-            _ if has(&["NoSuchBucket"]) => lines(ErrorKind::NotFound, "there is no such bucket"),
+            _ if has(&["ContainerNotFound"]) => lines(ErrorKind::NotFound, "there is no such container"),
+            _ if has(&["NoSuchBucket", "no bucket named"]) => lines(ErrorKind::NotFound, "there is no such bucket"),
             E::NotFound { .. } => lines(ErrorKind::NotFound, "there is no such object (404)"),
             E::PermissionDenied { .. } => {
                 lines(ErrorKind::PermissionDenied, &format!("the server refuses access (403){set}"))
@@ -302,7 +303,8 @@ impl Spot {
                 "PermanentRedirect",
                 "IllegalLocationConstraint",
                 "configured region",
-            ]) || text.contains("301") =>
+                "status code: 301",
+            ]) =>
             {
                 lines(ErrorKind::InvalidInput, &format!("the bucket is in another region: set AWS_REGION ({text})"))
             }
