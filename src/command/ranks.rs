@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -12,6 +13,10 @@ use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit, variable};
 use crate::exec::mpi::Mpi;
 use crate::exec::world::World;
+
+/// How often, and how long each time, what was said may keep the end waiting.
+const MOST_WAITS: u32 = 400;
+const WAIT: Duration = Duration::from_millis(5);
 
 /// Those of this process, which are ended together.
 static WORLD: OnceLock<Arc<Mpi>> = OnceLock::new();
@@ -75,7 +80,16 @@ pub(super) fn agree(world: &dyn World, job: &Job) -> Result<(), Error> {
     )))
 }
 
-/// Ends all ranks, if there are others: one that has failed would be waited for.
+/// Ends all ranks, if there are others: one that has failed would be waited for. A launcher that hears of it may pass on
+/// no more of what was said, which is waited for.
 pub fn abort(code: u8) {
-    WORLD.get().into_iter().for_each(|mpi| mpi.abort(code));
+    let Some(mpi) = WORLD.get() else { return };
+    let is_unread = || rustix::io::ioctl_fionread(rustix::stdio::stderr()).is_ok_and(|n| n > 0);
+    for _ in 0..MOST_WAITS {
+        if !is_unread() {
+            break;
+        }
+        std::thread::sleep(WAIT);
+    }
+    mpi.abort(code);
 }
