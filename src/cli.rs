@@ -28,7 +28,7 @@ use crate::reduce::{OPERATORS, OperatorKind};
 use crate::sink::Sharding;
 use crate::sink::png::PngOptions;
 use crate::sink::zarr::{Contrast, ZarrFormat};
-use crate::source::known::KnownHeaders;
+use crate::source::known::KnownInputs;
 use crate::source::scan::text_of;
 use crate::store::Durability;
 
@@ -300,7 +300,7 @@ pub enum Planned {
         /// Number of shares, if it was asked for.
         n_shares: Option<u64>,
         /// What the headers of inputs say.
-        known: KnownHeaders,
+        known: KnownInputs,
     },
     /// It does its share of what was written down, or all that is left of it.
     Goes {
@@ -309,7 +309,7 @@ pub enum Planned {
         /// The most memory that this process may use.
         limit: Limit,
         /// What the headers of inputs say.
-        known: KnownHeaders,
+        known: KnownInputs,
         /// Units that are left out for now.
         except: Arc<BTreeSet<u64>>,
     },
@@ -322,7 +322,7 @@ impl RunArgs {
     }
 
     /// What a plan knows of the headers of its inputs, or is to know.
-    pub fn known(&self) -> Option<&KnownHeaders> {
+    pub fn known(&self) -> Option<&KnownInputs> {
         self.planned.as_ref().map(|(Planned::Writes { known, .. } | Planned::Goes { known, .. })| known)
     }
 

@@ -73,7 +73,10 @@ pub fn run(
     if let Some(world) = world {
         pool(&**world, job, array.dtype().size() as u64)?;
     }
-    job.inputs.check()?;
+    // Who puts together what others have read need not look again.
+    if done.len() as u64 != plan.n_units() {
+        job.inputs.check()?;
+    }
     // Nothing is left that could be stopped.
     terms.stop.store(false, Ordering::Relaxed);
     let mut products: Vec<Vec<Product>> = mergers.into_iter().map(|merger| merger.finish()).collect::<Result<_>>()?;
@@ -263,7 +266,9 @@ impl Work<'_> {
 
     /// Notes that a unit could not be done, for shares not to try it for ever.
     fn blame(&self, unit: u64, error: &Error) {
-        if let Some(store) = self.consumers.iter().find_map(|c| c.store()) {
+        // Inputs that are not those of the plan are no fault of a unit.
+        let is_its_own = !matches!(error, Error::Usage(_));
+        if let Some(store) = self.consumers.iter().find_map(|c| c.store()).filter(|_| is_its_own) {
             store.note_failure(unit, error);
         }
     }

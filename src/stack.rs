@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::array::{Array, Losses, Reader, Scratch, check_read};
 use crate::axis::Axis;
 use crate::block::{Coverage, Portion, Target};
+use crate::bytes::Watch;
 use crate::digest::Elements;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -40,6 +41,17 @@ impl Stack {
     #[must_use]
     pub fn salvaging(self, losses: Option<Losses>) -> Self {
         Self { losses, ..self }
+    }
+
+    /// The same, whose files are met by `watch` before they are read.
+    #[must_use]
+    pub fn watched(self, watch: Watch) -> Self {
+        Self { files: self.files.watched(watch), ..self }
+    }
+
+    /// Where the files are, and what is known of that.
+    pub fn watch(&self) -> &Watch {
+        self.files.watch()
     }
 
     /// What could not be read so far, if such things become holes.
@@ -257,6 +269,9 @@ impl StackReader {
             Err(error) => (error, false),
         };
         let stack = Arc::clone(&self.stack);
+        if let Error::Usage(_) = error {
+            return Err(error);
+        }
         let Some(losses) = stack.losses.as_ref().filter(|_| error.is_of_file()) else {
             return Err(error.and("; --skip-bad with --missing fill or skip passes over what cannot be read"));
         };

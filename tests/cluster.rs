@@ -350,7 +350,7 @@ fn a_deadline_stops_and_the_next_goes_on() {
     finalized(folder, "out.zarr", &["out.zarr"], &expected, "deadlines");
 }
 
-/// An input that has changed since is found out before anything is done.
+/// An input that has changed since is found out by who reads it, before it is read, and by who puts all together.
 #[test]
 fn inputs_are_those_of_the_plan() {
     let folder = raw();
@@ -359,8 +359,32 @@ fn inputs_are_those_of_the_plan() {
     let one = folder.join("raw").join(Pile::name(0, 0));
     fs::write(folder.join("copy"), fs::read(&one).unwrap()).unwrap();
     fs::rename(folder.join("copy"), &one).unwrap();
-    let text = refused(folder, 2, &["run", "out.zarr", "--share", "0"]);
-    assert!(text.contains(&Pile::name(0, 0)), "{text}");
+    let refusal = |words: &[&str]| {
+        let text = refused(folder, 2, words);
+        assert!(text.contains(&Pile::name(0, 0)) && text.contains("--restart"), "{text}");
+    };
+    refusal(&["run", "out.zarr", "--share", "0"]);
+    assert_eq!(status(folder, "out.zarr")["failed_units"], serde_json::json!([]));
+    for share in ["1", "2", "3"] {
+        succeeds(folder, &[], &["run", "out.zarr", "--share", share, "-q"]);
+    }
+    refusal(&["run", "out.zarr"]);
+    fs::remove_file(&one).unwrap();
+    refusal(&["run", "out.zarr"]);
+}
+
+/// A plan is of the files that there were: those that come later change nothing, unless it is planned again.
+#[test]
+fn files_that_come_later_are_not_in_it() {
+    let folder = raw();
+    let folder = folder.path();
+    let expected = serial(folder, &STITCH, &["out.zarr"]);
+    planned(folder, "2", &STITCH);
+    fs::copy(folder.join("raw").join(Pile::name(0, 0)), folder.join("raw").join(Pile::name(0, 9))).unwrap();
+    let again = refused(folder, 2, &[&["plan", "--shares", "2"], &whole(&STITCH)[..]].concat());
+    assert!(again.contains("was 4, is 10"), "{again}");
+    succeeds(folder, &[], &["run", "out.zarr", "-q"]);
+    finalized(folder, "out.zarr", &["out.zarr"], &expected, "another file");
 }
 
 /// Loses pixels of a file behind a header that is whole.
@@ -413,9 +437,9 @@ fn units_that_fail_are_given_up() {
     finalized(folder, "out.zarr", &["out.zarr"], &expected, "mended");
 }
 
-/// Who goes by a plan opens the files whose pixels it reads, once, and no others; who puts all together opens none.
+/// Who goes by a plan opens the files whose pixels it reads, once, and needs no others; who puts all together opens none.
 #[test]
-fn a_share_opens_its_own_files_alone() {
+fn a_share_knows_its_own_files_alone() {
     let folder = raw();
     let folder = folder.path();
     let expected = serial(folder, &STITCH, &["out.zarr"]);
@@ -425,15 +449,31 @@ fn a_share_opens_its_own_files_alone() {
         succeeds(folder, &[], arguments);
         opens.counts()
     };
-    let mut all = BTreeMap::new();
-    for share in ["0", "1", "2", "3", "4", "5", "6", "7"] {
+    let mut all: BTreeMap<String, &str> = BTreeMap::new();
+    let shares = ["0", "1", "2", "3", "4", "5", "6", "7"];
+    for share in shares {
         for (name, n) in opened(&["run", "out.zarr", "--share", share, "-q"]) {
-            assert!(all.insert(name.clone(), n).is_none() && n == 1, "{name}: {n} times by share {share}: {all:?}");
+            assert!(n == 1 && all.insert(name.clone(), share).is_none(), "{name}: {n} times by share {share}: {all:?}");
         }
     }
     assert_eq!(all.len(), 7, "{all:?}");
     assert_eq!(opened(&["finalize", "out.zarr", "-q"]), BTreeMap::new());
     assert!(made(folder, &["out.zarr"]) == expected);
+    // All but its own files are away.
+    fs::remove_dir_all(folder.join("out.zarr")).unwrap();
+    planned(folder, "8", &STITCH);
+    let (raw, away) = (folder.join("raw"), folder.join("away"));
+    fs::rename(&raw, &away).unwrap();
+    for share in shares {
+        fs::create_dir(&raw).unwrap();
+        for (name, _) in all.iter().filter(|(_, of)| **of == share) {
+            std::os::unix::fs::symlink(away.join(name), raw.join(name)).unwrap();
+        }
+        succeeds(folder, &[], &["run", "out.zarr", "--share", share, "-q"]);
+        fs::remove_dir_all(&raw).unwrap();
+    }
+    fs::rename(&away, &raw).unwrap();
+    finalized(folder, "out.zarr", &["out.zarr"], &expected, "files of others away");
 }
 
 /// Arrays that were made by separate jobs, of unequal lengths, become one.

@@ -58,7 +58,7 @@ none! {
 pub fn ask(_: &Path, _: u64) {}
 
 /// Nothing.
-pub fn size_and_time(_: &Path) -> Option<(u64, u64)> {
+pub(super) fn size_and_time(_: &Path) -> Option<(u64, u64)> {
     None
 }
 

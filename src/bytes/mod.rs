@@ -10,8 +10,8 @@ mod watch;
 mod within;
 
 pub use ranged::{Ranged, entries, is_file, is_folder, read};
-pub use remote::{ask, below, is_remote, listed, read_now, remove, send, size_and_time};
-pub use watch::{Watch, full_state, state};
+pub use remote::{ask, below, is_remote, listed, read_now, remove, send};
+pub use watch::{Seen, Watch};
 pub use within::within;
 
 /// Memory for what is fetched of remote objects, and for requests under way, in bytes.

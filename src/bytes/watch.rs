@@ -1,10 +1,13 @@
-//! What files are at the moment: size, time of change and number of each, and of a folder those of what it holds.
+//! What files are at the moment: size, time of change and number of each, and of a folder those of what it holds. Each is
+//! looked at once for all who want to know, and once more at the end.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use serde_json::{Map, Value};
 
 use super::remote;
 use crate::error::{Error, Result};
@@ -14,25 +17,86 @@ const MOST_LOOKED_AT: u64 = 1 << 16;
 const MOST_NAMED: u64 = 1 << 20;
 /// Files that are named in a message.
 const MOST_TOLD: usize = 5;
+/// Entries that a fingerprint has at most; with more files, neighbours share one.
+const MOST_ENTRIES: usize = 4096;
 
-/// Inputs of a run, and what they were when it began.
+/// Inputs of a run, and what they were when it began or when its plan was made.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
     paths: Arc<Vec<PathBuf>>,
-    states: Arc<Vec<u32>>,
+    /// Of one list of files after the other; none before they were looked at.
+    looks: Vec<Arc<Looks>>,
+}
+
+/// What files are to be, and what was seen of those that were looked at.
+#[derive(Debug)]
+struct Looks {
+    /// Checksums of all that can be seen.
+    sums: Vec<u64>,
+    fingerprint: Map<String, Value>,
+    seen: Vec<OnceLock<Seen>>,
+}
+
+/// What was seen of a file or folder.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// Its size.
+    pub bytes: Option<u64>,
+    /// When it was changed last, in seconds since 1970.
+    pub modified_unix_s: Option<u64>,
+    /// Whether it is a folder of this machine.
+    pub is_folder: bool,
+    /// Checksum of its [`state`].
+    sum: u32,
 }
 
 impl Watch {
     /// The files, or folders that are arrays, at `paths` as they are now.
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        let states = paths.iter().map(|path| sum(path)).collect();
-        Self { paths: Arc::new(paths), states: Arc::new(states) }
+        Self::unseen(paths).looked()
+    }
+
+    /// Those at `paths`, without a look at them.
+    pub fn unseen(paths: Vec<PathBuf>) -> Self {
+        Self { paths: Arc::new(paths), looks: Vec::new() }
+    }
+
+    /// The same as they are now.
+    #[must_use]
+    pub fn looked(self) -> Self {
+        let each = self.paths.len().div_ceil(MOST_ENTRIES).max(1);
+        let mut looks = Looks { sums: Vec::with_capacity(self.paths.len()), fingerprint: Map::new(), seen: Vec::new() };
+        for group in self.paths.chunks(each) {
+            let (mut crc, mut entry) = (0, String::new());
+            for path in group {
+                let (text, seen) = look(path);
+                crc = crc32c::crc32c_append(crc, text.as_bytes());
+                looks.sums.push(crc32c::crc32c(text.as_bytes()).into());
+                looks.seen.push(seen.into());
+                entry = text;
+            }
+            let first = group[0].display();
+            let (name, entry) = match group {
+                [_] => (first.to_string(), entry),
+                _ => (format!("{first} to {}", group[group.len() - 1].display()), format!("{crc:08x}")),
+            };
+            looks.fingerprint.insert(name, entry.into());
+        }
+        Self { looks: vec![Arc::new(looks)], ..self }
+    }
+
+    /// The same, which are to be what somebody has seen who tells their [`Watch::sums`] and [`Watch::fingerprint`]: this is
+    /// found out of those that are read, by [`Watch::meet`].
+    #[must_use]
+    pub fn to_be(self, sums: Vec<u64>, fingerprint: Map<String, Value>) -> Self {
+        let seen = self.paths.iter().map(|_| OnceLock::new()).collect();
+        Self { looks: vec![Arc::new(Looks { sums, fingerprint, seen })], ..self }
     }
 
     /// Takes in those of `other`.
     pub fn extend(&mut self, other: &Self) {
         Arc::make_mut(&mut self.paths).extend_from_slice(&other.paths);
-        Arc::make_mut(&mut self.states).extend_from_slice(&other.states);
+        self.looks.extend_from_slice(&other.looks);
     }
 
     /// Where they are.
@@ -40,13 +104,54 @@ impl Watch {
         &self.paths
     }
 
-    /// Refuses to go on where one is not what it was: what was read of it may be of two versions.
+    /// Of each a checksum of all that can be seen of it.
+    pub fn sums(&self) -> Vec<u64> {
+        self.looks.iter().flat_map(|looks| &looks.sums).copied().collect()
+    }
+
+    /// Size, times of change of content and status, and identity of every file, by name; of many files, a checksum of these
+    /// for a few neighbours together. For later runs to tell whether they have changed.
+    pub fn fingerprint(&self) -> Map<String, Value> {
+        let of = |watch: &Self| watch.looks.iter().flat_map(|looks| looks.fingerprint.clone()).collect();
+        if self.looks.is_empty() { of(&self.clone().looked()) } else { of(self) }
+    }
+
+    /// What was seen of the file of this number of the first list, if it was looked at.
+    pub fn seen(&self, file: u32) -> Option<&Seen> {
+        self.looks.first()?.seen[file as usize].get()
+    }
+
+    /// Those that were looked at, or the folders among them.
+    pub fn met(&self, folders_alone: bool) -> Vec<PathBuf> {
+        let is_wanted = |seen: &OnceLock<Seen>| seen.get().is_some_and(|s| s.is_folder || !folders_alone);
+        self.all().filter(|(_, seen)| is_wanted(seen)).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Looks at a file before it is read, if nobody has looked at it yet.
+    ///
+    /// # Errors
+    /// `Usage` if it is not what it is to be.
+    pub fn meet(&self, file: u32) -> Result<()> {
+        let Some(looks) = self.looks.first().filter(|_| self.seen(file).is_none()) else { return Ok(()) };
+        let (path, file) = (&self.paths[file as usize], file as usize);
+        let (text, seen) = look(path);
+        if u64::from(crc32c::crc32c(text.as_bytes())) != looks.sums[file] {
+            return Err(Error::usage(format!(
+                "{}: is not what it was when the plan was made, but {text}: plan anew with --restart",
+                path.display()
+            )));
+        }
+        looks.seen[file].get_or_init(|| seen);
+        Ok(())
+    }
+
+    /// Refuses to go on where one that was looked at is not what it was: what was read of it may be of two versions.
     ///
     /// # Errors
     /// `Format`, naming the files.
     pub fn check(&self) -> Result<()> {
-        let changed = self.paths.iter().zip(&*self.states).filter(|(path, state)| sum(path) != **state);
-        let mut changed = changed.map(|(path, _)| path);
+        let is_changed = |(path, seen): &(&PathBuf, &OnceLock<Seen>)| seen.get().is_some_and(|s| sum(path) != s.sum);
+        let mut changed = self.all().filter(is_changed).map(|(path, _)| path);
         let told: Vec<String> =
             changed.by_ref().take(MOST_TOLD).map(|p| format!("\n  {}: {}", p.display(), state(p))).collect();
         if told.is_empty() {
@@ -62,6 +167,17 @@ impl Watch {
             told.concat()
         )))
     }
+
+    fn all(&self) -> impl Iterator<Item = (&PathBuf, &OnceLock<Seen>)> {
+        self.paths.iter().zip(self.looks.iter().flat_map(|looks| &looks.seen))
+    }
+}
+
+impl Seen {
+    /// What is at `path` now.
+    pub fn of(path: &Path) -> Self {
+        look(path).1
+    }
 }
 
 fn sum(path: &Path) -> u32 {
@@ -70,29 +186,39 @@ fn sum(path: &Path) -> u32 {
 
 /// `123 bytes, changed 1700000000.000000001, number 42`, and what a folder holds. A remote object stays what it was when
 /// it was first looked at: all reads are of that version, or fail.
-pub fn state(path: &Path) -> String {
-    described(path, of_file)
+fn state(path: &Path) -> String {
+    seen_by(path).0
 }
 
-/// The same, with the time of change of a file's status. That of its content can be set back, as some programs do that edit
+/// The same with the time of change of a file's status: that of its content can be set back, as some programs do that edit
 /// tags; this one cannot.
-pub fn full_state(path: &Path) -> String {
-    described(path, |found| format!("{}, status of {}.{:09}", of_file(found), found.ctime(), found.ctime_nsec()))
+fn look(path: &Path) -> (String, Seen) {
+    let (state, found) = seen_by(path);
+    let sum = crc32c::crc32c(state.as_bytes());
+    let Some(found) = found else {
+        let (bytes, modified_unix_s) = remote::size_and_time(path).filter(|_| remote::is_remote(path)).unzip();
+        return (state, Seen { bytes, modified_unix_s, sum, is_folder: false });
+    };
+    let is_folder = found.is_dir();
+    let seen = Seen { bytes: Some(found.len()), modified_unix_s: found.mtime().try_into().ok(), is_folder, sum };
+    let status = format!(", status of {}.{:09}", found.ctime(), found.ctime_nsec());
+    (if is_folder { state } else { state + &status }, seen)
 }
 
-fn described(path: &Path, of_file: impl FnOnce(&fs::Metadata) -> String) -> String {
+fn seen_by(path: &Path) -> (String, Option<fs::Metadata>) {
     if remote::is_remote(path) {
-        return remote::state(path);
+        return (remote::state(path), None);
     }
-    let Ok(found) = fs::metadata(path) else { return "not there".to_owned() };
+    let Ok(found) = fs::metadata(path) else { return ("not there".to_owned(), None) };
     if !found.is_dir() {
-        return of_file(&found);
+        return (of_file(&found), Some(found));
     }
     let mut all = Folder::default();
-    match all.look(path, 0) {
+    let state = match all.look(path, 0) {
         Ok(()) => format!("{} files, {:08x}", all.n_files, all.sum),
         Err(e) => e.to_string(),
-    }
+    };
+    (state, Some(found))
 }
 
 fn of_file(found: &fs::Metadata) -> String {

@@ -38,8 +38,7 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
     for (name, request) in requests(args)? {
         let opened = resolve::open(&request, &args.run).map_err(|e| e.at(format!("input {name}")))?.pop();
         let opened = opened.ok_or_else(|| Error::usage(format!("input {name}: nothing is there")))?;
-        let own = Lineage::of(&opened, &args.run);
-        let Opened { stack, is_single, .. } = opened;
+        let (own, Opened { stack, is_single, .. }) = Lineage::of(opened, &args.run);
         let first = u32::try_from(files.len()).map_err(Error::format)?;
         let losses = stack.losses().map(|_| lineage.losses.clone());
         let stack = stack.summed(!args.run.no_input_checksums).numbered_from(first).salvaging(losses);
@@ -59,11 +58,11 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
         super::tell(format_args!("note: input {name}: the expression does not name it"));
     }
     if let Some(output) = output {
-        super::refuse_input(output, lineage.inputs.paths())?;
+        super::refuse_inputs(output, &lineage.inputs)?;
     }
     let place = output.unwrap_or(Path::new("stackctl"));
     let how = Output { narrow: output.is_some_and(resolve::for_imagej), ..args.values.output()? };
-    let made = calculated(&args.expression, &arrays, lineage.inputs.paths(), place, &how, &args.run, &stop)?;
+    let made = calculated(&args.expression, &arrays, &lineage.inputs, place, &how, &args.run, &stop)?;
     let array = Arc::clone(&made.array);
     if lineage.unit.len() != array.axes().len() {
         lineage.unit = Vec::new();

@@ -13,6 +13,7 @@ use crate::array::calc::CastTally;
 use crate::array::{Arranged, Array, Held, Scratch};
 use crate::axis::Axis;
 use crate::block::{Block, Buffer, size_bytes};
+use crate::bytes::Watch;
 use crate::cli::RunArgs;
 use crate::consume::{Assemble, Consumer, Job};
 use crate::device::{Devices, Offloaded};
@@ -21,7 +22,6 @@ use crate::error::Error;
 use crate::exec::budget::Bytes;
 use crate::expression::{self, Built, Known, Output, TreePart, Wanted, syntax};
 use crate::grid::{Region, n_elements};
-use crate::open::fingerprint;
 use crate::plan;
 use crate::reduce::Reducer;
 use crate::report::{count, tuple};
@@ -136,12 +136,12 @@ struct Workshop<'a> {
     stop: &'a AtomicBool,
 }
 
-/// The array that the expression `text` is of `inputs`, read from `paths`, after computing the reductions that it needs
+/// The array that the expression `text` is of `inputs`, whose files `watch` knows, after computing the reductions that it needs
 /// beside `output`. In a dry run they are planned for alone.
 pub(super) fn calculated(
     text: &str,
     inputs: &[(String, Arc<dyn Array>)],
-    paths: &[PathBuf],
+    watch: &Watch,
     output: &Path,
     how: &Output,
     args: &RunArgs,
@@ -155,7 +155,7 @@ pub(super) fn calculated(
     let mut workshop = None;
     let begin = || {
         let axes: Vec<_> = inputs.iter().map(|(name, array)| (name, array.axes(), array.dtype())).collect();
-        let job = json!([env!("CARGO_PKG_VERSION"), text, axes, fingerprint(paths)]);
+        let job = json!([env!("CARGO_PKG_VERSION"), text, axes, watch.fingerprint()]);
         let common = store::common(output, &job);
         let is_shared = args.share.is_some() || args.planned.is_some() || common.exists();
         let folder = if is_shared { common } else { scratch(output) };

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::bytes::Watch;
 use crate::cli::StitchArgs;
 use crate::error::{Error, Result};
-use crate::open::fingerprint;
 use crate::sink::zarr::{self, Collection, ZarrFormat};
 use crate::store::{self, OutputKind, check_free};
 
@@ -39,7 +39,7 @@ impl<'a> Building<'a> {
         let name = output.file_stem().unwrap_or_default().to_string_lossy();
         let folder = output.with_file_name(format!(".{name}.partial.zarr"));
         let asked = format!("{:?}", (&args.by, &args.select, &args.names, &args.storage));
-        let job = json!({"version": env!("CARGO_PKG_VERSION"), "asked": asked, "inputs": fingerprint(inputs)});
+        let job = json!({"version": env!("CARGO_PKG_VERSION"), "asked": asked, "inputs": Watch::new(inputs.to_vec()).fingerprint()});
         let collection = Collection::new(&fields, values)?;
         Ok(Self { output, folder, overwrite: args.overwrite, collection, job })
     }

@@ -19,7 +19,7 @@ use crate::decompose::{Decomposition, Factors, decompose, held_bytes};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::Bytes;
-use crate::open::{Opened, fingerprint};
+use crate::open::Opened;
 use crate::pairwise::{BlockPass, Rows, held_bytes as pairs_bytes};
 use crate::report::{count, tuple};
 use crate::sink;
@@ -35,9 +35,9 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
     request.stored_order = true;
     let opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
-    let mut lineage = Lineage { n_holes: 0, unit: Vec::new(), ..Lineage::of(&opened, &args.run) };
-    let Opened { stack, is_single, .. } = opened;
-    super::refuse_input(&args.output, lineage.inputs.paths())?;
+    let (lineage, Opened { stack, is_single, .. }) = Lineage::of(opened, &args.run);
+    let mut lineage = Lineage { n_holes: 0, unit: Vec::new(), ..lineage };
+    super::refuse_inputs(&args.output, &lineage.inputs)?;
     lineage.ledger = resolve::ledger(&stack, &args.output);
     let chosen = resolve::own_axes(&stack, is_single, &args.names, args.select.as_slice());
     let array = select(Arc::new(stack), &chosen)?;
@@ -60,13 +60,8 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     }
     let mut progress = Progress::new(size_bytes(&array.shape(), array.dtype()), args.run.quiet);
     let settings = json!({ "kind": format!("{:?}", args.kind), "along": args.along, "components": args.components });
-    let manifest = json!([
-        args.along,
-        array.axes(),
-        array.dtype(),
-        args.kind == Factors::Pca,
-        fingerprint(lineage.inputs.paths())
-    ]);
+    let manifest =
+        json!([args.along, array.axes(), array.dtype(), args.kind == Factors::Pca, lineage.inputs.fingerprint()]);
     let devices = devices::opened(&args.run, budget.threads)?;
     let mut way = super::way(Some(&args.output), &manifest, &args.run, &stop, devices.as_ref())?;
     let made =

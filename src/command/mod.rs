@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::bytes;
+use crate::bytes::{self, Watch};
 use crate::cli::{Cli, Command, RunArgs};
 use crate::device::Devices;
 use crate::dtype::DType;
@@ -231,6 +231,13 @@ fn refuse_input(output: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The same of inputs that were looked at.
+fn refuse_inputs(output: &Path, inputs: &Watch) -> Result<(), Error> {
+    // Only folders hold what is not there yet.
+    let is_new = !bytes::is_remote(output) && !resolved(output).exists();
+    refuse_input(output, &inputs.met(is_new))
 }
 
 /// The place that `path` stands for, links followed as far as there is something.

@@ -20,7 +20,7 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::{Bytes, peak_bytes};
 use crate::grid::{Region, n_elements};
-use crate::open::{Opened, fingerprint};
+use crate::open::Opened;
 use crate::pairwise::{BlockPass, Rows, distances, held_bytes};
 use crate::provenance::Ledger;
 use crate::report::{count, duration, tuple};
@@ -37,13 +37,12 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
         let mut request = resolve::request(input, &args.names, args.run.memory, args.run.threads)?;
         request.stored_order = true;
         let opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
-        let own = Lineage::of(&opened, &args.run);
+        let (own, Opened { stack, is_single, .. }) = Lineage::of(opened, &args.run);
         GroupedNote::merge(&mut lineage.notes, &own.notes);
         lineage.inputs.extend(&own.inputs);
         if lineage.provenance.is_null() {
             lineage.provenance = own.provenance;
         }
-        let Opened { stack, is_single, .. } = opened;
         files.extend(resolve::inputs_of(&stack, Path::new(args.output.as_deref().unwrap_or("."))));
         let chosen = resolve::own_axes(&stack, is_single, &args.names, args.select.as_slice());
         Ok(select(Arc::new(stack), &chosen)?)
@@ -54,7 +53,7 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
         None => None,
     };
     if let Some(output) = args.output.as_deref() {
-        super::refuse_input(Path::new(output), lineage.inputs.paths())?;
+        super::refuse_inputs(Path::new(output), &lineage.inputs)?;
     }
     lineage.ledger = Ledger::of(files);
     let pairs = Pairs::new(args, &a, b.as_ref())?;
@@ -71,7 +70,7 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     let mut progress = Progress::new(bytes_in, args.run.quiet);
     let settings = settings(args);
     let others = b.as_ref().map(|b| json!([b.axes(), b.dtype()]));
-    let manifest = json!([settings, a.axes(), a.dtype(), others, fingerprint(lineage.inputs.paths())]);
+    let manifest = json!([settings, a.axes(), a.dtype(), others, lineage.inputs.fingerprint()]);
     let devices = devices::opened(&args.run, pairs.threads)?;
     let output = args.output.as_deref().map(Path::new);
     let mut way = super::way(output, &manifest, &args.run, &stop, devices.as_ref())?;

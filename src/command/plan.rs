@@ -16,7 +16,7 @@ use crate::exec::budget::{Bytes, Limit, variable};
 use crate::place;
 use crate::plan::{Document, Share, list};
 use crate::report::count;
-use crate::source::known::KnownHeaders;
+use crate::source::known::KnownInputs;
 use crate::store::Look;
 
 /// Failures of one process: of more it is not to be thought that single units are the cause.
@@ -40,7 +40,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
     run.memory.get_or_insert_with(|| Bytes(Limit::resolve(None).bytes.min(PLAN_BYTES)));
     let command_words = args.command.iter().filter(|word| *word != "--restart").cloned().collect();
     run.planned =
-        Some(Planned::Writes { command: command_words, n_shares: args.shares, known: KnownHeaders::default() });
+        Some(Planned::Writes { command: command_words, n_shares: args.shares, known: KnownInputs::default() });
     super::dispatch(command)
 }
 
@@ -141,7 +141,7 @@ fn go(
     let folder = &document.folder;
     // Whoever looks at a plan alone needs none of it.
     let known = Look::at(&document.outputs[0])?.map_or(Ok(None), |look| look.known())?;
-    let known = KnownHeaders::from_json(known.unwrap_or_default())?;
+    let known = KnownInputs::from_json(known.unwrap_or_default())?;
     std::env::set_current_dir(folder).map_err(|e| Error::io(folder, "cannot work where the plan was made", e))?;
     let mut command = parsed(&document.command)?;
     let (run, _) = parts(&mut command)?;

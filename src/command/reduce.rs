@@ -16,7 +16,6 @@ use super::{devices, early, ranks, resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::axis::Axis;
 use crate::block::size_bytes;
-use crate::bytes::Watch;
 use crate::cli::{Missing, PartOf, ReduceArgs};
 use crate::consume::{self, Consumer, Job};
 use crate::error::Error;
@@ -80,10 +79,11 @@ fn one(
 ) -> Result<()> {
     let provenance = resolve::provenance(&opened, &args.run);
     let Opened { stack, notes, is_single, .. } = opened;
+    let stack = resolve::watched(stack, &args.run);
     let output = args.output.as_deref().map_or(Path::new("-"), Path::new);
     let ledger = resolve::ledger(&stack, output);
     let stack = stack.summed(!args.run.no_input_checksums);
-    let inputs = Watch::new(stack.paths().to_vec());
+    let inputs = stack.watch().clone();
     let losses = stack.losses().cloned().unwrap_or_default();
     let place = Path::new(args.output.as_deref().unwrap_or("stackctl"));
     let Folded { array, reducer, calculated } = folded(args, stack, is_single, place, stop)?;
@@ -91,7 +91,7 @@ fn one(
     let targets = results::targets(args, &reducer, bytes_in)?;
     for target in &targets {
         if let Destination::File(path) = target {
-            super::refuse_input(path, inputs.paths())?;
+            super::refuse_inputs(path, &inputs)?;
         }
     }
     for (output, target) in reducer.outputs().iter().zip(&targets) {
@@ -217,7 +217,7 @@ pub(super) fn folded(
     stop: &AtomicBool,
 ) -> Result<Folded, Error> {
     let select = resolve::own_axes(&stack, is_single, &args.names, args.elements.select.as_slice());
-    let paths = stack.paths().to_vec();
+    let inputs = stack.watch().clone();
     let mut array: Arc<dyn Array> = Arc::new(stack);
     if !select.is_empty() {
         array = crate::array::select(array, &select)?;
@@ -225,7 +225,7 @@ pub(super) fn folded(
     let mut made = None;
     if let Some(text) = &args.elements.calc {
         let (of, how) = ([("a".into(), array)], Output::default());
-        let own = calculated(text, &of, &paths, place, &how, &args.run, stop)?;
+        let own = calculated(text, &of, &inputs, place, &how, &args.run, stop)?;
         array = Arc::clone(&own.array);
         made = Some(own);
     }

@@ -9,12 +9,12 @@ use super::progress::HeaderProgress;
 use super::{presets, tell, voice};
 use crate::array::{Array, Losses};
 use crate::axis::{Axis, Calibration};
-use crate::bytes;
+use crate::bytes::{self, Seen};
 use crate::cli::{InputArgs, NameArgs, RunArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit, processors};
 use crate::layout::LayoutOptions;
-use crate::open::{Missing, Names, Naming, Opened, Origin, Request, Survey, inputs};
+use crate::open::{Missing, Names, Naming, Opened, Origin, Request, Survey};
 use crate::pattern::{InferOptions, Pattern, TileOrder};
 use crate::provenance::{Input, Ledger};
 use crate::sink;
@@ -248,6 +248,15 @@ pub(super) fn recorded(names: &NameArgs) -> Value {
     value
 }
 
+/// The same array, whose files are to stay what they are now or, where a share is done of a plan, were when that was made.
+pub(super) fn watched(stack: Stack, run: &RunArgs) -> Stack {
+    let watch = stack.watch().clone();
+    let of_plan = run.known().filter(|_| run.share.is_some()).and_then(|known| known.as_before(watch.clone()));
+    let watch = of_plan.unwrap_or_else(|| watch.looked());
+    run.known().filter(|_| run.reads_nothing()).into_iter().for_each(|known| known.keep_states(&watch));
+    stack.watched(watch)
+}
+
 /// The inputs of a run that writes `output`, as they are now.
 pub(super) fn ledger(stack: &Stack, output: &Path) -> Ledger {
     Ledger::of(inputs_of(stack, output))
@@ -258,9 +267,14 @@ pub(super) fn inputs_of(stack: &Stack, output: &Path) -> Vec<Input> {
     let folder = in_full(output).parent().map(Path::to_owned).unwrap_or_default();
     let lists = if stack.paths().len() > 1 { &LISTS[..] } else { &LISTS[..4] };
     let input = |(file, path): (u32, &PathBuf)| {
-        let state = inputs::state(path);
-        let provenance = zarr::provenance(path).ok().flatten().map_or(Value::Null, |p| without(lists, p));
-        Input { path: place(path, &folder), n_elements: stack.n_elements_of(file), provenance, ..state }
+        let n_elements = stack.n_elements_of(file);
+        // Who does a share says nothing of them, and need not look.
+        let Some(seen) = stack.watch().seen(file) else { return Input { n_elements, ..Input::default() } };
+        let may_say = seen.is_folder || bytes::is_remote(path);
+        let own = may_say.then(|| zarr::provenance(path).ok().flatten()).flatten();
+        let provenance = own.map_or(Value::Null, |p| without(lists, p));
+        let Seen { bytes, modified_unix_s, .. } = *seen;
+        Input { path: place(path, &folder), bytes, modified_unix_s, n_elements, provenance, crc64nvme: None }
     };
     (0..).zip(stack.paths()).map(input).collect()
 }

@@ -15,13 +15,12 @@ use crate::consume::{self, Consumer, Job};
 use crate::error::Error;
 use crate::exec::Terms;
 use crate::exec::budget::{Bytes, Limit, processors, resident_bytes, tame_allocator};
-use crate::open::fingerprint;
 use crate::plan::{Document, Plan, Share};
 use crate::profile::{self, Profile};
 use crate::reduce::Reduction;
 use crate::report::{count, tuple};
 use crate::run::{self, Ran};
-use crate::source::known::KnownHeaders;
+use crate::source::known::KnownInputs;
 use crate::store::Start;
 
 /// What the process uses whatever it does: code, one worker's stack, progress, metadata, allocator slack.
@@ -154,7 +153,7 @@ pub(super) fn job(
         "dtype": array.dtype(),
         "settings": settings,
         "plan": plan.digest(),
-        "inputs": fingerprint(inputs.paths()),
+        "inputs": inputs.fingerprint(),
     });
     let except = match &args.planned {
         Some(Planned::Goes { except, .. }) => Arc::clone(except),
@@ -215,7 +214,7 @@ fn written_down(
 ) -> Result<serde_json::Value, Error> {
     document.folder = std::env::current_dir().map_err(|e| Error::io(Path::new("."), "cannot find", e))?;
     document.memory_bytes = args.memory.map_or(0, |memory| memory.0);
-    let known = args.known().map_or(serde_json::Value::Null, KnownHeaders::to_json);
+    let known = args.known().map_or(serde_json::Value::Null, KnownInputs::to_json);
     let n_done = run::write_plan(plan, consumers, job, &mut document, &known)?;
     if document.shares > document.units {
         super::tell(format_args!(

@@ -14,6 +14,7 @@ use super::many::Many;
 use super::writing::{self, Lineage, Writing};
 use super::{early, like, print_json, resolve, stop, tell};
 use crate::array::{Array, select};
+use crate::bytes::Watch;
 use crate::cli::{BesideArgs, Missing, StitchArgs};
 use crate::error::Error;
 use crate::expression::Output;
@@ -173,8 +174,8 @@ fn one(
 ) -> Result<Option<Value>> {
     let start = Instant::now();
     let Single { output, shown, beside, opened } = single;
-    let mut lineage = Lineage::of(&opened, &args.run);
-    super::refuse_input(&sink::place_of(&output), lineage.inputs.paths())?;
+    let (mut lineage, opened) = Lineage::of(opened, &args.run);
+    super::refuse_inputs(&sink::place_of(&output), &lineage.inputs)?;
     let provenance = &mut lineage.provenance;
     provenance["names"] = resolve::recorded(&args.names);
     provenance["skip_bad"] = args.input.skip_bad.into();
@@ -187,7 +188,7 @@ fn one(
     lineage.n_absent = if args.select.is_none() { stack.layout().n_absent_elements() } else { 0 };
     let stack = stack.summed(!args.run.no_input_checksums);
     let stored = stack.axes().len();
-    let (array, calculated) = made(args, Arc::new(stack), lineage.inputs.paths(), &output, stop)?;
+    let (array, calculated) = made(args, Arc::new(stack), &lineage.inputs, &output, stop)?;
     if let Some(made) = &calculated {
         made.tell_narrowed(&shown, &args.values.output()?);
         lineage.provenance["computed"] = serde_json::json!({"calc": args.calc, "values": format!("{:?}", args.values)});
@@ -234,11 +235,11 @@ fn one(
     Ok(told)
 }
 
-/// What `array`, read from `paths`, becomes by what is chosen, turned and calculated for `output`, and how that is.
+/// What `array`, read from `inputs`, becomes by what is chosen, turned and calculated for `output`, and how that is.
 pub(super) fn made(
     args: &StitchArgs,
     mut array: Arc<dyn Array>,
-    paths: &[PathBuf],
+    inputs: &Watch,
     output: &Path,
     stop: &AtomicBool,
 ) -> Result<(Arc<dyn Array>, Option<Calculated>), Error> {
@@ -256,7 +257,7 @@ pub(super) fn made(
     }
     let text = args.calc.as_deref().unwrap_or("a");
     let asked = Output { narrow, ..how };
-    let made = calculated(text, &[("a".into(), array)], paths, output, &asked, &args.run, stop)?;
+    let made = calculated(text, &[("a".into(), array)], inputs, output, &asked, &args.run, stop)?;
     Ok((Arc::clone(&made.array), Some(made)))
 }
 

@@ -99,18 +99,20 @@ pub(super) struct Lineage {
 }
 
 impl Lineage {
-    /// What is known of an array that was opened.
-    pub(super) fn of(opened: &Opened, run: &RunArgs) -> Self {
+    /// What is known of an array that was opened; its files are watched from then on.
+    pub(super) fn of(mut opened: Opened, run: &RunArgs) -> (Self, Opened) {
+        opened.stack = resolve::watched(opened.stack, run);
         let stack = &opened.stack;
-        Self {
-            inputs: Watch::new(stack.paths().to_vec()),
+        let own = Self {
+            inputs: stack.watch().clone(),
             n_holes: stack.layout().n_holes(),
             notes: opened.notes.clone(),
             losses: stack.losses().cloned().unwrap_or_default(),
             unit: stack.layout().unit().to_vec(),
-            provenance: resolve::provenance(opened, run),
+            provenance: resolve::provenance(&opened, run),
             ..Self::default()
-        }
+        };
+        (own, opened)
     }
 }
 
@@ -176,7 +178,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
     }];
     let main = Main { path: output, spec: &spec, options: &options, wants: consumers[0].wants() };
     let beside = Beside::new(&how.beside, &main, &*array)?;
-    beside.paths.iter().try_for_each(|path| super::refuse_input(path, how.lineage.inputs.paths()))?;
+    beside.paths.iter().try_for_each(|path| super::refuse_inputs(path, &how.lineage.inputs))?;
     beside.notes.iter().for_each(|note| tell(format_args!("note: {note}")));
     check_files(flags, n_output_files, beside.n_files)?;
     consumers.extend(beside.consumers);

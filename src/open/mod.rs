@@ -22,13 +22,11 @@ use crate::source::headers::GroupedNote;
 use crate::stack::Stack;
 
 mod faults;
-pub mod inputs;
 mod places;
 mod request;
 mod survey;
 
 pub use faults::{Obstacle, ObstacleKind, listed};
-pub use inputs::fingerprint;
 pub use request::{Missing, Names, Request};
 pub use survey::{Naming, Origin, Survey, preset};
 

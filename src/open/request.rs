@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::layout::LayoutOptions;
 use crate::pattern::{InferOptions, Pattern};
 use crate::source::OpenOptions;
-use crate::source::known::KnownHeaders;
+use crate::source::known::KnownInputs;
 use crate::source::scan::Inputs;
 
 /// What is to be opened, and how.
@@ -34,8 +34,8 @@ pub struct Request {
     pub fill: Option<String>,
     /// Threads that read headers; one for each processor if 0. One alone is the caller's.
     pub threads: usize,
-    /// Headers that need not be read again, and where those that are read are kept for others.
-    pub known: Option<KnownHeaders>,
+    /// Names and headers that need not be found out again, and where those that are found are kept for others.
+    pub known: Option<KnownInputs>,
     /// Memory that the run may use, in bytes: headers take at most half of it; no limit if `None`.
     pub limit_bytes: Option<u64>,
 }

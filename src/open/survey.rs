@@ -24,7 +24,7 @@ impl Request {
     /// # Errors
     /// As [`Request::open`], but for what stands in the way of an array: the survey tells of it.
     pub fn survey(&self, progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<Survey>> {
-        let found = scan::scan(&self.inputs)?;
+        let found = self.known.as_ref().map_or_else(|| scan::scan(&self.inputs), |known| known.found(&self.inputs))?;
         if let Some(field) = &self.by {
             return self.divided(&found.paths, field, progress);
         }
@@ -231,7 +231,7 @@ impl Survey {
         for (member, name) in (0..).zip(&set.files) {
             // Files that know who they are may have any name.
             let known = self.headers.member_of.iter().position(|m| *m == Some(member));
-            let mut named = Some(folder.join(name)).filter(|path| path.exists());
+            let mut named = Some(folder.join(name)).filter(|path| known_paths.contains(path) || path.exists());
             // What the user named is no secret.
             if named.as_ref().is_some_and(|path| !known_paths.contains(path)) {
                 let at = self.paths[kind.first as usize].display();

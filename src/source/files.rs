@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::headers::Headers;
 use super::headers::describe;
 use super::{FileArray, Info, OpenOptions, open};
-use crate::bytes;
+use crate::bytes::{self, Watch};
 use crate::error::{Error, Result};
 
 /// Memory of a file that is not open: its name, its place.
@@ -16,7 +16,7 @@ const NAME_BYTES: u64 = 400;
 
 /// Files by number.
 pub struct Files {
-    paths: Vec<PathBuf>,
+    watch: Watch,
     headers: Headers,
     options: OpenOptions,
     most_open: usize,
@@ -39,7 +39,19 @@ struct Kept {
 impl Files {
     /// The files at `paths`, of which `headers` were read before.
     pub fn new(paths: Vec<PathBuf>, headers: Headers, options: OpenOptions) -> Self {
-        Self { paths, headers, options, most_open: bytes::most_open(), kept: Mutex::default() }
+        let watch = Watch::unseen(paths);
+        Self { watch, headers, options, most_open: bytes::most_open(), kept: Mutex::default() }
+    }
+
+    /// The same, each of which is met by `watch` before it is opened.
+    #[must_use]
+    pub fn watched(self, watch: Watch) -> Self {
+        Self { watch, ..self }
+    }
+
+    /// Where they are, and what is known of that.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// What the headers say.
@@ -49,14 +61,14 @@ impl Files {
 
     /// Their names, by number.
     pub fn paths(&self) -> &[PathBuf] {
-        &self.paths
+        self.watch.paths()
     }
 
     /// Memory that is held on to however many readers there are, in bytes.
     pub fn held_bytes(&self) -> u64 {
-        let (one, n) = (self.headers.held_bytes, self.paths.len() as u64);
+        let (one, n) = (self.headers.held_bytes, self.paths().len() as u64);
         let indexes = one.saturating_mul(n).min(2 * self.headers.indexes.limit_bytes()).max(one);
-        let fetched = if self.paths.iter().any(|path| bytes::is_remote(path)) { bytes::FETCHED_BYTES } else { 0 };
+        let fetched = if self.paths().iter().any(|path| bytes::is_remote(path)) { bytes::FETCHED_BYTES } else { 0 };
         indexes.saturating_add(n * NAME_BYTES).saturating_add(fetched)
     }
 
@@ -81,7 +93,8 @@ impl Files {
     }
 
     fn open(&self, file: u32) -> Result<Arc<dyn FileArray>> {
-        let path = &self.paths[file as usize];
+        let path = &self.paths()[file as usize];
+        self.watch.meet(file)?;
         if let Some(index) = self.headers.indexes.get(file) {
             return Arc::clone(index).open(path).map_err(|e| match e {
                 io @ Error::Io { .. } => io,
@@ -101,7 +114,7 @@ impl Files {
         }
         Err(Error::Format(format!(
             "{}: is {}, but was {} when the run began: wait until it is written",
-            self.paths[file as usize].display(),
+            self.paths()[file as usize].display(),
             describe(now),
             describe(then)
         )))

@@ -1,37 +1,82 @@
-//! Headers that were read for a plan, written down so that the processes that go by it open no file but those whose pixels
-//! they read. Whether the files are still what they were is asked of the file system, by who begins such a process.
+//! What was found out of inputs for a plan, written down so that the processes that go by it list no folder, and look at and
+//! open no file but those whose pixels they read.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::OpenOptions;
 use super::headers::Headers;
+use super::scan::{self, Found, Inputs};
+use crate::bytes::Watch;
 use crate::error::{Error, Result};
 
-/// Headers by what was read; all copies are one.
+/// Inputs by what was asked for; all copies are one.
 #[derive(Clone, Debug, Default)]
-pub struct KnownHeaders(Arc<Mutex<BTreeMap<String, Headers>>>);
+pub struct KnownInputs(Arc<Mutex<Answers>>);
 
-impl KnownHeaders {
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Answers {
+    found: BTreeMap<String, Found>,
+    states: BTreeMap<String, States>,
+    headers: BTreeMap<String, Headers>,
+}
+
+/// [`Watch::sums`] and [`Watch::fingerprint`].
+#[derive(Debug, Serialize, Deserialize)]
+struct States {
+    #[serde(with = "runs")]
+    sums: Vec<u64>,
+    fingerprint: Map<String, Value>,
+}
+
+impl KnownInputs {
+    /// The files that `inputs` name, or named when it was asked first.
+    ///
+    /// # Errors
+    /// As [`scan::scan`].
+    pub fn found(&self, inputs: &Inputs) -> Result<Found> {
+        let asked = format!("{inputs:?}");
+        if let Some(found) = self.lock().found.get(&asked) {
+            return Ok(found.clone());
+        }
+        let found = scan::scan(inputs)?;
+        self.lock().found.insert(asked, found.clone());
+        Ok(found)
+    }
+
+    /// The same files, which are to be what they were; `watch` itself if nothing is known of them.
+    pub fn as_before(&self, watch: Watch) -> Option<Watch> {
+        let all = self.lock();
+        let States { sums, fingerprint } = all.states.get(&key(watch.paths(), &OpenOptions::default()))?;
+        Some(watch.to_be(sums.clone(), fingerprint.clone()))
+    }
+
+    /// Keeps what was seen of files.
+    pub fn keep_states(&self, watch: &Watch) {
+        let states = States { sums: watch.sums(), fingerprint: watch.fingerprint() };
+        self.lock().states.insert(key(watch.paths(), &OpenOptions::default()), states);
+    }
+
     /// What the headers of `paths` said.
     pub fn find(&self, paths: &[PathBuf], options: &OpenOptions) -> Option<Headers> {
-        self.lock().get(&key(paths, options)).map(|headers| headers.only(|_| true))
+        self.lock().headers.get(&key(paths, options)).map(|headers| headers.only(|_| true))
     }
 
     /// Keeps what the headers of `paths` say, unless some cannot be read.
     pub fn keep(&self, paths: &[PathBuf], options: &OpenOptions, headers: &Headers) {
         if headers.broken.is_empty() {
-            self.lock().insert(key(paths, options), headers.only(|_| true));
+            self.lock().headers.insert(key(paths, options), headers.only(|_| true));
         }
     }
 
     /// As it is written down: `Null` if it would not be the same again.
     pub fn to_json(&self) -> Value {
         let all = serde_json::to_value(&*self.lock()).unwrap_or_default();
-        let same = serde_json::from_value::<BTreeMap<String, Headers>>(all.clone());
+        let same = serde_json::from_value::<Answers>(all.clone());
         let is_same = same.is_ok_and(|same| serde_json::to_value(same).is_ok_and(|same| same == all));
         if is_same { bits(all) } else { Value::Null }
     }
@@ -44,12 +89,13 @@ impl KnownHeaders {
         if value.is_null() {
             return Ok(Self::default());
         }
-        let all = serde_json::from_value(floats(value))
-            .map_err(|e| Error::format(format!("the plan's headers cannot be read: {e}: plan anew with --restart")))?;
+        let all = serde_json::from_value(floats(value)).map_err(|e| {
+            Error::format(format!("what the plan knows of its inputs cannot be read: {e}: plan anew with --restart"))
+        })?;
         Ok(Self(Arc::new(Mutex::new(all))))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Headers>> {
+    fn lock(&self) -> MutexGuard<'_, Answers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -87,6 +133,37 @@ fn each(value: Value, f: &impl Fn(Value) -> Value) -> Value {
         Value::Array(all) => all.into_iter().map(|value| each(value, f)).collect(),
         Value::Object(all) => Value::Object(all.into_iter().map(|(key, value)| (key, each(value, f))).collect()),
         other => f(other),
+    }
+}
+
+/// Long lists of paths, most of which begin as the one before: lines of how many bytes they share and how they go on.
+pub(super) mod lines {
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _, ser::Error as _};
+
+    pub(in super::super) fn serialize<S: Serializer>(all: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+        let (mut text, mut before) = (String::new(), "");
+        for path in all {
+            let path = path.to_str().filter(|path| !path.contains('\n')).ok_or_else(|| S::Error::custom("no line"))?;
+            let alike = |(a, b): &(char, char)| a == b;
+            let n: usize = path.chars().zip(before.chars()).take_while(alike).map(|(c, _)| c.len_utf8()).sum();
+            text.push_str(&format!("{n} {}\n", &path[n..]));
+            before = path;
+        }
+        serializer.serialize_str(&text)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+        let mut path = String::new();
+        let next = |line: &str| {
+            let (n, rest) = line.split_once(' ')?;
+            path.truncate(n.parse().ok().filter(|n| path.is_char_boundary(*n))?);
+            path.push_str(rest);
+            Some(PathBuf::from(&path))
+        };
+        let all = String::deserialize(from)?.lines().map(next).collect::<Option<Vec<_>>>();
+        all.ok_or_else(|| D::Error::custom("a list of paths is broken"))
     }
 }
 
@@ -156,17 +233,31 @@ mod tests {
         tifs.sort();
         let options = OpenOptions::default();
         let headers = Headers::read(&tifs, &options);
-        let known = KnownHeaders::default();
+        let known = KnownInputs::default();
         known.keep(&tifs, &options, &headers);
         known.keep(&paths, &options, &Headers::read(&paths, &options));
         let text = known.to_json().to_string();
-        let again = KnownHeaders::from_json(serde_json::from_str(&text).unwrap()).unwrap();
+        let again = KnownInputs::from_json(serde_json::from_str(&text).unwrap()).unwrap();
         let found = again.find(&tifs, &options).unwrap();
         assert_eq!(format!("{:?}", found.kinds), format!("{:?}", headers.kinds));
         assert_eq!((found.kind_of, found.bytes_of), (headers.kind_of, headers.bytes_of));
         assert!(again.find(&paths, &options).is_none(), "files that cannot be read");
         assert!(again.find(&tifs[1..], &options).is_none(), "other files");
         assert!(again.find(&tifs, &OpenOptions { level: Some(1), ..options }).is_none(), "read otherwise");
+    }
+
+    #[test]
+    fn names_come_back_and_are_not_looked_for_again() {
+        let known = KnownInputs::default();
+        let names = |all: &[&str]| Found { paths: all.iter().map(PathBuf::from).collect(), n_left_out: 3 };
+        let keep = |all: &[&str]| known.lock().found.insert(format!("{:?}", Inputs::from("raw")), names(all));
+        let all = ["raw/a µ1.tif", "raw/a é2.tif", "raw/a", "raw/a 12", "raw/a 12.tif", "b"];
+        keep(&all);
+        let again = KnownInputs::from_json(known.to_json()).unwrap();
+        assert_eq!(again.found(&"raw".into()).unwrap(), names(&all));
+        assert!(again.found(&"other".into()).is_err(), "what was not asked for is looked for");
+        keep(&["raw/two\nlines.tif"]);
+        assert!(known.to_json().is_null(), "a name that is no line");
     }
 
     #[test]

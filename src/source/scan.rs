@@ -7,7 +7,10 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::FORMATS;
+use super::known::lines;
 use crate::bytes;
 use crate::error::{Error, Result};
 use crate::pattern::natural_cmp;
@@ -40,9 +43,10 @@ impl Inputs {
 }
 
 /// What was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// The files, in natural order.
+    #[serde(with = "lines")]
     pub paths: Vec<PathBuf>,
     /// Files that `--include` or `--exclude` left out.
     pub n_left_out: u64,

@@ -47,7 +47,7 @@ pub(super) fn entries(path: &Path) -> io::Result<Vec<(String, bool)>> {
 }
 
 /// Size of the object at `path` in bytes, and when it was changed, in seconds since 1970.
-pub fn size_and_time(path: &Path) -> Option<(u64, u64)> {
+pub(super) fn size_and_time(path: &Path) -> Option<(u64, u64)> {
     known(path).ok().map(|known| (known.n_bytes, known.changed))
 }
 

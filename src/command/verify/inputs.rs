@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Verified;
 use crate::array::{Array, Held, select};
-use crate::bytes;
+use crate::bytes::{self, Seen, Watch};
 use crate::cli::{CalcArgs, Command, DecomposeArgs, InputArgs, NameArgs, PairwiseArgs, ReduceArgs, StitchArgs};
 use crate::command::calculated::{Calculated, calculated};
 use crate::command::pairwise::Pairs;
@@ -15,7 +15,6 @@ use crate::command::reduce::Folded;
 use crate::command::resources::Resources;
 use crate::command::{calc, decompose, plan, reduce, resolve, stitch, way};
 use crate::error::{Error, Result};
-use crate::open::inputs::state;
 use crate::open::{Opened, Request};
 use crate::provenance::Input;
 use crate::reduce::Reducer;
@@ -81,10 +80,16 @@ impl Verified<'_> {
             )));
         }
         let is_other = |(input, path): &(&Input, &PathBuf)| {
-            let now = state(path);
-            !path.is_dir() && (now.bytes, now.modified_unix_s) != (input.bytes, input.modified_unix_s)
+            let now = Seen::of(path);
+            (now.bytes, now.modified_unix_s) != (input.bytes, input.modified_unix_s)
         };
-        let changed = recorded.iter().zip(&paths).filter(is_other).map(|(_, path)| path.clone()).collect();
+        let changed = recorded
+            .iter()
+            .zip(&paths)
+            .filter(|(_, path)| !path.is_dir())
+            .filter(is_other)
+            .map(|(_, path)| path.clone())
+            .collect();
         let is_stacked = self.own["names"].is_object() && self.own["computed"].is_null() && self.own["flip"].is_null();
         let made = if is_stacked { self.stacked(&paths)? } else { self.made(&paths)? };
         Ok(Reopened { changed, ..made })
@@ -130,7 +135,7 @@ impl Verified<'_> {
         args.run = self.run_args();
         let stack = Arc::new(self.stack(paths)?);
         let unit = if args.select.is_some() { Vec::new() } else { stack.layout().unit().to_vec() };
-        let (array, made) = stitch::made(&args, stack, paths, self.place(), self.stop)?;
+        let (array, made) = stitch::made(&args, stack, &Watch::unseen(paths.to_vec()), self.place(), self.stop)?;
         let unit = Some(unit).filter(|unit| unit.len() == array.axes().len()).unwrap_or_default();
         Ok(Reopened { unit, ..Reopened::new(array, made) })
     }
@@ -154,7 +159,15 @@ impl Verified<'_> {
         let array = |(name, request)| Ok((name, chosen(&request, &args.names, &[])?));
         let arrays = calc::requests(&args)?.into_iter().map(array).collect::<Result<Vec<_>>>()?;
         let how = args.values.output()?;
-        let made = calculated(&args.expression, &arrays, paths, self.place(), &how, &args.run, self.stop)?;
+        let made = calculated(
+            &args.expression,
+            &arrays,
+            &Watch::unseen(paths.to_vec()),
+            self.place(),
+            &how,
+            &args.run,
+            self.stop,
+        )?;
         Ok(Reopened::new(Arc::clone(&made.array), Some(made)))
     }
 
