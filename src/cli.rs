@@ -103,7 +103,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Do a share of a plan: which one is told by flags, or by the array or launcher that started this process
     Run(ShareArgs),
-    /// Put together what the shares of a plan have done, and give the output its name
+    /// Put together what the shares of a plan have done, and give the output its name; where units are missing, name their
+    /// shares, change nothing, and end with exit code 3
     #[command(visible_alias = "merge")]
     Finalize(FinalizeArgs),
     /// Show what of a plan is done, and which shares are to be run again
