@@ -184,7 +184,8 @@ pub fn unnamed_axes(shape: &[u64], pages: Option<&str>) -> Result<Vec<Axis>> {
     let fits = |(axis, (_, n)): (&Axis, &(&str, Option<&str>))| n.is_none_or(|n| n.parse() == Ok(axis.length));
     if words.len() != outer || !axes.iter().zip(&words).all(fits) {
         return Err(Error::usage(format!(
-            "--pages {pages}: before y and x the array has axes of lengths {:?}",
+            "--pages {pages} names {} axes: before y and x the array has {outer}, of lengths {:?}: name each",
+            words.len(),
             &shape[..outer]
         )));
     }

@@ -327,6 +327,7 @@ fn what_a_format_cannot_hold_is_refused() {
         (&["-o", "a.zarr", "--like", "raw"], "--like raw"),
         (&["-o", "a.zarr", "--flip", "q"], "--flip"),
         (&["-o", "a.doc"], "no output format"),
+        (&["-o", "a.nc"], "HDF5 and NetCDF are read, not written: write .zarr"),
     ] {
         let (code, said) = failure(folder.path(), &[&["convert", "in.zarr"], arguments].concat());
         assert!(said.contains(says), "{arguments:?}: {code}, {said}");

@@ -14,6 +14,7 @@ import termios
 import time
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import tifffile
 from PIL import Image
@@ -105,6 +106,32 @@ def moving():
             expected = np.clip((A[i, 2] - low) / (high - low), 0, 1) * 255
             close(np.array(film.convert("RGB")), np.floor(expected + 0.5).astype("u1"))
     run("a.tif", "--along", "q", "-o", "q.gif", code=2)
+    films()
+
+
+def films():
+    """ffmpeg is given the frames of the PNG, which it codes with losses, rows and columns padded to even numbers."""
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    (WORK / "bin").mkdir()
+    (WORK / "bin/ffmpeg").symlink_to(ffmpeg)
+    smooth = (np.linspace(0, 1000, 45)[:, None] + np.linspace(0, 2000, 61) + np.arange(5)[:, None, None] * 300).astype("u2")
+    tifffile.imwrite(WORK / "m.tif", smooth, imagej=True, metadata={"axes": "TYX"})
+    way = [EXE, "view", "m.tif", "--along", "t", "--overwrite", "--rate", "7", "-o"]
+    none = subprocess.run([*way, "m.mp4"], capture_output=True, cwd=WORK, env={**os.environ, "PATH": "/nowhere"})
+    assert none.returncode == 2 and b"write a .gif" in none.stderr, none.stderr
+    search = f"{WORK / 'bin'}:{os.environ['PATH']}"
+    for name in ["m.mp4", "m.png"]:
+        done = subprocess.run([*way, name], capture_output=True, cwd=WORK, env={**os.environ, "PATH": search})
+        assert done.returncode == 0, done.stderr
+    raw = [ffmpeg, "-loglevel", "error", "-i", str(WORK / "m.mp4"), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    frames = np.frombuffer(subprocess.run(raw, capture_output=True, check=True).stdout, "u1").reshape(-1, 46, 62, 3)
+    png = Image.open(WORK / "m.png")
+    assert len(frames) == png.n_frames == 5
+    for i, frame in enumerate(frames):
+        png.seek(i)
+        expected = np.array(png.convert("RGB")).astype(int)
+        assert np.abs(frame[:45, :61].astype(int) - expected).mean() < 6, i
+    assert not list(WORK.glob("*.partial*"))
 
 
 def bounded():

@@ -236,6 +236,10 @@ fn format_of(path: &Path) -> Result<&'static Entry> {
     if let Some(entry) = by(&both).or_else(|| by(&last)) {
         return Ok(entry);
     }
+    if matches!(last.as_str(), "h5" | "hdf5" | "nc" | "nc4" | "ims") {
+        let path = path.display();
+        return Err(Error::usage(format!("{path}: HDF5 and NetCDF are read, not written: write .zarr, or .npy")));
+    }
     let known: Vec<String> =
         FORMATS.iter().flat_map(|Entry(known, ..)| *known).map(|known| format!(".{known}")).collect();
     Err(Error::usage(format!(
