@@ -511,14 +511,16 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
         return reader::open(path, command, options.pages.as_deref()).map_err(|e| e.at(path.display()));
     }
     // Opening a pipe would wait for somebody who writes into it.
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+    let found = std::fs::metadata(path).ok();
+    let is_file = found.as_ref().is_some_and(|found| found.is_file());
+    if found.is_some_and(|found| !is_file && !found.is_dir()) {
         return Err(
             Error::Format("is a pipe, a socket or a device: expected a file or a folder".into()).at(path.display())
         );
     }
     let extension = extension(path);
     let is_remote = bytes::is_remote(path);
-    let by_content = || FORMATS.iter().find(|f| f.recognise.is_some_and(|recognise| recognise(path)));
+    let by_content = || FORMATS.iter().find(|f| !is_file && f.recognise.is_some_and(|recognise| recognise(path)));
     let by_extension = || FORMATS.iter().find(|f| f.extensions.contains(&extension.as_str()));
     let sure = || by_extension().filter(|format| format.magic.is_none());
     // What is far away is asked no more than it takes.

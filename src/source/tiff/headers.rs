@@ -84,9 +84,6 @@ pub(super) struct HeaderInput {
 impl HeaderInput {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = Ranged::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
-        if path.is_dir() {
-            return Err(Error::format("is a directory, not a TIFF file"));
-        }
         let size = file.n_bytes().map_err(|e| Error::io(path, "cannot read", e))?;
         Ok(Self { file, path: path.to_owned(), size })
     }
