@@ -154,7 +154,9 @@ pub fn write_plan(
     document.outputs = stores.iter().map(|store| store.name().to_owned()).collect();
     let value = serde_json::to_value(&*document).map_err(Error::format)?;
     for store in stores {
-        let changes = store.write_plan(&value, known)?;
+        let mut changes = store.write_plan(&value, known)?;
+        // As many shares are as many, whether they were asked for or not.
+        changes.retain(|change| change.key.trim_start_matches('/') != "shares_asked");
         if !changes.is_empty() {
             return Err(Error::usage(format!(
                 "{}: another plan is written there:\n{}\n  give the same command as then, or begin anew with --restart",
@@ -266,9 +268,7 @@ impl Work<'_> {
 
     /// Notes that a unit could not be done, for shares not to try it for ever.
     fn blame(&self, unit: u64, error: &Error) {
-        // Inputs that are not those of the plan are no fault of a unit.
-        let is_its_own = !matches!(error, Error::Usage(_));
-        if let Some(store) = self.consumers.iter().find_map(|c| c.store()).filter(|_| is_its_own) {
+        if let Some(store) = self.consumers.iter().find_map(|c| c.store()) {
             store.note_failure(unit, error);
         }
     }

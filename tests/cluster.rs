@@ -554,7 +554,10 @@ fn place_says_why() {
     let folder = folder.path();
     planned(folder, "8", &STITCH);
     let text = succeeds(folder, &[("SLURM_ARRAY_TASK_ID", "3")], &["place", "out.zarr"]);
-    assert!(text.starts_with("share 3 (SLURM_ARRAY_TASK_ID), alone: 1 of 8 units, every 8th from 3 on\n"), "{text}");
+    assert!(
+        text.starts_with("share 3 (SLURM_ARRAY_TASK_ID), alone: 1 of 8 units, from 3 on in steps of 8\n"),
+        "{text}"
+    );
     let env = [("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "4"), ("OMPI_COMM_WORLD_LOCAL_SIZE", "4")];
     let alone = succeeds(folder, &[("SLURM_MEM_PER_NODE", "64")], &["place"]);
     let among = succeeds(folder, &[&env[..], &[("SLURM_MEM_PER_NODE", "64")]].concat(), &["place"]);

@@ -136,9 +136,11 @@ impl Watch {
         let (path, file) = (&self.paths[file as usize], file as usize);
         let (text, seen) = look(path);
         if u64::from(crc32c::crc32c(text.as_bytes())) != looks.sums[file] {
+            let path = path.display().to_string();
+            let then = looks.fingerprint.get(&path).and_then(Value::as_str).map(|then| format!(" ({then})"));
             return Err(Error::usage(format!(
-                "{}: is not what it was when the plan was made, but {text}: plan anew with --restart",
-                path.display()
+                "{path}: is not what it was when the plan was made{}, but {text}: plan anew with --restart",
+                then.unwrap_or_default()
             )));
         }
         looks.seen[file].get_or_init(|| seen);

@@ -78,7 +78,9 @@ pub(super) fn place(args: &PlaceArgs) -> Result<()> {
     let units = match (share, &document) {
         (Some(share), Some(document)) => {
             let n = document.units.saturating_sub(share.rank).div_ceil(share.n);
-            format!(": {} of {}, every {}th from {} on", n, count(document.units, "unit"), share.n, share.rank)
+            let which =
+                if share.n == 1 { String::new() } else { format!(", from {} on in steps of {}", share.rank, share.n) };
+            format!(": {n} of {}{which}", count(document.units, "unit"))
         }
         _ => String::new(),
     };

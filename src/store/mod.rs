@@ -692,7 +692,8 @@ impl Store {
     pub fn note_failure(&self, unit: u64, error: &Error) {
         let is_of_output = |path: &Path| path.starts_with(&self.site.partial) || path.starts_with(&self.site.name);
         let is_of_unit = match error {
-            Error::Stopped(_) => false,
+            // Inputs that are not those of the plan are a fault of none.
+            Error::Stopped(_) | Error::Usage(_) => false,
             Error::Io { path, .. } => !is_of_output(path),
             _ => true,
         };
