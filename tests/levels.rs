@@ -300,6 +300,26 @@ fn levels_are_added_in_place() {
     assert!(code == 2 && said.contains("no OME-Zarr image"), "{said}");
 }
 
+/// Red, green and blue are shown as such, unless colours are asked for.
+#[test]
+fn samples_of_colour_pictures_have_their_colours() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout { width: 20, height: 16, bits: 8, samples: 3, photometric: 2, ..Layout::default() };
+    let page: Vec<u8> = (0..layout.page_bytes()).map(|i| (i % 251) as u8).collect();
+    for t in 0..2 {
+        fs::write(folder.path().join(format!("a_t{t}.tif")), layout.write(std::slice::from_ref(&page))).unwrap();
+    }
+    for (more, wanted) in [
+        (&[][..], ["FF0000", "00FF00", "0000FF"]),
+        (&["--channel-colors", "white,cyan,yellow"], ["FFFFFF", "00FFFF", "FFFF00"]),
+    ] {
+        let command = ["stitch", "a_t0.tif", "a_t1.tif", "--pattern", "_t{t}.tif", "-o", "out.zarr", "--overwrite"];
+        stackctl(folder.path()).args(command).args(more).assert().success();
+        let omero = attributes(&folder.path().join("out.zarr"))["ome"]["omero"].clone();
+        assert_eq!([0, 1, 2].map(|i| omero["channels"][i]["color"].clone()), wanted, "{more:?}");
+    }
+}
+
 /// Labels are never averaged unless somebody says so.
 #[test]
 fn labels_are_halved_by_their_mode() {

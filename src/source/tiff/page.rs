@@ -561,9 +561,14 @@ impl PageKind {
         (self.height as f64 - height).abs() <= (0.01 * height).max(1.5)
     }
 
-    /// Axes of the array in one page, slowest first. The samples are called `s`.
+    /// Axes of the array in one page, slowest first. The samples are called `s`; red, green and blue have their colours.
     pub fn axes(&self) -> Vec<Axis> {
-        let samples = (self.samples > 1).then(|| Axis::new("s", u64::from(self.samples)));
+        let samples = (self.samples > 1).then(|| {
+            let colours = ["FF0000", "00FF00", "0000FF", "FFFFFF"].iter().map(|&c| c.to_owned());
+            let is_rgb = matches!(self.photometric, 2 | 6) && matches!(self.samples, 3 | 4);
+            let colours = is_rgb.then(|| colours.take(usize::from(self.samples)).collect());
+            Axis { colours, ..Axis::new("s", u64::from(self.samples)) }
+        });
         let depth = (self.depth > 1).then(|| Axis::new("z", self.depth));
         let image = [Axis::new("y", self.height), Axis::new("x", self.width)];
         let (before, after) = if self.planar { (samples, None) } else { (None, samples) };
