@@ -4,6 +4,8 @@
 //! they lie, so that integers give the same figures however the array is cut. Elements that nothing covers and what is
 //! not finite do not count, but for the checksum, which is of the elements as they are written.
 
+use multiversion::multiversion;
+
 use crate::block::Block;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -15,7 +17,7 @@ use super::levels::absent_in_row;
 use super::statistics::{put, real, take};
 
 /// Rows that histograms are made of go to about this many elements of a plane.
-const COUNTED: u64 = 1 << 17;
+const COUNTED: u64 = 1 << 15;
 /// Memory of what is known of a plane, in bytes.
 const PLANE_BYTES: u64 = 1 << 10;
 /// Memory of a part of a plane, with its histogram.
@@ -138,16 +140,13 @@ impl Planes {
         let is_whole = width as u64 == self.shape[last];
         for (k, row) in plane.chunks_exact(width).enumerate() {
             let place: Vec<u64> = position.iter().copied().chain([y + k as u64]).collect();
-            let crc = |before| crc_of(before, row);
-            if is_whole {
-                part.figures.crc = crc(part.figures.crc);
-            } else {
-                part.rows.push(crc(0));
+            if !is_whole {
+                part.rows.push(crc_of(row));
             }
             let has_holes = !block.coverage.absent().is_empty();
             let absent = if has_holes { absent_in_row(block, &place) } else { Vec::new() };
             let is_counted = (y + k as u64).is_multiple_of(self.stride);
-            let found = if T::IS_FLOAT || absent.iter().any(|&a| a) {
+            let found = if T::IS_FLOAT || absent.iter().any(|&a| a) || u32::try_from(width).is_err() {
                 // Rows with holes, and what may not be finite, value by value.
                 present.clear();
                 let there = |i: usize| !absent.get(i).copied().unwrap_or(false);
@@ -165,18 +164,21 @@ impl Planes {
             };
             part.figures.join(&found, T::IS_FLOAT);
         }
+        if is_whole {
+            part.figures.crc = crc_of(plane);
+        }
         part.figures.bins = bins.found();
         part.figures.n_bytes = size_of_val(plane) as u64;
         part
     }
 }
 
-/// Continues a CRC-32C with `row`, little-endian.
-fn crc_of<T: bytemuck::Pod>(before: u32, row: &[T]) -> u32 {
+/// The CRC-32C of `elements`, little-endian.
+fn crc_of<T: bytemuck::Pod>(elements: &[T]) -> u32 {
     if cfg!(target_endian = "little") {
-        return crc32c::crc32c_append(before, bytemuck::cast_slice(row));
+        return crc32c::crc32c(bytemuck::cast_slice(elements));
     }
-    row.iter().fold(before, |crc, element| {
+    elements.iter().fold(0, |crc, element| {
         let mut bytes = bytemuck::bytes_of(element).to_vec();
         bytes.reverse();
         crc32c::crc32c_append(crc, &bytes)
@@ -534,7 +536,7 @@ fn slow(row: &[f64], x: u64, n_absent: u64, is_float: bool) -> PlaneFigures {
 }
 
 macro_rules! integer {
-    ($($t:ty, $wide:ty, $square:ty, $small:expr);*) => {$(
+    ($($t:ty, $wide:ty, $sum:ty, $square:ty, $small:expr);*) => {$(
         impl Value for $t {
             const IS_FLOAT: bool = false;
 
@@ -548,22 +550,29 @@ macro_rules! integer {
             }
 
             fn fast(row: &[Self], x: u64) -> PlaneFigures {
-                let (mut min, mut max, mut sum, mut squares, mut n_zero) = (<$t>::MAX, <$t>::MIN, 0 as $wide, 0 as $square, 0);
-                for &v in row {
-                    (min, max) = (min.min(v), max.max(v));
-                    sum += v as $wide;
-                    squares += ((v as $wide) * (v as $wide)) as $square;
-                    n_zero += u64::from(v == 0);
+                /// Pairs begin at `first`; a row has less than 2^32 elements.
+                #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+                fn figures(row: &[$t], first: usize) -> PlaneFigures {
+                    let square = |v: $wide| <$square>::from(v.unsigned_abs() * v.unsigned_abs());
+                    let (mut min, mut max, mut n_zero) = (<$t>::MAX, <$t>::MIN, 0u32);
+                    let (mut sum, mut squares) = (0 as $sum, 0 as $square);
+                    for &v in row {
+                        (min, max) = (min.min(v), max.max(v));
+                        sum += v as $sum;
+                        squares += square(v.into());
+                        n_zero += u32::from(v == 0);
+                    }
+                    let n_max = row.iter().map(|&v| u32::from(v == max)).sum::<u32>();
+                    let (pairs, _) = row[first.min(row.len())..].as_chunks::<2>();
+                    let apart = |p: &[$t; 2]| square(<$wide>::from(p[1]) - <$wide>::from(p[0]));
+                    let differences = pairs.iter().map(apart).sum::<$square>() as f64;
+                    PlaneFigures {
+                        n: row.len() as u64, min: min as f64, max: max as f64, n_max: n_max.into(), n_zero: n_zero.into(),
+                        sum: sum as i128, squares: squares as u128, n_pairs: pairs.len() as u64, differences,
+                        ..PlaneFigures::default()
+                    }
                 }
-                let n_max = row.iter().map(|&v| u64::from(v == max)).sum();
-                let pairs = row[((x % 2) as usize).min(row.len())..].chunks_exact(2);
-                let n_pairs = pairs.len() as u64;
-                let apart = |p: &[$t]| { let d = p[1] as $wide - p[0] as $wide; (d * d) as $square };
-                let differences = pairs.map(apart).sum::<$square>() as f64;
-                PlaneFigures {
-                    n: row.len() as u64, min: min as f64, max: max as f64, n_max, n_zero, sum: sum as i128,
-                    squares: squares as u128, n_pairs, differences, ..PlaneFigures::default()
-                }
+                figures(row, (x % 2) as usize)
             }
 
             fn slow(row: &[f64], x: u64, n_absent: u64) -> PlaneFigures {
@@ -574,9 +583,9 @@ macro_rules! integer {
 }
 
 integer! {
-    u8, i64, u64, |v| Some(u32::from(v)); u16, i64, u64, |v| Some(u32::from(v));
-    i8, i64, u64, |v| u32::try_from(v).ok(); i16, i64, u64, |v| u32::try_from(v).ok();
-    u32, i128, u128, Some; i32, i128, u128, |v| u32::try_from(v).ok()
+    u8, i32, i64, u64, |v| Some(u32::from(v)); u16, i32, i64, u64, |v| Some(u32::from(v));
+    i8, i32, i64, u64, |v| u32::try_from(v).ok(); i16, i32, i64, u64, |v| u32::try_from(v).ok();
+    u32, i64, i128, u128, Some; i32, i64, i128, u128, |v| u32::try_from(v).ok()
 }
 
 macro_rules! float {
