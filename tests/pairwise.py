@@ -183,7 +183,16 @@ def decompositions():
     run("decompose", name, "--along", "t", "--components", 2, "-o", "many.npy", "-q")
     x = a.reshape(320, -1).astype("f8")
     close(np.load(WORK / "many_values.npy"), np.linalg.svd(x - x.mean(0), compute_uv=False)[:2], 1e-9, "many")
-    done = run("decompose", name, "--along", "t", "--components", 400, "-o", "no.npy", code=2)
+    # Rows along two axes, of which memory holds a part, and components of which it holds few: the same bytes as with more.
+    a = RNG.integers(0, 4096, (40, 4, 512, 512), dtype="u2")
+    name = stored("large", a, "tcyx", (1, 1, 256, 256))
+    for memory in ["96M", "1G"]:
+        run("decompose", name, "--along", "t,c", "--kind", "svd", "--components", 3, "-o", f"large{memory}.zarr", "--memory", memory, "-q")
+    few, more = [zarr.open_array(WORK / f"large{memory}.zarr/0")[...].reshape(3, -1) for memory in ["96M", "1G"]]
+    np.testing.assert_array_equal(few, more)
+    x = a.reshape(160, -1).astype("f8")
+    close(x @ few.T, np.load(WORK / "large96M_scores.npy"), 1e-7 * np.linalg.norm(x), "large")
+    done = run("decompose", "many.zarr", "--along", "t", "--components", 400, "-o", "no.npy", code=2)
     assert b"components" in done.stderr
 
 

@@ -13,7 +13,7 @@ use crate::axis::Axis;
 use crate::block::{Block, Buffer, Coverage, Target, size_bytes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::grid::Region;
+use crate::grid::{Grid, Region, positions, row_major_strides};
 use crate::pairwise::{BlockPass, Metric, Rows, distances};
 
 mod eigen;
@@ -226,14 +226,31 @@ fn inverse_transposed(t: &[f64], n: usize) -> Vec<f64> {
     out
 }
 
-/// Columns of all rows that are put together at once.
+/// Columns that are put together at once.
 const COLUMNS: usize = 4096;
+/// About how many rows are read at once; sums are made in the order of these blocks, whatever the memory.
+const ROWS: u64 = 64;
+
+/// Shape of a box of about [`ROWS`] rows: whole axes, the fastest first, and as many stored pieces of the next as do; all
+/// columns.
+fn block(rows: &Rows) -> Vec<u64> {
+    let mut block = rows.array().shape();
+    let mut room = ROWS;
+    for i in (0..block.len()).rev().filter(|&i| rows.is_along(i)) {
+        let stored = rows.array().grain(i, 1).1.clamp(1, block[i]);
+        block[i] = room.next_multiple_of(stored).min(block[i]);
+        room = (room / block[i]).max(1);
+    }
+    block
+}
 
 /// Rows put together with weights: an array of results, and the axes that rows do not lie along.
 struct Combined {
     rows: Rows,
     /// A row of weights for each result.
     weights: Vec<f64>,
+    /// Shape of a box of about [`ROWS`] rows.
+    block: Vec<u64>,
     axes: Vec<Axis>,
     dtype: DType,
 }
@@ -244,18 +261,31 @@ impl Combined {
         let own =
             rows.array().axes().iter().enumerate().filter(|(i, _)| !rows.is_along(*i)).map(|(_, axis)| axis.clone());
         let axes = std::iter::once(Axis::new(name, weights.len() as u64 / n)).chain(own).collect();
-        Self { rows, weights, axes, dtype }
+        let block = block(&rows);
+        Self { rows, weights, block, axes, dtype }
     }
 
-    /// All rows of `region`.
-    fn inner(&self, region: &Region) -> Region {
-        let array = self.rows.array();
-        let mut inner = Region::whole(&array.shape());
-        let columns = (0..array.axes().len()).filter(|&i| !self.rows.is_along(i));
+    /// The columns of `region` in the rows of `rows`, a box of them.
+    fn inner(&self, rows: &Region, region: &Region) -> Region {
+        let mut inner = rows.clone();
+        let columns = (0..rows.rank()).filter(|&i| !self.rows.is_along(i));
         for (i, k) in columns.zip(1..) {
             (inner.origin[i], inner.shape[i]) = (region.origin[k], region.shape[k]);
         }
         inner
+    }
+
+    /// The weights of the rows of the box `inner` for results `first` to `first + k`, a row for each result.
+    fn weights(&self, inner: &Region, first: usize, k: usize) -> Vec<f64> {
+        let along = |lengths: &[u64]| -> Vec<u64> {
+            lengths.iter().enumerate().filter(|(i, _)| self.rows.is_along(*i)).map(|(_, &n)| n).collect()
+        };
+        let strides = row_major_strides(&along(&self.rows.array().shape()));
+        let start = along(&inner.origin);
+        let number = |at: Vec<u64>| at.iter().zip(&start).zip(&strides).map(|((a, o), s)| ((a + o) * s) as usize).sum();
+        let numbers: Vec<usize> = positions(&along(&inner.shape)).map(number).collect();
+        let n = self.rows.n_rows() as usize;
+        (first..first + k).flat_map(|result| numbers.iter().map(move |i| self.weights[result * n + i])).collect()
     }
 
     fn axis(&self, axis: usize) -> Option<usize> {
@@ -282,9 +312,11 @@ impl Array for Combined {
     }
 
     fn needs(&self, shape: &[u64]) -> u64 {
-        let inner = self.inner(&Region::whole(shape)).shape;
-        let columns = (self.rows.n_rows() + shape[0]).saturating_mul(COLUMNS as u64 * 8);
-        self.rows.needs(&inner).saturating_add(columns)
+        let inner = self.inner(&Region::whole(&self.block), &Region::whole(shape)).shape;
+        let n_rows: u64 = (0..inner.len()).filter(|&i| self.rows.is_along(i)).map(|i| inner[i]).product();
+        let columns = (n_rows + shape[0]).saturating_mul(COLUMNS as u64 * 8);
+        let results = size_bytes(shape, DType::Float64).saturating_add(size_bytes(shape, self.dtype));
+        self.rows.needs(&inner).saturating_add(columns).saturating_add(results)
     }
 
     fn held_bytes(&self) -> u64 {
@@ -307,33 +339,36 @@ impl Reader for CombinedReader {
     fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
         crate::array::check_read(&*self.of, region, target)?;
         let of = Arc::clone(&self.of);
-        let (array, inner) = (of.rows.array(), of.inner(region));
-        let (n, size) = (of.rows.n_rows() as usize, array.dtype().size());
-        let d = (inner.n_elements() as usize) / n;
-        let bytes = self.buffer.sized(n * d * size);
-        let mut whole = of.rows.ordered(bytes, &inner);
-        self.inner.read(&inner, &mut whole)?;
+        let (array, size) = (of.rows.array(), of.rows.array().dtype().size());
         let (first, k) = (region.origin[0] as usize, region.shape[0] as usize);
-        let weights = &of.weights[first * n..(first + k) * n];
-        let mut out = Block::new(Region::new([0, 0], [k as u64, d as u64]), of.dtype)?;
+        let d = region.shape[1..].iter().product::<u64>() as usize;
+        let mut sums = vec![0.0f64; k * d];
         let (mut columns, mut results) = (Vec::new(), Vec::new());
-        let own = of.dtype.size();
-        for from in (0..d).step_by(COLUMNS) {
-            let width = COLUMNS.min(d - from);
-            columns.resize(n * width, 0.0f64);
-            for (row, to) in columns.chunks_exact_mut(width).enumerate() {
-                let start = (row * d + from) * size;
-                let bytes = &self.buffer.bytes()[start..start + width * size];
-                convert(array.dtype(), bytes, DType::Float64, bytemuck::cast_slice_mut(to));
-            }
-            results.resize(k * width, 0.0f64);
-            crate::pairwise::product(weights, &columns, (k, n, width), &mut results);
-            for (row, values) in results.chunks_exact(width).enumerate() {
-                let start = (row * d + from) * own;
-                let to = &mut out.bytes_mut()[start..start + width * own];
-                convert(DType::Float64, bytemuck::cast_slice(values), of.dtype, to);
+        let grid = Grid::new(&array.shape(), &of.block);
+        for number in 0..grid.len() {
+            let inner = of.inner(&grid.region(&grid.unravel(number)), region);
+            let n = inner.n_elements() as usize / d;
+            let mut whole = of.rows.ordered(self.buffer.sized(n * d * size), &inner);
+            self.inner.read(&inner, &mut whole)?;
+            let weights = of.weights(&inner, first, k);
+            for from in (0..d).step_by(COLUMNS) {
+                let width = COLUMNS.min(d - from);
+                columns.resize(n * width, 0.0f64);
+                for (row, to) in columns.chunks_exact_mut(width).enumerate() {
+                    let start = (row * d + from) * size;
+                    let bytes = &self.buffer.bytes()[start..start + width * size];
+                    convert(array.dtype(), bytes, DType::Float64, bytemuck::cast_slice_mut(to));
+                }
+                results.resize(k * width, 0.0f64);
+                crate::pairwise::product(&weights, &columns, (k, n, width), &mut results);
+                for (row, values) in results.chunks_exact(width).enumerate() {
+                    let sums = &mut sums[row * d + from..][..width];
+                    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+                }
             }
         }
+        let mut out = Block::new(Region::new([0, 0], [k as u64, d as u64]), of.dtype)?;
+        convert(DType::Float64, bytemuck::cast_slice(&sums), of.dtype, out.bytes_mut());
         target.paste(out.bytes());
         Ok(Coverage::default())
     }
