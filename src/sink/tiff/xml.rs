@@ -144,7 +144,7 @@ fn sizes(axes: &[Axis]) -> String {
             "x" | "y" | "z" => {
                 let Some(metres) = metres(unit) else { continue };
                 let step = if unit == "micrometer" { calibration.step } else { calibration.step * metres * 1e6 };
-                (format!("PhysicalSize{}", axis.name.to_uppercase()), step, "&#181;m")
+                (format!("PhysicalSize{}", axis.name.to_uppercase()), step, "µm")
             }
             "t" => {
                 let Some(seconds) = seconds(unit) else { continue };
@@ -157,15 +157,16 @@ fn sizes(axes: &[Axis]) -> String {
     text
 }
 
-/// Text as an attribute's value, in ASCII, as TIFF wants it.
+/// Text as an attribute's value, in UTF-8: Bio-Formats passes over characters that are given by number (`&#181;`).
 fn escaped(text: &str) -> String {
     let mut out = String::new();
-    for c in text.chars() {
+    for c in text.chars().filter(|c| !c.is_control()) {
         match c {
-            '&' | '<' | '>' | '"' => out += &format!("&#{};", c as u32),
-            ' '..='~' => out.push(c),
-            c if c.is_control() => {}
-            c => out += &format!("&#{};", c as u32),
+            '&' => out += "&amp;",
+            '<' => out += "&lt;",
+            '>' => out += "&gt;",
+            '"' => out += "&quot;",
+            c => out.push(c),
         }
     }
     out
