@@ -20,6 +20,8 @@ const FEW_GROUPS: u64 = 64;
 const MOST_GROUPS: u64 = 1024;
 /// Bytes that a task of a split tile reads, about ...
 const SPLIT_BYTES: u64 = 8 << 20;
+/// ... or so many times the bytes of its state ...
+const STATE_WORTH: u64 = 8;
 /// ... or more, for no more tasks than this, whose states are remembered one by one.
 const MOST_SPLITS: u64 = 1 << 16;
 
@@ -130,14 +132,18 @@ impl Folding<'_> {
         let apart = self.folds.groups.iter().all(|g| g.span == g.stride);
         let few = n_tiles(&tile) < ENOUGH_TILES && n_groups <= FEW_GROUPS && apart;
         let split = few && !whole && piece != self.input(&tile);
-        let task_box = if split { self.share(&object, &piece) } else { object.clone() };
+        let state_bytes = n_elements(&tile).saturating_mul(self.folds.state_bytes);
+        let task_box = if split { self.share(&object, &piece, state_bytes) } else { object.clone() };
         Candidate { object, task_box, piece }
     }
 
-    /// A box of a tile for one task: pieces one behind the other along the fastest axes first.
-    fn share(&self, object: &[u64], piece: &[u64]) -> Vec<u64> {
+    /// A box of a tile, whose state takes `state_bytes`, for one task: pieces one behind the other along the fastest axes
+    /// first.
+    fn share(&self, object: &[u64], piece: &[u64], state_bytes: u64) -> Vec<u64> {
         let mut task_box: Vec<u64> = piece.iter().zip(object).map(|(p, o)| (*p).min(*o)).collect();
-        let split_bytes = SPLIT_BYTES.max(self.bytes(self.request.shape) / MOST_SPLITS);
+        // A large state takes as long to be remembered and merged as much to be read, if there are tasks enough.
+        let worth = STATE_WORTH.saturating_mul(state_bytes).min(self.bytes(object) / ENOUGH_TILES);
+        let split_bytes = SPLIT_BYTES.max(worth).max(self.bytes(self.request.shape) / MOST_SPLITS);
         for i in (0..self.rank()).rev() {
             let room = (split_bytes / self.bytes(&task_box).max(1)).max(1);
             task_box[i] = task_box[i].saturating_mul(room).min(object[i]);
