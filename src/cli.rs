@@ -895,6 +895,9 @@ pub struct ReduceArgs {
     /// 0 writes. The MPI is the launcher's, loaded when the program runs, or LIBRARY; -v tells which, and its way for messages
     #[arg(long, value_name = "LIBRARY", num_args = 0..=1, require_equals = true, default_missing_value = "auto", value_hint = ValueHint::FilePath, conflicts_with = "dry_run")]
     pub mpi: Option<PathBuf>,
+    /// The same, as others spell it
+    #[arg(long, value_name = "HOW", value_parser = ["mpi"], hide = true, conflicts_with_all = ["mpi", "dry_run"])]
+    pub reduce: Option<String>,
     /// Reduce one array for each value of FIELD: positions, wells, plates; -o holds {FIELD}, such as '{p}_{op}.tif'
     #[arg(long, value_name = "FIELD", requires = "output", conflicts_with = "json")]
     pub by: Option<String>,

@@ -29,7 +29,7 @@ use crate::report::{count, tuple};
 use crate::stack::Stack;
 
 pub(super) fn run(args: &ReduceArgs) -> Result<()> {
-    match &args.mpi {
+    match args.mpi.as_deref().or(args.reduce.as_ref().map(|_| Path::new("auto"))) {
         Some(library) => ranks::together(args, library, |args, world| all(args, Some(&world))),
         None => all(args, None),
     }

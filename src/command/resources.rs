@@ -24,7 +24,7 @@ use crate::source::known::KnownInputs;
 use crate::store::Start;
 
 /// What the process uses whatever it does: code, one worker's stack, progress, metadata, allocator slack.
-const PROGRAM_BYTES: u64 = 25 << 20;
+const PROGRAM_BYTES: u64 = 24 << 20;
 /// What is kept free beside what is in use when workers are begun.
 const SPARE_BYTES: u64 = 6 << 20;
 

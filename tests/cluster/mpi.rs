@@ -164,7 +164,7 @@ fn what_all_ranks_have_read_is_told() {
     };
     succeeds(folder, &[], &whole(&job));
     let expected = (inputs(), run::read_zarr(&folder.join("out.zarr")));
-    let again = [&whole(&job)[..], &["--overwrite", "--restart", "--mpi"]].concat();
+    let again = [&whole(&job)[..], &["--overwrite", "--restart", "--reduce", "mpi"]].concat();
     let (code, _, err) = way.ran(folder, "3", &again);
     assert_eq!(code, 0, "{err}");
     assert!((inputs(), run::read_zarr(&folder.join("out.zarr"))) == expected);
