@@ -9,9 +9,8 @@ use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::time::Instant;
 
-use crate::common::tiff;
+use crate::common::{memory::peak, tiff};
 use serde_json::json;
-use stackctl::exec::budget::{peak_bytes, resident_bytes};
 use stackctl::plan::Share;
 use stackctl::store::{Begun, Durability, Look, OutputKind, OutputTerms, Start, Store};
 use tiff::Numbers;
@@ -70,43 +69,47 @@ fn many_units_and_many_processes() {
     let output = folder.path().join("out.npy");
     let n_shares = (n_units() / 1000).max(10);
     let mut random = Numbers(11);
-    let before = resident_bytes();
     let (start, mut n_processes, mut rounds) = (Instant::now(), 0, 0);
     let mut missing: Vec<u64> = (0..n_shares).collect();
-    while !missing.is_empty() {
-        assert!(rounds < 40, "shares {missing:?} are never done");
-        for &rank in &missing {
-            // Two of three are killed somewhere, until the rounds have been a few.
-            let most = if rounds < 4 && random.below(3) > 0 { random.below(1000) } else { u64::MAX };
-            process(&output, Share { rank, n: n_shares }, most, &mut random);
-            n_processes += 1;
+    let work = || {
+        while !missing.is_empty() {
+            assert!(rounds < 40, "shares {missing:?} are never done");
+            for &rank in &missing {
+                // Two of three are killed somewhere, until the rounds have been a few.
+                let most = if rounds < 4 && random.below(3) > 0 { random.below(1000) } else { u64::MAX };
+                process(&output, Share { rank, n: n_shares }, most, &mut random);
+                n_processes += 1;
+            }
+            let done = Look::at(&output).unwrap().unwrap().done().unwrap();
+            missing.retain(|rank| (*rank..n_units()).step_by(n_shares as usize).any(|unit| !done.contains(&unit)));
+            rounds += 1;
         }
-        let done = Look::at(&output).unwrap().unwrap().done().unwrap();
-        missing.retain(|rank| (*rank..n_units()).step_by(n_shares as usize).any(|unit| !done.contains(&unit)));
-        rounds += 1;
-    }
-    let (worked_s, peak) = (start.elapsed().as_secs_f64(), peak_bytes());
+    };
+    let ((), worked_bytes) = peak(work);
+    let worked_s = start.elapsed().as_secs_f64();
     let journals = folder.path().join(".out.npy.partial/journal");
     let n_bytes: u64 = fs::read_dir(&journals).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
     let merging = Instant::now();
-    let store = begin(&output, None);
-    assert_eq!(store.done().len() as u64, n_units());
-    let places = store.record_places().unwrap();
-    let sum = places
-        .values()
-        .fold(0.0, |sum, place| sum + f64::from_le_bytes(store.record_at(place).unwrap().state.try_into().unwrap()));
-    let expected = (0..n_units()).map(partial).fold(0.0, |sum, part| sum + part);
-    assert_eq!(sum.to_bits(), expected.to_bits(), "folded in the order of the plan");
-    store.abandon().unwrap();
-    let (merged_s, whole_peak) = (merging.elapsed().as_secs_f64(), peak_bytes());
+    let ((), merged_bytes) = peak(|| {
+        let store = begin(&output, None);
+        assert_eq!(store.done().len() as u64, n_units());
+        let places = store.record_places().unwrap();
+        let sum = places.values().fold(0.0, |sum, place| {
+            sum + f64::from_le_bytes(store.record_at(place).unwrap().state.try_into().unwrap())
+        });
+        let expected = (0..n_units()).map(partial).fold(0.0, |sum, part| sum + part);
+        assert_eq!(sum.to_bits(), expected.to_bits(), "folded in the order of the plan");
+        store.abandon().unwrap();
+    });
+    let merged_s = merging.elapsed().as_secs_f64();
     println!(
         "{} units, {n_shares} shares, {n_processes} processes in {rounds} rounds: {worked_s:.1} s, {:.0} bytes of journal a \
          unit, peak {} MiB; merged in {merged_s:.1} s, peak {} MiB",
         n_units(),
         n_bytes as f64 / n_units() as f64,
-        (peak - before) >> 20,
-        (whole_peak - before) >> 20
+        worked_bytes >> 20,
+        merged_bytes >> 20
     );
     // A set of numbers and the places of their records: no states, no objects.
-    assert!(whole_peak - before < 64 * 1024 * 1024 + 250 * n_units(), "{} bytes", whole_peak - before);
+    assert!(merged_bytes < (1 << 20) + 250 * n_units(), "{merged_bytes} bytes");
 }
