@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::indexes::Indexes;
-use super::known::runs;
+use super::packed::runs;
 use super::{AbsentPlanes, Info, NoteKind, OpenOptions, Set, open};
 use crate::axis::{Axis, Calibration};
 use crate::error::{Error, Result};

@@ -29,6 +29,7 @@ pub mod known;
 mod linear;
 mod netcdf;
 pub mod npy;
+mod packed;
 mod reader;
 pub mod scan;
 pub mod tiff;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::FORMATS;
-use super::known::lines;
+use super::packed::lines;
 use crate::bytes;
 use crate::error::{Error, Result};
 use crate::pattern::natural_cmp;
