@@ -346,7 +346,7 @@ fn rank(q: f64, last: u64) -> u64 {
 }
 
 /// Seven bits a byte, the lowest first; the highest bit says that more follow.
-pub(super) fn put(state: &mut Vec<u8>, mut n: u64) {
+pub(crate) fn put(state: &mut Vec<u8>, mut n: u64) {
     while n > 0x7f {
         state.push(n as u8 | 0x80);
         n >>= 7;

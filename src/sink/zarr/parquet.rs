@@ -3,6 +3,7 @@
 //! Source: Apache Parquet's format, version 2.11 (`parquet.thrift`), and Thrift's compact protocol.
 
 use crate::codec::{Codec, Contexts};
+use crate::consume::statistics::put;
 use crate::error::Result;
 
 /// Where one chunk is: a file, and bytes of it. Of one that is absent nothing is said.
@@ -30,14 +31,6 @@ struct Thrift {
 }
 
 impl Thrift {
-    fn varint(&mut self, mut n: u64) {
-        while n >= 0x80 {
-            self.bytes.push(n as u8 | 0x80);
-            n >>= 7;
-        }
-        self.bytes.push(n as u8);
-    }
-
     fn field(mut self, id: u8, kind: u8) -> Self {
         self.bytes.push((id - self.last) << 4 | kind);
         self.last = id;
@@ -46,13 +39,13 @@ impl Thrift {
 
     fn number(self, id: u8, kind: u8, n: i64) -> Self {
         let mut to = self.field(id, kind);
-        to.varint((n << 1 ^ n >> 63) as u64);
+        put(&mut to.bytes, (n << 1 ^ n >> 63) as u64);
         to
     }
 
     fn text(self, id: u8, text: &str) -> Self {
         let mut to = self.field(id, BINARY);
-        to.varint(text.len() as u64);
+        put(&mut to.bytes, text.len() as u64);
         to.bytes.extend(text.as_bytes());
         to
     }
@@ -90,18 +83,14 @@ impl Column {
     /// Of texts, some of which are absent.
     fn texts<'t>(name: &'static str, texts: impl Iterator<Item = Option<&'t str>> + Clone) -> Self {
         // Levels one by one: runs of bits, eight in a byte.
-        let mut levels = Vec::new();
-        texts.clone().enumerate().for_each(|(i, text)| {
-            if i % 8 == 0 {
-                levels.push(0);
-            }
-            *levels.last_mut().expect("one was pushed") |= u8::from(text.is_some()) << (i % 8);
-        });
-        let mut head = Thrift::default();
-        head.varint((levels.len() as u64) << 1 | 1);
-        let n_absent = texts.clone().filter(Option::is_none).count();
-        let length = (head.bytes.len() + levels.len()) as u32;
-        let mut page = [&length.to_le_bytes()[..], &head.bytes, &levels].concat();
+        let is_there: Vec<bool> = texts.clone().map(|text| text.is_some()).collect();
+        let byte = |bits: &[bool]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
+        let levels: Vec<u8> = is_there.chunks(8).map(byte).collect();
+        let mut head = Vec::new();
+        put(&mut head, (levels.len() as u64) << 1 | 1);
+        let n_absent = is_there.iter().filter(|is_there| !**is_there).count();
+        let length = (head.len() + levels.len()) as u32;
+        let mut page = [&length.to_le_bytes()[..], &head, &levels].concat();
         texts.flatten().for_each(|text| {
             page.extend((text.len() as u32).to_le_bytes());
             page.extend(text.as_bytes());
@@ -147,13 +136,12 @@ pub(super) fn file(references: &[Reference<'_>]) -> Result<Vec<u8>> {
         let (start, head) = (bytes.len() as i64, header.len() as i64);
         bytes.extend(header);
         bytes.extend(&packed);
-        let mut name = Thrift::default();
-        name.varint(column.name.len() as u64);
-        name.bytes.extend(column.name.as_bytes());
+        let mut name = Vec::new();
+        put(&mut name, column.name.len() as u64);
+        name.extend(column.name.as_bytes());
         // Numbers of a list are zigzag, as all are.
         let encodings = [PLAIN, RLE].map(|encoding| vec![(encoding << 1) as u8]);
-        let about =
-            Thrift::default().number(1, I32, column.kind).list(2, I32, &encodings).list(3, BINARY, &[name.bytes]);
+        let about = Thrift::default().number(1, I32, column.kind).list(2, I32, &encodings).list(3, BINARY, &[name]);
         let about = about.number(4, I32, ZSTD).number(5, I64, n).number(6, I64, head + column.page.len() as i64);
         let about = about.number(7, I64, head + packed.len() as i64).number(9, I64, start);
         // Without a count of those that are absent, fastparquet takes integers for floats.
