@@ -50,7 +50,7 @@ pub(super) trait Number: bytemuck::Pod + PartialOrd + Default {
 }
 
 macro_rules! whole {
-    ($t:ty) => {
+    ($t:ty, |$a:ident, $b:ident| $quotient:expr) => {
         impl Number for $t {
             const FLOAT: bool = false;
             #[inline(always)]
@@ -71,21 +71,16 @@ macro_rules! whole {
             }
             #[inline(always)]
             #[allow(unused_comparisons)]
-            fn floor_div(self, b: Self) -> Self {
-                if b == 0 {
-                    return 0;
-                }
-                let (q, r) = (self.wrapping_div(b), self.wrapping_rem(b));
-                if r != 0 && (r < 0) != (b < 0) { q.wrapping_sub(1) } else { q }
+            fn floor_div(self, $b: Self) -> Self {
+                let $a = self;
+                let q: Self = $quotient;
+                let r = $a.wrapping_sub(q.wrapping_mul($b));
+                let q = if r != 0 && (r < 0) != ($b < 0) { q.wrapping_sub(1) } else { q };
+                if $b == 0 { 0 } else { q }
             }
             #[inline(always)]
-            #[allow(unused_comparisons)]
             fn rem(self, b: Self) -> Self {
-                if b == 0 {
-                    return 0;
-                }
-                let r = self.wrapping_rem(b);
-                if r != 0 && (r < 0) != (b < 0) { r.wrapping_add(b) } else { r }
+                if b == 0 { 0 } else { self.wrapping_sub(self.floor_div(b).wrapping_mul(b)) }
             }
             #[inline(always)]
             fn power(self, b: Self) -> Self {
@@ -226,9 +221,10 @@ macro_rules! float {
     };
 }
 
-whole!(i32);
-whole!(i64);
-whole!(u64);
+// Of two numbers of 32 bits the quotient in float64 never lies beyond the whole number that cuts it off.
+whole!(i32, |a, b| (f64::from(a) / f64::from(b)) as i32);
+whole!(i64, |a, b| if b == 0 { 0 } else { a.wrapping_div(b) });
+whole!(u64, |a, b| if b == 0 { 0 } else { a / b });
 float!(f32);
 float!(f64);
 
@@ -322,7 +318,8 @@ pub(super) fn not_finite(dtype: DType, bytes: &[u8]) -> (u64, u64) {
 }
 
 /// A conversion as Rust's `as` makes it.
-trait To<R> {
+pub(crate) trait To<R>: Copy {
+    /// The number as `R`.
     fn to(self) -> R;
 }
 

@@ -24,7 +24,7 @@ mod text;
 mod values;
 
 pub use agree::{Loose, meet};
-pub(crate) use kernels::convert;
+pub(crate) use kernels::{To, convert};
 pub use operation::{Operation, named, names};
 pub use program::{Cast, Node, Term};
 use program::{CastCounts, Program, Registers, STRIP};
@@ -129,6 +129,14 @@ impl Calc {
         Arc::clone(&self.tally)
     }
 
+    /// Whether results are the elements of its only leaf, one for one and as they are.
+    fn is_copy(&self) -> bool {
+        let [leaf] = &self.leaves[..] else { return false };
+        leaf.array.derived().is_none()
+            && self.program.is_copy(leaf.array.dtype())
+            && leaf.of.iter().zip(&self.axes).all(|(of, axis)| of.is_some() || axis.length == 1)
+    }
+
     /// Whether a leaf is made of whole lines along `axis`, so that elements of one line are best made together.
     fn folds(&self, axis: usize) -> bool {
         let longer =
@@ -219,7 +227,8 @@ impl Array for Calc {
         let whole = Region::new(vec![0; shape.len()], shape);
         let leaf = |leaf: &Leaf| {
             let own = leaf.region(&whole).shape;
-            size_bytes(&own, leaf.array.dtype()).saturating_add(leaf.array.needs(&own))
+            let held = if self.is_copy() { 0 } else { size_bytes(&own, leaf.array.dtype()) };
+            held.saturating_add(leaf.array.needs(&own))
         };
         self.leaves.iter().map(leaf).fold(self.program.register_bytes(), u64::saturating_add)
     }
@@ -282,6 +291,26 @@ impl CalcReader {
             });
             self.buffers[number] = block.into_buffer();
         }
+        Ok(coverage)
+    }
+
+    /// Reads the only leaf to where results go, and counts what they came to.
+    fn copy(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
+        let leaf = &self.of.leaves[0];
+        let own = leaf.region(region);
+        let mut strides = vec![target.dtype.size() as isize; own.rank()];
+        leaf.of.iter().zip(&target.strides).for_each(|(i, &stride)| i.iter().for_each(|&i| strides[i] = stride));
+        let Target { start, dtype, .. } = *target;
+        let mut inner = Target { bytes: &mut *target.bytes, start, shape: own.shape.clone(), strides, dtype };
+        let found = self.readers[0].read(&own, &mut inner)?;
+        let (mut nan, mut infinite) = (0, 0);
+        target.for_each_run(|run| {
+            let counts = kernels::not_finite(dtype, run);
+            (nan, infinite) = (nan + counts.0, infinite + counts.1);
+        });
+        self.of.count(CastCounts { nan, infinite, ..CastCounts::default() });
+        let mut coverage = Coverage::default();
+        coverage.take(&found, |absent| leaf.outer(absent, region));
         Ok(coverage)
     }
 
@@ -375,16 +404,23 @@ fn refusal(dtype: DType, value: f64, place: &str) -> Error {
     Error::format(format!("element {place}: {value} {why}, as {dtype} needs: {ways}, or take a wider --dtype"))
 }
 
+/// Whether the first element lies where a machine wants it, and so the others.
+fn is_aligned(target: &Target<'_>) -> bool {
+    target.bytes[target.start..].as_ptr().align_offset(target.dtype.size().min(8)) == 0
+}
+
 impl Reader for CalcReader {
     fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
         super::check_read(&*self.of, region, target)?;
         if region.is_empty() {
             return Ok(Coverage::default());
         }
+        if self.of.is_copy() && is_aligned(target) {
+            return self.copy(region, target);
+        }
         let coverage = self.read_leaves(region)?;
         let n_bytes = n_elements(&region.shape) as usize * self.of.dtype.size();
-        let is_aligned = target.bytes[target.start..].as_ptr().align_offset(self.of.dtype.size().min(8)) == 0;
-        if is_aligned && target.dense_run() == region.n_elements() {
+        if is_aligned(target) && target.dense_run() == region.n_elements() {
             let start = target.start;
             self.make(region, &mut target.bytes[start..start + n_bytes])?;
             return Ok(coverage);

@@ -164,6 +164,11 @@ impl Program {
         used
     }
 
+    /// Whether it only takes up elements of `dtype`, and gives them as they are.
+    pub(super) fn is_copy(&self, dtype: DType) -> bool {
+        matches!(self.steps[..], [ProgramStep::Load { .. }]) && self.dtype == dtype
+    }
+
     /// Operations that are done for an element, beside conversions.
     pub(super) fn n_operations(&self) -> u64 {
         self.steps.iter().filter(|step| matches!(step, ProgramStep::Apply { .. })).count() as u64

@@ -3,6 +3,7 @@
 //! Along a line, extrema of two neighbours make those of four, these of eight: the window of any length is the extremum of
 //! two overlapping ones of a power of two.
 
+use half::f16;
 use multiversion::multiversion;
 
 use super::{Filter, Line, Reach, wide};
@@ -160,16 +161,37 @@ impl Filter for Extremum {
     }
 }
 
-trait Ordered: bytemuck::Pod + PartialOrd + Default {}
-impl<T: bytemuck::Pod + PartialOrd + Default> Ordered for T {}
+/// Elements with an order.
+trait Ordered: bytemuck::Pod {
+    fn least(self, other: Self) -> Self;
+    fn greatest(self, other: Self) -> Self;
+}
+
+macro_rules! ordered {
+    ($($t:ty),*; $least:expr, $greatest:expr) => { $(
+        impl Ordered for $t {
+            #[inline(always)]
+            fn least(self, other: Self) -> Self {
+                ($least)(self, other)
+            }
+            #[inline(always)]
+            fn greatest(self, other: Self) -> Self {
+                ($greatest)(self, other)
+            }
+        }
+    )* };
+}
+ordered!(u8, u16, u32, u64, i8, i16, i32, i64; Ord::min, Ord::max);
+// Of two that have no order, the first.
+ordered!(f16, f32, f64; |a, b| if b < a { b } else { a }, |a, b| if b > a { b } else { a });
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn fold<T: Ordered>(a: &[T], b: &[T], out: &mut [T], is_greatest: bool) {
     let n = out.len();
     let (a, b) = (&a[..n], &b[..n]);
     if is_greatest {
-        (0..n).for_each(|i| out[i] = if b[i] > a[i] { b[i] } else { a[i] });
+        (0..n).for_each(|i| out[i] = a[i].greatest(b[i]));
     } else {
-        (0..n).for_each(|i| out[i] = if b[i] < a[i] { b[i] } else { a[i] });
+        (0..n).for_each(|i| out[i] = a[i].least(b[i]));
     }
 }

@@ -2,28 +2,41 @@
 
 use multiversion::multiversion;
 
-use super::{Filter, Line, Reach, wide};
+use super::{Filter, Reach, wide};
 use crate::array::Kept;
-use crate::array::calc::convert;
+use crate::array::calc::{To, convert};
 use crate::array::kernel::{Datum, Routine, c_name};
 use crate::block::Buffer;
 use crate::dtype::DType;
 use crate::grid::n_elements;
 
-/// Elements that are made at once along the fastest axis.
-const LANES: usize = 64;
 /// Elements of a strip across lines: with its neighbours it stays in a cache.
-const STRIP: usize = 256;
+const STRIP: usize = 512;
+/// Bytes of what one pass hands to the next, unless so little would be read many times over.
+const SLAB_BYTES: usize = 256 << 10;
 
 /// Weights along each axis, the one of the element itself after as many as the filter reaches before.
 pub struct Separable {
     weights: Vec<Vec<f64>>,
     reach: Reach,
+    /// What sums are made in, if not in floats that suit the elements.
+    sums: Option<DType>,
 }
 
-/// Two blocks that passes go to and fro between.
-#[derive(Default)]
-struct Blocks(Buffer, Buffer);
+/// One pass: of every `length` elements along its axis, `inner` apart, it makes `n`.
+struct Pass<F> {
+    /// How many boxes of them one element of the pass before has.
+    outer: usize,
+    length: usize,
+    n: usize,
+    inner: usize,
+    /// What is left of `inner` after the passes behind this one.
+    inner_out: usize,
+    /// Of its `n`, so many at once go to the next pass.
+    rows: usize,
+    weights: Vec<F>,
+    is_even: bool,
+}
 
 impl Separable {
     /// Sums with `weights` along each axis; none along axes that it leaves alone. `before` is the place of the weight of
@@ -33,63 +46,115 @@ impl Separable {
             0 => (0, 0),
             n => (b as u64, (n - 1 - b) as u64),
         };
-        Self { reach: weights.iter().zip(before).map(reach).collect(), weights }
+        Self { reach: weights.iter().zip(before).map(reach).collect(), weights, sums: None }
     }
 
-    fn run<F: Float>(&self, source: &[u8], dtype: DType, shape: &[u64], out: &mut [u8], blocks: &mut Blocks) {
-        let mut lengths = wide(shape, &self.reach);
-        let n = n_elements(&lengths) as usize;
-        let axes: Vec<usize> = (0..shape.len()).filter(|&i| !self.weights[i].is_empty()).collect();
-        let Some((&last, before)) = axes.split_last() else { return convert(dtype, source, F::DTYPE, out) };
-        let Blocks(one, other) = blocks;
-        let mut from: &[F] = if dtype == F::DTYPE {
-            bytemuck::cast_slice(source)
-        } else {
-            let bytes = one.sized(n * size_of::<F>());
-            convert(dtype, source, F::DTYPE, bytes);
-            bytemuck::cast_slice(&*bytes)
+    /// Sums of boxes, made and given as `dtype`: `int32`, `int64` or `float64`.
+    pub fn total(reach: Reach, dtype: DType) -> Self {
+        let ones = |&(before, after): &(u64, u64)| match before + after + 1 {
+            1 => Vec::new(),
+            n => vec![1.0; n as usize],
         };
-        let mut spare = Some(other);
-        let mut kept: Vec<F>;
-        for &axis in before {
-            let line = Line::new(&lengths, axis);
-            let length = lengths[axis] as usize;
-            lengths[axis] = shape[axis];
+        Self { weights: reach.iter().map(ones).collect(), reach, sums: Some(dtype) }
+    }
+
+    fn working(&self, dtype: DType) -> DType {
+        self.sums.unwrap_or_else(|| working(dtype))
+    }
+
+    /// Bytes of what passes hand on for results of `shape`, in elements of `size` bytes.
+    fn handed(&self, shape: &[u64], size: usize) -> usize {
+        let passes = self.passes::<f64>(shape, size);
+        let all = passes.iter().map(|p| p.rows * p.inner).sum::<usize>();
+        (all - passes.last().map_or(0, |p| p.rows * p.inner)) * size
+    }
+
+    fn passes<F: Sum>(&self, shape: &[u64], size: usize) -> Vec<Pass<F>> {
+        let lengths = wide(shape, &self.reach);
+        let product = |lengths: &[u64]| n_elements(lengths) as usize;
+        let mut done = 0;
+        let axes = (0..shape.len()).filter(|&i| !self.weights[i].is_empty());
+        axes.map(|axis| {
             let weights: Vec<F> = self.weights[axis].iter().map(|&w| F::of(w)).collect();
-            match spare.take() {
-                Some(buffer) => {
-                    let bytes = buffer.sized(n_elements(&lengths) as usize * size_of::<F>());
-                    let to: &mut [F] = bytemuck::cast_slice_mut(bytes);
-                    along(from, length, to, shape[axis] as usize, line, &weights);
-                    from = &*to;
-                }
-                None => {
-                    kept = vec![F::of(0.0); n_elements(&lengths) as usize];
-                    along(from, length, &mut kept, shape[axis] as usize, line, &weights);
-                    from = &kept;
-                    // Few filters go along more than three axes.
-                    let rest: Vec<usize> = axes.iter().copied().filter(|&a| a > axis).collect();
-                    return self.rest(from.to_vec(), lengths, shape, &rest, out);
-                }
+            let (inner, n) = (product(&lengths[axis + 1..]), shape[axis] as usize);
+            let few = SLAB_BYTES / (inner * size).max(1);
+            let pass = Pass {
+                outer: product(&shape[done..axis]),
+                length: lengths[axis] as usize,
+                n,
+                inner,
+                inner_out: product(&shape[axis + 1..]),
+                rows: few.max(weights.len() / 2).max(1).min(n),
+                is_even: weights.iter().eq(weights.iter().rev()),
+                weights,
+            };
+            done = axis + 1;
+            pass
+        })
+        .collect()
+    }
+
+    fn run<S: To<F>, F: Sum>(&self, source: &[S], shape: &[u64], out: &mut [u8], room: &mut Buffer) {
+        let passes = self.passes::<F>(shape, size_of::<F>());
+        let out: &mut [F] = bytemuck::cast_slice_mut(out);
+        let Some((first, rest)) = passes.split_first() else {
+            return out.iter_mut().zip(source).for_each(|(out, x)| *out = x.to());
+        };
+        let room = bytemuck::cast_slice_mut(room.sized(self.handed(shape, size_of::<F>())));
+        first.run(first.outer, source, rest, out, room);
+    }
+
+    /// As [`Self::run`], of elements that are converted before.
+    fn converted<F: Sum>(&self, source: &[u8], dtype: DType, shape: &[u64], out: &mut [u8], rooms: &mut Rooms) {
+        if dtype == F::DTYPE {
+            return self.run::<F, F>(bytemuck::cast_slice(source), shape, out, &mut rooms.handed);
+        }
+        let bytes = rooms.converted.sized(source.len() / dtype.size() * size_of::<F>());
+        convert(dtype, source, F::DTYPE, bytes);
+        self.run::<F, F>(bytemuck::cast_slice(bytes), shape, out, &mut rooms.handed);
+    }
+}
+
+impl<F: Sum> Pass<F> {
+    /// Makes `outer` boxes of results, and of these, while they are in a cache, what the passes in `rest` make.
+    fn run<S: To<F>>(&self, outer: usize, source: &[S], rest: &[Self], out: &mut [F], room: &mut [F]) {
+        let Self { length, n, inner, inner_out, rows, .. } = *self;
+        for o in 0..outer {
+            let source = &source[o * length * inner..][..length * inner];
+            let out = &mut out[o * n * inner_out..][..n * inner_out];
+            let Some((next, rest)) = rest.split_first() else {
+                self.along(source, n, out);
+                continue;
+            };
+            let (slab, room) = room.split_at_mut(rows * inner);
+            for first in (0..n).step_by(rows) {
+                let k = rows.min(n - first);
+                self.along(&source[first * inner..], k, &mut slab[..k * inner]);
+                next.run(k * next.outer, slab, rest, &mut out[first * inner_out..][..k * inner_out], room);
             }
         }
-        let weights: Vec<F> = self.weights[last].iter().map(|&w| F::of(w)).collect();
-        let line = Line::new(&lengths, last);
-        along(from, lengths[last] as usize, bytemuck::cast_slice_mut(out), shape[last] as usize, line, &weights);
     }
 
-    /// The passes along `axes` that are left.
-    fn rest<F: Float>(&self, mut from: Vec<F>, mut lengths: Vec<u64>, shape: &[u64], axes: &[usize], out: &mut [u8]) {
-        for &axis in axes {
-            let (line, length) = (Line::new(&lengths, axis), lengths[axis] as usize);
-            lengths[axis] = shape[axis];
-            let weights: Vec<F> = self.weights[axis].iter().map(|&w| F::of(w)).collect();
-            let mut to = vec![F::of(0.0); n_elements(&lengths) as usize];
-            along(&from, length, &mut to, shape[axis] as usize, line, &weights);
-            from = to;
+    /// Makes the first `n` along the axis.
+    fn along<S: To<F>>(&self, from: &[S], n: usize, to: &mut [F]) {
+        let Self { inner, ref weights, is_even, .. } = *self;
+        if inner <= STRIP {
+            return sums(from, inner, weights, is_even, &mut to[..n * inner]);
         }
-        bytemuck::cast_slice_mut(out).copy_from_slice(&from);
+        for c in (0..inner).step_by(STRIP) {
+            let width = STRIP.min(inner - c);
+            for i in 0..n {
+                sums(&from[i * inner + c..], inner, weights, is_even, &mut to[i * inner + c..][..width]);
+            }
+        }
     }
+}
+
+/// What is kept from task to task.
+#[derive(Default)]
+struct Rooms {
+    converted: Buffer,
+    handed: Buffer,
 }
 
 /// The float that sums are made in: `float32` where it holds the elements exactly.
@@ -108,31 +173,47 @@ impl Filter for Separable {
     }
 
     fn dtype(&self, dtype: DType) -> DType {
-        working(dtype)
+        self.working(dtype)
     }
 
     fn scratch_bytes(&self, shape: &[u64], dtype: DType) -> u64 {
-        let source = n_elements(&wide(shape, &self.reach)).saturating_mul(working(dtype).size() as u64);
-        let n_passes = self.weights.iter().filter(|w| !w.is_empty()).count() as u64;
-        let converted = if dtype == working(dtype) { 0 } else { 1 };
-        source.saturating_mul(converted + n_passes.saturating_sub(1).min(2) + n_passes.saturating_sub(3))
+        let to = self.working(dtype);
+        let is_converted = dtype != to && !(dtype.size() <= 2 && to.size() == 4 && dtype != DType::Float16);
+        let source = n_elements(&wide(shape, &self.reach)).saturating_mul(to.size() as u64);
+        let converted = if is_converted { source } else { 0 };
+        converted.saturating_add(self.handed(shape, to.size()) as u64)
     }
 
     fn apply(&self, source: &[u8], dtype: DType, shape: &[u64], out: &mut [u8], kept: &mut Kept) {
-        match working(dtype) {
-            DType::Float32 => self.run::<f32>(source, dtype, shape, out, kept.get()),
-            _ => self.run::<f64>(source, dtype, shape, out, kept.get()),
+        let rooms: &mut Rooms = kept.get();
+        /// Small whole numbers are taken as they are.
+        macro_rules! small {
+            ($F:ty) => {
+                match dtype {
+                    DType::Bool | DType::Uint8 => self.run::<u8, $F>(source, shape, out, &mut rooms.handed),
+                    DType::Int8 => self.run::<i8, $F>(bytemuck::cast_slice(source), shape, out, &mut rooms.handed),
+                    DType::Uint16 => self.run::<u16, $F>(bytemuck::cast_slice(source), shape, out, &mut rooms.handed),
+                    DType::Int16 => self.run::<i16, $F>(bytemuck::cast_slice(source), shape, out, &mut rooms.handed),
+                    _ => self.converted::<$F>(source, dtype, shape, out, rooms),
+                }
+            };
+        }
+        match self.working(dtype) {
+            DType::Float32 => small!(f32),
+            DType::Int32 => small!(i32),
+            DType::Int64 => self.converted::<i64>(source, dtype, shape, out, rooms),
+            _ => self.converted::<f64>(source, dtype, shape, out, rooms),
         }
     }
 
     fn launch(&self, (mut from, mut dtype): (Datum, DType), shape: &[u64], routine: &mut Routine) -> Option<Datum> {
-        let to = working(dtype);
+        let to = self.working(dtype);
         let mut lengths = wide(shape, &self.reach);
         for axis in (0..shape.len()).filter(|&i| !self.weights[i].is_empty()) {
             let mut weights = vec![0; self.weights[axis].len() * to.size()];
             convert(DType::Float64, bytemuck::cast_slice(&self.weights[axis]), to, &mut weights);
             let n = self.weights[axis].len();
-            let body = if is_even(&self.weights[axis]) {
+            let body = if self.weights[axis].iter().eq(self.weights[axis].iter().rev()) {
                 format!(
                     "{f} r = 0; for (int j = 0; j < {h}; j++) r = r + w[j] * (AT(j) + AT({n} - 1 - j));\n\
                      if ({n} % 2) r = r + w[{h}] * AT({h});",
@@ -149,97 +230,80 @@ impl Filter for Separable {
     }
 }
 
-trait Float: bytemuck::Pod + std::ops::Mul<Output = Self> + std::ops::Add<Output = Self> + PartialEq {
+/// What sums are made of.
+trait Sum: bytemuck::Pod + PartialEq + To<Self> {
     const DTYPE: DType;
     fn of(x: f64) -> Self;
+    fn plus(self, other: Self) -> Self;
+    fn times(self, other: Self) -> Self;
 }
 
-impl Float for f32 {
-    const DTYPE: DType = DType::Float32;
-    #[inline(always)]
-    fn of(x: f64) -> Self {
-        x as Self
-    }
-}
-
-impl Float for f64 {
-    const DTYPE: DType = DType::Float64;
-    #[inline(always)]
-    fn of(x: f64) -> Self {
-        x
-    }
-}
-
-/// Whether pairs have the same weight.
-fn is_even<F: PartialEq>(weights: &[F]) -> bool {
-    weights.iter().eq(weights.iter().rev())
-}
-
-/// One pass: `length` elements along the line become `n`.
-fn along<F: Float>(from: &[F], length: usize, to: &mut [F], n: usize, line: Line, weights: &[F]) {
-    let Line { outer, inner } = line;
-    let is_even = is_even(weights);
-    for o in 0..outer {
-        let (from, to) =
-            (&from[o * length * inner..(o + 1) * length * inner], &mut to[o * n * inner..(o + 1) * n * inner]);
-        if inner == 1 {
-            sums(from, 1, weights, is_even, to);
-            continue;
-        }
-        for c in (0..inner).step_by(STRIP) {
-            let width = STRIP.min(inner - c);
-            for i in 0..n {
-                sums(&from[i * inner + c..], inner, weights, is_even, &mut to[i * inner + c..i * inner + c + width]);
+macro_rules! sum {
+    ($t:ty, $dtype:expr, |$a:ident, $b:ident| $plus:expr, $times:expr) => {
+        impl Sum for $t {
+            const DTYPE: DType = $dtype;
+            #[inline(always)]
+            fn of(x: f64) -> Self {
+                x as Self
+            }
+            #[inline(always)]
+            fn plus(self, $b: Self) -> Self {
+                let $a = self;
+                $plus
+            }
+            #[inline(always)]
+            fn times(self, $b: Self) -> Self {
+                let $a = self;
+                $times
             }
         }
-    }
+    };
 }
+sum!(f32, DType::Float32, |a, b| a + b, a * b);
+sum!(f64, DType::Float64, |a, b| a + b, a * b);
+sum!(i32, DType::Int32, |a, b| a.wrapping_add(b), a.wrapping_mul(b));
+sum!(i64, DType::Int64, |a, b| a.wrapping_add(b), a.wrapping_mul(b));
 
 /// Weighted sums of elements that lie `stride` from each other, the first ones from the beginning of `from` on.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn sums<F: Float>(from: &[F], stride: usize, weights: &[F], is_even: bool, out: &mut [F]) {
+fn sums<S: To<F>, F: Sum>(from: &[S], stride: usize, weights: &[F], is_even: bool, out: &mut [F]) {
     let n = weights.len();
-    let mut at = 0;
-    while at < out.len() {
-        let width = LANES.min(out.len() - at);
-        if width == LANES {
-            let mut sums = [F::of(0.0); LANES];
-            if is_even {
-                // Pairs with the same weight; the element in the middle has its own.
-                for j in 0..n / 2 {
-                    let a = &from[at + j * stride..][..LANES];
-                    let b = &from[at + (n - 1 - j) * stride..][..LANES];
-                    (0..LANES).for_each(|l| sums[l] = sums[l] + weights[j] * (a[l] + b[l]));
-                }
-                if n % 2 == 1 {
-                    let a = &from[at + n / 2 * stride..][..LANES];
-                    (0..LANES).for_each(|l| sums[l] = sums[l] + weights[n / 2] * a[l]);
-                }
-            } else {
-                for (j, &w) in weights.iter().enumerate() {
-                    let a = &from[at + j * stride..][..LANES];
-                    (0..LANES).for_each(|l| sums[l] = sums[l] + w * a[l]);
-                }
+    for (number, out) in out.chunks_mut(STRIP).enumerate() {
+        let from = &from[number * STRIP..];
+        out.fill(F::of(0.0));
+        let mut done = 0;
+        if is_even {
+            // Pairs with the same weight; the element in the middle has its own.
+            let pair = |j: usize| [j * stride, (n - 1 - j) * stride];
+            while done + 4 <= n / 2 {
+                add::<S, F, 4, 2>(from, [0, 1, 2, 3].map(|k| (pair(done + k), weights[done + k])), out);
+                done += 4;
             }
-            out[at..at + LANES].copy_from_slice(&sums);
-        } else {
-            for l in at..at + width {
-                let mut sum = F::of(0.0);
-                if is_even {
-                    for j in 0..n / 2 {
-                        sum = sum + weights[j] * (from[l + j * stride] + from[l + (n - 1 - j) * stride]);
-                    }
-                    if n % 2 == 1 {
-                        sum = sum + weights[n / 2] * from[l + n / 2 * stride];
-                    }
-                } else {
-                    for (j, &w) in weights.iter().enumerate() {
-                        sum = sum + w * from[l + j * stride];
-                    }
-                }
-                out[l] = sum;
+            (done..n / 2).for_each(|j| add::<S, F, 1, 2>(from, [(pair(j), weights[j])], out));
+            if n % 2 == 1 {
+                add::<S, F, 1, 1>(from, [([n / 2 * stride], weights[n / 2])], out);
             }
+            continue;
         }
-        at += width;
+        while done + 4 <= n {
+            add::<S, F, 4, 1>(from, [0, 1, 2, 3].map(|k| ([(done + k) * stride], weights[done + k])), out);
+            done += 4;
+        }
+        (done..n).for_each(|j| add::<S, F, 1, 1>(from, [([j * stride], weights[j])], out));
+    }
+}
+
+/// Adds `N` terms to each sum, one after the other: a weight times the element at a place, or times the two at two places.
+#[inline(always)]
+fn add<S: To<F>, F: Sum, const N: usize, const K: usize>(from: &[S], terms: [([usize; K], F); N], out: &mut [F]) {
+    let length = out.len();
+    let rows = terms.map(|(places, weight)| (places.map(|place| &from[place..][..length]), weight));
+    for i in 0..length {
+        let mut sum = out[i];
+        for (rows, weight) in &rows {
+            let element = rows[0][i].to();
+            sum = sum.plus(weight.times(if K == 2 { element.plus(rows[K - 1][i].to()) } else { element }));
+        }
+        out[i] = sum;
     }
 }

@@ -160,14 +160,13 @@ fn summed(builder: &mut Builder<'_>, call: &Call<'_>, value: &Value, reach: &Rea
     if matches!(values, Values::Whole { high, .. } if high > i64::MAX.into()) {
         return Err(builder.fault(&call.span, "has sums that no integer type holds: use float64(..)"));
     }
-    let mut array = builder.array(value, &call.span)?;
-    let dtype = if matches!(values, Values::Whole { .. }) { DType::Int64 } else { DType::Float64 };
-    // One axis after the other.
-    for (i, &along) in reach.iter().enumerate().filter(|(_, r)| **r != (0, 0)) {
-        let mut own = vec![(0, 0); reach.len()];
-        own[i] = along;
-        array = through(builder, call, array, Weights::new(own, &vec![1.0; (along.0 + along.1 + 1) as usize], dtype))?;
-    }
+    let dtype = match values {
+        Values::Whole { low, high } if i32::try_from(low).and(i32::try_from(high)).is_ok() => DType::Int32,
+        Values::Whole { .. } => DType::Int64,
+        _ => DType::Float64,
+    };
+    let array = builder.array(value, &call.span)?;
+    let array = through(builder, call, array, Separable::total(reach.clone(), dtype))?;
     let values = if dtype == DType::Float64 { Values::Double } else { values };
     Ok(builder.leaf_of(array, value.loose.clone(), values))
 }
