@@ -178,7 +178,7 @@ pub struct NameArgs {
     #[arg(long, value_name = "ORDER")]
     pub layout: Vec<String>,
     /// Order of the array's axes, slowest first [default: t,c,z,y,x, others in front]
-    #[arg(long, value_name = "AXES", value_parser = AXIS, hide_possible_values = true, value_delimiter = ',')]
+    #[arg(long, value_name = "AXES", value_delimiter = ',')]
     pub axes: Option<Vec<String>>,
     /// What the pages of a file are, slowest axis first, with lengths where there are several, such as t,z=3,c=2; of NPY,
     /// the axes before y and x [default: what the file says, else z]
@@ -587,7 +587,7 @@ pub struct StitchArgs {
     #[arg(long, value_name = "SLICES", allow_hyphen_values = true)]
     pub select: Option<String>,
     /// Turn axes round, after --select: the last element of each comes first
-    #[arg(long, value_name = "AXES", value_delimiter = ',', value_parser = AXIS, hide_possible_values = true)]
+    #[arg(long, value_name = "AXES", value_delimiter = ',')]
     pub flip: Vec<String>,
     /// Write what an expression gives for the array, which it calls a, such as 'a - median(a, t)'
     #[arg(long, value_name = "EXPRESSION", allow_hyphen_values = true)]
@@ -694,7 +694,6 @@ const PRESET: Known<String> =
     Known { some: || presets().iter().map(|p| p.name.as_str()).collect(), read: |text| Ok(text.to_owned()) };
 const OP: Known<String> =
     Known { some: || OPERATORS.iter().map(|kind| kind.name).collect(), read: |text| Ok(text.to_owned()) };
-const AXIS: Known<String> = Known { some: || vec!["t", "c", "z", "y", "x"], read: |text| Ok(text.to_owned()) };
 const DTYPE: Known<DType> = Known { some: || DType::ALL.iter().map(|dtype| dtype.name()).collect(), read: str::parse };
 const METRIC: Known<Metric> =
     Known { some: || crate::pairwise::METRICS.iter().map(|(name, _)| *name).collect(), read: str::parse };
@@ -881,7 +880,7 @@ pub struct ReduceArgs {
     #[arg(long, value_name = "OPS", value_parser = OP, hide_possible_values = true, required = true)]
     pub op: String,
     /// Axes to reduce, by name or number (from 0, or from -1 backwards); all if not given
-    #[arg(long, value_name = "AXES", value_parser = AXIS, hide_possible_values = true, value_delimiter = ',', allow_hyphen_values = true)]
+    #[arg(long, value_name = "AXES", value_delimiter = ',', allow_hyphen_values = true)]
     pub axis: Vec<String>,
     /// Where to write: a name ending in .zarr, .npy, .tif, .png, .csv or .tsv; {op} in it stands for the
     /// operator; - writes .npy to standard output. Without it, numbers are printed, with their places
@@ -971,10 +970,10 @@ pub struct PairwiseArgs {
     #[command(flatten)]
     pub input: InputArgs,
     /// Axes whose indices are the slices, such as t or t,c,z; all others are flattened
-    #[arg(long, value_name = "AXES", value_parser = AXIS, hide_possible_values = true, value_delimiter = ',', required = true)]
+    #[arg(long, value_name = "AXES", value_delimiter = ',', required = true)]
     pub along: Vec<String>,
     /// Axes along which distances are measured one by one, such as c
-    #[arg(long, value_name = "AXES", value_delimiter = ',', value_parser = AXIS, hide_possible_values = true)]
+    #[arg(long, value_name = "AXES", value_delimiter = ',')]
     pub keep: Vec<String>,
     /// How: euclidean, sqeuclidean, cityblock, chebyshev, cosine, correlation, canberra, braycurtis, or dot (products)
     #[arg(long, value_name = "METRIC", default_value = "euclidean", value_parser = METRIC, hide_possible_values = true)]
@@ -1013,7 +1012,7 @@ pub struct DecomposeArgs {
     #[command(flatten)]
     pub input: InputArgs,
     /// Axes whose indices are the rows, such as t; all others are the columns
-    #[arg(long, value_name = "AXES", value_parser = AXIS, hide_possible_values = true, value_delimiter = ',', required = true)]
+    #[arg(long, value_name = "AXES", value_delimiter = ',', required = true)]
     pub along: Vec<String>,
     /// What: pca (the mean of all rows is taken away first), svd (rows as they are), or qr
     #[arg(long, value_name = "KIND", default_value = "pca", value_parser = KIND, hide_possible_values = true)]

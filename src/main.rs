@@ -8,6 +8,11 @@ use stackctl::command;
 use stackctl::error::Error;
 
 fn main() -> ExitCode {
+    match command::answer() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => return misread(&error),
+    }
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return misread(&error),

@@ -165,12 +165,13 @@ fn man_pages_are_current() {
 
 /// What bash offers for the last of `words`.
 fn offered(words: &[&str]) -> String {
-    const SCRIPT: &str = r#"source <("$PROGRAM" completions bash); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
-        _stackctl stackctl "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[*]}""#;
+    const SCRIPT: &str = r#"source <(stackctl completions bash); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9
+        _clap_complete_stackctl stackctl "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[*]}""#;
+    let program = Path::new(env!("CARGO_BIN_EXE_stackctl")).parent().unwrap().display().to_string();
     let run = std::process::Command::new("bash")
         .args(["-c", SCRIPT, "bash", "stackctl"])
         .args(words)
-        .env("PROGRAM", env!("CARGO_BIN_EXE_stackctl"))
+        .env("PATH", format!("{program}:{}", std::env::var("PATH").unwrap()))
         .output()
         .unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
@@ -199,6 +200,31 @@ fn bash_completes_words_of_flags() {
         let offered = offered(words);
         let lacks: Vec<&str> = some.split(' ').filter(|word| !offered.split_whitespace().any(|o| o == *word)).collect();
         assert!(lacks.is_empty(), "{words:?}: {lacks:?} are not in {offered}");
+    }
+}
+
+#[test]
+fn bash_completes_the_axes_of_the_input() {
+    let raw = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/raw");
+    let place = tempfile::tempdir().unwrap();
+    let odd = place.path().join("odd.zarr");
+    fs::create_dir(&odd).unwrap();
+    let grid = r#""chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [2, 3]}}"#;
+    let rest = r#""chunk_key_encoding": {"name": "default"}, "fill_value": 0, "codecs": [{"name": "bytes"}]"#;
+    let about = r#""zarr_format": 3, "node_type": "array", "shape": [2, 3], "data_type": "uint8""#;
+    let names = r#""dimension_names": ["wavelength", "row"]"#;
+    fs::write(odd.join("zarr.json"), format!("{{{about}, {grid}, {rest}, {names}}}")).unwrap();
+    let odd = odd.to_str().unwrap();
+    for (words, expected) in [
+        (&["reduce", odd, "--axis", ""][..], "wavelength row"),
+        (&["reduce", odd, "--op", "mean", "--axis", "wavelength,"], "wavelength,wavelength wavelength,row"),
+        (&["stitch", odd, "-o", "out.zarr", "--flip", "r"], "row"),
+        (&["pairwise", odd, "--along", "w"], "wavelength"),
+        (&["reduce", "/nowhere/at/all.zarr", "--axis", ""], "t c z y x"),
+        (&["reduce", raw, "--axis", ""], "t c z y x"),
+    ] {
+        let offered = offered(words);
+        assert_eq!(offered.split_whitespace().collect::<Vec<_>>().join(" "), expected, "{words:?}");
     }
 }
 

@@ -22,6 +22,7 @@ mod beside;
 mod calc;
 mod calculated;
 mod collection;
+mod completions;
 mod decompose;
 mod devices;
 mod early;
@@ -52,6 +53,7 @@ mod voice;
 mod writing;
 mod written;
 
+pub use completions::answer;
 pub use ranks::abort;
 pub use voice::tell;
 
@@ -88,14 +90,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::View(args) => view::run(&args),
         Command::Patterns(args) => presets::run(&args),
         Command::Devices(args) => devices::run(&args),
-        Command::Completions { shell } => completions(shell),
+        Command::Completions { shell } => completions::run(shell),
     }
-}
-
-fn completions(shell: clap_complete::Shell) -> Result<()> {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut <Cli as clap::CommandFactory>::command(), "stackctl", &mut text);
-    print(&text)
 }
 
 /// Writes to standard output; what cannot be written there is an error.
