@@ -246,20 +246,22 @@ impl Rows {
         &self.array
     }
 
-    /// Shape of a block of all rows that takes about `bytes` in memory, whole rows along the fastest axes first.
+    /// Shape of a block of all rows that takes about `bytes` in memory: stored pieces, which are cut into equal parts where
+    /// they are too large, and as many of them as there is room for, along the fastest axes first.
     pub fn block_shape(&self, bytes: u64) -> Vec<u64> {
         let shape = self.array.shape();
         let mut block: Vec<u64> = (0..shape.len()).map(|i| if self.along[i] { shape[i] } else { 1 }).collect();
         let mut room = (bytes / size_bytes(&block, self.array.dtype()).max(1)).max(1);
-        for i in (0..shape.len()).rev().filter(|&i| !self.along[i]) {
+        let columns = || (0..shape.len()).rev().filter(|&i| !self.along[i]);
+        for i in columns() {
             let stored = self.array.grain(i, 1).1.clamp(1, shape[i]);
-            let most = room.min(shape[i]);
-            // Where stored pieces end, if one fits.
-            block[i] = if most >= stored && most < shape[i] { most / stored * stored } else { most };
-            room /= block[i];
-            if room <= 1 {
-                break;
-            }
+            let n_parts = stored.div_ceil(room);
+            block[i] = stored.div_ceil(n_parts);
+            room = if n_parts > 1 { 1 } else { room / block[i] };
+        }
+        for i in columns() {
+            let n = room.min(shape[i].div_ceil(block[i]));
+            (block[i], room) = ((block[i] * n).min(shape[i]), room / n.max(1));
         }
         block
     }
@@ -381,8 +383,7 @@ impl Shorts {
         self.rows.par_chunks_mut(self.stride).zip(&mut self.sums).enumerate().for_each(|(row, (out, sums))| {
             let bytes = &matrix.bytes.bytes()[(row * matrix.n_columns + from) * size..][..n * size];
             small!(matrix.dtype, T => {
-                let source: &[T] = bytemuck::cast_slice(bytes);
-                out.iter_mut().zip(source).for_each(|(out, x)| *out = (i32::from(*x) - middle) as i16);
+                about::<T>(bytemuck::cast_slice(bytes), middle, &mut out[..n]);
             });
             out[n..].fill(0);
             *sums = marginals(out);
@@ -637,14 +638,32 @@ impl Pair<'_> {
 /// The least and the greatest of `row` and of `before`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn ends<T: Ord + Copy>(row: &[T], before: (T, T)) -> (T, T) {
-    row.iter().fold(before, |(least, greatest), &x| (least.min(x), greatest.max(x)))
+    let (mut least, mut greatest) = before;
+    for &x in row {
+        (least, greatest) = (least.min(x), greatest.max(x));
+    }
+    (least, greatest)
 }
 
-/// The sum of `row`, and of its squares.
+/// Whole numbers less `middle`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn about<T: Copy + Into<i32>>(row: &[T], middle: i32, out: &mut [i16]) {
+    let row = &row[..out.len()];
+    for i in 0..out.len() {
+        out[i] = (row[i].into() - middle) as i16;
+    }
+}
+
+/// The sum of `row`, of at most [`COLUMNS`], and of its squares.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn marginals(row: &[i16]) -> (i64, i64) {
-    let square = |x: i16| i64::from(i32::from(x) * i32::from(x));
-    row.iter().fold((0, 0), |(sum, squares), &x| (sum + i64::from(x), squares + square(x)))
+    // Halves of squares, each summed up in 32 bits.
+    let (mut sum, mut low, mut high) = (0i32, 0i32, 0i32);
+    for &x in row {
+        let square = i32::from(x) * i32::from(x);
+        (sum, low, high) = (sum + i32::from(x), low + (square & 0xffff), high + (square >> 16));
+    }
+    (sum.into(), i64::from(low) + (i64::from(high) << 16))
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]

@@ -39,6 +39,9 @@ fn kernels() -> Vec<(&'static str, Kernel)> {
         }
         if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
             all.push(("avx512", x86::avx512));
+            if is_x86_feature_detected!("avx512vnni") {
+                all.push(("avx512vnni", x86::vnni));
+            }
         }
     }
     all
@@ -55,9 +58,9 @@ mod x86 {
 
     use super::{Products, Rows, TILE};
 
-    /// `$rows` by four sums fit the registers, each of `$lanes` numbers.
+    /// `$rows` by four sums fit the registers, each of `$lanes` numbers; `$step` adds products to one, `$sum` adds it up.
     macro_rules! kernel {
-        ($name:ident, $features:literal, $rows:literal, $lanes:literal, $zero:ident, $load:ident, $pairs:ident, $add:ident) => {
+        ($name:ident, $features:literal, $rows:literal, $lanes:literal, $zero:ident, $load:ident, $step:ident, $sum:ident) => {
             #[target_feature(enable = $features)]
             pub(super) fn $name(a: Rows<'_>, b: Rows<'_>, steps: usize) -> Products {
                 const N: usize = 2 * $lanes;
@@ -71,14 +74,14 @@ mod x86 {
                             let y = [load(b[0], at), load(b[1], at), load(b[2], at), load(b[3], at)];
                             for i in 0..$rows {
                                 let x = load(a[first + i], at);
-                                (0..TILE).for_each(|j| sums[i][j] = $add(sums[i][j], $pairs(x, y[j])));
+                                for j in 0..TILE {
+                                    sums[i][j] = $step(sums[i][j], x, y[j]);
+                                }
                             }
                         }
                         for i in 0..$rows {
                             for j in 0..TILE {
-                                // SAFETY: a vector is so many numbers.
-                                let lanes: [i32; $lanes] = unsafe { std::mem::transmute(sums[i][j]) };
-                                out[first + i][j] += lanes.iter().map(|&x| i64::from(x)).sum::<i64>();
+                                out[first + i][j] += $sum(sums[i][j]);
                             }
                         }
                     }
@@ -88,16 +91,47 @@ mod x86 {
         };
     }
 
-    kernel!(avx2, "avx2", 2, 8, _mm256_setzero_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_add_epi32);
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn step256(sum: __m256i, x: __m256i, y: __m256i) -> __m256i {
+        _mm256_add_epi32(sum, _mm256_madd_epi16(x, y))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn sum256(x: __m256i) -> i64 {
+        let halves =
+            [_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x)].map(|half| _mm256_cvtepi32_epi64(half));
+        let four = _mm256_add_epi64(halves[0], halves[1]);
+        let two = _mm_add_epi64(_mm256_castsi256_si128(four), _mm256_extracti128_si256::<1>(four));
+        _mm_extract_epi64::<0>(two) + _mm_extract_epi64::<1>(two)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn step512(sum: __m512i, x: __m512i, y: __m512i) -> __m512i {
+        _mm512_add_epi32(sum, _mm512_madd_epi16(x, y))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn sum512(x: __m512i) -> i64 {
+        let low = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(x));
+        let high = _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64::<1>(x));
+        _mm512_reduce_add_epi64(_mm512_add_epi64(low, high))
+    }
+
+    kernel!(avx2, "avx2", 2, 8, _mm256_setzero_si256, _mm256_loadu_si256, step256, sum256);
+    kernel!(avx512, "avx512f,avx512bw", 4, 16, _mm512_setzero_si512, _mm512_loadu_si512, step512, sum512);
     kernel!(
-        avx512,
-        "avx512f,avx512bw",
+        vnni,
+        "avx512f,avx512bw,avx512vnni",
         4,
         16,
         _mm512_setzero_si512,
         _mm512_loadu_si512,
-        _mm512_madd_epi16,
-        _mm512_add_epi32
+        _mm512_dpwssd_epi32,
+        sum512
     );
 }
 
