@@ -63,26 +63,33 @@ mod x86 {
         ($name:ident, $features:literal, $rows:literal, $lanes:literal, $zero:ident, $load:ident, $step:ident, $sum:ident) => {
             #[target_feature(enable = $features)]
             pub(super) fn $name(a: Rows<'_>, b: Rows<'_>, steps: usize) -> Products {
-                const N: usize = 2 * $lanes;
-                let (length, mut out) = (a[0].len(), Products::default());
-                // SAFETY: a slice of `N` numbers holds what is loaded.
-                let load = |row: &[i16], at: usize| unsafe { $load(row[at..at + N].as_ptr().cast()) };
-                for first in (0..TILE).step_by($rows) {
-                    for part in (0..length).step_by(steps.saturating_mul(N)) {
-                        let mut sums = [[$zero(); TILE]; $rows];
-                        for at in (part..length.min(part.saturating_add(steps.saturating_mul(N)))).step_by(N) {
-                            let y = [load(b[0], at), load(b[1], at), load(b[2], at), load(b[3], at)];
-                            for i in 0..$rows {
-                                let x = load(a[first + i], at);
-                                for j in 0..TILE {
-                                    sums[i][j] = $step(sums[i][j], x, y[j]);
-                                }
+                /// Products of columns `from..to`, a multiple of `N`, which stay in the registers while nothing else is here.
+                #[target_feature(enable = $features)]
+                fn part(a: &[&[i16]], b: Rows<'_>, from: usize, to: usize) -> [[i64; TILE]; $rows] {
+                    let mut sums = [[$zero(); TILE]; $rows];
+                    // SAFETY: rows are longer than `to`, and a vector is `N` numbers.
+                    let load = |row: &[i16], at: usize| unsafe { $load(row.as_ptr().add(at).cast()) };
+                    let mut at = from;
+                    while at < to {
+                        let y = [load(b[0], at), load(b[1], at), load(b[2], at), load(b[3], at)];
+                        for i in 0..$rows {
+                            let x = load(a[i], at);
+                            for j in 0..TILE {
+                                sums[i][j] = $step(sums[i][j], x, y[j]);
                             }
                         }
-                        for i in 0..$rows {
-                            for j in 0..TILE {
-                                out[first + i][j] += $sum(sums[i][j]);
-                            }
+                        at += N;
+                    }
+                    sums.map(|row| row.map(|sum| $sum(sum)))
+                }
+                const N: usize = 2 * $lanes;
+                let (length, mut out) = (a[0].len() / N * N, Products::default());
+                assert!(a.iter().chain(&b).all(|row| row.len() >= length));
+                for first in (0..TILE).step_by($rows) {
+                    for from in (0..length).step_by(steps.saturating_mul(N)) {
+                        let to = length.min(from.saturating_add(steps.saturating_mul(N)));
+                        for (i, row) in part(&a[first..first + $rows], b, from, to).iter().enumerate() {
+                            row.iter().zip(&mut out[first + i]).for_each(|(sum, out)| *out += sum);
                         }
                     }
                 }

@@ -271,7 +271,9 @@ impl Shared {
             if n == 0 {
                 break;
             }
-            let records: Vec<u8> = state.records.drain(..n).flat_map(|(_, record)| record).collect();
+            let mut taken = state.records.drain(..n).map(|(_, record)| record);
+            let mut records = taken.next().unwrap_or_default();
+            taken.for_each(|record| records.extend_from_slice(&record));
             state.is_recording = true;
             drop(state);
             let written = self.append(&records);
