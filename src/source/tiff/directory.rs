@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::ops::{Deref, Range};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::headers::{HeaderInput, HeaderReader};
 use super::page::{Chunk, PageError, PageKind, RawPage};
@@ -92,6 +92,8 @@ pub struct Problem {
 pub struct Directory {
     pub(super) input: HeaderInput,
     index: Arc<PageIndex>,
+    /// Fields of the first page, if there are no more than [`KEPT_FIELDS`], once somebody has asked for one.
+    first: OnceLock<Vec<TagField>>,
 }
 
 /// The pages of a TIFF file: what kind each is, and where its strips or tiles lie. Knows no open file.
@@ -129,6 +131,8 @@ pub struct PageIndex {
 const MOST_PROBLEMS: usize = 64;
 /// Bytes of a strip or tile that may be absent: programs that leave some out cut images into small ones.
 const MOST_ABSENT_BYTES: u64 = 1 << 28;
+/// Fields that are kept of the first page, which is asked most.
+const KEPT_FIELDS: usize = 64;
 /// Entries of a directory, more than any program writes.
 const MOST_FIELDS: u64 = 4096;
 
@@ -188,7 +192,7 @@ impl Directory {
         let steps = [&mut index.at, &mut index.kind_of, &mut index.base, &mut index.stored, &mut index.parents];
         let chunks = [&mut index.chunks.offsets, &mut index.chunks.gaps];
         steps.into_iter().chain(chunks).for_each(Steps::shrink);
-        Ok(Self { input, index: Arc::new(index) })
+        Ok(Self { input, index: Arc::new(index), first: OnceLock::new() })
     }
 
     /// The file at `path` again, whose pages are known from before.
@@ -204,7 +208,7 @@ impl Directory {
                 input.size
             )));
         }
-        Ok(Self { input, index })
+        Ok(Self { input, index, first: OnceLock::new() })
     }
 
     /// What is known of the pages.
@@ -235,11 +239,18 @@ impl Directory {
 
     /// The fields of `page`, in order.
     fn fields(&self, page: u32) -> Result<Vec<TagField>> {
-        let mut headers = HeaderReader::new(&self.input);
+        if let Some(known) = self.first.get().filter(|_| page == 0) {
+            return Ok(known.clone());
+        }
+        let mut headers = HeaderReader::brief(&self.input);
         headers.big_endian = self.big_endian;
         let (mut ifd, at) = (Vec::new(), self.page_offset(page));
         read_ifd(&mut headers, self.big_tiff, at, &mut ifd)?;
-        Ok(fields(&ifd, at, self.big_tiff, self.big_endian).collect())
+        let found: Vec<TagField> = fields(&ifd, at, self.big_tiff, self.big_endian).collect();
+        if page == 0 && found.len() <= KEPT_FIELDS {
+            self.first.get_or_init(|| found.clone());
+        }
+        Ok(found)
     }
 
     /// Numbers of the tags of `page`, in order, as often as they come.

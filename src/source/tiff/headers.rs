@@ -121,6 +121,13 @@ impl<'a> HeaderReader<'a> {
         Self { input, big_endian: false, directories, values, shared, shared_bytes, spent_bytes }
     }
 
+    /// The same for one directory, which reads little.
+    pub(super) fn brief(input: &'a HeaderInput) -> Self {
+        let mut brief = Self::new(input);
+        (brief.directories.ahead, brief.values.ahead) = (*AHEAD.start(), *AHEAD.start());
+        brief
+    }
+
     /// Bytes of a directory.
     pub(super) fn directory(&mut self, at: u64, len: usize) -> Result<&[u8]> {
         self.inside(at, len as u64)?;
