@@ -1,7 +1,7 @@
 //! What the values of each channel are like: the smallest, the largest, and percentiles, for display. Names no format.
 //!
-//! Integers of up to 16 bits are all counted. Of others a sample on a grid, which does not depend on how the array is
-//! cut, is kept, with the exact extremes beside it. Elements that nothing covers and what is not finite do not count.
+//! Integers of up to 16 bits are counted, all or those of rows on a grid; of others a sample on a grid is kept. The grid does
+//! not depend on how the array is cut; extremes are exact. Elements that nothing covers and what is not finite do not count.
 
 use multiversion::multiversion;
 
@@ -21,6 +21,8 @@ const MOST_BYTES: u64 = 32 << 20;
 /// Most elements of a sample, over all channels, and the least that each may have.
 const MOST_SAMPLED: u64 = 1 << 18;
 const LEAST_SAMPLED: u64 = 1 << 10;
+/// Most elements of a channel that are counted.
+const MOST_COUNTED: u64 = 1 << 24;
 /// Most channels that are told apart.
 const MOST_CHANNELS: u64 = 1 << 12;
 /// Percentiles where a display begins and ends.
@@ -46,13 +48,16 @@ pub struct Statistics {
     shape: Vec<u64>,
     /// The axis of channels.
     channels: Option<usize>,
-    /// Distance of sampled elements along each axis; counted are all elements if `None`.
-    strides: Option<Vec<u64>>,
+    /// Distance along each axis of the elements that percentiles are of.
+    strides: Vec<u64>,
+    /// Whether these are counted by their value, not kept.
+    counts: bool,
 }
 
-/// Counts of one channel that a worker uses again and again.
+/// Counts of one channel that a worker uses again and again: of elements at even places of their rows, and at odd ones,
+/// since equal neighbours would wait for each other.
 #[derive(Default)]
-struct Counts(Vec<u64>);
+struct Counts([Vec<u64>; 2]);
 
 impl Statistics {
     /// What to look at in an array of `axes`; nothing if its values have no order, or no end of channels.
@@ -63,10 +68,13 @@ impl Statistics {
         if dtype.is_complex() || dtype == DType::Bool || n_channels > MOST_CHANNELS || shape.contains(&0) {
             return None;
         }
-        let mut this = Self { dtype, shape, channels, strides: None };
-        if !dtype.is_integer() || dtype.size() > 2 || this.n_values().saturating_mul(8 * n_channels) > MOST_BYTES {
-            this.strides = Some(this.sampled((MOST_SAMPLED / n_channels).max(LEAST_SAMPLED)));
-        }
+        let mut this = Self { dtype, shape, channels, strides: Vec::new(), counts: false };
+        this.counts =
+            dtype.is_integer() && dtype.size() <= 2 && this.n_values().saturating_mul(8 * n_channels) <= MOST_BYTES;
+        this.strides = match this.counts {
+            true => this.sampled(MOST_COUNTED, this.shape.len().saturating_sub(1)),
+            false => this.sampled((MOST_SAMPLED / n_channels).max(LEAST_SAMPLED), this.shape.len()),
+        };
         Some(this)
     }
 
@@ -80,8 +88,9 @@ impl Statistics {
         1 << (8 * self.dtype.size()).min(16)
     }
 
-    /// Distances of sampled elements so that a channel has at most `most` of them: doubled where most would be left.
-    fn sampled(&self, most: u64) -> Vec<u64> {
+    /// Distances of elements along the first `n` axes so that a channel has at most `most` of them: doubled where most would
+    /// be left.
+    fn sampled(&self, most: u64, n: usize) -> Vec<u64> {
         let mut strides = vec![1u64; self.shape.len()];
         let counts = |strides: &[u64]| -> Vec<u64> {
             let along = |i: usize| if Some(i) == self.channels { 1 } else { self.shape[i].div_ceil(strides[i]) };
@@ -89,7 +98,7 @@ impl Statistics {
         };
         while crate::grid::n_elements(&counts(&strides)) > most {
             let now = counts(&strides);
-            let Some(longest) = (0..now.len()).rev().max_by_key(|&i| now[i]) else { break };
+            let Some(longest) = (0..n).rev().max_by_key(|&i| now[i]).filter(|&i| now[i] > 1) else { break };
             strides[longest] *= 2;
         }
         strides
@@ -97,8 +106,7 @@ impl Statistics {
 
     /// Which elements percentiles are of, in words.
     pub fn scope(&self, axes: &[Axis]) -> String {
-        let Some(strides) = &self.strides else { return "all elements".into() };
-        let thinned = axes.iter().zip(strides).filter(|(_, s)| **s > 1);
+        let thinned = axes.iter().zip(&self.strides).filter(|(_, s)| **s > 1);
         let words: Vec<String> = thinned.map(|(axis, s)| format!("1 in {s} along {}", axis.name)).collect();
         if words.is_empty() { "all elements".into() } else { words.join(", ") }
     }
@@ -106,25 +114,21 @@ impl Statistics {
     /// Memory of looking at a task of shape `task`.
     pub fn cost(&self, task: &[u64]) -> Cost {
         let channels = self.channels.map_or(1, |i| task[i].min(self.shape[i]));
-        match &self.strides {
+        if self.counts {
             // A count takes up to ten bytes; most take one or two.
-            None => Cost {
-                work_bytes: 8 * self.n_values(),
-                kept_bytes: (self.n_values() * 3 + 64).saturating_mul(channels),
-            },
-            Some(strides) => {
-                let n = task.iter().zip(strides).fold(8u64, |n, (t, s)| n.saturating_mul(t.div_ceil(*s)));
-                Cost { work_bytes: 0, kept_bytes: n.saturating_add(64 * channels) }
-            }
+            let kept_bytes = (self.n_values() * 3 + 64).saturating_mul(channels);
+            return Cost { work_bytes: 16 * self.n_values(), kept_bytes };
         }
+        let n = task.iter().zip(&self.strides).fold(8u64, |n, (t, s)| n.saturating_mul(t.div_ceil(*s)));
+        Cost { work_bytes: 0, kept_bytes: n.saturating_add(64 * channels) }
     }
 
     /// Memory of what is known of all channels.
     pub fn held_bytes(&self) -> u64 {
-        match &self.strides {
-            None => 8 * self.n_values() * self.n_channels() as u64,
+        match self.counts {
+            true => 8 * self.n_values() * self.n_channels() as u64,
             // Lists that grow may be twice as long.
-            Some(_) => 16 * MOST_SAMPLED.max(LEAST_SAMPLED * self.n_channels() as u64),
+            false => 16 * MOST_SAMPLED.max(LEAST_SAMPLED * self.n_channels() as u64),
         }
     }
 
@@ -133,12 +137,10 @@ impl Statistics {
         let region = block.region();
         let (first, n) = self.channels.map_or((0, 1), |i| (region.origin[i], region.shape[i]));
         for channel in first..first + n {
-            with_class!(self.dtype, int I => match &self.strides {
-                None => self.count::<I>(block, channel, &mut kept.get::<Counts>().0, state),
-                Some(strides) => self.sample::<I>(block, channel, strides, state),
-            }, float F => if let Some(strides) = &self.strides {
-                self.sample::<F>(block, channel, strides, state);
-            }, complex C => { let _ = size_of::<C>(); });
+            with_class!(self.dtype, int I => match self.counts {
+                true => self.count::<I>(block, channel, &mut kept.get::<Counts>().0, state),
+                false => self.sample::<I>(block, channel, state),
+            }, float F => self.sample::<F>(block, channel, state), complex C => { let _ = size_of::<C>(); });
         }
     }
 
@@ -160,36 +162,60 @@ impl Statistics {
         }
     }
 
-    /// Adds how often each value occurs: the channel, the first value, and counts up to the last one.
-    fn count<T: Value>(&self, block: &Block, channel: u64, counts: &mut Vec<u64>, state: &mut Vec<u8>) {
-        counts.clear();
-        counts.resize(self.n_values() as usize, 0);
-        self.rows::<T>(block, channel, |row, _| row.iter().for_each(|v| counts[v.index()] += 1));
-        // What nothing covers has been counted as the fill value.
-        let mut part = block.region().clone();
-        if let Some(i) = self.channels {
-            (part.origin[i], part.shape[i]) = (channel, 1);
+    /// Adds how often each value occurs on the grid: the channel, the least value, and counts up to the greatest one.
+    fn count<T: Value>(&self, block: &Block, channel: u64, counts: &mut [Vec<u64>; 2], state: &mut Vec<u8>) {
+        let last = self.strides.len().saturating_sub(1);
+        let first = block.region().origin.get(last).copied().unwrap_or(0);
+        // Which elements of the row that begins at `start` are not there: none of an empty list.
+        let absent = |start: &[u64]| match block.coverage.absent() {
+            [] => Vec::new(),
+            _ => absent_in_row(block, &start[..last]),
+        };
+        let there = |row: &[T], start: &[u64], absent: &[bool]| -> Vec<T> {
+            let skipped = start.get(last).map_or(0, |x| (x - first) as usize);
+            let is_there = |i: &usize| !absent.get(skipped + i).copied().unwrap_or(false);
+            (0..row.len()).filter(is_there).map(|i| row[i]).collect()
+        };
+        let mut found: Option<(T, T)> = None;
+        self.rows::<T>(block, channel, |row, start| {
+            let absent = absent(start);
+            found = if absent.is_empty() { ends(row, found) } else { ends(&there(row, start, &absent), found) };
+        });
+        let Some((low, high)) = found.map(|(low, high)| (low.index(), high.index())) else { return };
+        for counts in &mut *counts {
+            counts.clear();
+            counts.resize(high - low + 1, 0);
         }
-        for hole in block.coverage.absent().iter().filter_map(|hole| hole.intersect(&part)) {
-            let at: u64 = hole
-                .relative_to(&block.region().origin)
-                .origin
-                .iter()
-                .zip(row_major_strides(&block.region().shape))
-                .map(|(o, s)| o * s)
-                .sum();
-            let count = &mut counts[block.elements::<T>()[at as usize].index()];
-            *count = count.saturating_sub(hole.n_elements());
-        }
-        let Some(from) = counts.iter().position(|&n| n > 0) else { return };
-        let to = counts.iter().rposition(|&n| n > 0).unwrap_or(from);
-        for n in [channel, from as u64, (to - from + 1) as u64].into_iter().chain(counts[from..=to].iter().copied()) {
+        let [even, odd] = counts;
+        let on_grid = |start: &[u64], i: usize| Some(i) == self.channels || start[i].is_multiple_of(self.strides[i]);
+        self.rows::<T>(block, channel, |row, start| {
+            if !(0..last).all(|i| on_grid(start, i)) {
+                return;
+            }
+            let absent = absent(start);
+            let held: Vec<T>;
+            let row = if absent.is_empty() {
+                row
+            } else {
+                held = there(row, start, &absent);
+                &held
+            };
+            let (pairs, rest) = row.as_chunks::<2>();
+            for [a, b] in pairs {
+                even[a.index() - low] += 1;
+                odd[b.index() - low] += 1;
+            }
+            rest.iter().for_each(|v| even[v.index() - low] += 1);
+        });
+        for n in [channel, low as u64, (high - low + 1) as u64] {
             put(state, n);
         }
+        even.iter().zip(odd).for_each(|(a, b)| put(state, *a + *b));
     }
 
     /// Adds the channel, its extremes, and the sample.
-    fn sample<T: Value>(&self, block: &Block, channel: u64, strides: &[u64], state: &mut Vec<u8>) {
+    fn sample<T: Value>(&self, block: &Block, channel: u64, state: &mut Vec<u8>) {
+        let strides = &self.strides;
         let last = strides.len().saturating_sub(1);
         let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
         let mut sampled = Vec::new();
@@ -227,9 +253,9 @@ impl Statistics {
 
     /// What is known before anything is.
     pub fn tally(&self) -> ChannelStatistics {
-        let one = match self.strides {
-            None => Seen::Counts(vec![0; self.n_values() as usize]),
-            Some(_) => Seen::Sample { min: f64::INFINITY, max: f64::NEG_INFINITY, values: Vec::new() },
+        let one = match self.counts {
+            true => Seen::Counts { ends: None, counts: vec![0; self.n_values() as usize] },
+            false => Seen::Sample { min: f64::INFINITY, max: f64::NEG_INFINITY, values: Vec::new() },
         };
         let lowest = if self.dtype.is_signed() { -(self.n_values() as f64) / 2.0 } else { 0.0 };
         ChannelStatistics { channels: vec![one; self.n_channels()], lowest }
@@ -252,6 +278,20 @@ fn extremes<T: Value>(row: &[T], before: (f64, f64)) -> (f64, f64) {
     (low.into_iter().fold(before.0, f64::min), high.into_iter().fold(before.1, f64::max))
 }
 
+/// The least and the greatest of `row` and `before`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn ends<T: Value>(row: &[T], before: Option<(T, T)>) -> Option<(T, T)> {
+    let (mut low, mut high) = match (before, row) {
+        (Some(before), _) => before,
+        (None, [first, ..]) => (*first, *first),
+        (None, []) => return None,
+    };
+    for &v in row {
+        (low, high) = (if v < low { v } else { low }, if v > high { v } else { high });
+    }
+    Some((low, high))
+}
+
 /// What is known of all channels.
 pub struct ChannelStatistics {
     channels: Vec<Seen>,
@@ -262,8 +302,16 @@ pub struct ChannelStatistics {
 /// What is known of a channel.
 #[derive(Clone)]
 enum Seen {
-    Counts(Vec<u64>),
-    Sample { min: f64, max: f64, values: Vec<f64> },
+    /// The places of the least and the greatest value, and counts of those on the grid.
+    Counts {
+        ends: Option<(u64, u64)>,
+        counts: Vec<u64>,
+    },
+    Sample {
+        min: f64,
+        max: f64,
+        values: Vec<f64>,
+    },
 }
 
 impl ChannelStatistics {
@@ -282,10 +330,12 @@ impl ChannelStatistics {
     fn add_one(&mut self, state: &mut &[u8]) -> Option<()> {
         let channel = usize::try_from(take(state)?).ok()?;
         match self.channels.get_mut(channel)? {
-            Seen::Counts(counts) => {
+            Seen::Counts { ends, counts } => {
                 let (from, n) = (take(state)?, take(state)?);
                 let places =
                     counts.get_mut(usize::try_from(from).ok()?..usize::try_from(from.checked_add(n)?).ok()?)?;
+                let own = (from, (from + n).checked_sub(1)?);
+                *ends = Some(ends.map_or(own, |before| (before.0.min(own.0), before.1.max(own.1))));
                 for place in places {
                     *place += take(state)?;
                 }
@@ -311,8 +361,8 @@ impl Seen {
     fn window(self, lowest: f64) -> Option<DisplayWindow> {
         let (low, high) = (PERCENTILES.0 / 100.0, PERCENTILES.1 / 100.0);
         let (min, max, start, end) = match self {
-            Self::Counts(counts) => {
-                let total: u64 = counts.iter().sum();
+            Self::Counts { ends, counts } => {
+                let (min, max) = ends.map(|(low, high)| (lowest + low as f64, lowest + high as f64))?;
                 let at = |rank: u64| {
                     let mut before = 0;
                     let found = counts.iter().position(|n| {
@@ -321,8 +371,9 @@ impl Seen {
                     });
                     found.map(|i| lowest + i as f64)
                 };
-                let last = total.checked_sub(1)?;
-                (at(0)?, at(last)?, at(rank(low, last))?, at(rank(high, last))?)
+                let last = counts.iter().sum::<u64>().checked_sub(1);
+                let of = |q| last.and_then(|last| at(rank(q, last)));
+                (min, max, of(low).unwrap_or(min), of(high).unwrap_or(max))
             }
             Self::Sample { min, max, mut values } => {
                 values.sort_by(f64::total_cmp);
@@ -374,7 +425,7 @@ pub(super) fn real(state: &mut &[u8]) -> Option<f64> {
 }
 
 /// An element whose values are looked at.
-trait Value: crate::dtype::Element {
+trait Value: crate::dtype::Element + PartialOrd {
     fn real(self) -> f64;
 
     /// Its number among the values of a type of up to 16 bits.
@@ -476,6 +527,20 @@ mod tests {
                 "{dtype}"
             );
         }
+    }
+
+    #[test]
+    fn rows_on_a_grid_are_counted_however_they_are_cut_and_extremes_are_exact() {
+        let axes = axes(&[2, 5000, 7000]);
+        let statistics = Statistics::new(&axes, DType::Uint16).unwrap();
+        assert_eq!(statistics.scope(&axes), "1 in 4 along y");
+        let value = |c: u64, i: u64| if c == 1 && i == 100 { 60_000u16 } else { (i % 1013) as u16 + 5 };
+        let cut = |y, n| block(DType::Uint16, Region::new([0, y, 0], [2, n, 7000]), value);
+        let found = windows(&statistics, &[cut(0, 9), cut(9, 2)]);
+        assert_eq!(found, windows(&statistics, &[cut(0, 1), cut(1, 7), cut(8, 3)]));
+        let (first, second) = (found[0].unwrap(), found[1].unwrap());
+        assert_eq!((first.min, first.max, second.max), (5.0, 1017.0, 60_000.0));
+        assert!(second.start < 8.0 && second.end < 1018.0 && second.end > 1014.0, "{second:?}");
     }
 
     #[test]

@@ -263,7 +263,11 @@ fn load(leaf: &[u8], dtype: DType, class: MachineType, out: &mut [u8]) {
     }
     let (first, rest) = out.split_at_mut(class.size());
     kernels::convert(dtype, leaf, as_dtype(class), first);
-    rest.chunks_exact_mut(first.len()).for_each(|element| element.copy_from_slice(first));
+    match first.len() {
+        1 => rest.fill(first[0]),
+        4 => bytemuck::cast_slice_mut::<u8, u32>(rest).fill(bytemuck::pod_read_unaligned(first)),
+        _ => bytemuck::cast_slice_mut::<u8, u64>(rest).fill(bytemuck::pod_read_unaligned(first)),
+    }
 }
 
 impl Registers {
