@@ -1328,8 +1328,8 @@ pub struct StorageArgs {
     #[arg(long, value_name = "HOW", value_parser = METHOD, hide_possible_values = true)]
     pub downsample: Option<Method>,
     /// Values that viewers are told to show, for each channel: data (percentiles 0.1 and 99.9 of all elements, or of a
-    /// sample of those wider than 16 bits), dtype (the whole range), none (nothing is said of channels), or auto (as an
-    /// OME-Zarr input says, else data)
+    /// sample of more than 16 million and of those wider than 16 bits), dtype (the whole range), none (nothing is said of
+    /// channels), or auto (as an OME-Zarr input says, else data)
     #[arg(long, value_name = "HOW", value_parser = CONTRAST, hide_possible_values = true, default_value = "auto")]
     pub contrast: Contrast,
     /// Colours of the channels in order, such as 00FF00,magenta
