@@ -224,7 +224,7 @@ macro_rules! float {
 // Of two numbers of 32 bits the quotient in float64 never lies beyond the whole number that cuts it off.
 whole!(i32, |a, b| (f64::from(a) / f64::from(b)) as i32);
 whole!(i64, |a, b| if b == 0 { 0 } else { a.wrapping_div(b) });
-whole!(u64, |a, b| if b == 0 { 0 } else { a / b });
+whole!(u64, |a, b| a.checked_div(b).unwrap_or(0));
 float!(f32);
 float!(f64);
 
