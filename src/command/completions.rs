@@ -1,6 +1,7 @@
 //! `completions`: what a shell offers for the word that is being typed, the axes of the named input among it.
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 
 use super::resolve;
 use crate::array::Array;
+use crate::bytes::is_remote;
 use crate::cli::{Cli, InputArgs, NameArgs};
 use crate::error::Error;
 
@@ -65,10 +67,12 @@ fn opened(line: Vec<OsString>) -> Option<Vec<String>> {
     let typed: ArgMatches = Cli::command().ignore_errors(true).try_get_matches_from(line).ok()?;
     let (_, flags) = typed.subcommand()?;
     let input = InputArgs::from_arg_matches(flags).ok()?;
-    if input.inputs.is_empty() && input.files_from.is_none() {
+    let names = NameArgs::from_arg_matches(flags).ok()?;
+    // Nobody who has pressed a key wants a program run, a pipe read or a server asked.
+    let is_asking = input.files_from.is_some() || names.reader.is_some();
+    if input.inputs.is_empty() || is_asking || input.inputs.iter().any(|name| is_remote(Path::new(name))) {
         return None;
     }
-    let names = NameArgs::from_arg_matches(flags).ok()?;
     let opened = resolve::request(&input, &names, None, None).ok()?.open().ok()?;
     let (own, single): (Vec<_>, Vec<_>) = opened.stack.axes().iter().partition(|axis| axis.length > 1);
     let named = if own.is_empty() { single } else { own };
