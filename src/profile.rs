@@ -82,6 +82,18 @@ pub fn stage<T>(stage: Stage, n_bytes: u64, work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Counts `wall_ns` of the stage in hand, in which others worked for this thread, as part of `stage`, which handled `n_bytes`.
+pub fn took(stage: Stage, n_bytes: u64, wall_ns: u64) {
+    if IS_ON.load(Relaxed) {
+        let inside = INSIDE.get();
+        INSIDE.set((inside.0 + wall_ns, inside.1));
+        let total = &TOTALS[stage as usize];
+        total.wall_ns.fetch_add(wall_ns, Relaxed);
+        total.bytes.fetch_add(n_bytes, Relaxed);
+        total.calls.fetch_add(1, Relaxed);
+    }
+}
+
 /// Time that this thread has had a processor, in nanoseconds.
 fn cpu_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);

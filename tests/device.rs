@@ -172,7 +172,8 @@ FORWARD(clReleaseContext, -1) FORWARD(clCreateCommandQueue, 0) FORWARD(clRelease
 FORWARD(clReleaseMemObject, -1) FORWARD(clBuildProgram, -11) FORWARD(clGetProgramBuildInfo, -1)
 FORWARD(clReleaseProgram, -1) FORWARD(clCreateKernel, 0) FORWARD(clReleaseKernel, -1) FORWARD(clSetKernelArg, -1)
 FORWARD(clEnqueueWriteBuffer, -5) FORWARD(clEnqueueReadBuffer, -5) FORWARD(clEnqueueMapBuffer, 0)
-FORWARD(clEnqueueUnmapMemObject, -5) FORWARD(clFinish, -36) FORWARD(clEnqueueNDRangeKernel, -5)
+FORWARD(clEnqueueUnmapMemObject, -5) FORWARD(clFinish, -36) FORWARD(clGetEventProfilingInfo, -7) FORWARD(clReleaseEvent, -1)
+FORWARD(clEnqueueNDRangeKernel, -5)
 void *clCreateBuffer(void *context, unsigned long flags, size_t n, void *host, int *code) {
     if (fails("clCreateBuffer")) { *code = -4; return 0; }
     return ((void *(*)(void *, unsigned long, size_t, void *, int *))real("clCreateBuffer"))(context, flags, n, host, code);

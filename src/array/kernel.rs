@@ -6,9 +6,8 @@
 
 use std::sync::Arc;
 
-use super::calc::CastTally;
 use super::extend::{Edges, Mode};
-use super::{Array, Held, extend};
+use super::{Array, CastTally, Held, extend};
 use crate::axis::Axis;
 use crate::block::size_bytes;
 use crate::dtype::DType;
@@ -192,7 +191,7 @@ impl Routine {
         };
         let steps: String = (n - lengths.len()..n).map(step).collect();
         let text = format!(
-            "__kernel void run(__global {unit} *out, __global const {unit} *a, __global const ulong *g,\n\
+            "__kernel void run(__global {unit} *out, __global const {unit} *a, __constant ulong *g,\n\
              __global const int *map, __global const {unit} *value) {{\n{}\
              bool inside = true; int i; size_t f = 0, s = 0;\n{steps}out[o] = inside ? a[s] : value[0];\n}}\n",
             places.text()
@@ -229,12 +228,13 @@ impl Routine {
         let places = Places::new(&shape, &[strides.to_vec()]);
         let text = format!(
             "{}#define AT(i) (({of}){})\n\
-             __kernel void run(__global {} *out, __global const {} *a, __global const ulong *g, __global const ulong *h,\n\
-             __global const {of} *w) {{\n{}const ulong step = h[0];\n{body}\n{};\n}}\n",
+             __kernel void run(__global {} *out, __global const {} *a, __constant ulong *g, __constant ulong *h,\n\
+             {} {of} *w) {{\n{}const ulong step = h[0];\n{body}\n{};\n}}\n",
             PRELUDE,
             loaded(dtype, "a", "s0 + (i) * step"),
             c_name(to),
             c_name(dtype),
+            space(&weights),
             places.text(),
             stored(to, "out", "o", "r"),
         );
@@ -261,18 +261,21 @@ impl Routine {
         let mut offsets: Vec<u64> = positions.map(offset).collect();
         let n = offsets.len() as u64;
         offsets.push(n_elements(shape));
+        let offsets = bytes(&offsets);
         let text = format!(
             "{}#define N {n}\n#define AT(i) (({of}){})\n#define OUT(k) out[(k) * h[N] + o]\n\
-             __kernel void run(__global {} *out, __global const {} *a, __global const ulong *g, __global const ulong *h,\n\
-             __global const {of} *w) {{\n{}{body}\n{};\n}}\n",
+             __kernel void run(__global {} *out, __global const {} *a, __constant ulong *g, {} ulong *h,\n\
+             {} {of} *w) {{\n{}{body}\n{};\n}}\n",
             PRELUDE,
             loaded(dtype, "a", "s0 + h[i]"),
             c_name(to),
             c_name(dtype),
+            space(&offsets),
+            space(&weights),
             places.text(),
             if n_own.is_some() { String::new() } else { stored(to, "out", "o", "r") },
         );
-        let tables = vec![places.table(), bytes(&offsets), if weights.is_empty() { vec![0; 8] } else { weights }];
+        let tables = vec![places.table(), offsets, if weights.is_empty() { vec![0; 8] } else { weights }];
         let n_bytes = n_own.unwrap_or(1) * size_bytes(shape, to);
         self.launch(Launch { text, from: vec![from], tables, range: places.range, n_bytes, ..Launch::default() }, n)
     }
@@ -379,6 +382,11 @@ impl Places {
         }
         text
     }
+}
+
+/// Where `table` lies on a device: small ones where all work items that want the same entry have it at once.
+fn space(table: &[u8]) -> &'static str {
+    if table.len() <= 32 << 10 { "__constant" } else { "__global const" }
 }
 
 /// The bytes of a table.

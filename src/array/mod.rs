@@ -24,11 +24,13 @@ mod held;
 mod joined;
 pub mod kernel;
 pub mod sheared;
+mod tally;
 mod view;
 
 pub use arranged::Arranged;
 pub use held::Held;
 pub use joined::Joined;
+pub use tally::CastTally;
 pub use view::{Selection, View, select};
 
 /// An n-dimensional array that is read region by region.

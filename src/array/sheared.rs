@@ -111,7 +111,7 @@ impl OnDevice for Sheared {
         let places = Places::new(&region.shape, &[strides]);
         let front = places.rank - region.rank();
         let text = format!(
-            "{PRELUDE}__kernel void run(__global {} *out, __global const {} *a, __global const ulong *g, __global const \
+            "{PRELUDE}__kernel void run(__global {} *out, __global const {} *a, __constant ulong *g, __global const \
              double *h) {{\n{}const double at = h[0] + p{} - h[1] * (h[2] + p{} - h[3]);\ndouble r = 0;\n\
              if (at >= 0 && at <= h[4] - 1) {{\nconst double low = floor(at), share = at - low;\n\
              const size_t step = (size_t)h[6], i = s0 + (size_t)(low - h[5]) * step;\n\

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::resources::{self, Came, Resources};
 use super::{devices, results, tell};
-use crate::array::calc::CastTally;
+use crate::array::CastTally;
 use crate::array::{Arranged, Array, Held, Scratch};
 use crate::axis::Axis;
 use crate::block::{Block, Buffer, size_bytes};

@@ -17,7 +17,7 @@ mod offload;
 pub mod opencl;
 
 pub use offload::Offloaded;
-use opencl::{BuiltProgram, Device, DeviceContext, DeviceMemory, Kernel, Queue, Staging};
+use opencl::{BuiltProgram, Device, DeviceContext, DeviceMemory, Kernel, KernelRun, Queue, Staging};
 
 /// Lanes of a device.
 pub const LANES: usize = 3;
@@ -27,7 +27,7 @@ const LINK_BYTES_PER_S: f64 = 55e9;
 const STEPS_PER_S: f64 = 2e9;
 /// Bytes that are copied into pinned memory at once while as many cross the link.
 const PIECE_BYTES: usize = 4 << 20;
-/// Counts of a launch: what [`CastTally::add`](crate::array::calc::CastTally::add) takes, and of elements that end the run.
+/// Counts of a launch: what [`CastTally::add`](crate::array::CastTally::add) takes, and of elements that end the run.
 const N_COUNTS: usize = 5;
 
 /// Which devices are to be used.
@@ -280,7 +280,11 @@ impl Devices {
             lane.queue.finish()
         })?;
         let made = routine.launches.iter().map(|launch| launch.n_bytes).sum();
-        profile::stage(Stage::Kernel, made, || self.compute(lane, routine, counts))?;
+        profile::stage(Stage::Wait, 0, || {
+            let taken_ns = self.compute(lane, routine, counts)?;
+            profile::took(Stage::Kernel, made, taken_ns);
+            Ok::<_, Error>(())
+        })?;
         profile::stage(Stage::Fetch, out.iter().map(|place| place.len() as u64).sum(), || {
             let mut results = routine.results.iter().zip(out);
             results.try_for_each(|(datum, out)| lane.queue.read(&lane.memory[place(datum, n_loads)], out))?;
@@ -288,8 +292,9 @@ impl Devices {
         })
     }
 
-    /// Runs the kernels of `routine`, whose loads are there.
-    fn compute(&self, lane: &mut Lane, routine: &Routine, counts: &mut [[u32; N_COUNTS]]) -> Result<()> {
+    /// Runs the kernels of `routine`, whose loads are there. Gives the nanoseconds that took on the device.
+    fn compute(&self, lane: &mut Lane, routine: &Routine, counts: &mut [[u32; N_COUNTS]]) -> Result<u64> {
+        let mut runs = Vec::new();
         let n_loads = routine.loads.len();
         let mut next = n_loads + routine.launches.len();
         for (number, launch) in routine.launches.iter().enumerate() {
@@ -304,23 +309,25 @@ impl Devices {
             if launch.tally.is_none() {
                 arguments.pop();
             }
-            self.launch(lane, launch, &arguments)?;
+            runs.extend(self.launch(lane, launch, &arguments)?);
             lane.queue.read(&lane.memory[next - 1], bytemuck::cast_slice_mut(&mut counts[number]))?;
         }
-        lane.queue.finish()
+        lane.queue.finish()?;
+        Ok(runs.iter().map(KernelRun::taken_ns).sum())
     }
 
-    fn launch(&self, lane: &mut Lane, launch: &Launch, arguments: &[usize]) -> Result<()> {
+    fn launch(&self, lane: &mut Lane, launch: &Launch, arguments: &[usize]) -> Result<Option<KernelRun>> {
         if !lane.kernels.contains_key(&launch.text) {
             lane.kernels.insert(launch.text.clone(), self.program(&launch.text)?.kernel()?);
         }
-        let Some(kernel) = lane.kernels.get_mut(&launch.text) else { return Ok(()) };
+        let Some(kernel) = lane.kernels.get_mut(&launch.text) else { return Ok(None) };
         let arguments: Vec<&DeviceMemory> = arguments.iter().map(|&i| &lane.memory[i]).collect();
         let [x, y, z] = launch.range.map(|n| n as usize);
         let wide = x.next_power_of_two().min(64);
         let group = launch.group.map(|own| own.map(|n| n as usize));
         let [own_x, own_y] = group.unwrap_or([wide, y.next_power_of_two().min(128 / wide)]);
-        lane.queue.run(kernel, &arguments, [x.next_multiple_of(own_x), y.next_multiple_of(own_y), z], [own_x, own_y, 1])
+        let range = [x.next_multiple_of(own_x), y.next_multiple_of(own_y), z];
+        lane.queue.run(kernel, &arguments, range, [own_x, own_y, 1]).map(Some)
     }
 
     /// The program of `text`, built once.

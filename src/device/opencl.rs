@@ -62,6 +62,8 @@ functions! {
     clEnqueueMapBuffer(Handle, Handle, u32, u64, usize, usize, u32, *const Handle, *mut Handle, *mut i32) -> *mut u8;
     clEnqueueUnmapMemObject(Handle, Handle, *mut u8, u32, *const Handle, *mut Handle) -> i32;
     clFinish(Handle) -> i32;
+    clGetEventProfilingInfo(Handle, u32, usize, *mut u8, *mut usize) -> i32;
+    clReleaseEvent(Handle) -> i32;
 }
 
 const DEVICE_TYPE_ALL: u64 = 0xFFFF_FFFF;
@@ -69,6 +71,7 @@ const DEVICE_TYPE_CPU: u64 = 1 << 1;
 const MEM_READ_WRITE: u64 = 1;
 const MEM_ALLOC_HOST_PTR: u64 = 1 << 4;
 const MAP_READ_WRITE: u64 = 3;
+const QUEUE_PROFILING_ENABLE: u64 = 1 << 1;
 
 /// Names that the library has on this system, first the one that is most likely there.
 #[cfg(target_os = "macos")]
@@ -383,7 +386,7 @@ impl DeviceContext {
 
 fn queue(context: &Object, device: &Device) -> Result<Object> {
     let mut code = 0;
-    let handle = call!(clCreateCommandQueue(context.0, device.id as Handle, 0, &mut code));
+    let handle = call!(clCreateCommandQueue(context.0, device.id as Handle, QUEUE_PROFILING_ENABLE, &mut code));
     Object::new("clCreateCommandQueue", handle, code, library()?.clReleaseCommandQueue)
 }
 
@@ -455,6 +458,19 @@ impl BuiltProgram {
 /// A kernel with arguments.
 pub struct Kernel(Object);
 
+/// A run of a kernel.
+pub struct KernelRun(Object);
+
+impl KernelRun {
+    /// Nanoseconds on the device, once the queue is empty; 0 where it does not say.
+    pub fn taken_ns(&self) -> u64 {
+        let at = |what| told(|n, to, length| Ok(call!(clGetEventProfilingInfo(self.0.0, what, n, to, length))));
+        // CL_PROFILING_COMMAND_START and CL_PROFILING_COMMAND_END.
+        let [begun, ended] = [0x1282, 0x1283].map(|what| at(what).map_or(0, |bytes| number(&bytes)));
+        ended.saturating_sub(begun)
+    }
+}
+
 /// What a device is to do, in order.
 pub struct Queue(Object);
 
@@ -484,6 +500,7 @@ impl Queue {
     }
 
     /// Runs `kernel` for each place of `range`, the first of which varies fastest, in groups of `group`, which divides it.
+    /// Gives what tells how long that took.
     ///
     /// # Errors
     /// `Unsupported` if the device fails.
@@ -493,14 +510,15 @@ impl Queue {
         arguments: &[&DeviceMemory],
         range: [usize; 3],
         group: [usize; 3],
-    ) -> Result<()> {
+    ) -> Result<KernelRun> {
         for (i, argument) in (0..).zip(arguments) {
             let place: *const Handle = &argument.object.0;
             checked("clSetKernelArg", call!(clSetKernelArg(kernel.0.0, i, size_of::<Handle>(), place.cast())))?;
         }
         let (range, group) = (range.as_ptr(), group.as_ptr());
-        let code = call!(clEnqueueNDRangeKernel(self.0.0, kernel.0.0, 3, null(), range, group, 0, null(), null_mut()));
-        checked("clEnqueueNDRangeKernel", code)
+        let mut event = null_mut();
+        let code = call!(clEnqueueNDRangeKernel(self.0.0, kernel.0.0, 3, null(), range, group, 0, null(), &mut event));
+        Object::new("clEnqueueNDRangeKernel", event, code, library()?.clReleaseEvent).map(KernelRun)
     }
 
     /// Waits until all is done.

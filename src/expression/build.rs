@@ -6,8 +6,8 @@ use super::builder::{Builder, Carry, Known, NamedArrays, TreePart, Value, Wanted
 use super::call::{Call, MANY};
 use super::syntax::{Argument, Expression, fault};
 use super::{functions, reductions};
-use crate::array::Array;
-use crate::array::calc::{Cast, CastTally, Operation, Term, Values, named};
+use crate::array::calc::{Cast, Operation, Term, Values, named};
+use crate::array::{Array, CastTally};
 use crate::dtype::DType;
 use crate::error::{Error, Result, nearest};
 use crate::reduce::meant;

@@ -8,7 +8,7 @@ use multiversion::multiversion;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::reduce::fold::{Counts, Fold, Refusal, Results};
-use crate::reduce::kernel::{KernelLines, wide};
+use crate::reduce::lines::{KernelLines, wide};
 use crate::reduce::number::{Integer, Real, one_zero, with_real};
 use crate::reduce::operator::{Operator, Subject};
 use crate::reduce::panel::{Along, N_ALONG, Panel};

@@ -4,7 +4,7 @@ use crate::array::kernel::double;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::reduce::fold::{Counts, Fold, Results};
-use crate::reduce::kernel::KernelLines;
+use crate::reduce::lines::KernelLines;
 use crate::reduce::number::{Integer, Real, with_real};
 use crate::reduce::operator::{Operator, OwnAxis, Subject};
 use crate::reduce::panel::Panel;

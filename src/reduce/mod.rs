@@ -15,6 +15,7 @@ mod fold;
 mod histogram;
 mod hold;
 mod kernel;
+mod lines;
 mod logic;
 mod moments;
 mod number;

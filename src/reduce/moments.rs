@@ -11,7 +11,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::reduce::exact::{Exact, Goal, Squared};
 use crate::reduce::fold::{Counts, Fold, Results, count};
-use crate::reduce::kernel::KernelLines;
+use crate::reduce::lines::KernelLines;
 use crate::reduce::number::Real;
 use crate::reduce::operator::{Operator, Subject};
 use crate::reduce::panel::Panel;

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::reduce::fold::Fold;
-use crate::reduce::kernel::KernelLines;
+use crate::reduce::lines::KernelLines;
 
 /// What an operator is to reduce.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::reduce::counting::{Digits, Distinct};
 use crate::reduce::fold::Fold;
 use crate::reduce::hold::Hold;
-use crate::reduce::kernel::{KernelLines, quantiles};
+use crate::reduce::lines::{KernelLines, quantiles};
 use crate::reduce::number::with_real;
 use crate::reduce::operator::{Operator, OwnAxis, Subject};
 use crate::reduce::ranks::{Answers, RankStatistic, ranks};

@@ -11,7 +11,7 @@ use crate::dtype::{Complex, DType, Element};
 use crate::error::{Error, Result};
 use crate::reduce::exact::{Exact, Goal, Plain, Squared};
 use crate::reduce::fold::{Counts, Fold, Results};
-use crate::reduce::kernel::{FLOAT_SUM, KernelLines};
+use crate::reduce::lines::{FLOAT_SUM, KernelLines};
 use crate::reduce::number::Real;
 use crate::reduce::operator::{Operator, Subject};
 use crate::reduce::panel::Panel;
@@ -81,13 +81,16 @@ impl Operator for Sums {
             d if d.is_float() => Some(KernelLines::new("double", format!("{FLOAT_SUM}const double r = {value};"))),
             // Sums of wider ones may not fit.
             d if d.is_complex() || d.size() == 8 => None,
-            _ => Some(KernelLines::new(
-                "long",
-                format!(
-                    "long s = 0; for (int i = 0; i < N; i++) s += AT(i);\nconst {} r = {value};",
-                    if mean { "double" } else { "long" }
-                ),
-            )),
+            d => {
+                // Sums of few narrow ones fit into what is fast.
+                let is_small = d.size() < 4 && input.n_reduced < 1 << 15;
+                let sum = if is_small { "int" } else { "long" };
+                let result = if mean { "double" } else { "long" };
+                let text = format!(
+                    "{sum} s = 0;\n#pragma unroll 8\nfor (int i = 0; i < N; i++) s += AT(i);\nconst {result} r = {value};"
+                );
+                Some(KernelLines::new(sum, text))
+            }
         }
     }
 

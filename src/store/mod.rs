@@ -43,6 +43,7 @@ use crate::profile::{self, Stage};
 
 mod checkpoints;
 pub mod disk;
+mod free;
 mod journal;
 mod lock;
 mod place;
@@ -55,10 +56,11 @@ pub mod testing;
 
 pub use checkpoints::Checkpoints;
 use disk::{Disk, Handle, Local};
+pub use free::check_free;
 pub use journal::{Record, RecordPlace, Stored, What};
 use lock::{HeldLock, Lock, Owner, Refused};
 pub use lock::{Patience, common, scratch};
-pub use place::{OutputKind, adopt, check_free, forget, holds, is_begun, put_in_place, replace, replaced};
+pub use place::{OutputKind, adopt, forget, holds, is_begun, put_in_place, replace, replaced};
 use place::{PUBLISHED, UNFINISHED, check_key};
 pub use published::{conclude, forget_all, forget_the_rest, has_name, is_announced};
 pub use resume::Change;
@@ -509,11 +511,11 @@ impl Store {
         let name = place::real_name(terms.output)?;
         let partial = place::partial_name(&name);
         if terms.share.is_some() {
-            place::refuse_taken(&name, terms.overwrite, terms.kind)?;
+            free::refuse_taken(&name, terms.overwrite, terms.kind)?;
             return Self::join(name, partial, terms);
         }
         if !place::exists(&partial.join(PUBLISHED)) {
-            place::refuse_taken(&name, terms.overwrite, terms.kind).inspect_err(|_| tidy(&name))?;
+            free::refuse_taken(&name, terms.overwrite, terms.kind).inspect_err(|_| tidy(&name))?;
         }
         let (local, held) = claim(&name, &partial, false, terms.patience)?;
         local.put_back().map_err(|e| Error::io(&name, "cannot put the old output back", e))?;
@@ -598,7 +600,7 @@ impl Store {
             site.clear()?;
         }
         if held.is_some()
-            && let Err(e) = place::refuse_taken(&site.name, terms.overwrite, terms.kind)
+            && let Err(e) = free::refuse_taken(&site.name, terms.overwrite, terms.kind)
         {
             held.into_iter().for_each(|held| held.release(false));
             let _ = site.disk.remove("");

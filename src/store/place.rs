@@ -1,11 +1,10 @@
-//! Where an output goes: its name, the private place beside it, and whether the name is free.
+//! Where an output goes: its name and the private place beside it.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use super::remote;
 use crate::bytes;
 use crate::error::{Error, Result};
 
@@ -16,26 +15,6 @@ pub enum OutputKind {
     File,
     /// A folder of files; says whether a folder that stands in its place is of a kind that may be replaced.
     Folder(fn(&Path) -> bool),
-}
-
-/// Says whether a run could start `output`, and touches nothing but what one that is over had no time to remove.
-///
-/// # Errors
-/// `Usage` if something stands there that may not be replaced, or if there is no folder to put it in.
-pub fn check_free(output: &Path, overwrite: bool, kind: OutputKind) -> Result<()> {
-    let name = real_name(output)?;
-    let parent = name.parent().unwrap_or(Path::new("/"));
-    if !bytes::is_remote(&name)
-        && let Err(e) = fs::metadata(parent)
-        && e.kind() == ErrorKind::NotFound
-    {
-        return Err(no_parent(&name));
-    }
-    // What an earlier run of the same job has published is no obstacle to it, which is found out when it begins.
-    if exists(&partial_name(&name).join(PUBLISHED)) {
-        return Ok(());
-    }
-    refuse_taken(&name, overwrite, kind).inspect_err(|_| super::tidy(&name))
 }
 
 /// Moves what the folder `from` inside `folder` holds into `folder` itself, entries called `last` at the end and in their
@@ -154,28 +133,6 @@ fn sync(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
-/// Refuses a name under which something stands that must stay.
-pub(super) fn refuse_taken(name: &Path, overwrite: bool, kind: OutputKind) -> Result<()> {
-    if bytes::is_remote(name) {
-        return remote::refuse_taken(name, overwrite, kind);
-    }
-    let Ok(found) = fs::symlink_metadata(name) else { return Ok(()) };
-    let refuse = |why: &str| Err(Error::usage(format!("{}: {why}", shown(name).display())));
-    if found.is_dir() && matches!(kind, OutputKind::File) {
-        return refuse("is a folder, which a file does not replace: choose another name");
-    }
-    if !overwrite {
-        return refuse("exists already: choose another name or use --overwrite");
-    }
-    let empty = || fs::read_dir(name).is_ok_and(|mut entries| entries.next().is_none());
-    match kind {
-        OutputKind::Folder(replaceable) if found.is_dir() && !replaceable(name) && !empty() => refuse(
-            "is a folder of other things, which --overwrite does not replace: remove it first or choose another name",
-        ),
-        _ => Ok(()),
-    }
-}
-
 /// The absolute name of an output; a link stands for what it points to, which is what is to be replaced.
 pub(super) fn real_name(output: &Path) -> Result<PathBuf> {
     let no_name = || Error::usage(format!("'{}' cannot be the name of an output", output.display()));
@@ -218,7 +175,7 @@ pub(super) fn no_parent(name: &Path) -> Error {
 }
 
 /// `name` as seen from the current folder, if it lies there.
-fn shown(name: &Path) -> PathBuf {
+pub(super) fn shown(name: &Path) -> PathBuf {
     let here = std::env::current_dir().ok();
     here.and_then(|here| name.strip_prefix(here).ok().map(Path::to_owned)).unwrap_or_else(|| name.to_owned())
 }

@@ -6,10 +6,9 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::kernel::{Datum, Launch, OnDevice, Places, Routine};
-use super::{Array, Reader, Scratch};
+use super::{Array, CastTally, Reader, Scratch};
 use crate::axis::Axis;
 use crate::block::{Block, Buffer, Coverage, Target, size_bytes};
 use crate::dtype::DType;
@@ -29,19 +28,6 @@ pub use operation::{Operation, named, names};
 pub use program::{Cast, Node, Term};
 use program::{CastCounts, Program, Registers, STRIP};
 pub use values::{Values, range};
-
-/// What the elements that were made so far came to.
-#[derive(Debug, Default)]
-pub struct CastTally {
-    /// Values outside the type, which became its limits.
-    pub clipped: AtomicU64,
-    /// Whole numbers divided by zero, which gave 0.
-    pub zero_divisors: AtomicU64,
-    /// Results that are NaN.
-    pub nan: AtomicU64,
-    /// Results that are infinite.
-    pub infinite: AtomicU64,
-}
 
 /// An array made of others by element-wise operations.
 pub struct Calc {
@@ -149,16 +135,6 @@ impl Calc {
     fn count(&self, counts: CastCounts) {
         let clipped = if self.program.clips() { counts.met.outside.into() } else { 0 };
         self.tally.add([clipped, counts.zero_divisors, counts.nan, counts.infinite]);
-    }
-}
-
-impl CastTally {
-    /// Adds so many elements: clipped, divided by zero, NaN, infinite.
-    pub fn add(&self, counts: [u64; 4]) {
-        let all = [&self.clipped, &self.zero_divisors, &self.nan, &self.infinite];
-        for (to, n) in all.into_iter().zip(counts).filter(|(_, n)| *n > 0) {
-            to.fetch_add(n, Ordering::Relaxed);
-        }
     }
 }
 

@@ -119,7 +119,7 @@ fn applied(operation: Operation, class: MachineType, a: &str, b: &str, c: &str) 
 
 impl Program {
     /// The kernel for leaves of `dtypes` at `places`. It counts what elements come to as
-    /// [`CastTally::add`](super::CastTally::add) takes it; the count behind these is of elements that end the run.
+    /// [`CastTally::add`](crate::array::CastTally::add) takes it; the count behind these is of elements that end the run.
     pub(super) fn text(&self, dtypes: &[DType], places: &Places) -> String {
         let leaves: String =
             dtypes.iter().enumerate().map(|(i, d)| format!("__global const {} *a{i}, ", c_name(*d))).collect();
@@ -158,7 +158,7 @@ impl Program {
         }
         let out = c_name(self.dtype);
         format!(
-            "{PRELUDE}{OPERATIONS}__kernel void run(__global {out} *out, {leaves}__global const ulong *g, \
+            "{PRELUDE}{OPERATIONS}__kernel void run(__global {out} *out, {leaves}__constant ulong *g, \
              volatile __global uint *n) {{\n{}{body}{counted}{}}}\n",
             places.text(),
             self.cast_text()

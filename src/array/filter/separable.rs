@@ -8,12 +8,15 @@ use crate::array::calc::{To, convert};
 use crate::array::kernel::{Datum, Routine, c_name};
 use crate::block::Buffer;
 use crate::dtype::DType;
-use crate::grid::n_elements;
+use crate::grid::{n_elements, positions};
 
 /// Elements of a strip across lines: with its neighbours it stays in a cache.
 const STRIP: usize = 512;
 /// Bytes of what one pass hands to the next, unless so little would be read many times over.
 const SLAB_BYTES: usize = 256 << 10;
+
+/// A device sums windows of so few elements up in one pass.
+const AT_ONCE: u64 = 32;
 
 /// Weights along each axis, the one of the element itself after as many as the filter reaches before.
 pub struct Separable {
@@ -56,6 +59,34 @@ impl Separable {
             n => vec![1.0; n as usize],
         };
         Self { weights: reach.iter().map(ones).collect(), reach, sums: Some(dtype) }
+    }
+
+    /// All passes in one kernel, each element of which keeps what they hand on: lines that make `r`, and the weights.
+    fn at_once(&self, to: DType) -> (String, Vec<u8>) {
+        let of = c_name(to);
+        let n: usize = self.weights.iter().map(|w| w.len().max(1)).product();
+        let mut made: Vec<String> = (0..n).map(|i| format!("AT({i})")).collect();
+        let (mut text, mut all) = (String::new(), Vec::new());
+        for (axis, weights) in self.weights.iter().enumerate().filter(|(_, w)| !w.is_empty()) {
+            let (n, first, inner) = (weights.len(), all.len(), made.len() / weights.len());
+            let is_even = weights.iter().eq(weights.iter().rev());
+            let sum = |q: usize| {
+                let at = |j: usize| &made[j * inner + q];
+                let mut sum = format!("({of})0");
+                for j in 0..if is_even { n / 2 } else { n } {
+                    sum = match is_even {
+                        true => format!("({sum} + w[{}] * ({} + {}))", first + j, at(j), at(n - 1 - j)),
+                        false => format!("({sum} + w[{}] * {})", first + j, at(j)),
+                    };
+                }
+                if is_even && n % 2 == 1 { format!("{sum} + w[{}] * {}", first + n / 2, at(n / 2)) } else { sum }
+            };
+            let sums: Vec<String> = (0..inner).map(sum).collect();
+            made = (0..inner).map(|q| format!("v{axis}_{q}")).collect();
+            sums.iter().zip(&made).for_each(|(sum, name)| text += &format!("const {of} {name} = {sum};\n"));
+            all.extend(weights);
+        }
+        (format!("{text}const {of} r = {};", made[0]), table(&all, to))
     }
 
     fn working(&self, dtype: DType) -> DType {
@@ -209,9 +240,14 @@ impl Filter for Separable {
     fn launch(&self, (mut from, mut dtype): (Datum, DType), shape: &[u64], routine: &mut Routine) -> Option<Datum> {
         let to = self.working(dtype);
         let mut lengths = wide(shape, &self.reach);
+        let window: Vec<u64> = self.weights.iter().map(|w| w.len().max(1) as u64).collect();
+        if n_elements(&window) <= AT_ONCE && window.iter().filter(|&&n| n > 1).count() > 1 {
+            let (body, weights) = self.at_once(to);
+            let (boxes, kind) = ((shape, &lengths[..], None), (c_name(to), to));
+            return Some(routine.around((from, dtype), boxes, positions(&window), kind, (&body, weights)));
+        }
         for axis in (0..shape.len()).filter(|&i| !self.weights[i].is_empty()) {
-            let mut weights = vec![0; self.weights[axis].len() * to.size()];
-            convert(DType::Float64, bytemuck::cast_slice(&self.weights[axis]), to, &mut weights);
+            let weights = table(&self.weights[axis], to);
             let n = self.weights[axis].len();
             let body = if self.weights[axis].iter().eq(self.weights[axis].iter().rev()) {
                 format!(
@@ -228,6 +264,13 @@ impl Filter for Separable {
         }
         self.weights.iter().any(|w| !w.is_empty()).then_some(from)
     }
+}
+
+/// `weights` as `to`.
+fn table(weights: &[f64], to: DType) -> Vec<u8> {
+    let mut table = vec![0; weights.len() * to.size()];
+    convert(DType::Float64, bytemuck::cast_slice(weights), to, &mut table);
+    table
 }
 
 /// What sums are made of.
