@@ -84,18 +84,27 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// Nothing covers `region` either. Joins it to the last box where it continues that.
-    pub fn lacks(&mut self, region: Region) {
+    /// Nothing covers `region` either. Joins it to the last box where it continues that, and so on.
+    pub fn lacks(&mut self, mut region: Region) {
         if region.is_empty() {
             return;
         }
-        let Some(last) = self.absent.last_mut() else { return self.absent.push(region) };
-        let mut differing =
-            (0..region.rank()).filter(|&i| (last.origin[i], last.shape[i]) != (region.origin[i], region.shape[i]));
-        match (differing.next(), differing.next()) {
-            (Some(axis), None) if last.end(axis) == region.origin[axis] => last.shape[axis] += region.shape[axis],
-            _ => self.absent.push(region),
+        while let Some(last) = self.absent.pop() {
+            let mut differing =
+                (0..region.rank()).filter(|&i| (last.origin[i], last.shape[i]) != (region.origin[i], region.shape[i]));
+            match (differing.next(), differing.next()) {
+                (Some(axis), None) if last.end(axis) == region.origin[axis] => {
+                    let own = region.shape[axis];
+                    region = last;
+                    region.shape[axis] += own;
+                }
+                _ => {
+                    self.absent.push(last);
+                    break;
+                }
+            }
         }
+        self.absent.push(region);
     }
 
     /// The boxes.

@@ -406,18 +406,24 @@ fn the_memory_limit_holds() {
             ..Layout::default()
         };
         let folder = raw(&Acquisition { c: 1, t: 2, z: 32, layout });
-        for threads in ["1", "2"] {
+        let peaks = |threads: &str, select: &str| {
             let run = stackctl(folder.path())
                 .args(["stitch", "raw", "-o", "out.zarr", "--overwrite", "--pattern", PATTERN, "--json", "-q"])
-                .args(["--memory", "64M", "--threads", threads])
+                .args(["--memory", "64M", "--threads", threads, "--select", select])
                 .output()
                 .unwrap();
             assert!(run.status.success(), "{}", message(&run));
             let summary: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
-            let [measured, predicted] =
-                ["measured_peak_bytes", "predicted_peak_bytes"].map(|name| summary[name].as_u64().unwrap());
+            ["measured_peak_bytes", "predicted_peak_bytes"].map(|name| summary[name].as_u64().unwrap())
+        };
+        for threads in ["1", "2"] {
+            // The program itself is larger in builds without optimisation than is counted for it: by how much, one pixel tells.
+            let [measured, predicted] = peaks(threads, "z=0,y=0,x=0");
+            let excess = measured.saturating_sub(predicted);
+            assert!(excess == 0 || cfg!(debug_assertions), "{measured}, predicted {predicted}");
+            let [measured, predicted] = peaks(threads, "z=:");
             assert!(measured <= 64 << 20, "{measured} of {}", 64 << 20);
-            assert!(measured <= predicted && predicted <= 64 << 20, "{measured}, predicted {predicted}");
+            assert!(measured <= predicted + excess && predicted <= 64 << 20, "{measured}, predicted {predicted}");
         }
     }
 }
