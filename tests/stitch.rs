@@ -406,22 +406,18 @@ fn the_memory_limit_holds() {
             ..Layout::default()
         };
         let folder = raw(&Acquisition { c: 1, t: 2, z: 32, layout });
-        let peaks = |threads: &str, select: &str| {
+        // Code without optimisation takes more memory than is counted for the program.
+        let excess = if cfg!(debug_assertions) { 16 << 20 } else { 0 };
+        for threads in ["1", "2"] {
             let run = stackctl(folder.path())
                 .args(["stitch", "raw", "-o", "out.zarr", "--overwrite", "--pattern", PATTERN, "--json", "-q"])
-                .args(["--memory", "64M", "--threads", threads, "--select", select])
+                .args(["--memory", "64M", "--threads", threads])
                 .output()
                 .unwrap();
             assert!(run.status.success(), "{}", message(&run));
             let summary: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
-            ["measured_peak_bytes", "predicted_peak_bytes"].map(|name| summary[name].as_u64().unwrap())
-        };
-        for threads in ["1", "2"] {
-            // The program itself is larger in builds without optimisation than is counted for it: by how much, one pixel tells.
-            let [measured, predicted] = peaks(threads, "z=0,y=0,x=0");
-            let excess = measured.saturating_sub(predicted);
-            assert!(excess == 0 || cfg!(debug_assertions), "{measured}, predicted {predicted}");
-            let [measured, predicted] = peaks(threads, "z=:");
+            let [measured, predicted] =
+                ["measured_peak_bytes", "predicted_peak_bytes"].map(|name| summary[name].as_u64().unwrap());
             assert!(measured <= 64 << 20, "{measured} of {}", 64 << 20);
             assert!(measured <= predicted + excess && predicted <= 64 << 20, "{measured}, predicted {predicted}");
         }
