@@ -86,9 +86,9 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     let mut many = Many::new(1 + numbers.len(), false);
     let is_one_of_many = many.is_many();
     let mut writing = Writing { lineage, settings, is_one_of_many, start, ..plain };
-    let told = many.one(&args.output, || writing::write(&writing, made.components, &stop))?.flatten();
+    let told = many.one(&args.output, || writing::write(&writing, Arc::clone(&made.components), &stop))?.flatten();
     if let Some(path) = &args.denoised {
-        let array = made.denoised.ok_or_else(|| Error::usage("--denoised: a QR leaves the rows as they are"))?;
+        let array = made.denoised().ok_or_else(|| Error::usage("--denoised: a QR leaves the rows as they are"))?;
         (writing.output, writing.shown) = (path, path);
         writing.lineage.provenance["denoised"] = true.into();
         many.one(path, || writing::write(&writing, array, &stop))?;

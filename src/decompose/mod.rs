@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use multiversion::multiversion;
+
 use crate::array::calc::convert;
 use crate::array::{Array, Reader, Scratch};
 use crate::axis::Axis;
@@ -60,10 +62,29 @@ pub struct Decomposition {
     pub scores: Vec<f64>,
     /// The components, along a new axis, and the axes that rows do not lie along.
     pub components: Arc<dyn Array>,
-    /// The rows as far as the components make them up; of a QR they are what they were.
-    pub denoised: Option<Arc<dyn Array>>,
     /// How it was done.
     pub method: &'static str,
+    rows: Rows,
+    /// Those of the products, one behind the other, and whether the mean was taken away.
+    vectors: Option<(Vec<f64>, bool)>,
+    dtype: DType,
+}
+
+impl Decomposition {
+    /// The rows as far as the components make them up; none of a QR, of which they are what they were.
+    pub fn denoised(&self) -> Option<Arc<dyn Array>> {
+        let (vectors, has_mean) = self.vectors.as_ref()?;
+        let n = self.rows.n_rows() as usize;
+        let mean = if *has_mean { 1.0 / n as f64 } else { 0.0 };
+        // What the vectors have of the mean itself comes with it.
+        let mut weights = vec![mean; n * n];
+        for vector in vectors.chunks_exact(n) {
+            for (row, v) in weights.chunks_exact_mut(n).zip(vector) {
+                row.iter_mut().zip(vector).for_each(|(weight, other)| *weight += v * other);
+            }
+        }
+        Some(Arc::new(Combined::new(self.rows.clone(), weights, &self.rows.name(), self.dtype)))
+    }
 }
 
 /// Decomposes `rows` into `k` components.
@@ -123,24 +144,9 @@ pub fn decompose(
         }
     }
     let explained = values.iter().map(|v| v * v / total.max(f64::MIN_POSITIVE)).collect();
-    let denoised = denoised(&rows, &vectors, kind == Factors::Pca, dtype);
-    let components = Arc::new(Combined::new(rows, weights, "component", dtype));
-    Ok(Decomposition { values, explained, scores, components, denoised: Some(denoised), method })
-}
-
-/// The rows as far as `vectors`, and the mean if it was taken away, make them up.
-fn denoised(rows: &Rows, vectors: &[f64], has_mean: bool, dtype: DType) -> Arc<dyn Array> {
-    let n = rows.n_rows() as usize;
-    let mut weights = vec![0.0; n * n];
-    let mean = if has_mean { 1.0 / n as f64 } else { 0.0 };
-    for i in 0..n {
-        for j in 0..n {
-            let along: f64 = vectors.chunks_exact(n).map(|v| v[i] * v[j]).sum();
-            // What the vectors have of the mean itself comes with it.
-            weights[i * n + j] = along + mean;
-        }
-    }
-    Arc::new(Combined::new(rows.clone(), weights, &rows.name(), dtype))
+    let components = Arc::new(Combined::new(rows.clone(), weights, "component", dtype));
+    let vectors = Some((vectors, kind == Factors::Pca));
+    Ok(Decomposition { values, explained, scores, components, method, rows, vectors, dtype })
 }
 
 /// Thin QR of the transposed rows: rows are the transposed triangle times orthonormal ones.
@@ -168,9 +174,9 @@ fn qr(
     let total: f64 = (0..n).map(|i| products[i * n + i]).sum();
     let explained = (0..n).map(|i| triangle[i * n..(i + 1) * n].iter().map(|t| t * t).sum::<f64>() / total).collect();
     let weights = inverse_transposed(&triangle, n);
-    let components = Arc::new(Combined::new(rows, weights, "component", dtype));
+    let components = Arc::new(Combined::new(rows.clone(), weights, "component", dtype));
     let scores = transposed(&triangle, n);
-    Ok(Decomposition { values, explained, scores, components, denoised: None, method })
+    Ok(Decomposition { values, explained, scores, components, method, rows, vectors: None, dtype })
 }
 
 /// Takes the mean of rows away from their products.
@@ -227,7 +233,9 @@ fn inverse_transposed(t: &[f64], n: usize) -> Vec<f64> {
 }
 
 /// Columns that are put together at once.
-const COLUMNS: usize = 4096;
+const COLUMNS: usize = 512;
+/// So many results are put together in registers; more of them by a product of matrices.
+const FEW: usize = 16;
 /// About how many rows are read at once; sums are made in the order of these blocks, whatever the memory.
 const ROWS: u64 = 64;
 
@@ -360,7 +368,8 @@ impl Reader for CombinedReader {
                     convert(array.dtype(), bytes, DType::Float64, bytemuck::cast_slice_mut(to));
                 }
                 results.resize(k * width, 0.0f64);
-                crate::pairwise::product(&weights, &columns, (k, n, width), &mut results);
+                let put_together = if k <= FEW { few } else { crate::pairwise::product };
+                put_together(&weights, &columns, (k, n, width), &mut results);
                 for (row, values) in results.chunks_exact(width).enumerate() {
                     let sums = &mut sums[row * d + from..][..width];
                     sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
@@ -375,6 +384,39 @@ impl Reader for CombinedReader {
 
     fn release(self: Box<Self>) -> Scratch {
         self.inner.release()
+    }
+}
+
+/// The product of few rows, (`k`, `n`), and a matrix of (`n`, `m`).
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn few(rows: &[f64], matrix: &[f64], (k, n, m): (usize, usize, usize), out: &mut [f64]) {
+    const WIDE: usize = 16;
+    const HIGH: usize = 5;
+    for first in (0..k).step_by(HIGH) {
+        let high = HIGH.min(k - first);
+        // Rows that are not there weigh nothing.
+        let weights: Vec<[f64; HIGH]> =
+            (0..n).map(|j| std::array::from_fn(|r| if r < high { rows[(first + r) * n + j] } else { 0.0 })).collect();
+        let mut from = 0;
+        while from + WIDE <= m {
+            let mut sums = [[0.0f64; WIDE]; HIGH];
+            for (line, weights) in matrix.chunks_exact(m).zip(&weights) {
+                let line = &line[from..from + WIDE];
+                for (sums, weight) in sums.iter_mut().zip(weights) {
+                    sums.iter_mut().zip(line).for_each(|(sum, x)| *sum += weight * x);
+                }
+            }
+            for (r, sums) in sums[..high].iter().enumerate() {
+                out[(first + r) * m + from..][..WIDE].copy_from_slice(sums);
+            }
+            from += WIDE;
+        }
+        for c in from..m {
+            for r in 0..high {
+                out[(first + r) * m + c] =
+                    weights.iter().zip(matrix.chunks_exact(m)).map(|(w, line)| w[r] * line[c]).sum();
+            }
+        }
     }
 }
 

@@ -187,7 +187,7 @@ impl Verified<'_> {
         let array = self.array(&args.input, &args.names, args.select.as_slice(), paths)?;
         let (budget, mut way) = (Resources::new(&args.run), way(None, &Value::Null, &args.run, self.stop, None)?);
         let made = decompose::made(&args, &array, &budget, &mut way, |_| {})?;
-        let denoised = made.denoised.filter(|_| self.own["denoised"] == true);
+        let denoised = if self.own["denoised"] == true { made.denoised() } else { None };
         Ok(Reopened::new(denoised.unwrap_or(made.components), None))
     }
 
