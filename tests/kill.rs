@@ -338,6 +338,8 @@ fn a_signal_stops_a_run_that_goes_on_later() {
             // The command that goes on.
             assert!(text.contains("stackctl stitch") && text.contains("-o out.zarr"), "{signal}: {text}");
             assert!(!folder.join("out.zarr").exists(), "{signal}");
+            let (code, _, text) = ran(folder, &["status", "out.zarr"]);
+            assert!(code == 2 && text.contains("the same command goes on"), "{signal}: {code} {text}");
             let rest = ticks(folder, &arguments);
             assert!(files(&folder.join("out.zarr")) == expected.files, "{signal}");
             assert_eq!(names(folder), ["out.zarr", "raw"], "{signal}");

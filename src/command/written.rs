@@ -42,7 +42,12 @@ pub(super) fn find(output: &Path) -> Result<Document, Error> {
     if !is_begun && standing_for(output)?.iter().any(|name| name.exists()) {
         return Err(Error::Complete(format!("{shown}: is complete, nothing is left to do")));
     }
-    Err(Error::usage(format!("{shown}: there is no plan of it: make one with stackctl plan COMMAND ... -o {shown}")))
+    Err(Error::usage(match is_begun {
+        true => {
+            format!("{shown}: one process has begun it, without a plan, and not ended it: the same command goes on")
+        }
+        false => format!("{shown}: there is no plan of it: make one with stackctl plan COMMAND ... -o {shown}"),
+    }))
 }
 
 /// Where {op} stands in a name.
