@@ -8,6 +8,8 @@ const ASKING: usize = 4;
 /// Bytes that are asked for ahead: enough to keep a network of 1 GB/s busy whose answers take 60 ms.
 const MOST_BYTES: u64 = 64 << 20;
 const LEAST_BYTES: u64 = 4 << 20;
+/// A thread is woken for this part of them: each time it is, a worker may have to stand back.
+const BATCH: u64 = 8;
 
 /// What will be needed, each with its bytes, and how far the workers have come.
 pub struct Ahead<I> {
@@ -32,8 +34,12 @@ impl<T: Send, I: Iterator<Item = (u64, T)> + Send> Ahead<I> {
 
     /// Says that a worker has begun with items of so many bytes.
     pub fn begin(&self, n_bytes: u64) {
-        self.lock().begun_bytes += n_bytes;
-        self.moved.notify_all();
+        let mut state = self.lock();
+        let had_room = self.has_room(&state);
+        state.begun_bytes += n_bytes;
+        if !had_room && self.has_room(&state) {
+            self.moved.notify_one();
+        }
     }
 
     /// Does `work` while threads ask for what it will need, each by an `ask` of its own.
@@ -45,8 +51,8 @@ impl<T: Send, I: Iterator<Item = (u64, T)> + Send> Ahead<I> {
                 // Where the system gives no thread, workers read what nobody has asked for.
                 let _ = asking.spawn_scoped(scope, || {
                     let mut ask = ask();
-                    while let Some(item) = self.next() {
-                        ask(item);
+                    while let Some(items) = self.next() {
+                        items.into_iter().for_each(&mut ask);
                     }
                 });
             }
@@ -54,25 +60,34 @@ impl<T: Send, I: Iterator<Item = (u64, T)> + Send> Ahead<I> {
         })
     }
 
-    /// The next item that no worker has begun with, once there is room for it.
-    fn next(&self) -> Option<T> {
+    /// The next items that no worker has begun with, once there is room for them.
+    fn next(&self) -> Option<Vec<T>> {
         let mut state = self.lock();
-        while !state.ended {
-            if state.asked_bytes >= state.begun_bytes.saturating_add(self.window_bytes) {
-                state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let (n_bytes, item) = state.items.next()?;
+        while !self.has_room(&state) && !state.ended {
+            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let (mut batch, mut batch_bytes) = (Vec::new(), 0);
+        while batch_bytes < self.window_bytes / BATCH && !state.ended {
+            let Some((n_bytes, item)) = state.items.next() else { break };
             state.asked_bytes += n_bytes;
             if state.asked_bytes > state.begun_bytes {
-                return Some(item);
+                batch_bytes += n_bytes;
+                batch.push(item);
             }
         }
-        None
+        if self.has_room(&state) {
+            self.moved.notify_one();
+        }
+        (!batch.is_empty()).then_some(batch)
     }
 }
 
 impl<I> Ahead<I> {
+    /// Whether so much has been begun with that more is to be asked for.
+    fn has_room(&self, state: &State<I>) -> bool {
+        state.asked_bytes + self.window_bytes / BATCH <= state.begun_bytes + self.window_bytes
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<I>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,7 +109,7 @@ mod tests {
 
     #[test]
     fn what_comes_soon_is_asked_for_and_no_more() {
-        let ahead = Ahead::new((0..100u64).map(|i| (1 << 20, i)), 40 << 20);
+        let ahead = Ahead::new((0..800u64).map(|i| (1 << 17, i)), 32 << 20);
         let asked = Mutex::new(Vec::new());
         let most = |n: usize| {
             for _ in 0..2000 {
@@ -109,17 +124,19 @@ mod tests {
         ahead.beside(
             || |i| asked.lock().unwrap().push(i),
             || {
-                assert_eq!(most(10), 10);
-                ahead.begin(5 << 20);
-                assert_eq!(most(15), 15);
+                assert_eq!(most(64), 64);
+                ahead.begin(1 << 19);
+                assert_eq!(most(65), 64);
+                ahead.begin(7 << 19);
+                assert_eq!(most(96), 96);
                 // Workers that are faster need nobody to ask for them.
-                ahead.begin(85 << 20);
-                assert!(most(20) <= 25, "{:?}", asked.lock().unwrap());
+                ahead.begin(92 << 20);
+                assert!(most(128) <= 130, "{:?}", asked.lock().unwrap());
             },
         );
         let mut asked = asked.into_inner().unwrap();
         asked.sort_unstable();
-        assert_eq!(asked[..15], (0..15).collect::<Vec<_>>()[..]);
+        assert_eq!(asked[..96], (0..96).collect::<Vec<_>>()[..]);
     }
 
     #[test]
