@@ -41,7 +41,10 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
         let (own, Opened { stack, is_single, .. }) = Lineage::of(opened, &args.run);
         let first = u32::try_from(files.len()).map_err(Error::format)?;
         let losses = stack.losses().map(|_| lineage.losses.clone());
-        let stack = stack.summed(!args.run.no_input_checksums).numbered_from(first).salvaging(losses);
+        let stack = stack
+            .summed(output.is_some_and(|output| resolve::sums_inputs(output, &args.run)))
+            .numbered_from(first)
+            .salvaging(losses);
         files.extend(resolve::inputs_of(&stack, output.unwrap_or(Path::new("."))));
         let dropped = resolve::own_axes(&stack, is_single, &args.names, &[]);
         if lineage.unit.is_empty() && dropped.is_empty() {

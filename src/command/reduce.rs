@@ -82,7 +82,7 @@ fn one(
     let stack = resolve::watched(stack, &args.run);
     let output = args.output.as_deref().map_or(Path::new("-"), Path::new);
     let ledger = resolve::ledger(&stack, output);
-    let stack = stack.summed(!args.run.no_input_checksums);
+    let stack = stack.summed(resolve::sums_inputs(output, &args.run));
     let inputs = stack.watch().clone();
     let losses = stack.losses().cloned().unwrap_or_default();
     let place = Path::new(args.output.as_deref().unwrap_or("stackctl"));

@@ -257,6 +257,11 @@ pub(super) fn watched(stack: Stack, run: &RunArgs) -> Stack {
     stack.watched(watch)
 }
 
+/// Whether what is read of each input is summed up: where the output, or the Zarr it lies in, has a place for it.
+pub(super) fn sums_inputs(output: &Path, args: &RunArgs) -> bool {
+    !args.no_input_checksums && output.ancestors().any(crate::sink::is_zarr)
+}
+
 /// The inputs of a run that writes `output`, as they are now.
 pub(super) fn ledger(stack: &Stack, output: &Path) -> Ledger {
     Ledger::of(inputs_of(stack, output))

@@ -2,6 +2,7 @@
 //! request is taken, and as many are under way as storage takes.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Threads that ask: opening a file may take as long as reading from it.
 const ASKING: usize = 4;
@@ -10,6 +11,8 @@ const MOST_BYTES: u64 = 64 << 20;
 const LEAST_BYTES: u64 = 4 << 20;
 /// A thread is woken for this part of them: each time it is, a worker may have to stand back.
 const BATCH: u64 = 8;
+/// Workers that begin with so many bytes a second read from memory, and need nobody to ask for them.
+const MEMORY_BYTES_PER_S: f64 = 4e9;
 
 /// What will be needed, each with its bytes, and how far the workers have come.
 pub struct Ahead<I> {
@@ -22,13 +25,17 @@ struct State<I> {
     items: I,
     asked_bytes: u64,
     begun_bytes: u64,
+    /// When so many bytes had been begun with, and whether those before came from memory.
+    mark: (Instant, u64),
+    is_fast: bool,
     ended: bool,
 }
 
 impl<T: Send, I: Iterator<Item = (u64, T)> + Send> Ahead<I> {
     /// Asks for `items` while `limit_bytes` may be used by those who need them.
     pub fn new(items: I, limit_bytes: u64) -> Self {
-        let state = Mutex::new(State { items, asked_bytes: 0, begun_bytes: 0, ended: false });
+        let mark = (Instant::now(), 0);
+        let state = Mutex::new(State { items, asked_bytes: 0, begun_bytes: 0, mark, is_fast: false, ended: false });
         Self { state, moved: Condvar::new(), window_bytes: (limit_bytes / 4).clamp(LEAST_BYTES, MOST_BYTES) }
     }
 
@@ -60,25 +67,37 @@ impl<T: Send, I: Iterator<Item = (u64, T)> + Send> Ahead<I> {
         })
     }
 
-    /// The next items that no worker has begun with, once there is room for them.
+    /// The next items that no worker has begun with, once there is room for them and workers are slow enough to need them.
     fn next(&self) -> Option<Vec<T>> {
         let mut state = self.lock();
-        while !self.has_room(&state) && !state.ended {
-            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        let (mut batch, mut batch_bytes) = (Vec::new(), 0);
-        while batch_bytes < self.window_bytes / BATCH && !state.ended {
-            let Some((n_bytes, item)) = state.items.next() else { break };
-            state.asked_bytes += n_bytes;
-            if state.asked_bytes > state.begun_bytes {
-                batch_bytes += n_bytes;
-                batch.push(item);
+        loop {
+            while !self.has_room(&state) && !state.ended {
+                state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            let (begun, (since, before)) = (state.begun_bytes, state.mark);
+            if begun - before >= self.window_bytes / BATCH {
+                state.is_fast = (begun - before) as f64 > MEMORY_BYTES_PER_S * since.elapsed().as_secs_f64();
+                state.mark = (Instant::now(), begun);
+            }
+            let (mut batch, mut batch_bytes) = (Vec::new(), 0);
+            while batch_bytes < self.window_bytes / BATCH && !state.ended {
+                let Some((n_bytes, item)) = state.items.next() else { break };
+                state.asked_bytes += n_bytes;
+                if state.asked_bytes > state.begun_bytes {
+                    batch_bytes += n_bytes;
+                    batch.push(item);
+                }
+            }
+            if batch.is_empty() {
+                return None;
+            }
+            if self.has_room(&state) {
+                self.moved.notify_one();
+            }
+            if !state.is_fast {
+                return Some(batch);
             }
         }
-        if self.has_room(&state) {
-            self.moved.notify_one();
-        }
-        (!batch.is_empty()).then_some(batch)
     }
 }
 
