@@ -7,6 +7,10 @@ use stackctl::cli::Cli;
 use stackctl::command;
 use stackctl::error::Error;
 
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match command::answer() {
         Ok(false) => {}
