@@ -74,12 +74,17 @@ pub fn stage<T>(stage: Stage, n_bytes: u64, work: impl FnOnce() -> T) -> T {
     let result = work();
     let (wall, cpu) = (begun.elapsed().as_nanos() as u64, cpu_ns().saturating_sub(cpu_begun));
     let inside = INSIDE.replace((outside.0 + wall, outside.1 + cpu));
+    add(stage, n_bytes, wall.saturating_sub(inside.0), cpu.saturating_sub(inside.1));
+    result
+}
+
+/// Adds a call of `stage`, which took so many nanoseconds on the clock and on the processor.
+fn add(stage: Stage, n_bytes: u64, wall_ns: u64, cpu_ns: u64) {
     let total = &TOTALS[stage as usize];
-    total.wall_ns.fetch_add(wall.saturating_sub(inside.0), Relaxed);
-    total.cpu_ns.fetch_add(cpu.saturating_sub(inside.1), Relaxed);
+    total.wall_ns.fetch_add(wall_ns, Relaxed);
+    total.cpu_ns.fetch_add(cpu_ns, Relaxed);
     total.bytes.fetch_add(n_bytes, Relaxed);
     total.calls.fetch_add(1, Relaxed);
-    result
 }
 
 /// Counts `wall_ns` of the stage in hand, in which others worked for this thread, as part of `stage`, which handled `n_bytes`.
@@ -87,10 +92,7 @@ pub fn took(stage: Stage, n_bytes: u64, wall_ns: u64) {
     if IS_ON.load(Relaxed) {
         let inside = INSIDE.get();
         INSIDE.set((inside.0 + wall_ns, inside.1));
-        let total = &TOTALS[stage as usize];
-        total.wall_ns.fetch_add(wall_ns, Relaxed);
-        total.bytes.fetch_add(n_bytes, Relaxed);
-        total.calls.fetch_add(1, Relaxed);
+        add(stage, n_bytes, wall_ns, 0);
     }
 }
 

@@ -85,7 +85,7 @@ for arguments in [
     ["reduce", "big.zarr", "--op", "median", "--axis", "0", "-o", "out.npy"],
 ]:
     (cpu_wall, _, _), _ = run(arguments, "cpu")
-    (wall, stages, profile), kernel = run(arguments, DEVICE)
+    (wall, stages, profile), _ = run(arguments, DEVICE)
     # Kernels take turns on the device; the rest is done by all workers at once.
     alone = {stage: s if stage == "kernel" else s / N_THREADS for stage, s in stages.items() if stage != "wait"}
     longest = max(alone, key=alone.get)

@@ -671,7 +671,7 @@ fn little_address_space_ends_in_a_message() {
     let folder = folder.path();
     let expected = undisturbed(folder, &stitch(), "out.zarr");
     let mut n_done = 0;
-    for mib in [80, 120, 160, 250, 400, 700, 2000] {
+    for mib in [80, 100, 120, 160, 200, 250, 300, 400, 500, 700, 1000, 2000, 4000] {
         let limit = format!("ulimit -v {}; exec \"$0\" \"$@\"", mib << 10);
         let run = std::process::Command::new("sh")
             .args(["-c", &limit, env!("CARGO_BIN_EXE_stackctl")])
