@@ -87,10 +87,11 @@ fn add(stage: Stage, n_bytes: u64, wall_ns: u64, cpu_ns: u64) {
     total.calls.fetch_add(1, Relaxed);
 }
 
-/// Counts `wall_ns` of the stage in hand, in which others worked for this thread, as part of `stage`, which handled `n_bytes`.
-pub fn took(stage: Stage, n_bytes: u64, wall_ns: u64) {
+/// Counts what others worked for this thread during the stage in hand, in nanoseconds, as part of `stage`, which handled
+/// `n_bytes`. Asks how long that was only where it is measured.
+pub fn took(stage: Stage, n_bytes: u64, wall_ns: impl FnOnce() -> u64) {
     if IS_ON.load(Relaxed) {
-        let inside = INSIDE.get();
+        let (wall_ns, inside) = (wall_ns(), INSIDE.get());
         INSIDE.set((inside.0 + wall_ns, inside.1));
         add(stage, n_bytes, wall_ns, 0);
     }

@@ -281,8 +281,8 @@ impl Devices {
         })?;
         let made = routine.launches.iter().map(|launch| launch.n_bytes).sum();
         profile::stage(Stage::Wait, 0, || {
-            let taken_ns = self.compute(lane, routine, counts)?;
-            profile::took(Stage::Kernel, made, taken_ns);
+            let runs = self.compute(lane, routine, counts)?;
+            profile::took(Stage::Kernel, made, || runs.iter().map(KernelRun::taken_ns).sum());
             Ok::<_, Error>(())
         })?;
         profile::stage(Stage::Fetch, out.iter().map(|place| place.len() as u64).sum(), || {
@@ -292,8 +292,8 @@ impl Devices {
         })
     }
 
-    /// Runs the kernels of `routine`, whose loads are there. Gives the nanoseconds that took on the device.
-    fn compute(&self, lane: &mut Lane, routine: &Routine, counts: &mut [[u32; N_COUNTS]]) -> Result<u64> {
+    /// Runs the kernels of `routine`, whose loads are there. Gives their runs, which are over.
+    fn compute(&self, lane: &mut Lane, routine: &Routine, counts: &mut [[u32; N_COUNTS]]) -> Result<Vec<KernelRun>> {
         let mut runs = Vec::new();
         let n_loads = routine.loads.len();
         let mut next = n_loads + routine.launches.len();
@@ -312,8 +312,7 @@ impl Devices {
             runs.extend(self.launch(lane, launch, &arguments)?);
             lane.queue.read(&lane.memory[next - 1], bytemuck::cast_slice_mut(&mut counts[number]))?;
         }
-        lane.queue.finish()?;
-        Ok(runs.iter().map(KernelRun::taken_ns).sum())
+        lane.queue.finish().map(|()| runs)
     }
 
     fn launch(&self, lane: &mut Lane, launch: &Launch, arguments: &[usize]) -> Result<Option<KernelRun>> {
