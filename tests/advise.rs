@@ -1,5 +1,6 @@
 //! `advise`: what it foretells of a codec is what stitch writes with it.
 
+use crate::common::tempdir;
 use std::path::Path;
 use std::process::Command;
 
@@ -20,7 +21,7 @@ fn chunk_bytes(folder: &Path) -> u64 {
 
 #[test]
 fn sizes_are_those_that_stitch_writes() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let chunks = ["--chunks", "1,1,3,24,20"];
     let (told, _, code) =
         stackctl(&[&["advise", "fixtures/raw", "--json", "--sample", "1000", "--try", "zstd:7"][..], &chunks].concat());

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::common::tempdir;
 use crate::common::{self, run, tiff};
 use run::{Acquisition, PATTERN, failure, killed, message, names, stackctl, tree};
 use tiff::{Layout, Numbers};
@@ -44,7 +45,7 @@ fn clear(folder: &Path) {
 /// Every output format, and cuts along every axis.
 #[test]
 fn projections_statistics_and_pictures_are_numpys() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { width: 150, height: 90, bits: 16, rows_per_strip: Some(10), ..Layout::default() };
     Acquisition { z: 7, layout, ..Acquisition::default() }.write(&folder.path().join("raw"));
     let ways: [(&str, &[&str]); 5] = [
@@ -74,7 +75,7 @@ fn every_type_has_statistics() {
     if common::interpreter().is_none() {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     common::python("levels.py", &[Path::new("make"), folder.path()]);
     for dtype in stackctl::dtype::DType::ALL.iter().filter(|d| !d.is_complex()) {
         let (input, output, stats) = (format!("{dtype}.zarr"), format!("{dtype}-out.zarr"), format!("{dtype}.json"));
@@ -88,7 +89,7 @@ fn every_type_has_statistics() {
 /// Threads and memory change the time alone, and runs that are killed end as others do.
 #[test]
 fn the_same_comes_of_any_number_of_threads_and_of_killed_runs() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { width: 256, height: 200, bits: 16, ..Layout::default() };
     Acquisition { z: 12, layout, ..Acquisition::default() }.write(&folder.path().join("raw"));
     let output = ["-o", "out.zarr", "--chunks", "1,1,2,64,64", "--shards", "1,1,4,128,128", "--codec", "zstd:12"];
@@ -120,7 +121,7 @@ fn the_same_comes_of_any_number_of_threads_and_of_killed_runs() {
 /// Outputs that belong together are all there in the end, whenever the runs before were killed.
 #[test]
 fn several_outputs_of_killed_runs_are_finished() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { width: 96, height: 80, bits: 16, ..Layout::default() };
     Acquisition { z: 6, layout, ..Acquisition::default() }.write(&folder.path().join("raw"));
     let mut random = Numbers(11);
@@ -147,7 +148,7 @@ fn several_outputs_of_killed_runs_are_finished() {
 /// One output has its name and another cannot get it: the same command gives it later, and makes nothing anew.
 #[test]
 fn a_run_that_ended_between_two_names_is_finished() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { width: 256, height: 200, bits: 16, ..Layout::default() };
     Acquisition { z: 12, layout, ..Acquisition::default() }.write(&folder.path().join("raw"));
     let more = ["-o", "out.zarr", "--codec", "zstd:15", "--stats", "stats.json", "--mip", "z=max,min"];
@@ -183,7 +184,7 @@ fn a_run_that_ended_between_two_names_is_finished() {
 
 #[test]
 fn what_cannot_be_made_is_refused_before_anything_is_read() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     Acquisition::default().write(&folder.path().join("raw"));
     for (more, words) in [
         (&["-o", "a.zarr", "--mip", "q"][..], "the array has axes t,c,z,y,x"),
@@ -204,7 +205,7 @@ fn what_cannot_be_made_is_refused_before_anything_is_read() {
 /// Many planes, merged channels and selected ones; one window for all planes of a channel.
 #[test]
 fn pictures_of_many_planes_share_a_window() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     Acquisition::default().write(&folder.path().join("raw"));
     let run = |arguments: &[&str]| {
         let output = stackctl(folder.path()).args(arguments).args(&INPUT[..]).output().unwrap();

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use crate::common;
+use crate::common::tempdir;
 
 #[test]
 fn results_are_numpys() {
-    let work = tempfile::tempdir().unwrap();
+    let work = tempdir().unwrap();
     common::python("calc.py", &[Path::new(env!("CARGO_BIN_EXE_stackctl")), work.path()]);
 }

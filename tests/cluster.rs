@@ -4,6 +4,7 @@
 
 #![cfg(target_os = "linux")]
 
+use crate::common::tempdir;
 use crate::common::{self, pile, probe, run, tiff};
 mod mpi;
 mod recipes;
@@ -53,7 +54,7 @@ fn refused(folder: &Path, code: i32, arguments: &[&str]) -> String {
 
 /// A folder with a pile of 4 MiB in `raw`, of several units whatever it becomes.
 fn raw() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { width: 256, height: 128, bits: 16, rows_per_strip: Some(32), ..Layout::default() };
     Pile { holes: vec![(1, 3)], ..Pile::new(2, 4, 8, layout) }.write(&folder.path().join("raw"));
     folder
@@ -400,7 +401,7 @@ fn damage(path: &Path) {
 /// What cannot be read is tried so often and no more; the rest is done, and loops end.
 #[test]
 fn units_that_fail_are_given_up() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let folder = folder.path();
     let layout = Layout { width: 64, height: 32, bits: 16, compression: 8, ..Layout::default() };
     Pile::new(2, 4, 8, layout).write(&folder.join("raw"));

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs;
 
 use crate::common;
+use crate::common::tempdir;
 use proptest::prelude::*;
 use stackctl::codec::decode::Decoder;
 use stackctl::codec::{Codec, Contexts};
@@ -219,7 +220,7 @@ fn dtype(size: usize) -> String {
 /// Arrays of one chunk, in Zarr v2 and v3, whose chunks are what the encoders write; with the bytes they hold.
 #[test]
 fn other_readers_read_what_is_written() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let mut contexts = Contexts::default();
     for (text, name) in [
         ("blosc", "default"),

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+use crate::common::tempdir;
 use crate::common::{self, run, tiff};
 use run::{Acquisition, PATTERN, failure, killed, message, names, stackctl, tree};
 use tiff::{Layout, Numbers};
@@ -34,7 +35,7 @@ const WELLS: [&str; 4] = ["raw", "--pattern", "_{well:well}_f{field}_c{c}.", "-q
 
 #[test]
 fn plates_series_and_labels_are_what_the_schemas_say() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     plate(&folder.path().join("raw"));
     let layout = Layout { width: 64, height: 48, bits: 16, ..Layout::default() };
     Acquisition { c: 1, t: 1, z: 4, layout }.write(&folder.path().join("masks"));
@@ -88,7 +89,7 @@ fn plates_series_and_labels_are_what_the_schemas_say() {
 /// A collection is whole or absent; finished images are not written again.
 #[test]
 fn killed_collections_go_on() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     plate(&folder.path().join("raw"));
     let arguments = [&WELLS[..], &["-o", "out.zarr", "--by", "well,field", "--collection"]].concat();
     let start = Instant::now();
@@ -110,7 +111,7 @@ fn killed_collections_go_on() {
 /// Archives hold the chunks that folders hold; threads, memory and kills change nothing.
 #[test]
 fn archives_are_zarrs_in_one_file() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { width: 256, height: 200, bits: 16, ..Layout::default() };
     Acquisition { z: 10, layout, ..Acquisition::default() }.write(&folder.path().join("raw"));
     let input = ["raw", "--pattern", PATTERN, "-q", "--levels", "3", "--chunks", "1,1,4,64,64", "--codec", "zstd:9"];

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::common::tempdir;
 use crate::common::{self, run, tiff};
 
 /// A disk, which is what a store is built on.
@@ -127,7 +128,7 @@ mod disk {
 
         #[test]
         fn local() {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = tempdir().unwrap();
             let partial = folder.path().join(".o.partial");
             std::fs::create_dir(&partial).unwrap();
             conforms(Arc::new(Local::open(&partial, &folder.path().join("o")).unwrap()));
@@ -363,7 +364,7 @@ mod array {
 
         /// A pile that lacks the file of channel 1 at time 2, in a folder that goes with the first of what this gives.
         fn stack(layout: tiff::Layout) -> (tempfile::TempDir, Arc<dyn Array>, Vec<u16>) {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = tempdir().unwrap();
             let pile = Acquisition { layout: tiff::Layout { bits: 16, ..layout }, ..Acquisition::default() };
             pile.write(folder.path());
             std::fs::remove_file(folder.path().join(Acquisition::name(1, 2))).unwrap();
@@ -388,7 +389,7 @@ mod array {
 
         #[test]
         fn tiff_files() {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = tempdir().unwrap();
             for (i, compression) in [1, 8].into_iter().enumerate() {
                 for tile in [None, Some((16, 32))] {
                     let layout = tiff::Layout {
@@ -412,7 +413,7 @@ mod array {
 
         #[test]
         fn numpy_netcdf_and_hdf5_files() {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = tempdir().unwrap();
             common::python("formats_make.py", &[folder.path()]);
             let expected = bytes(0..3 * 37 * 50);
             let mut n_files = 0;
@@ -513,7 +514,7 @@ mod array {
             let axes = ["t", "z", "y", "x"].iter().zip(shape).map(|(name, n)| Axis::new(*name, n)).collect();
             let hole = Region::new([0; 4], [0; 4]);
             let array: Arc<dyn Array> = Arc::new(Memory { axes, dtype: DType::Uint16, bytes: bytes(elements), hole });
-            let folder = tempfile::tempdir().unwrap();
+            let folder = tempdir().unwrap();
             let kernel = folder.path().join("kernel.npy");
             let weights = Memory::of(&["y", "x"], &[3, 4], Region::new([0, 0], [0, 0]));
             consumer::write(&kernel, &weights, &sink::OutputOptions::default());
@@ -538,7 +539,7 @@ mod array {
         #[test]
         fn zarr_arrays() {
             for format in [ZarrFormat::V2, ZarrFormat::V3] {
-                let folder = tempfile::tempdir().unwrap();
+                let folder = tempdir().unwrap();
                 let array = Memory::of(&["z", "y", "x"], &[5, 37, 50], Region::new([1, 0, 0], [2, 37, 50]));
                 let path = folder.path().join("a.zarr");
                 let options =
@@ -639,7 +640,7 @@ mod consumer {
     fn conforms(array: &Arc<dyn Array>, name: &str, make: impl Fn(&Path) -> (Box<dyn Consumer>, Plan)) {
         let mut first = None;
         for order in ORDERS {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = tempdir().unwrap();
             let path = folder.path().join(name);
             let (mut consumer, plan) = make(&path);
             let n_blocks: usize = plan.tasks().map(|task| plan.pieces(&task).count()).sum();

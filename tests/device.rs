@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common::tempdir;
 use crate::common::{self, run};
 use serde_json::Value;
-use tempfile::tempdir;
 
 use common::skipped;
 use run::{message, stackctl};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use crate::common::tempdir;
 use crate::common::{roff, run};
 use serde_json::Value;
 use stackctl::array::{Array, select};
@@ -94,7 +95,7 @@ fn the_config_file_is_one() {
 /// All tasks one after the other, as `sh` runs them.
 #[test]
 fn the_cookbook_works() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     fs::create_dir(folder.path().join("raw")).unwrap();
     for entry in fs::read_dir(root().join("fixtures/raw")).unwrap() {
         let path = entry.unwrap().path();
@@ -132,7 +133,7 @@ fn keys(value: &Value) -> BTreeSet<String> {
 
 #[test]
 fn every_key_of_the_json_is_documented() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     run::Acquisition::default().write(&folder.path().join("raw"));
     let json = |arguments: &[&str]| -> Value {
         let output = run::stackctl(folder.path())

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use crate::common::tempdir;
 use crate::common::{run, tiff};
 use run::{failure, message, read_zarr, stackctl};
 use tiff::Layout;
@@ -38,7 +39,7 @@ fn stitched(folder: &Path, arguments: &[&str]) -> Vec<u8> {
 #[test]
 fn files_of_a_data_set_are_not_looked_for_elsewhere() {
     let both = [vec![1; 12], vec![2; 12]].concat();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let secret = folder.path().join("secret/b.ome.tif");
     let absolute = secret.to_str().unwrap().to_owned();
     let names =
@@ -67,7 +68,7 @@ fn files_of_a_data_set_are_not_looked_for_elsewhere() {
 /// A file of metadata that stands beside the folder that the user named.
 #[test]
 fn metadata_files_are_not_read_elsewhere() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let secret = folder.path().join("secret.companion.ome");
     let pixels = r#"DimensionOrder="XYZCT" Type="uint8" SizeX="4" SizeY="3" SizeZ="1" SizeC="1" SizeT="1""#;
     let schema = r#"xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06""#;
@@ -123,7 +124,7 @@ fn metadata_files_are_not_read_elsewhere() {
 
 #[test]
 fn levels_of_a_zarr_are_not_looked_for_elsewhere() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { width: 4, height: 3, ..Layout::default() };
     fs::write(folder.path().join("a.tif"), layout.write(&[vec![7; 12]])).unwrap();
     for name in ["image.zarr", "secret.zarr"] {

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use crate::common;
+use crate::common::tempdir;
 
 fn run(part: &str) {
-    let work = tempfile::tempdir().unwrap();
+    let work = tempdir().unwrap();
     common::python("formats.py", &[Path::new(env!("CARGO_BIN_EXE_stackctl")), work.path(), Path::new(part)]);
 }
 

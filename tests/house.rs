@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::common::tempdir;
 use crate::common::{self, pile, probe, run, tiff};
 use common::skipped;
 use pile::{Npy, PATTERN, Pile, files};
@@ -17,7 +18,7 @@ use probe::{
 };
 use run::{message, names, read_zarr, stackctl};
 use serde_json::{Value, json};
-use tempfile::{TempDir, tempdir};
+use tempfile::TempDir;
 use tiff::Layout;
 
 fn plain(width: usize, height: usize) -> Layout {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use crate::common::tempdir;
 use crate::common::{run, tiff};
 use run::{Acquisition, failure, message, read_zarr, stackctl};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use serde_json::Value;
 const PATTERN: &str = "_ch{c}_*_stack{t}_{c@nm}nm_{t@ms}msec_";
 
 fn raw() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     Acquisition::default().write(&folder.path().join("raw"));
     folder
 }
@@ -46,7 +47,7 @@ fn without_peak(text: &str) -> String {
 
 /// An acquisition with one of every fault.
 fn broken() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let raw = folder.path().join("raw");
     let acquisition = Acquisition { c: 3, t: 6, ..Acquisition::default() };
     acquisition.write(&raw);
@@ -149,7 +150,7 @@ fn the_picture_is_well_formed() {
 
 #[test]
 fn names_alone_are_enough() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let names: String = (0..40).filter(|t| *t != 7).map(|t| format!("s_t{t:03}_c0.tif\n")).collect();
     let run = |more: &[&str]| {
         let output =
@@ -209,7 +210,7 @@ fn presets_are_listed_and_used() {
 
 #[test]
 fn names_that_say_nothing_are_told_of() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let acquisition = Acquisition::default();
     for name in ["alpha.tif", "beta7.tif", "13.tif"] {
         fs::write(folder.path().join(name), acquisition.layout.write(&acquisition.pages(0, 0))).unwrap();
@@ -224,7 +225,7 @@ fn names_that_say_nothing_are_told_of() {
 
 #[test]
 fn uneven_time_steps_and_odd_sizes_are_found() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let raw = folder.path().join("raw");
     fs::create_dir(&raw).unwrap();
     let acquisition = Acquisition { c: 1, t: 6, ..Acquisition::default() };
@@ -248,7 +249,7 @@ fn uneven_time_steps_and_odd_sizes_are_found() {
 
 #[test]
 fn empty_and_repeated_frames_are_found_in_the_pixels() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let raw = folder.path().join("raw");
     let acquisition = Acquisition::default();
     acquisition.write(&raw);

@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::common::tempdir;
 use crate::common::{pile, probe, run, tiff};
 use pile::{Npy, PATTERN, Pile, elements, files};
 use probe::{least_memory, program, refused, succeeds, told};
@@ -30,7 +31,7 @@ fn floats(bits: usize) -> Layout {
 
 /// A pile in `raw` of a folder of its own, and the arguments that read it.
 fn input(pile: &Pile) -> (tempfile::TempDir, Vec<String>) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     pile.write(&folder.path().join("raw"));
     let mut arguments = ["raw", "--pattern", PATTERN].map(String::from).to_vec();
     if !pile.holes.is_empty() {

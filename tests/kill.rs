@@ -13,23 +13,26 @@ use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::common::tempdir;
 use crate::common::{self, pile, probe, run, tiff};
 use common::skipped;
 use pile::{PATTERN, Pile, files};
 use probe::{alive, begun_bytes, cpu_ticks, program, ran, refused, send, succeeds, told, wait_until, watched};
 use run::names;
-use tempfile::{TempDir, tempdir};
+use tempfile::TempDir;
 use tiff::{Layout, Numbers};
 
-/// A pile of 16 MiB in `raw` of a folder of its own, and its paths.
+/// A pile of 8 MiB in `raw` of a folder of its own, and its paths.
 fn raw() -> TempDir {
     let folder = tempdir().unwrap();
     pile().write(&folder.path().join("raw"));
     folder
 }
 
+const N_TIMES: usize = 8;
+
 fn pile() -> Pile {
-    Pile::new(1, 16, 8, Layout { width: 256, height: 256, bits: 16, ..Layout::default() })
+    Pile::new(1, N_TIMES, 8, Layout { width: 256, height: 256, bits: 16, ..Layout::default() })
 }
 
 const INPUT: [&str; 3] = ["raw", "--pattern", PATTERN];
@@ -434,7 +437,7 @@ fn changed_settings_are_refused_by_name() {
         ([&base[..], &chunks, &codec, &["--zarr-format", "2"]].concat(), "format"),
     ];
     for (arguments, word) in changes {
-        interrupted(folder.path(), &stitch(), "KILL", 5 << 20);
+        interrupted(folder.path(), &stitch(), "KILL", 2 << 20);
         refused_as_changed(folder.path(), &arguments, &[word]);
     }
 }
@@ -488,15 +491,15 @@ fn changed_inputs_are_refused_by_name() {
         [("touched", &touch), ("grown", &grow), ("replaced", &replace), ("changed", &change)];
     for (what, change) in changes {
         rewrite();
-        interrupted(folder.path(), &stitch(), "KILL", 5 << 20);
+        interrupted(folder.path(), &stitch(), "KILL", 2 << 20);
         change();
         println!("{what}");
         refused_as_changed(folder.path(), &stitch(), &[&Pile::name(0, 3)]);
     }
     rewrite();
-    interrupted(folder.path(), &stitch(), "KILL", 5 << 20);
-    fs::write(input.join(Pile::name(0, 16)), &whole).unwrap();
-    refused_as_changed(folder.path(), &stitch(), &[&Pile::name(0, 16)]);
+    interrupted(folder.path(), &stitch(), "KILL", 2 << 20);
+    fs::write(input.join(Pile::name(0, N_TIMES)), &whole).unwrap();
+    refused_as_changed(folder.path(), &stitch(), &[&Pile::name(0, N_TIMES)]);
 }
 
 // Two runs.
@@ -558,7 +561,7 @@ fn changed_when(folder: &Path, arguments: &[&str], is_time: impl Fn() -> bool, c
 fn inputs_that_change_under_a_run_are_named() {
     let folder = raw();
     let folder = folder.path();
-    let input = folder.join("raw").join(Pile::name(0, 9));
+    let input = folder.join("raw").join(Pile::name(0, N_TIMES - 2));
     let (whole, time) = (fs::read(&input).unwrap(), fs::metadata(&input).unwrap().modified().unwrap());
     let other: Vec<u8> = whole.iter().map(|b| b ^ 1).collect();
     let open = || OpenOptions::new().write(true).open(&input).unwrap();
@@ -584,7 +587,7 @@ fn inputs_that_change_under_a_run_are_named() {
     for (what, change) in changes {
         let anew = [&stitch()[..], &["--restart"]].concat();
         let (code, text) = changed_under(folder, &anew, 2 << 20, change);
-        assert!(code == 1 && text.contains(&Pile::name(0, 9)), "{what}: {code}: {text}");
+        assert!(code == 1 && text.contains(&Pile::name(0, N_TIMES - 2)), "{what}: {code}: {text}");
         assert!(!folder.join("out.zarr").exists() && !text.contains("panicked"), "{what}");
         fs::write(&input, &whole).unwrap();
         open().set_modified(time).unwrap();
@@ -593,7 +596,7 @@ fn inputs_that_change_under_a_run_are_named() {
     // So is a chunk of a Zarr.
     let copy =
         ["stitch", "out.zarr", "-o", "copy.zarr", SLOWLY[0], SLOWLY[1], SLOWLY[2], SLOWLY[3], "--shards", "none"];
-    let chunk = folder.join("out.zarr/0/c/15/0/3/1/1");
+    let chunk = folder.join(format!("out.zarr/0/c/{}/0/3/1/1", N_TIMES - 1));
     assert!(chunk.exists());
     let (code, text) = changed_under(folder, &copy, 1 << 20, || fs::remove_file(&chunk).unwrap());
     assert!(code == 1 && text.contains("out.zarr") && text.contains("changed"), "{code}: {text}");
@@ -606,7 +609,7 @@ fn inputs_that_change_under_a_run_are_named() {
 fn inputs_that_change_under_sums_are_named() {
     let folder = raw();
     let folder = folder.path();
-    let input = folder.join("raw").join(Pile::name(0, 9));
+    let input = folder.join("raw").join(Pile::name(0, N_TIMES - 2));
     let whole = fs::read(&input).unwrap();
     let mut other = whole.clone();
     other[8192..90_000].iter_mut().for_each(|b| *b ^= 1);
@@ -619,7 +622,7 @@ fn inputs_that_change_under_sums_are_named() {
         for change in [&remove_it as &dyn Fn(), &rewrite] {
             fs::write(&input, &whole).unwrap();
             let (code, text) = changed_when(folder, &arguments, || has_kept(folder), change);
-            assert!(code == 1 && text.contains(&Pile::name(0, 9)), "{verb}: {code}: {text}");
+            assert!(code == 1 && text.contains(&Pile::name(0, N_TIMES - 2)), "{verb}: {code}: {text}");
             assert_eq!(made(), ["raw"], "{verb}: {text}");
             kept = names(folder).into_iter().filter(|name| name.starts_with('.')).collect();
             kept.iter().for_each(|name| fs::rename(folder.join(name), folder.join("raw").join(name)).unwrap());

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::common::tempdir;
 use crate::common::{self, run, tiff};
 use run::{Acquisition, PATTERN, failure, message, names, stackctl, tree};
 use serde_json::{Value, json};
@@ -33,7 +34,7 @@ fn every_level_is_what_numpy_makes_of_the_one_before() {
     if common::interpreter().is_none() {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     common::python("levels.py", &[Path::new("make"), folder.path()]);
     let dtypes = DType::ALL;
     let methods = ["mean", "nearest", "max", "min", "median", "mode"];
@@ -79,7 +80,7 @@ fn every_level_is_what_numpy_makes_of_the_one_before() {
 /// Tasks of the least size, whose parts of deep levels are put together, and tasks of whole objects.
 #[test]
 fn levels_do_not_depend_on_how_the_work_is_cut() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let axes = ["t", "c", "z", "y", "x"].iter().zip([1, 2, 9, 70, 83]).map(|(n, l)| Axis::new(*n, l)).collect();
     let spec = Spec { axes, dtype: DType::Uint16, fill: vec![0; 2], provenance: Value::Null };
     let block = |region: Region| {
@@ -133,7 +134,7 @@ fn levels_do_not_depend_on_how_the_work_is_cut() {
 /// The window of the data, exactly, and colours by wavelength and name.
 #[test]
 fn channels_are_shown_as_their_data_and_names_suggest() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let acquisition = Acquisition::default();
     acquisition.write(&folder.path().join("raw"));
     let show = |more: &[&str]| {
@@ -168,7 +169,7 @@ fn channels_are_shown_as_their_data_and_names_suggest() {
 /// A large image has levels unasked; memory and threads change nothing but the time.
 #[test]
 fn large_images_have_levels_unasked() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { width: 1500, height: 1100, bits: 16, rows_per_strip: Some(100), ..Layout::default() };
     Acquisition { c: 1, t: 1, z: 3, layout }.write(&folder.path().join("raw"));
     let mut first = None;
@@ -201,7 +202,7 @@ fn large_images_have_levels_unasked() {
 /// `--plain` is the array alone, which is read like any other.
 #[test]
 fn a_plain_array_stands_by_itself() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let acquisition = Acquisition::default();
     acquisition.write(&folder.path().join("raw"));
     for (format, document) in [("3", "zarr.json"), ("2", ".zarray")] {
@@ -223,7 +224,7 @@ fn a_plain_array_stands_by_itself() {
 /// A reversed axis has a negative step from where its first element lies.
 #[test]
 fn parts_lie_where_they_lay() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     Acquisition::default().write(&folder.path().join("raw"));
     let sizes = ["--voxel-size", "z=0.5um,y=0.1um,x=0.1um", "--time-step", "2s"];
     let arguments = ["raw", "--pattern", PATTERN, "-o", "out.zarr", "-q", "--select", "t=1:,z=::-1,x=10:40"];
@@ -243,7 +244,7 @@ fn parts_lie_where_they_lay() {
 /// `pyramid` adds what `stitch --levels` would have written, in place, and goes on where it was killed.
 #[test]
 fn levels_are_added_in_place() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { width: 300, height: 260, bits: 16, ..Layout::default() };
     Acquisition { c: 2, t: 2, z: 6, layout }.write(&folder.path().join("raw"));
     let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
@@ -305,7 +306,7 @@ fn levels_are_added_in_place() {
 /// Red, green and blue are shown as such, unless colours are asked for.
 #[test]
 fn samples_of_colour_pictures_have_their_colours() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { width: 20, height: 16, bits: 8, samples: 3, photometric: 2, ..Layout::default() };
     let page: Vec<u8> = (0..layout.page_bytes()).map(|i| (i % 251) as u8).collect();
     for t in 0..2 {
@@ -325,7 +326,7 @@ fn samples_of_colour_pictures_have_their_colours() {
 /// Labels are never averaged unless somebody says so.
 #[test]
 fn labels_are_halved_by_their_mode() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let acquisition = Acquisition::default();
     acquisition.write(&folder.path().join("raw"));
     for name in names(&folder.path().join("raw")) {

@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::Path;
 
+use crate::common::tempdir;
 use crate::common::{self, run};
 use run::{Acquisition, PATTERN, failure, message, stackctl};
 
 /// Files in folders `good_*`, each with its array beside it, and `bad_*`, each with the words of its refusal.
 #[test]
 fn every_flavour_is_read_where_it_lies() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let folder = folder.path();
     common::python("link.py", &[Path::new("make"), folder]);
     let mut names: Vec<String> = run::names(folder).into_iter().filter(|name| !name.contains('.')).collect();
@@ -44,7 +45,7 @@ fn every_flavour_is_read_where_it_lies() {
 
 #[test]
 fn what_links_cannot_be_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let folder = folder.path();
     Acquisition::default().write(&folder.join("raw"));
     let made = stackctl(folder).args(["stitch", "raw", "--pattern", PATTERN, "-o", "a.zarr", "-q"]).output().unwrap();

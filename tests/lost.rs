@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::common::tempdir;
 use crate::common::{run, tiff};
 use run::{Acquisition, PATTERN, failure, message, read_zarr, stackctl};
 use serde_json::{Value, json};
@@ -56,7 +57,7 @@ fn positions(shape: [usize; 5]) -> impl Iterator<Item = [usize; 5]> {
 
 #[test]
 fn without_skip_bad_a_refusal_says_what_it_would_save() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     damaged(&folder.path().join("raw"));
     let stitch = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr"];
     let (code, text) = failure(folder.path(), &stitch);
@@ -74,7 +75,7 @@ fn without_skip_bad_a_refusal_says_what_it_would_save() {
 
 #[test]
 fn what_cannot_be_read_is_a_hole_that_is_told_and_recorded() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let acquisition = damaged(&folder.path().join("raw"));
     let stitch = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr", "--skip-bad", "--missing", "fill"];
     let (summary, said) = told(folder.path(), &[&stitch[..], &["--fill-value", "7"]].concat());
@@ -112,7 +113,7 @@ fn what_cannot_be_read_is_a_hole_that_is_told_and_recorded() {
 
 #[test]
 fn inspect_proposes_to_pass_over_what_cannot_be_read() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     damaged(&folder.path().join("raw"));
     let inspect = ["inspect", "raw", "--pattern", PATTERN, "--skip-bad", "--no-sample"];
     let (found, _) = told(folder.path(), &inspect);
@@ -128,7 +129,7 @@ fn inspect_proposes_to_pass_over_what_cannot_be_read() {
 
 #[test]
 fn a_selection_beside_a_hole_is_read() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let acquisition = Acquisition::default();
     acquisition.write(&folder.path().join("raw"));
     fs::remove_file(folder.path().join("raw").join(Acquisition::name(1, 2))).unwrap();
@@ -154,7 +155,7 @@ fn a_selection_beside_a_hole_is_read() {
 
 #[test]
 fn a_strip_with_a_place_and_no_bytes_is_a_hole() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { rows_per_strip: Some(4), ..Layout::default() };
     let mut bytes = layout.write(&[vec![5; 256], vec![7; 256]]);
     let counts = u32_at(&bytes, entry(&bytes, 1, 279) + 8);
@@ -177,7 +178,7 @@ fn a_strip_with_a_place_and_no_bytes_is_a_hole() {
 /// Two scans of paper in colours, nearly of one size, are each their own; a small one is a preview.
 #[test]
 fn a_page_of_nearly_the_same_size_is_no_preview() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { samples: 3, photometric: 2, ..Layout::default() };
     for (rows, is_own) in [(15, true), (3, false)] {
         let mut bytes = layout.write(&[vec![5; 768], vec![7; 768]]);
@@ -211,7 +212,7 @@ fn write_zarr(folder: &Path, separator: Option<&str>, name: fn(u64, u64) -> Stri
 
 #[test]
 fn chunks_that_are_not_stored_are_told_by_number() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     write_zarr(&at("a.zarr"), None, |y, x| format!("{y}.{x}"));
     assert!(!told(folder.path(), &["reduce", "a.zarr", "--op", "sum"]).1.contains("note"));
@@ -234,7 +235,7 @@ fn chunks_that_are_not_stored_are_told_by_number() {
 
 #[test]
 fn chunks_that_lie_under_other_names_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     write_zarr(&folder.path().join("flat.zarr"), Some("/"), |y, x| format!("{y}.{x}"));
     write_zarr(&folder.path().join("nested.zarr"), None, |y, x| format!("{y}/{x}"));
     for name in ["flat.zarr", "nested.zarr"] {
@@ -247,7 +248,7 @@ fn chunks_that_lie_under_other_names_are_refused() {
 
 #[test]
 fn levels_are_listed_and_an_order_that_ome_zarr_lacks_is_told() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let page = |side: usize, value: u8| {
         let layout = Layout { width: side, height: side, tile: Some((16, 16)), ..Layout::default() };
         layout.write(&[vec![value; side * side], vec![value; side * side]])
@@ -276,7 +277,7 @@ fn levels_are_listed_and_an_order_that_ome_zarr_lacks_is_told() {
 #[test]
 fn pages_of_many_files_join_end_to_end() {
     for axis in ["t", "c", "z"] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempdir().unwrap();
         let layout = Layout { width: 4, height: 3, ..Layout::default() };
         let mut expected = Vec::new();
         for (file, n_pages) in [(1, 3), (2, 3), (3, 2)] {
@@ -314,7 +315,7 @@ fn write_member(folder: &Path, member: usize, n_pages: u8) {
 #[test]
 fn a_member_of_a_set_that_is_short_or_renamed_is_named() {
     for first in [0, 1] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempdir().unwrap();
         write_member(folder.path(), 0, if first == 0 { 2 } else { 3 });
         write_member(folder.path(), 1, if first == 1 { 2 } else { 3 });
         let (code, text) = failure(folder.path(), &["reduce", ".", "--op", "sum"]);
@@ -330,7 +331,7 @@ fn a_member_of_a_set_that_is_short_or_renamed_is_named() {
         let (again, _) = told(folder.path(), &["reduce", ".", "--op", "sum", "--missing", "skip"]);
         assert_eq!(again["outputs"][0]["value"], results["outputs"][0]["value"]);
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     write_member(folder.path(), 0, 3);
     let (code, text) = failure(folder.path(), &["stitch", ".", "-o", "out.zarr"]);
     assert!(code == 1 && text.contains("1 of 2 files of the data set are not there\n  b.ome.tif"), "{text}");
@@ -339,7 +340,7 @@ fn a_member_of_a_set_that_is_short_or_renamed_is_named() {
 /// What tifffile and ImageJ say of twelve planes counts in files that were cut short: what is lost has its place.
 #[test]
 fn planes_of_a_file_that_was_cut_have_their_places() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let shape = r#"{"shape": [6, 2, 16, 16], "axes": "TCYX"}"#;
     let imagej = "ImageJ=1.53\nimages=12\nchannels=2\nframes=6\nhyperstack=true\n";
     for (text, compression) in [(shape, 1), (shape, 8), (imagej, 1), (imagej, 8)] {

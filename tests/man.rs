@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::roff;
+use crate::common::tempdir;
 use clap::CommandFactory;
 use stackctl::cli::Cli;
 
@@ -206,7 +207,7 @@ fn bash_completes_words_of_flags() {
 #[test]
 fn bash_completes_the_axes_of_the_input() {
     let raw = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/raw");
-    let place = tempfile::tempdir().unwrap();
+    let place = tempdir().unwrap();
     let odd = place.path().join("odd.zarr");
     fs::create_dir(&odd).unwrap();
     let grid = r#""chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [2, 3]}}"#;

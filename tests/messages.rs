@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::common::run;
 use crate::common::skipped;
+use crate::common::tempdir;
 use run::{Acquisition, PATTERN, message, names, stackctl};
 
 /// A command, its exit code, and what its message holds; an exclamation mark begins what it must not hold.
@@ -208,7 +209,7 @@ const NM: &str = "_ch{c}_*_stack{t}_{c@nm}nm_";
 
 /// A folder with what the rows speak of.
 fn place() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let make = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -306,7 +307,7 @@ fn there_are_as_many_components_as_rows_at_most() {
 /// What inspect says of the output is what stitch says of it, smaller resolutions included.
 #[test]
 fn levels_are_foretold() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     sparse(&folder.path().join("a_t0.tif"), 4000);
     let said = |words: &[&str]| -> serde_json::Value {
         let output = stackctl(folder.path()).args(words).args(["--json", "--pattern", "_t{t}", "."]).output().unwrap();
@@ -460,7 +461,7 @@ fn wavelengths_of_names_choose_channels() {
 /// Names and pixels of an array far larger than the disk: one sparse file of 1.6 GB under many names.
 #[test]
 fn a_disk_with_too_little_space_is_told_of_and_refused_if_strict() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let raw = folder.path().join("raw");
     fs::create_dir(&raw).unwrap();
     sparse(&raw.join("a_t0.tif"), 40_000);

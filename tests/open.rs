@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::common::tempdir;
 use crate::common::{run, tiff};
 use run::{Acquisition, PATTERN, failure, message, stackctl};
 use serde_json::Value;
@@ -33,7 +34,7 @@ fn json(output: &[u8]) -> Value {
 
 #[test]
 fn a_library_user_opens_a_pile_in_three_lines() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let acquisition = Acquisition::default();
     acquisition.write(folder.path());
     let names = Names { pattern: Some(Pattern::parse(PATTERN).unwrap()), ..Names::default() };
@@ -74,7 +75,7 @@ fn a_library_user_opens_a_pile_in_three_lines() {
 
 #[test]
 fn planes_that_a_description_counts_and_the_file_lacks_are_holes() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let stopped = folder.path().join("stopped.ome.tif");
     write_ome(&stopped, 3);
     for command in [&["stitch", "stopped.ome.tif", "-o", "out.zarr"][..], &["reduce", "stopped.ome.tif", "--op", "sum"]]
@@ -113,7 +114,7 @@ fn planes_that_a_description_counts_and_the_file_lacks_are_holes() {
 
 #[test]
 fn planes_are_named_by_file_where_names_give_positions() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     for (p, n_pages) in [(0, 6), (1, 4), (2, 6), (3, 5)] {
         write_ome(&folder.path().join(format!("s_p{p}.ome.tif")), n_pages);
     }
@@ -130,7 +131,7 @@ fn planes_are_named_by_file_where_names_give_positions() {
 
 #[test]
 fn notes_of_many_arrays_are_told_once() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     for (p, photometric) in [(0, 1), (1, 0), (2, 0)] {
         let layout = Layout { photometric, ..Layout::default() };
         for t in 0..2 {
@@ -151,7 +152,7 @@ fn notes_of_many_arrays_are_told_once() {
 
 #[test]
 fn nobody_listening_on_standard_error_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     Acquisition::default().write(&folder.path().join("raw"));
     let run = |arguments: &[&str]| {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -173,7 +174,7 @@ fn nobody_listening_on_standard_error_changes_nothing() {
 
 #[test]
 fn an_output_stays_out_of_its_inputs() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     Acquisition::default().write(&folder.path().join("raw"));
     stackctl(folder.path()).args(["stitch", "raw", "--pattern", PATTERN, "-o", "in.zarr", "-q"]).assert().success();
     let before = run::tree(&folder.path().join("in.zarr"));
@@ -194,7 +195,7 @@ fn an_output_stays_out_of_its_inputs() {
 
 #[test]
 fn a_fill_value_must_fit_the_elements() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     Acquisition::default().write(&folder.path().join("raw"));
     for value in ["70000", "-1", "1.5", "nan", "", "x"] {
         let arguments = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr", "--fill-value", value];
@@ -209,7 +210,7 @@ fn a_fill_value_must_fit_the_elements() {
 
 #[test]
 fn the_number_of_files_counts_metadata() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     Acquisition::default().write(&folder.path().join("raw"));
     // Six chunks, two files of metadata in version 3 and five in version 2, and the checksums.
     let base =

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crate::common;
+use crate::common::tempdir;
 use serde_json::{Value, json};
 use stackctl::array::Array;
 use stackctl::axis::{Axis, Calibration, Provenance};
@@ -72,7 +73,7 @@ impl Write for Pipe {
 
 #[test]
 fn other_programs_read_what_is_written() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let mut cases: Vec<Value> = vec![];
     let mut case = |extension: &str, spec: &Spec, boxes: &[u64], expect: Value| {
         let number = cases.len();
@@ -128,7 +129,7 @@ fn other_programs_read_what_is_written() {
 
 #[test]
 fn our_own_reader_reads_our_tiff() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("a.tif");
     let spec = spec(&["t", "c", "z", "y", "x"], &[2, 3, 4, 5, 6], DType::Uint16);
     let mut sink = sink::create(&path, &spec, &OutputOptions::default()).unwrap();
@@ -160,7 +161,7 @@ fn a_stream_takes_elements_in_order() {
 
 #[test]
 fn a_file_of_more_than_four_gib_is_big() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("a.tif");
     let spec = spec(&["z", "y", "x"], &[70_000, 256, 256], DType::Uint8);
     let mut sink = sink::create(&path, &spec, &OutputOptions::default()).unwrap();
@@ -179,7 +180,7 @@ fn a_file_of_more_than_four_gib_is_big() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let said = |name: &str, spec: &Spec, options: &OutputOptions| {
         let begun =
             sink::create(&folder.path().join(name), spec, options).and_then(|mut sink| sink.begin(&Job::default()));

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use crate::common;
+use crate::common::tempdir;
 
 #[test]
 fn distances_are_scipys_and_decompositions_numpys() {
-    let work = tempfile::tempdir().unwrap();
+    let work = tempdir().unwrap();
     common::python("pairwise.py", &[Path::new(env!("CARGO_BIN_EXE_stackctl")), work.path()]);
 }

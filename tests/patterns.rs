@@ -1,6 +1,7 @@
 //! Every known way of naming files: names to axes, labels, coordinates and cells, and the properties that
 //! keep a plane from the wrong place.
 
+use crate::common::tempdir;
 use crate::schemes;
 use proptest::prelude::*;
 use schemes::Scheme;
@@ -134,7 +135,7 @@ fn a_file_renamed_to_anothers_position_is_exactly_that_duplicate() {
 
 #[test]
 fn patterns_are_taken_by_a_shell_as_they_are_printed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     for z in -1..2 {
         std::fs::write(folder.path().join(format!("-z{z}.tif")), "").unwrap();
     }

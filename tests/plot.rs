@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::run;
+use crate::common::tempdir;
 use run::{Acquisition, PATTERN, message, names, stackctl};
 
 const INPUT: [&str; 3] = ["raw", "--pattern", PATTERN];
@@ -15,7 +16,7 @@ fn ran(folder: &Path, words: &[&str]) -> String {
 }
 
 fn pile() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     Acquisition::default().write(&folder.path().join("raw"));
     folder
 }

@@ -9,11 +9,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::common::tempdir;
 use crate::common::{bucket, probe, run, tiff};
 use bucket::{Bucket, Fate};
 use probe::{program, send, told, wait_until};
 use run::{Acquisition, PATTERN};
-use tempfile::tempdir;
 use tiff::Layout;
 
 /// The program in `folder` with what it takes to find the bucket.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::common::tempdir;
 use crate::common::{self, run};
 use run::{failure, message, stackctl};
 
@@ -15,7 +16,7 @@ fn report(folder: &Path, arguments: &[&str]) {
 /// A pile with a repeated frame, a dropped one, a flash, bleaching and saturation, of which the page tells.
 #[test]
 fn the_page_tells_what_is_wrong() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     common::python("report.py", &[Path::new("make"), folder.path()]);
     if !folder.path().join("raw").exists() {
         return;
@@ -57,7 +58,7 @@ fn browser(folder: &Path) {
 
 #[test]
 fn what_has_no_planes_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     run::Acquisition::default().write(&folder.path().join("raw"));
     let input = ["report", "raw", "--pattern", run::PATTERN];
     for (arguments, says) in [

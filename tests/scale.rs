@@ -9,6 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::time::Instant;
 
+use crate::common::tempdir;
 use crate::common::{memory::peak, tiff};
 use serde_json::json;
 use stackctl::plan::Share;
@@ -65,7 +66,7 @@ fn torn(output: &Path, share: Share, random: &mut Numbers) {
 
 #[test]
 fn many_units_and_many_processes() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let output = folder.path().join("out.npy");
     let n_shares = (n_units() / 1000).max(10);
     let mut random = Numbers(11);

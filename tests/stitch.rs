@@ -4,13 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::common::tempdir;
 use crate::common::{self, run, tiff};
 use common::skipped;
 use run::{Acquisition, PATTERN, failure, message, names, read_zarr, stackctl, tree};
 use tiff::Layout;
 
 fn raw(acquisition: &Acquisition) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     acquisition.write(&folder.path().join("raw"));
     folder
 }
@@ -428,7 +429,7 @@ fn the_memory_limit_holds() {
 #[test]
 fn independent_readers_agree() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/raw");
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let input = fixtures.to_str().unwrap();
     let mut outputs = Vec::new();
     for (name, more) in [

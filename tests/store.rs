@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::common::tempdir;
 use crate::common::tiff;
 use serde_json::{Value, json};
 use stackctl::error::{Error, Result};
@@ -205,7 +206,7 @@ fn power_cut_with_writes_out_of_order_leaves_all_or_nothing() {
 #[test]
 fn outputs_that_belong_together_are_concluded() {
     let good = undisturbed();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
     let begun = |output: &Path| {
         let mut store = begin(output).unwrap();
@@ -296,7 +297,7 @@ fn begin(output: &Path) -> Result<Store> {
 fn a_run_that_ends_early_is_gone_on_with() {
     let good = undisturbed();
     for durability in ALL {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempdir().unwrap();
         let output = folder.path().join("o.zarr");
         let terms = OutputTerms { durability, ..terms(&output) };
         let mut n_units = 0;
@@ -317,7 +318,7 @@ fn a_run_that_ends_early_is_gone_on_with() {
 
 #[test]
 fn one_file_is_gone_on_with() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let output = folder.path().join("o.npy");
     let terms = OutputTerms { kind: OutputKind::File, ..terms(&output) };
     for n in [2, 4] {
@@ -339,7 +340,7 @@ fn one_file_is_gone_on_with() {
 
 #[test]
 fn what_has_changed_is_listed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let output = folder.path().join("o.zarr");
     let with = |manifest: Value, start| Store::begin(&OutputTerms { manifest, start, ..terms(&output) }).unwrap();
     let old = json!({"plan": "abc", "inputs": [{"size": 1, "a/b": 2}, {"size": 2}], "gone": null});
@@ -383,7 +384,7 @@ fn what_cannot_be_gone_on_with_is_done_again() {
         ),
     ];
     for (i, (damage, n_left)) in cases.into_iter().enumerate() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempdir().unwrap();
         let output = folder.path().join("o");
         drop(work(begin(&output).unwrap(), 5).unwrap().unwrap());
         damage(&folder.path().join(".o.partial"));
@@ -401,7 +402,7 @@ fn what_cannot_be_gone_on_with_is_done_again() {
 #[test]
 fn what_was_not_believed_once_needs_a_new_record() {
     let good = undisturbed();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let (output, partial) = (folder.path().join("o"), folder.path().join(".o.partial"));
     drop(work(begin(&output).unwrap(), 5).unwrap().unwrap());
     fs::remove_file(partial.join("output/1/s/1.unfinished")).unwrap();
@@ -424,7 +425,7 @@ fn what_was_not_believed_once_needs_a_new_record() {
 
 #[test]
 fn torn_journals_are_believed_up_to_the_tear() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let output = folder.path().join("o");
     let journal = || fs::read_dir(folder.path().join(".o.partial/journal")).unwrap().next().unwrap().unwrap().path();
     drop(work(begin(&output).unwrap(), 4).unwrap().unwrap());
@@ -451,7 +452,7 @@ fn torn_journals_are_believed_up_to_the_tear() {
 
 #[test]
 fn keys_never_lead_elsewhere() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let store = begin(&folder.path().join("o")).unwrap();
     for key in ["", "/etc/x", "../x", "a/../../x", "a//b", "a/./b", "a/", "..", "a\0b", "a.unfinished"] {
         assert_eq!(store.put(key, b"").unwrap_err().exit_code(), 2, "{key}");
@@ -463,7 +464,7 @@ fn keys_never_lead_elsewhere() {
 
 #[test]
 fn links_planted_in_the_way_are_not_followed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let (output, partial) = (folder.path().join("o"), folder.path().join(".o.partial"));
     let elsewhere = folder.path().join("precious");
     fs::create_dir(&elsewhere).unwrap();
@@ -486,7 +487,7 @@ fn links_planted_in_the_way_are_not_followed() {
 
 #[test]
 fn what_is_removed_under_a_run_is_noticed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let (output, partial) = (folder.path().join("o"), folder.path().join(".o.partial"));
     for durability in ALL {
         let store = Store::folder(&output, false, durability, is_ours).unwrap();
@@ -509,7 +510,7 @@ fn what_is_removed_under_a_run_is_noticed() {
 
 #[test]
 fn nothing_is_touched_to_see_whether_a_name_is_free() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let output = folder.path().join("o");
     check_free(&output, false, OutputKind::File).unwrap();
     assert!(names(folder.path()).is_empty());
@@ -527,7 +528,7 @@ fn nothing_is_touched_to_see_whether_a_name_is_free() {
 
 #[test]
 fn an_older_output_stays_until_it_is_replaced() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let (output, link) = (folder.path().join("o"), folder.path().join("link"));
     let put = |output: &Path, overwrite, text: &[u8]| {
         let store = Store::folder(output, overwrite, Durability::Data, is_ours)?;
@@ -568,7 +569,7 @@ fn lock_of(partial: &Path) -> PathBuf {
 
 #[test]
 fn a_second_run_is_refused_by_name() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let (output, partial) = (folder.path().join("o"), folder.path().join(".o.partial"));
     let store = begin(&output).unwrap();
     store.put("a", b"1").unwrap();
@@ -603,7 +604,7 @@ fn a_second_run_is_refused_by_name() {
 
 #[test]
 fn a_run_taken_for_dead_ends_itself() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let (output, partial) = (folder.path().join("o"), folder.path().join(".o.partial"));
     let beat = Duration::from_millis(20);
     let patience = Patience { beat, stale: Duration::from_secs(60) };
@@ -636,7 +637,7 @@ fn a_run_taken_for_dead_ends_itself() {
 
 #[test]
 fn of_many_takers_one_wins() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let output = folder.path().join("o");
     for round in 0..40 {
         // Left by a dead run, kept by one that ended early, and none at all, in turn.
@@ -703,7 +704,7 @@ fn start_taker(output: &Path, at_most: u64) -> std::process::Child {
 #[test]
 fn processes_share_an_output_by_turns() {
     let good = undisturbed();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let output = folder.path().join("o");
     let mut n_won = 0;
     for _ in 0..60 {
@@ -724,7 +725,7 @@ fn processes_share_an_output_by_turns() {
 #[test]
 fn a_killed_run_is_gone_on_with_at_once() {
     let good = undisturbed();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let (output, partial) = (folder.path().join("o"), folder.path().join(".o.partial"));
     for delay_ms in [0, 3, 8, 15, 25, 40] {
         let mut taker = start_taker(&output, 1);
@@ -744,7 +745,7 @@ fn a_killed_run_is_gone_on_with_at_once() {
 
 #[test]
 fn many_threads_write_one_shard() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let output = folder.path().join("o");
     for durability in ALL {
         let store = Store::folder(&output, true, durability, is_ours).unwrap();
@@ -777,7 +778,7 @@ fn many_threads_write_one_shard() {
 #[test]
 fn a_run_that_was_published_is_not_done_again() {
     let good = undisturbed();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let (output, partial) = (folder.path().join("o"), folder.path().join(".o.partial"));
     let publish = || {
         let _ = fs::remove_dir_all(&output);

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::common::tempdir;
 use crate::common::{memory::peak, tiff};
 use stackctl::array::Scratch;
 use stackctl::block::{Buffer, size_bytes};
@@ -102,9 +103,7 @@ fn damage(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
 fn damaged_files_end_in_pixels_or_an_error() {
     const MOST_BYTES: u64 = 8 << 20;
     let n: u64 = std::env::var("STACKCTL_MUTATIONS").ok().and_then(|v| v.parse().ok()).unwrap_or(5000);
-    // A folder in memory where there is one: disks take their time over files that are replaced.
-    let memory = std::path::Path::new("/dev/shm");
-    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("a.tif");
     let seeds = seeds();
     let (mut read, mut opened, mut slowest, mut most) = (0u64, 0u64, Duration::ZERO, 0);

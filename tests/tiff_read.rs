@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::common::tempdir;
 use crate::common::tiff;
 use proptest::prelude::*;
 use stackctl::array::Scratch;
@@ -99,7 +100,7 @@ proptest! {
     ) {
         let mut numbers = Numbers(seed);
         let pages: Vec<_> = (0..n_pages).map(|_| page(&layout, &mut numbers)).collect();
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempdir().unwrap();
         let source = open(&saved(&folder, &layout.write(&pages))).unwrap();
         let info = source.info();
         prop_assert_eq!(info.dtype, dtype(&layout));
@@ -150,7 +151,7 @@ proptest! {
 
 #[test]
 fn absent_tiles_and_strips_hold_the_fill_value() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     for compression in [1, 8] {
         for tile in [None, Some((16, 16))] {
             let layout = Layout {
@@ -174,7 +175,7 @@ fn absent_tiles_and_strips_hold_the_fill_value() {
 
 #[test]
 fn a_few_bytes_do_not_make_an_endless_image() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { width: 16, height: 16, absent: vec![0], ..Layout::default() };
     let mut bytes = layout.write(&[vec![0; 256]]);
     // ImageWidth and ImageLength are the first fields of the directory.
@@ -188,7 +189,7 @@ fn a_few_bytes_do_not_make_an_endless_image() {
 
 #[test]
 fn pages_that_differ_in_shape_are_left_out_and_listed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let small = Layout { width: 4, height: 4, ..Layout::default() };
     // The second file's directory is moved behind the first file's.
     let mut bytes = Layout::default().write(&[vec![1; 256], vec![2; 256]]);
@@ -207,7 +208,7 @@ fn pages_that_differ_in_shape_are_left_out_and_listed() {
 
 #[test]
 fn errors_name_page_strip_found_and_expected() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { rows_per_strip: Some(8), compression: 32773, ..Layout::default() };
     let bytes = layout.write(&[vec![1; 256], vec![2; 256]]);
     // Strip 1 of page 1 claims half a row less: the tables lie behind the last directory.
@@ -232,7 +233,7 @@ fn errors_name_page_strip_found_and_expected() {
 
 #[test]
 fn circles_and_overlaps_of_directories_are_found() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let pages: Vec<_> = (0..5).map(|i| vec![i; 256]).collect();
     let bytes = Layout::default().write(&pages);
     let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
@@ -251,7 +252,7 @@ fn circles_and_overlaps_of_directories_are_found() {
 
 #[test]
 fn an_index_larger_than_allowed_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let pages: Vec<_> = (0..200).map(|_| vec![0; 256]).collect();
     let path = saved(&folder, &Layout::default().write(&pages));
     let options = OpenOptions { limit_bytes: Some(1000), ..OpenOptions::default() };
@@ -260,7 +261,7 @@ fn an_index_larger_than_allowed_is_refused() {
 
 #[test]
 fn regular_pages_take_next_to_no_index_and_it_serves_again() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let pages: Vec<_> = (0..2000u32).map(|i| vec![(i % 251) as u8; 256]).collect();
     for layout in [
         Layout::default(),
@@ -317,7 +318,7 @@ fn small(bits: u32, count: u32) -> Vec<(u16, u16, u32, u32)> {
 
 #[test]
 fn tags_that_programs_get_wrong_are_read_as_they_were_meant() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let data: Vec<u8> = (0..24).map(|i| i * 7).collect();
     let elements = |bytes: &[u8]| {
         let source = open(&saved(&folder, bytes)).unwrap();
@@ -346,7 +347,7 @@ fn tags_that_programs_get_wrong_are_read_as_they_were_meant() {
 
 #[test]
 fn lerc_holds_values_as_they_lie_in_the_file() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/fuzz/codec/lerc_u2.bin");
     let blob = std::fs::read(seed).unwrap()[16..].to_vec();
     let numbers = [24, 16, 16, 34887, 1, 8, 1, 16, blob.len() as u32];
@@ -366,7 +367,7 @@ fn lerc_holds_values_as_they_lie_in_the_file() {
 
 #[test]
 fn a_short_description_does_not_make_a_long_list_of_planes() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let text = format!(
         "<?xml version=\"1.0\"?><OME xmlns=\"http://www.openmicroscopy.org/Schemas/OME/2016-06\"><Image ID=\"Image:0\">\
          <Pixels ID=\"Pixels:0\" DimensionOrder=\"XYCZT\" Type=\"uint8\" SizeX=\"6\" SizeY=\"4\" SizeZ=\"2000\" \

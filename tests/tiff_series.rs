@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::common::tempdir;
 use crate::common::{self, tiff};
 use stackctl::array::Scratch;
 use stackctl::block::Block;
@@ -153,7 +154,7 @@ fn colours(side: usize) -> (Layout, Vec<Vec<u8>>) {
 
 #[test]
 fn pages_are_lost_only_when_asked() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     // A preview in colours is one wherever it stands; other small pages are somebody's data.
     for parts in [[colours(8), grey(16, 0..4)], [grey(16, 0..4), colours(8)]] {
         let path = file(&folder, &parts);
@@ -184,7 +185,7 @@ fn pages_are_lost_only_when_asked() {
 
 #[test]
 fn pages_take_the_axes_that_are_asked_for() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = file(&folder, &[grey(16, 0..12)]);
     let found = |text: &str| source::open(&path, &pages(text)).map(|source| shape(&source));
     assert_eq!(found("t").unwrap(), "t 12, y 16, x 16");
@@ -202,13 +203,13 @@ fn pages_take_the_axes_that_are_asked_for() {
 
 #[test]
 fn lossless_jpeg_is_tifffiles() {
-    let work = tempfile::tempdir().unwrap();
+    let work = tempdir().unwrap();
     common::python("lossless.py", &[Path::new(env!("CARGO_BIN_EXE_stackctl")), work.path()]);
 }
 
 #[test]
 fn reduced_pages_are_levels() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let tiled = |side: usize, values| {
         let (layout, pages) = grey(side, values);
         (Layout { tile: Some((16, 16)), ..layout }, pages)
@@ -234,7 +235,7 @@ fn reduced_pages_are_levels() {
 
 #[test]
 fn pages_that_cannot_be_read_are_absent_when_asked() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = file(&folder, &[grey(16, 1..4)]);
     // The second page claims a strip that is too short.
     let mut bytes = std::fs::read(&path).unwrap();

@@ -7,12 +7,13 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common::tempdir;
 use crate::common::{self, pile, probe, run, tiff};
 use pile::{PATTERN, Pile};
 use probe::{listing, ran, refused, succeeds};
 use run::tree;
 use serde_json::Value;
-use tempfile::{TempDir, tempdir};
+use tempfile::TempDir;
 use tiff::Layout;
 
 fn pile() -> Pile {

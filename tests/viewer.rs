@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::common::tempdir;
 use crate::common::{self, run};
 
 /// A Chromium, under one of its names.
@@ -19,7 +20,7 @@ fn a_viewer_shows_the_specimen_and_the_names_of_its_channels() {
     if common::interpreter().is_none() {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     common::python("viewer.py", &[Path::new("make"), folder.path()]);
     let sizes = ["--channel-names", "DAPI,GFP", "--voxel-size", "z=1um,y=0.2um,x=0.2um"];
     for (format, name) in [("3", "v5.zarr"), ("2", "v4.zarr")] {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::common;
+use crate::common::tempdir;
 use serde_json::{Value, json};
 use stackctl::axis::{Axis, Calibration, Provenance};
 use stackctl::block::Block;
@@ -131,7 +132,7 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn every_dtype_codec_and_format_reads_back_equal() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let mut cases: Vec<Value> = vec![];
     let mut case = |spec: &Spec, options: &ZarrOptions| {
         let name = format!("{}.zarr", cases.len());
@@ -198,7 +199,7 @@ fn every_dtype_codec_and_format_reads_back_equal() {
 
 #[test]
 fn regions_and_axes_come_back() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let mut spec = spec("tczyx", &[2, 3, 5, 20, 30], DType::Uint16);
     let step =
         |step, unit: Option<&str>| Some(Calibration { step, unit: unit.map(String::from), from: Provenance::Ome });
@@ -231,7 +232,7 @@ fn regions_and_axes_come_back() {
 
 #[test]
 fn levels_and_series_are_chosen() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let (image, half) = (folder.path().join("image"), folder.path().join("half.zarr"));
     let large = spec("yx", &[8, 12], DType::Uint16);
     let small = spec("yx", &[4, 6], DType::Uint16);
@@ -268,7 +269,7 @@ proptest::proptest! {
         dims in proptest::collection::vec((1u64..14, 1u64..6, 1u64..4, 0u64..14, 1u64..14), 0..4),
         sharded: bool, seed in 0u64..8,
     ) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempdir().unwrap();
         let path = folder.path().join("a.zarr");
         let shape: Vec<u64> = dims.iter().map(|d| d.0).collect();
         let chunks: Vec<u64> = dims.iter().map(|d| d.1).collect();
@@ -287,7 +288,7 @@ proptest::proptest! {
 
 #[test]
 fn damaged_arrays_are_errors_that_name_the_file() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let spec = spec("yx", &[20, 20], DType::Uint16);
     let region = Region::whole(&[20, 20]);
     let said = |path: &Path| {
@@ -315,7 +316,7 @@ fn damaged_arrays_are_errors_that_name_the_file() {
 
 #[test]
 fn bytes_do_not_depend_on_how_the_work_is_cut() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let spec = spec("tczyx", &[2, 2, 9, 33, 40], DType::Uint16);
     for shards in [None, Some(&[1, 2, 8, 32, 32][..])] {
         let options = options(ZarrFormat::V3, &[1, 1, 4, 8, 8], shards, "blosc");
@@ -337,7 +338,7 @@ fn bytes_do_not_depend_on_how_the_work_is_cut() {
 
 #[test]
 fn nothing_stands_under_the_name_before_it_is_whole() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("a.zarr");
     let spec = spec("yx", &[20, 20], DType::Uint8);
     let mut options = options(ZarrFormat::V3, &[10, 10], None, "blosc");

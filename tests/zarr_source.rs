@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use crate::common;
+use crate::common::tempdir;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use stackctl::block::Block;
@@ -51,7 +52,7 @@ fn arrays_of_others_read_as_zarr_python_reads_them() {
 
 #[test]
 fn filters_of_numcodecs_are_undone() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     common::python("filters.py", &[folder.path()]);
     let mut n = 0;
     for entry in fs::read_dir(folder.path()).unwrap() {
@@ -117,7 +118,7 @@ fn mutated(text: &[u8], state: &mut u64) -> Vec<u8> {
 
 #[test]
 fn mutated_metadata_end_in_errors_or_elements() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let v3 = {
         altered(folder.path(), &[]).unwrap();
         fs::read(folder.path().join("zarr.json")).unwrap()
@@ -159,7 +160,7 @@ fn mutated_metadata_end_in_errors_or_elements() {
 
 #[test]
 fn hostile_metadata_are_errors() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let at = |change: (&str, Value)| altered(folder.path(), &[change]);
     assert_eq!(altered(folder.path(), &[]).unwrap().elements::<u16>(), [7; 24]);
     let (huge, inner) = (u64::MAX, "/codecs/0/configuration");

@@ -2,6 +2,7 @@
 
 use super::recipes::installed;
 use super::*;
+use crate::common::tempdir;
 
 /// A job with its input, and room for several tasks of a long result.
 fn whole<'a>(job: &[&'a str]) -> Vec<&'a str> {
@@ -92,7 +93,7 @@ impl Way {
 
 /// A folder with 24 MiB in `raw`, of which three tasks are made where few results are folded.
 fn long() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { width: 512, height: 512, bits: 16, compression: 8, ..Layout::default() };
     Pile { holes: vec![(0, 3)], ..Pile::new(1, 6, 8, layout) }.write(&folder.path().join("raw"));
     folder

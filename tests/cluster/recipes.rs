@@ -1,6 +1,7 @@
 //! The recipes of `docs/cluster`, each where its engine is installed.
 
 use super::*;
+use crate::common::tempdir;
 
 /// Whether `name` is on the search path.
 pub(super) fn installed(name: &str) -> bool {
@@ -127,7 +128,7 @@ fn snakemake() {
 /// Nothing is run; the linter of Nextflow reads it, or one that brings a reader of its language with it.
 #[test]
 fn nextflow() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let (folder, recipes) = (folder.path(), recipe(""));
     if installed("nextflow") {
         finishes(folder, &["nextflow", "lint", &recipe("main.nf")], &[]);

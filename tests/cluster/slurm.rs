@@ -1,6 +1,7 @@
 //! Jobs of a real Slurm, if `STACKCTL_SLURM` is set and `SLURM_CONF` names one that answers. They take minutes, and one at
 //! a time: nodes go down and jobs are put into the queue again.
 
+use crate::common::tempdir;
 use std::fs::File;
 use std::process::Command;
 
@@ -67,7 +68,7 @@ fn running(folder: &Path, job: &str) -> String {
 
 /// A folder with 24 MiB in `raw`, which takes a while to be compressed.
 fn large() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let layout = Layout { width: 256, height: 256, bits: 16, ..Layout::default() };
     Pile::new(2, 12, 8, layout).write(&folder.path().join("raw"));
     folder
@@ -230,7 +231,7 @@ fn a_script_without_srun() {
 #[test]
 fn a_job_of_little_memory() {
     let Some(_cluster) = cluster() else { return };
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempdir().unwrap();
     let folder = folder.path();
     let layout = Layout { width: 1024, height: 1024, bits: 16, ..Layout::default() };
     Pile::new(1, 8, 25, layout).write(&folder.join("raw"));
