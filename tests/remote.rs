@@ -267,20 +267,20 @@ fn what_is_wrong_is_said_with_a_way_out() {
     says(&["inspect", "s3://lab/raw/q*.tif"], &[], &[], &["q*.tif", "matches no object"]);
     says(&["inspect", "s3:///raw"], &[], &[], &["s3:///raw", "names no bucket"]);
     says(&inspect, &[], &["AWS_ALLOW_HTTP"], &["s3://lab/raw", "AWS_ALLOW_HTTP=true"]);
-    // These wait for a while.
+    // These wait for a while, the last alone for the bucket.
     let nowhere = [("AWS_ENDPOINT_URL", "http://127.0.0.1:9")];
     let metadata = [("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9/latest/meta-data")];
     let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    bucket.rule(Duration::ZERO, |_, _| Fate::Silence(Duration::from_secs(20)));
     std::thread::scope(|scope| {
         scope.spawn(|| says(&inspect, &nowhere, &[], &["s3://lab/raw", "the server is not reached"]));
-        says(&inspect, &metadata, &keys, &["credentials", "AWS_ACCESS_KEY_ID"]);
+        scope.spawn(|| says(&inspect, &metadata, &keys, &["credentials", "AWS_ACCESS_KEY_ID"]));
+        says(&inspect, &[("AWS_TIMEOUT", "100ms")], &[], &["s3://lab/raw", "no answer in time", "AWS_TIMEOUT"]);
     });
     bucket.rule(Duration::ZERO, |_, _| Fate::Status(403));
     says(&inspect, &[], &[], &["s3://lab/raw", "403", "AWS_SKIP_SIGNATURE"]);
     bucket.rule(Duration::ZERO, |_, _| Fate::Status(301));
     says(&inspect, &[], &[], &["s3://lab/raw", "AWS_REGION"]);
-    bucket.rule(Duration::ZERO, |_, _| Fate::Silence(Duration::from_secs(20)));
-    says(&inspect, &[("AWS_TIMEOUT", "100ms")], &[], &["s3://lab/raw", "no answer in time", "AWS_TIMEOUT"]);
 }
 
 /// Recipes of the cookbook for which there must be a bucket.
