@@ -58,18 +58,17 @@ def columns(array, axes):
 
 
 def exact(rows, function):
-    """Correctly rounded values of a function of exact fractions."""
+    """Correctly rounded values of a function of integers without bounds that gives a fraction."""
     flat = rows.reshape(-1, rows.shape[-1])
-    return np.array([float(function([Fraction(int(x)) for x in row])) for row in flat]).reshape(rows.shape[:-1])
+    return np.array([float(function(row)) for row in flat.tolist()]).reshape(rows.shape[:-1])
 
 
 def fmean(v):
-    return sum(v) / len(v)
+    return Fraction(sum(v), len(v))
 
 
 def fvar(v):
-    m = fmean(v)
-    return sum((x - m) ** 2 for x in v) / len(v)
+    return Fraction(len(v) * sum(x * x for x in v) - sum(v) ** 2, len(v) ** 2)
 
 
 def mode(row):
