@@ -198,6 +198,23 @@ pub fn position(axes: &[Axis], name: &str) -> Option<usize> {
     axes.iter().position(|a| a.name == name)
 }
 
+/// Position of the axis that somebody means by `name`: its own name, or another that it is known by elsewhere.
+pub fn meant(axes: &[Axis], name: &str) -> Option<usize> {
+    position(axes, name).or_else(|| position(axes, short_name(name)?))
+}
+
+/// The name of an axis that is called `name` in other formats and programs: `t`, `z`, `y`, `x` or `c`.
+pub fn short_name(name: &str) -> Option<&'static str> {
+    match name.to_lowercase().as_str() {
+        "t" | "time" | "valid_time" => Some("t"),
+        "z" | "lev" | "level" | "depth" | "height" | "plev" | "altitude" | "bottom_top" => Some("z"),
+        "y" | "lat" | "latitude" | "nlat" | "south_north" | "rlat" => Some("y"),
+        "x" | "lon" | "longitude" | "nlon" | "west_east" | "rlon" => Some("x"),
+        "c" | "channel" | "channels" => Some("c"),
+        _ => None,
+    }
+}
+
 /// Lengths of all axes, in their order.
 pub fn shape(axes: &[Axis]) -> Vec<u64> {
     axes.iter().map(|a| a.length).collect()

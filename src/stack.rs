@@ -350,7 +350,7 @@ impl Reader for StackReader {
         for (common, cell_origin, part) in self.stack.cells(region) {
             let Some(part) = part else { continue };
             // Advice needs no scratch memory, and leaves the file that is being read alone.
-            let Ok(file) = self.stack.files.get(part.file) else { continue };
+            let Ok(file) = self.stack.files.get_ahead(part.file) else { continue };
             file.reader(Scratch::default()).prefetch(&self.stack.inside(
                 &common.relative_to(&cell_origin),
                 part,

@@ -94,7 +94,7 @@ impl<'t> Choice<'t> {
 
     /// Number of its axis among `axes`.
     fn position(&self, axes: &[Axis]) -> Result<usize> {
-        crate::axis::position(axes, self.axis).ok_or_else(|| {
+        crate::axis::meant(axes, self.axis).ok_or_else(|| {
             let known: Vec<&str> = axes.iter().map(|a| a.name.as_str()).collect();
             self.fault(format!("there is no axis '{}': the array has {}", self.axis, known.join(",")))
         })

@@ -13,8 +13,8 @@ use super::remote::{self, Object, is_remote};
 /// An open file.
 #[derive(Debug)]
 pub enum Ranged {
-    /// Of a file system.
-    Local(File),
+    /// Of a file system, and its size in bytes when it was opened.
+    Local(File, u64),
     /// An object.
     Remote(Object),
     /// All bytes of one.
@@ -27,7 +27,11 @@ impl Ranged {
     /// # Errors
     /// What the system or the server said; so for all others.
     pub fn open(path: &Path) -> io::Result<Self> {
-        if is_remote(path) { Object::open(path).map(Self::Remote) } else { open(path).map(Self::Local) }
+        if is_remote(path) {
+            Object::open(path).map(Self::Remote)
+        } else {
+            open(path).map(|(file, n_bytes)| Self::Local(file, n_bytes))
+        }
     }
 
     /// Opens a file of which the last `n_bytes` are read first.
@@ -42,13 +46,12 @@ impl Ranged {
         if is_remote(path) { remote::read(path, false).map(Self::Whole) } else { Self::open(path) }
     }
 
-    /// Its size in bytes.
-    #[allow(clippy::missing_errors_doc)]
-    pub fn n_bytes(&self) -> io::Result<u64> {
+    /// Its size in bytes when it was opened.
+    pub fn n_bytes(&self) -> u64 {
         match self {
-            Self::Local(file) => Ok(file.metadata()?.len()),
-            Self::Remote(object) => Ok(object.n_bytes()),
-            Self::Whole(bytes) => Ok(bytes.len() as u64),
+            Self::Local(_, n_bytes) => *n_bytes,
+            Self::Remote(object) => object.n_bytes(),
+            Self::Whole(bytes) => bytes.len() as u64,
         }
     }
 
@@ -56,7 +59,7 @@ impl Ranged {
     #[allow(clippy::missing_errors_doc)]
     pub fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
         match self {
-            Self::Local(file) => file.read_exact_at(bytes, at),
+            Self::Local(file, _) => file.read_exact_at(bytes, at),
             Self::Remote(object) => object.read_exact_at(bytes, at),
             Self::Whole(all) => {
                 let part = all.get(at as usize..).and_then(|part| part.get(..bytes.len()));
@@ -69,7 +72,7 @@ impl Ranged {
     /// Says that `n_bytes` at `at` will be read soon. Promises nothing.
     pub fn advise(&self, at: u64, n_bytes: u64) {
         match self {
-            Self::Local(file) => super::advise(file, at, n_bytes),
+            Self::Local(file, _) => super::advise(file, at, n_bytes),
             Self::Remote(object) => object.advise(at, n_bytes),
             Self::Whole(_) => {}
         }
@@ -83,17 +86,19 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
         return remote::read(path, true);
     }
     let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes)?;
+    open(path)?.0.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Opens a file of a file system. What is none is refused: a pipe would be waited for, a device may have no end.
-fn open(path: &Path) -> io::Result<File> {
+/// Opens a file of a file system and gives its size. What is none is refused: a pipe would be waited for, a device may have
+/// no end.
+fn open(path: &Path) -> io::Result<(File, u64)> {
     let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
-    if !file.metadata()?.is_file() {
+    let about = file.metadata()?;
+    if !about.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "is a folder, a pipe, a socket or a device"));
     }
-    Ok(file)
+    Ok((file, about.len()))
 }
 
 /// Whether a file is at `path`, as far as that can be told: what may be one is.

@@ -1,5 +1,6 @@
 //! The subcommands: wiring between the command line and the library, and everything that is printed.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -219,14 +220,24 @@ fn refuse_input(output: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
     }
     let place = resolved(output);
     let exists = place.exists();
+    let mut folders = HashMap::new();
     // Only folders hold what is not there yet.
     for input in inputs.iter().filter(|input| exists || input.is_dir()) {
-        let Ok(input_place) = input.canonicalize() else { continue };
+        let Some(input_place) = place_of(input, &mut folders) else { continue };
         if let Some(why) = why_of(&place, &input_place) {
             return Err(refused(why, input));
         }
     }
     Ok(())
+}
+
+/// The place that `path` stands for, links followed; `folders` are those of the folders that were asked for.
+fn place_of<'a>(path: &'a Path, folders: &mut HashMap<&'a Path, Option<PathBuf>>) -> Option<PathBuf> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return path.canonicalize().ok() };
+    if folder.as_os_str().is_empty() || path.is_symlink() {
+        return path.canonicalize().ok();
+    }
+    Some(folders.entry(folder).or_insert_with(|| folder.canonicalize().ok()).as_ref()?.join(name))
 }
 
 /// The same of inputs that were looked at.

@@ -205,7 +205,7 @@ fn put(
 pub(super) fn axes_named(names: &[String], axes: &[Axis], flag: &str) -> Result<Vec<usize>, Error> {
     let known = || axes.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(",");
     let position = |name: &String| {
-        crate::axis::position(axes, name)
+        crate::axis::meant(axes, name)
             .ok_or_else(|| Error::usage(format!("{flag} {name}: the array has axes {}", known())))
     };
     names.iter().map(position).collect()

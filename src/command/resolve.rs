@@ -317,7 +317,7 @@ pub(super) fn reduced_axes(flag: &str, names: &[String], axes: &[Axis]) -> Resul
     }
     let mut numbers = Vec::new();
     for name in names {
-        let number = crate::axis::position(axes, name).or_else(|| {
+        let number = crate::axis::meant(axes, name).or_else(|| {
             let n = name.parse::<i64>().ok()?;
             let n = if n < 0 { n + axes.len() as i64 } else { n };
             usize::try_from(n).ok().filter(|&n| n < axes.len())

@@ -4,6 +4,8 @@
 //! they lie, so that integers give the same figures however the array is cut. Elements that nothing covers and what is
 //! not finite do not count, but for the checksum, which is of the elements as they are written.
 
+use std::sync::LazyLock;
+
 use multiversion::multiversion;
 
 use crate::block::Block;
@@ -98,7 +100,7 @@ impl Planes {
         let n_planes = crate::grid::n_elements(&task[..task.len() - 2]);
         let rows = task[task.len() - 2].min(self.shape[task.len() - 2]);
         let own = if task[task.len() - 1] < self.shape[task.len() - 1] { 8 * rows } else { 0 };
-        Cost { work_bytes: 8 << 10, kept_bytes: n_planes.saturating_mul(PART_BYTES.saturating_add(own)) }
+        Cost { work_bytes: 16 << 10, kept_bytes: n_planes.saturating_mul(PART_BYTES.saturating_add(own)) }
     }
 
     /// Memory of what is known of all planes.
@@ -158,7 +160,7 @@ impl Planes {
                 T::slow(&present, x, n_absent)
             } else {
                 if is_counted {
-                    row.iter().for_each(|v| bins.add_element(*v));
+                    bins.add_row(row);
                 }
                 T::fast(row, x)
             };
@@ -401,18 +403,20 @@ impl PlaneTally {
 fn together(mut parts: Vec<PlanePart>, dtype: DType) -> PlaneFigures {
     parts.sort_by_key(|part| part.origin);
     let mut total = PlaneFigures::of_all(parts.iter().map(|part| &part.figures), dtype);
+    // Nothing before: nothing to move, which takes long.
+    let joined = |before, crc, n_bytes| if before == 0 { crc } else { crc32c::crc32c_combine(before, crc, n_bytes) };
     let size = dtype.size() as u64;
     // Parts with the same rows lie beside each other.
     for beside in parts.chunk_by(|a, b| a.origin[0] == b.origin[0]) {
         if beside[0].rows.is_empty() {
             let PlaneFigures { crc, n_bytes, .. } = beside[0].figures;
-            total.crc = crc32c::crc32c_combine(total.crc, crc, n_bytes as usize);
+            total.crc = joined(total.crc, crc, n_bytes as usize);
             continue;
         }
         for row in 0..beside[0].rows.len() {
             for part in beside {
                 let crc = part.rows.get(row).copied().unwrap_or(0);
-                total.crc = crc32c::crc32c_combine(total.crc, crc, (part.shape[1] * size) as usize);
+                total.crc = joined(total.crc, crc, (part.shape[1] * size) as usize);
             }
         }
     }
@@ -428,13 +432,15 @@ struct Bins {
     is_float: bool,
     /// Of zero and positive values, and of negative ones.
     counts: [Vec<u64>; 2],
+    /// Of values that [`SMALL_BINS`] holds. Neighbours, which are alike, are counted apart: they need not wait for each other.
+    small: [[u32; 1 << 8]; 8],
 }
 
 impl Bins {
     fn new(is_float: bool) -> Self {
         let octaves = &OCTAVES[usize::from(is_float)];
         let n = 4 * octaves.len() + 1;
-        Self { is_float, counts: [vec![0; n], vec![0; n]] }
+        Self { is_float, counts: [vec![0; n], vec![0; n]], small: [[0; 1 << 8]; 8] }
     }
 
     fn add(&mut self, value: f64) {
@@ -442,25 +448,36 @@ impl Bins {
         self.counts[usize::from(bin < 0)][bin.unsigned_abs() as usize] += 1;
     }
 
-    fn add_element<T: Value>(&mut self, value: T) {
-        match value.small() {
-            // Quickly, for most pixels.
-            Some(0) => self.counts[0][0] += 1,
-            Some(v) => {
-                let octave = v.ilog2();
-                let quarter = (u64::from(v) << 2 >> octave) & 3;
-                self.counts[0][4 * octave as usize + quarter as usize + 1] += 1;
+    fn add_row<T: Value>(&mut self, row: &[T]) {
+        let bins = &**SMALL_BINS;
+        let (eights, rest) = row.as_chunks::<8>();
+        for values in eights {
+            for (i, value) in values.iter().enumerate() {
+                match value.small() {
+                    Some(v) => self.small[i][usize::from(bins[usize::from(v)])] += 1,
+                    None => self.add(value.real()),
+                }
             }
-            None => self.add(value.real()),
         }
+        rest.iter().for_each(|value| self.add(value.real()));
     }
 
-    fn found(&self) -> Vec<(i32, u64)> {
+    fn found(mut self) -> Vec<(i32, u64)> {
+        for counts in &self.small {
+            self.counts[0].iter_mut().zip(counts).for_each(|(to, n)| *to += u64::from(*n));
+        }
         let [positive, negative] = &self.counts;
         let below = negative.iter().enumerate().rev().map(|(i, n)| (-(i as i32), *n));
         below.chain(positive.iter().enumerate().map(|(i, n)| (i as i32, *n))).filter(|(_, n)| *n > 0).collect()
     }
 }
+
+/// The bin of each value of up to 16 bits that is not negative.
+static SMALL_BINS: LazyLock<Box<[u8; 1 << 16]>> = LazyLock::new(|| {
+    let mut bins = Box::new([0; 1 << 16]);
+    bins.iter_mut().zip(0..=u16::MAX).for_each(|(bin, value)| *bin = bin_of(value.into(), false) as u8);
+    bins
+});
 
 /// The bin of a value: 0 for zero and what is next to it, the others by rising value.
 fn bin_of(value: f64, is_float: bool) -> i32 {
@@ -498,8 +515,8 @@ trait Value: crate::dtype::Element {
 
     fn real(self) -> f64;
 
-    /// Its value as a small positive number.
-    fn small(self) -> Option<u32> {
+    /// Its value if it has at most 16 bits and is not negative.
+    fn small(self) -> Option<u16> {
         None
     }
 
@@ -544,8 +561,9 @@ macro_rules! integer {
                 self as f64
             }
 
-            fn small(self) -> Option<u32> {
-                let small: fn($t) -> Option<u32> = $small;
+            #[inline(always)]
+            fn small(self) -> Option<u16> {
+                let small: fn($t) -> Option<u16> = $small;
                 small(self)
             }
 
@@ -583,9 +601,9 @@ macro_rules! integer {
 }
 
 integer! {
-    u8, i32, i64, u64, |v| Some(u32::from(v)); u16, i32, i64, u64, |v| Some(u32::from(v));
-    i8, i32, i64, u64, |v| u32::try_from(v).ok(); i16, i32, i64, u64, |v| u32::try_from(v).ok();
-    u32, i64, i128, u128, Some; i32, i64, i128, u128, |v| u32::try_from(v).ok()
+    u8, i32, i64, u64, |v| Some(v.into()); u16, i32, i64, u64, Some;
+    i8, i32, i64, u64, |v| v.try_into().ok(); i16, i32, i64, u64, |v| v.try_into().ok();
+    u32, i64, i128, u128, |v| v.try_into().ok(); i32, i64, i128, u128, |v| v.try_into().ok()
 }
 
 macro_rules! float {
@@ -627,8 +645,10 @@ mod tests {
             }
         }
         let mut bins = Bins::new(false);
-        [0u16, 1, 5, 5, 4095].iter().for_each(|&v| bins.add_element(v));
-        let slow = [0.0, 1.0, 5.0, 4095.0].map(|v| bin_of(v, false));
-        assert_eq!(bins.found(), [(slow[0], 1), (slow[1], 1), (slow[2], 2), (slow[3], 1)]);
+        let all: Vec<u16> = (0..=u16::MAX).collect();
+        all.chunks(1001).for_each(|row| bins.add_row(row));
+        let mut slow = Bins::new(false);
+        all.iter().for_each(|&v| slow.add(v.into()));
+        assert_eq!(bins.found(), slow.found());
     }
 }

@@ -253,7 +253,7 @@ impl<'a> Builder<'a> {
     /// Number of the axis called `name`.
     pub(super) fn axis(&self, axes: &[Axis], name: &str, span: &std::ops::Range<usize>) -> Result<usize> {
         let known = || axes.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ");
-        let position = crate::axis::position(axes, name);
+        let position = crate::axis::meant(axes, name);
         position.ok_or_else(|| self.fault(span, format!("there is no axis {name}: the array has {}", known())))
     }
 

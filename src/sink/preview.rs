@@ -17,7 +17,7 @@ use crate::consume::{Consumer, Place};
 use crate::draw::canvas::{Canvas, Colour, GREY, LINE, WHITE, text_width};
 use crate::dtype::{Complex, DType};
 use crate::error::{Error, Result};
-use crate::grid::{Region, positions, row_major_strides};
+use crate::grid::{Region, row_major_strides};
 use crate::plan::Cost;
 use crate::report::tuple;
 use crate::store::{OutputKind, Store};
@@ -274,26 +274,40 @@ impl Plane {
     fn windows<T: Shown>(&self, plane: &[T], n: u64) -> Patch {
         let mut patch =
             Patch::new([self.ys.start / n, self.ys.end.div_ceil(n)], [self.xs.start / n, self.xs.end.div_ceil(n)]);
-        let width = (self.xs.end - self.xs.start) as usize;
-        let lead = ((n - self.xs.start % n) % n).min(width as u64) as usize;
-        let [row_stride, stride] = self.strides;
-        for (i, y) in self.ys.clone().enumerate() {
-            let start = i * row_stride as usize;
-            let to = ((y / n - patch.rows[0]) as usize) * patch.width();
-            let (values, counts) = (&mut patch.values[to..], &mut patch.counts[to..]);
-            let mut add = |i: usize, sum: f32, n: usize| (values[i] += sum, counts[i] += n as f32);
-            if stride != 1 {
-                let each = (0..width).map(|k| (((self.xs.start + k as u64) / n - self.xs.start / n) as usize, k));
-                each.for_each(|(i, k)| _ = add(i, plane[start + k * stride as usize].shown(), 1));
-                continue;
+        let (width, skipped) = ((self.xs.end - self.xs.start) as usize, (self.xs.start % n) as usize);
+        let [row_stride, stride] = self.strides.map(|stride| stride as usize);
+        let mut lengths = vec![n as f32; patch.width()];
+        if let Some(first) = lengths.first_mut() {
+            *first -= skipped as f32;
+        }
+        if let Some(last) = lengths.last_mut() {
+            *last -= (self.xs.end.next_multiple_of(n) - self.xs.end) as f32;
+        }
+        let (mut columns, mut halved) = (Vec::new(), Vec::new());
+        let mut y = self.ys.start;
+        while y < self.ys.end {
+            let end = (y / n + 1).saturating_mul(n).min(self.ys.end);
+            columns.clear();
+            columns.resize(skipped + width, 0f32);
+            for row in (y - self.ys.start) as usize..(end - self.ys.start) as usize {
+                let (sums, row) = (&mut columns[skipped..], &plane[row * row_stride..]);
+                match stride {
+                    1 => sums.iter_mut().zip(&row[..width]).for_each(|(sum, v)| *sum += v.shown()),
+                    _ => sums.iter_mut().zip(row.iter().step_by(stride)).for_each(|(sum, v)| *sum += v.shown()),
+                }
             }
-            let (first, rest) = plane[start..start + width].split_at(lead);
-            let sum = |part: &[T]| part.iter().map(|v| v.shown()).sum::<f32>();
-            if !first.is_empty() {
-                add(0, sum(first), first.len());
+            // Windows are powers of two.
+            for _ in 0..n.ilog2() {
+                let (pairs, rest) = columns.as_chunks::<2>();
+                halved.clear();
+                halved.extend(pairs.iter().map(|[a, b]| a + b));
+                halved.extend_from_slice(rest);
+                std::mem::swap(&mut columns, &mut halved);
             }
-            let from = usize::from(!first.is_empty());
-            rest.chunks(n as usize).enumerate().for_each(|(i, part)| _ = add(from + i, sum(part), part.len()));
+            let to = (y / n - patch.rows[0]) as usize * patch.width();
+            patch.values[to..][..columns.len()].copy_from_slice(&columns);
+            patch.counts[to..].iter_mut().zip(&lengths).for_each(|(count, n)| *count = n * (end - y) as f32);
+            y = end;
         }
         patch
     }
@@ -339,7 +353,12 @@ impl Patch {
     fn save(&self, panel: usize, state: &mut Vec<u8>) {
         let numbers = [panel as u64, self.rows[0], self.rows[1], self.columns[0], self.columns[1]];
         numbers.iter().for_each(|n| state.extend((*n as u32).to_le_bytes()));
-        self.values.iter().chain(&self.counts).for_each(|v| state.extend(v.to_le_bytes()));
+        for numbers in [&self.values, &self.counts] {
+            let start = state.len();
+            state.resize(start + size_of_val(&numbers[..]), 0);
+            let (places, _) = state[start..].as_chunks_mut::<4>();
+            places.iter_mut().zip(numbers).for_each(|(place, v)| *place = v.to_le_bytes());
+        }
     }
 
     fn load(state: &mut &[u8]) -> Option<(usize, Self)> {
@@ -568,20 +587,21 @@ impl PreviewSink {
             }
         };
         let values: Vec<Vec<f32>> = self.scene.views.iter().zip(panels).map(|(v, p)| value(*v, p)).collect();
-        let at = |panel: &[f32], percentile: f64| {
-            let mut sorted: Vec<f32> = panel.iter().copied().filter(|v| v.is_finite()).collect();
-            sorted.sort_by(f32::total_cmp);
-            sorted.get((percentile / 100.0 * sorted.len().saturating_sub(1) as f64).round() as usize).copied()
+        // Black and white of what is shown, and whether they differ.
+        let window = |of: Vec<f32>| {
+            let mut sorted: Vec<f32> = of.into_iter().filter(|v| v.is_finite()).collect();
+            sorted.sort_unstable_by(f32::total_cmp);
+            let last = sorted.len().saturating_sub(1);
+            let at = |percentile: f64| sorted.get((percentile / 100.0 * last as f64).round() as usize).copied();
+            let (low, high) = (at(PERCENTILES.0), at(PERCENTILES.1));
+            let (from, to) = (low.unwrap_or(0.0), high.unwrap_or(1.0));
+            (from, if to > from { to - from } else { 1.0 }, low < high)
         };
         // Slices share a window, so that they can be compared; the maximum has its own.
-        let window = |of: &[f32]| {
-            let (low, high) = (at(of, PERCENTILES.0).unwrap_or(0.0), at(of, PERCENTILES.1).unwrap_or(1.0));
-            (low, if high > low { high - low } else { 1.0 })
-        };
-        let slices: Vec<f32> = values.iter().take(3).flatten().copied().collect();
-        let has_range = |of: &[f32]| at(of, PERCENTILES.0) < at(of, PERCENTILES.1);
+        let slices = window(values.iter().take(3).flatten().copied().collect());
+        let most = values.get(3).map(|most| window(most.clone())).filter(|window| window.2);
         let level = |(i, panel): (usize, &Vec<f32>)| {
-            let (low, range) = window(if i == 3 && has_range(panel) { panel } else { &slices });
+            let (low, range, _) = most.filter(|_| i == 3).unwrap_or(slices);
             let one = |v: &f32| if v.is_finite() { ((v - low) / range).clamp(0.0, 1.0) } else { 0.0 };
             panel.iter().map(one).collect()
         };
@@ -620,14 +640,16 @@ fn round_length(um: f64) -> (f64, String) {
 
 /// Paints layers of `shape`, each in its colour and added up, into a rectangle.
 fn paint(canvas: &mut Canvas, at: [usize; 2], size: [usize; 2], shape: [usize; 2], layers: &[(&[f32], Colour)]) {
-    for p in positions(&[size[1] as u64, size[0] as u64]) {
-        let (dy, dx) = (p[0] as usize, p[1] as usize);
-        let from = dy * shape[0] / size[1] * shape[1] + dx * shape[1] / size[0];
-        let mut sum = [0f32; 3];
-        for (levels, ink) in layers {
-            sum.iter_mut().zip(ink).for_each(|(s, i)| *s += levels[from] * f32::from(*i));
+    let columns: Vec<usize> = (0..size[0]).map(|dx| dx * shape[1] / size[0]).collect();
+    for dy in 0..size[1] {
+        let row = dy * shape[0] / size[1] * shape[1];
+        for (dx, column) in columns.iter().enumerate() {
+            let mut sum = [0f32; 3];
+            for (levels, ink) in layers {
+                sum.iter_mut().zip(ink).for_each(|(s, i)| *s += levels[row + column] * f32::from(*i));
+            }
+            canvas.set(at[0] + dx, at[1] + dy, sum.map(|s| s.min(255.0).round() as u8));
         }
-        canvas.set(at[0] + dx, at[1] + dy, sum.map(|s| s.min(255.0).round() as u8));
     }
 }
 

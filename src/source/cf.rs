@@ -208,14 +208,7 @@ fn usual_name(dim: &str, scale: Option<&Variable>) -> Option<&'static str> {
     if axis == "Z" || !text("positive").is_empty() || matches!(units, "hPa" | "Pa" | "millibars" | "mbar") {
         return Some("z");
     }
-    match dim.to_lowercase().as_str() {
-        "t" | "time" | "valid_time" => Some("t"),
-        "z" | "lev" | "level" | "depth" | "height" | "plev" | "altitude" | "bottom_top" => Some("z"),
-        "y" | "lat" | "latitude" | "nlat" | "south_north" | "rlat" => Some("y"),
-        "x" | "lon" | "longitude" | "nlon" | "west_east" | "rlon" => Some("x"),
-        "c" | "channel" | "channels" => Some("c"),
-        _ => None,
-    }
+    crate::axis::short_name(dim)
 }
 
 /// What a coordinate variable says of its axis: a place for every index, and dates as labels.

@@ -1,7 +1,7 @@
 //! The files of a stack, opened when they are read from and kept open as far as descriptors go. What their headers
 //! say is kept apart from that, as far as memory goes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,6 +32,8 @@ struct Kept {
     open: HashMap<u32, Slot>,
     /// Their numbers; the one opened last is last.
     order: Vec<u32>,
+    /// Those that were opened for what will be read soon, and nobody has read.
+    awaited: HashSet<u32>,
     /// Memory of their indexes that are not kept anyway, by number.
     own_bytes: HashMap<u32, u64>,
 }
@@ -72,12 +74,25 @@ impl Files {
         indexes.saturating_add(n * NAME_BYTES).saturating_add(fetched)
     }
 
-    /// The file numbered `file`.
+    /// The file numbered `file`, to be read.
     ///
     /// # Errors
     /// As opening it; `Format` if it is no longer what its headers said.
     pub fn get(&self, file: u32) -> Result<Arc<dyn FileArray>> {
-        let slot = Arc::clone(self.kept().open.entry(file).or_default());
+        self.opened(file, |kept| _ = kept.awaited.remove(&file))
+    }
+
+    /// The file numbered `file`, which is read soon and stays open until then, as far as descriptors go.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn get_ahead(&self, file: u32) -> Result<Arc<dyn FileArray>> {
+        self.opened(file, |kept| _ = !kept.open.contains_key(&file) && kept.awaited.insert(file))
+    }
+
+    fn opened(&self, file: u32, note: impl FnOnce(&mut Kept)) -> Result<Arc<dyn FileArray>> {
+        let mut kept = self.kept();
+        note(&mut kept);
+        let slot = Arc::clone(kept.open.entry(file).or_default());
+        drop(kept);
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = &*slot {
             return Ok(Arc::clone(open));
@@ -128,10 +143,13 @@ impl Kept {
         let mut held_bytes = own_bytes + self.own_bytes.values().sum::<u64>();
         while self.order.len() >= most_open || held_bytes > limit_bytes {
             // Files are gone over again and again in the same order: of those that are not in use, the one that
-            // came last is the one that is needed last.
-            let Some(at) = self.order.iter().rposition(|file| self.is_idle(*file)) else { break };
+            // was read last is the one that is needed last.
+            let read = self.order.iter().rposition(|file| !self.awaited.contains(file) && self.is_idle(*file));
+            let idle = || self.order.iter().rposition(|file| self.is_idle(*file));
+            let Some(at) = read.or_else(idle) else { break };
             let closed = self.order.remove(at);
             self.open.remove(&closed);
+            self.awaited.remove(&closed);
             held_bytes -= self.own_bytes.remove(&closed).unwrap_or(0);
         }
         self.order.push(file);

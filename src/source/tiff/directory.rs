@@ -151,7 +151,7 @@ impl Directory {
     /// `Format` if it is no TIFF file or the chain of directories is broken, runs in a circle or overlaps;
     /// `Limit` if the index needs more than `options.limit_bytes`; `Io` if it cannot be read.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
-        let input = HeaderInput::open(path)?;
+        let input = HeaderInput::open_headers(path)?;
         let mut headers = HeaderReader::new(&input);
         let n_head = headers.input.size.min(16) as usize;
         if n_head < 8 {

@@ -194,7 +194,7 @@ fn scatter(runs: &[Run], room: &mut Vec<u8>, input: &HeaderInput, target: &mut [
         end = run.at + run.len;
     }
     let n = match &input.file {
-        Ranged::Local(file) => profile::stage(Stage::Read, end - at, || rustix::io::preadv(file, &mut pieces, at)),
+        Ranged::Local(file, _) => profile::stage(Stage::Read, end - at, || rustix::io::preadv(file, &mut pieces, at)),
         _ => Ok(0),
     };
     let n = n.unwrap_or(0) as u64;

@@ -70,7 +70,7 @@ impl Tiff {
     /// if there is no such series, `Limit` if the index of pages is larger than may be held, `Io` if the file
     /// cannot be read.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
-        let directory = Directory::open(path, options)?;
+        let mut directory = Directory::open(path, options)?;
         let (mut series, texts) = series::choose(&directory, options)?;
         let levels = series.level_shapes(&directory);
         match options.level.unwrap_or(0) {
@@ -110,6 +110,7 @@ impl Tiff {
         }
         let info = Info { levels, ..describe(&directory, kind, &series, &inner, texts) };
         let pages = Arc::clone(directory.index());
+        directory.input.forget();
         Ok(Self { directory, index: Arc::new(Index { pages, series, info, inner, absent }) })
     }
 

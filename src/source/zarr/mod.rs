@@ -69,7 +69,7 @@ fn there(opened: std::io::Result<Ranged>, path: &Path) -> Result<Option<(Ranged,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io(path, "cannot open", e)),
     };
-    let n_bytes = file.n_bytes().map_err(|e| Error::io(path, "cannot read", e))?;
+    let n_bytes = file.n_bytes();
     Ok(Some((file, n_bytes)))
 }
 
