@@ -24,11 +24,13 @@ use stackctl::plan::Task;
 /// A folder of a test's own: in memory where there is room for all of them, since most of what they take on disks is waiting
 /// for disks.
 pub(crate) fn tempdir() -> std::io::Result<tempfile::TempDir> {
-    let memory = Path::new("/dev/shm");
-    match rustix::fs::statvfs(memory) {
-        Ok(there) if there.f_bavail * there.f_frsize >= 4 << 30 => tempfile::tempdir_in(memory),
-        _ => tempfile::tempdir(),
-    }
+    tempfile::tempdir_in(place())
+}
+
+fn place() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    let has_room = rustix::fs::statvfs(&memory).is_ok_and(|there| there.f_bavail * there.f_frsize >= 4 << 30);
+    if has_room { memory } else { std::env::temp_dir() }
 }
 
 /// A region of an array.
@@ -96,6 +98,7 @@ pub(crate) fn python(script: &str, arguments: &[&Path]) {
     let Some(python) = interpreter() else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
     let mut command = Command::new(python);
+    command.env("TMPDIR", place());
     if let Some(corpus) = corpus() {
         command.env("STACKCTL_CORPUS", corpus);
     }
