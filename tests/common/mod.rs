@@ -21,12 +21,13 @@ use stackctl::error::Result;
 use stackctl::grid::Region;
 use stackctl::plan::Task;
 
-/// A folder of a test's own: in memory where there is room for all of them, since most of what they take on disks is waiting
-/// for disks.
+/// A folder of a test's own.
 pub(crate) fn tempdir() -> std::io::Result<tempfile::TempDir> {
     tempfile::tempdir_in(place())
 }
 
+/// Where folders of tests lie: in memory where there is room for all of them, since most of what they take on disks is waiting
+/// for disks.
 fn place() -> PathBuf {
     let memory = PathBuf::from("/dev/shm");
     let has_room = rustix::fs::statvfs(&memory).is_ok_and(|there| there.f_bavail * there.f_frsize >= 4 << 30);
