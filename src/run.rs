@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::iter::Peekable;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,6 +18,7 @@ use crate::exec::{self, Order, Terms};
 use crate::grid::Region;
 use crate::plan::{Document, Plan, Share, Task};
 use crate::provenance::{Account, Recalled};
+use crate::report::count;
 use crate::store::{Start, Store};
 
 /// What a run came to.
@@ -27,10 +29,16 @@ pub struct Ran {
     pub n_absent: u64,
     /// Units that an earlier run had finished.
     pub n_units_done: u64,
+    /// Those of them that were done again, for what they had stored has changed since.
+    pub n_units_harmed: u64,
+    /// Those of them that were not read back, for the run was told to stop when all else was done.
+    pub n_units_unread: u64,
 }
 
 /// Reads `array` as `plan` says and shows it to `consumers`, going on with what an earlier run of the same `job`, or
 /// shares of one, have finished. `progress` hears the bytes of every task that is done.
+///
+/// What an earlier run has stored is read back before the outputs get their names, and done again where it has changed.
 ///
 /// # Errors
 /// The first in plan order of what reading, consumers or the disk refuse; [`Error::Stopped`] if stopped from outside.
@@ -42,6 +50,36 @@ pub fn run(
     terms: &Terms<'_>,
     mut progress: impl FnMut(u64) + Send,
 ) -> Result<Ran> {
+    let n_units_harmed = match go_through(array, plan, consumers, job, terms, &mut progress)? {
+        Went::Through(ran) => return Ok(ran),
+        Went::Harmed(units) => units.len() as u64,
+    };
+    match go_through(array, plan, consumers, job, terms, &mut progress)? {
+        Went::Through(ran) => Ok(Ran { n_units_harmed, ..ran }),
+        Went::Harmed(units) => Err(Error::format(format!(
+            "{}: {} that were written anew do not read as they were written: see whether the disk is in order, or choose \
+             another",
+            consumers.iter().flat_map(|c| c.places()).next().map_or(Path::new(""), |place| place.path()).display(),
+            count(units.len() as u64, "unit")
+        ))),
+    }
+}
+
+/// How [`go_through`] ended.
+enum Went {
+    Through(Ran),
+    /// These units are to be done again.
+    Harmed(BTreeSet<u64>),
+}
+
+fn go_through(
+    array: &Arc<dyn Array>,
+    plan: &Plan,
+    consumers: &mut [Box<dyn Consumer>],
+    job: &Job,
+    terms: &Terms<'_>,
+    mut progress: impl FnMut(u64) + Send,
+) -> Result<Went> {
     let done = begin(plan, consumers, job)?;
     // What one of them has not finished, none has.
     consumers.iter_mut().try_for_each(|c| c.keep_only(&done))?;
@@ -77,13 +115,39 @@ pub fn run(
     if done.len() as u64 != plan.n_units() {
         job.inputs.check()?;
     }
+    // Ranks and shares keep nothing that could be gone on with, or have looked at it themselves.
+    let is_alone = world.is_none() && begun.iter().all(|c| c.store().is_none_or(|store| !store.is_shared()));
+    let (harmed, n_units_unread) = if is_alone { read_back(&begun, &done, terms)? } else { Default::default() };
+    if !harmed.is_empty() {
+        drop(mergers);
+        stores(&begun).try_for_each(|store| store.forget(&harmed))?;
+        consumers.iter_mut().try_for_each(|c| c.leave())?;
+        return Ok(Went::Harmed(harmed));
+    }
     // Nothing is left that could be stopped.
     terms.stop.store(false, Ordering::Relaxed);
     let mut products: Vec<Vec<Product>> = mergers.into_iter().map(|merger| merger.finish()).collect::<Result<_>>()?;
     consumers.iter_mut().try_for_each(|consumer| consumer.announce())?;
     consumers.iter_mut().try_for_each(|consumer| consumer.give_names())?;
     consumers.iter_mut().zip(&mut products).rev().try_for_each(|(consumer, made)| consumer.publish(made))?;
-    Ok(Ran { products, n_absent: job.ledger.n_absent(), n_units_done: done.len() as u64 })
+    let (n_absent, n_units_done, n_units_harmed) = (job.ledger.n_absent(), done.len() as u64, 0);
+    Ok(Went::Through(Ran { products, n_absent, n_units_done, n_units_harmed, n_units_unread }))
+}
+
+fn stores<'a>(consumers: &'a [&dyn Consumer]) -> impl Iterator<Item = &'a Store> {
+    consumers.iter().flat_map(|c| c.places()).filter_map(Place::store)
+}
+
+/// Reads back what units that are `done` have stored. Gives those of which something has changed, and how many were not
+/// read since the run was told to stop: it would be told so again and again if it had to read all first.
+fn read_back(consumers: &[&dyn Consumer], done: &BTreeSet<u64>, terms: &Terms<'_>) -> Result<(BTreeSet<u64>, u64)> {
+    let (mut all, mut n_unread) = (BTreeSet::new(), 0);
+    for store in stores(consumers).filter(|_| !done.is_empty()) {
+        let (harmed, n) = store.harmed(terms.stop)?;
+        all.extend(harmed);
+        n_unread = n_unread.max(n);
+    }
+    Ok((all, n_unread))
 }
 
 /// Tells rank 0 what all ranks have read.
@@ -123,13 +187,17 @@ pub fn run_share(
     let begun: Vec<&dyn Consumer> = consumers.iter().map(|c| &**c).collect();
     let mut keepers = begun.iter().map(|c| c.keeper()).collect::<Result<Vec<_>>>()?;
     job.ledger.begin(array.dtype().size() as u64);
-    let work = Work { array, plan, consumers: &begun, done: &done, share, job: Some(job) };
+    // Nobody reads it once more when all shares are put together.
+    let (harmed, n_units_unread) = read_back(&begun, &done, terms)?;
+    let sound = &done - &harmed;
+    let work = Work { array, plan, consumers: &begun, done: &sound, share, job: Some(job) };
     work.pass(&mut keepers, terms, progress)?;
     drop(keepers);
     job.inputs.check()?;
     terms.stop.store(false, Ordering::Relaxed);
     consumers.iter_mut().try_for_each(|c| c.leave())?;
-    Ok(Ran { products: Vec::new(), n_absent: job.ledger.n_absent(), n_units_done: done.len() as u64 })
+    let (products, n_absent, n_units_done) = (Vec::new(), job.ledger.n_absent(), sound.len() as u64);
+    Ok(Ran { products, n_absent, n_units_done, n_units_harmed: harmed.len() as u64, n_units_unread })
 }
 
 /// Writes `document` down for processes that will do shares of what [`run`] does, and does nothing of it. Gives the

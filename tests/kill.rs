@@ -42,8 +42,8 @@ const SLOWLY: [&str; 4] = ["--chunks", "1,1,2,128,128", "--codec", "zstd:15"];
 
 /// The command of a job: its storage or operator, to `output`.
 fn command<'a>(job: &[&'a str], output: &'a str) -> Vec<&'a str> {
-    let (verb, rest): (&[&str], &[&str]) = match job[0] {
-        "reduce" => (&["reduce"], &job[1..]),
+    let (verb, rest): (&[&str], &[&str]) = match job.first() {
+        Some(&"reduce") => (&["reduce"], &job[1..]),
         _ => (&["stitch", SLOWLY[0], SLOWLY[1], SLOWLY[2], SLOWLY[3]], job),
     };
     [verb, &INPUT, rest, &["-o", output]].concat()
@@ -241,8 +241,7 @@ fn damage_between_two_runs_is_seen() {
     for storage in [&["--shards", "none"][..], &["--shards", "1,1,8,256,256"], &["--zarr-format", "2"]] {
         let arguments = command(storage, "out.zarr");
         let expected = undisturbed(folder, &arguments, "out.zarr");
-        // Flipped bits are for `verify` to find, which reads what it checks.
-        for harm in ["cut", "empty", "remove"] {
+        for harm in ["cut", "remove", "flip", "zeros"] {
             interrupted(folder, &arguments, "KILL", expected.bytes * 6 / 10);
             // Data alone: metadata and records are text or have names of their own.
             let of_array = |path: &PathBuf| {
@@ -255,6 +254,8 @@ fn damage_between_two_runs_is_seen() {
             let mut bytes = fs::read(object).unwrap();
             match harm {
                 "cut" => bytes.truncate(bytes.len() / 2),
+                "flip" => *bytes.last_mut().unwrap() ^= 16,
+                "zeros" => bytes.fill(0),
                 _ => bytes.clear(),
             }
             if harm == "remove" {
@@ -266,6 +267,32 @@ fn damage_between_two_runs_is_seen() {
             assert!(files(&folder.join("out.zarr")) == expected.files, "{storage:?}: {harm} {}", object.display());
             remove(&folder.join("out.zarr"));
         }
+    }
+}
+
+/// Of an output that is one file, too.
+#[test]
+fn damage_between_two_runs_is_seen_in_one_file() {
+    let folder = raw();
+    let folder = folder.path();
+    for output in ["out.ome.tif", "out.ozx", "out.npy"] {
+        let arguments = match output {
+            "out.npy" => [&["calc", "median(a, y=3, x=3)"], &INPUT[..], &["-o", output]].concat(),
+            "out.ome.tif" => [&["stitch"], &INPUT[..], &["--chunks", "1,1,1,64,64", "-o", output]].concat(),
+            _ => command(&[], output),
+        };
+        let expected = undisturbed(folder, &arguments, output);
+        interrupted(folder, &arguments, "KILL", expected.bytes * 6 / 10);
+        let partial = folder.join(format!(".{output}.partial/output"));
+        let mut bytes = fs::read(&partial).unwrap();
+        let early = bytes.len() / 20;
+        bytes[early] ^= 1;
+        fs::write(&partial, bytes).unwrap();
+        let (code, _, text) = ran(folder, &arguments);
+        let is_same = code == 0 && files(&folder.join(output)) == expected.files;
+        assert!(is_same, "{output}: byte {early} is not what it was: {text}");
+        assert!(text.contains("had changed since it was stored"), "{output}: {text}");
+        remove(&folder.join(output));
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::common::tempdir;
@@ -396,6 +397,68 @@ fn what_cannot_be_gone_on_with_is_done_again() {
         }
         work(store, 99).unwrap();
         assert!(tree(&output) == good, "case {i}");
+    }
+}
+
+/// What keeps its length is looked at once more when all is done, and those undone that have changed.
+#[test]
+fn what_has_changed_in_place_is_done_again() {
+    let good = undisturbed();
+    let cases = [("output/0/c/2/0", 4), ("output/1/s/0", 0), ("output/1/s/1.unfinished", 3), ("state/sum/1", 1)];
+    for (key, harmed) in cases {
+        let folder = tempdir().unwrap();
+        let output = folder.path().join("o");
+        let stop = AtomicBool::new(false);
+        drop(work(begin(&output).unwrap(), 5).unwrap().unwrap());
+        let store = begin(&output).unwrap();
+        assert_eq!(store.harmed(&stop).unwrap(), (BTreeSet::new(), 0));
+        let path = folder.path().join(".o.partial").join(key);
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.first_mut().unwrap() ^= 128;
+        fs::write(&path, bytes).unwrap();
+        let store = work(store, 2).unwrap().unwrap();
+        let (found, _) = store.harmed(&stop).unwrap();
+        assert_eq!(found.first(), Some(&harmed), "{key}: {found:?}");
+        store.forget(&found).unwrap();
+        store.leave().unwrap();
+        let store = begin(&output).unwrap();
+        assert!(!store.done().contains(&harmed) && store.done().len() >= 3, "{key}: {:?}", store.done());
+        // Who is told to stop looks no further.
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(store.harmed(&stop).unwrap(), (BTreeSet::new(), store.done().len() as u64));
+        work(store, 99).unwrap();
+        assert!(tree(&output) == good, "{key}");
+    }
+}
+
+/// Of what lies apart in one file every run is looked at, and no byte between them.
+#[test]
+fn runs_that_lie_apart_are_read_back() {
+    let folder = tempdir().unwrap();
+    let output = folder.path().join("o.npy");
+    let terms = OutputTerms { kind: OutputKind::File, ..terms(&output) };
+    let begin = || Store::begin(&terms).unwrap().ready().unwrap();
+    let store = begin();
+    // Two by three runs of two bytes, 100 and -10 bytes from one another.
+    let starts = [40, 30, 20, 140, 130, 120];
+    starts.iter().for_each(|at| _ = store.put_at(*at, &[*at as u8; 2]).unwrap());
+    let all: Vec<u8> = starts.iter().flat_map(|at| [*at as u8; 2]).collect();
+    let first = store.put_at(40, &[40; 2]).unwrap();
+    let stored = Stored { crc: crc32c::crc32c(&all), runs: vec![(2, 100), (3, -10)], ..first };
+    assert_eq!(stored.end(), 142);
+    store.record(0, &[stored], &[]).unwrap();
+    drop(store);
+    let partial = folder.path().join(".o.npy.partial/output");
+    for (at, is_harmed) in [(0, false), (20, true), (22, false), (121, true), (139, false), (141, true)] {
+        let flip = || {
+            let mut bytes = fs::read(&partial).unwrap();
+            bytes[at] ^= 1;
+            fs::write(&partial, bytes).unwrap();
+        };
+        flip();
+        let (harmed, _) = begin().harmed(&AtomicBool::new(false)).unwrap();
+        assert_eq!(harmed.contains(&0), is_harmed, "byte {at}");
+        flip();
     }
 }
 

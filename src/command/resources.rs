@@ -189,14 +189,29 @@ pub(super) fn run(
             )));
         }
     }
+    let tell_of_earlier = |ran: &Ran| {
+        if ran.n_units_harmed > 0 {
+            super::tell(format_args!(
+                "note: {} of an earlier run had changed since it was stored, and was made anew",
+                count(ran.n_units_harmed, "unit")
+            ));
+        }
+        if ran.n_units_unread > 0 {
+            super::tell(format_args!(
+                "note: {} of an earlier run were not read back, for there was no time left: `stackctl verify` does",
+                count(ran.n_units_unread, "unit")
+            ));
+        }
+    };
     let came = match (&args.planned, args.share) {
         (Some(Planned::Writes { command, n_shares, .. }), _) => {
             let bytes = size_bytes(&array.shape(), array.dtype());
             let document = Document { command: command.clone(), ..Document::of(plan, bytes, *n_shares) };
             return written_down(document, args, plan, consumers, job).map(Came::Part);
         }
-        (_, None) => run::run(array, plan, consumers, job, terms, progress).map(Came::Whole),
+        (_, None) => run::run(array, plan, consumers, job, terms, progress).inspect(tell_of_earlier).map(Came::Whole),
         (planned, Some(share)) => run::run_share(array, plan, consumers, job, share, terms, progress)
+            .inspect(tell_of_earlier)
             .map(|ran| Came::Part(shared(args, planned.is_some(), share, plan, &ran))),
     };
     came.map_err(|error| match error {

@@ -160,7 +160,7 @@ impl FlatSink {
         Ok(sums)
     }
 
-    /// Writes a block's dense runs where they belong, and gives the one that lies furthest back.
+    /// Writes a block's dense runs where they belong.
     fn put(&self, store: &Store, block: &Block) -> Result<Option<Stored>> {
         let region = block.region();
         if region.is_empty() {
@@ -179,21 +179,24 @@ impl FlatSink {
         let strides: Vec<isize> = self.placement.strides.iter().map(|&s| s as isize).collect();
         let first: u64 = region.origin.iter().zip(&self.placement.strides).map(|(o, s)| o * s).sum();
         let mut rest = block.bytes();
-        let mut done = Ok(None);
+        let mut done: Result<Option<Stored>> = Ok(None);
         walk(&region.shape[..axis], &strides, &strides, |offset, _| {
             let (now, after) = rest.split_at((run * size) as usize);
-            if done.is_ok() {
+            if let Ok(before) = &mut done {
                 let at = (self.placement.start + first).wrapping_add_signed(offset as i64);
-                let before = done.as_ref().ok().and_then(Option::as_ref).map_or(0, |s: &Stored| s.offset);
                 match store.put_at(at, now) {
-                    Ok(stored) if at >= before => done = Ok(Some(stored)),
-                    Ok(_) => {}
+                    // The first of them.
+                    Ok(stored) => _ = before.get_or_insert(stored),
                     Err(e) => done = Err(e),
                 }
             }
             rest = after;
         });
-        done
+        let runs: Vec<_> = region.shape.iter().zip(&strides).take(axis).map(|(&n, &step)| (n, step as i64)).collect();
+        Ok(done?.map(|first| match n_elements(&region.shape[..axis]) {
+            1 => first,
+            _ => Stored { crc: crc32c::crc32c(block.bytes()), runs, ..first },
+        }))
     }
 }
 
@@ -251,7 +254,7 @@ impl Consumer for FlatSink {
     }
 
     fn taker<'a>(&'a self, _task: &Task) -> Result<Box<dyn Taker + 'a>> {
-        Ok(Box::new(Rows { sink: self, bytes: Vec::new(), last: None, sum: RunningSum::default() }))
+        Ok(Box::new(Rows { sink: self, bytes: Vec::new(), stored: Vec::new(), sum: RunningSum::default() }))
     }
 
     fn merger(&self) -> Box<dyn Merger + '_> {
@@ -271,8 +274,8 @@ impl Consumer for FlatSink {
 struct Rows<'a> {
     sink: &'a FlatSink,
     bytes: Vec<u8>,
-    /// What lies furthest back in the file.
-    last: Option<Stored>,
+    /// Where they are in the file.
+    stored: Vec<Stored>,
     /// Of all of them, if it is wanted.
     sum: RunningSum,
 }
@@ -281,13 +284,10 @@ impl Taker for Rows<'_> {
     fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
         match &self.sink.to {
             Destination::File { place, .. } => {
-                let last = self.sink.put(place.open()?, block)?;
+                let stored = self.sink.put(place.open()?, block)?;
+                stored.into_iter().for_each(|stored| stored.add_to(&mut self.stored));
                 if self.sink.tail.is_some() {
                     self.sum = self.sum.then(RunningSum::of(block.bytes()));
-                }
-                let end = |stored: &Option<Stored>| stored.as_ref().map_or(0, |s| s.offset + s.n_bytes);
-                if end(&last) > end(&self.last) {
-                    self.last = last;
                 }
                 Ok(())
             }
@@ -301,7 +301,7 @@ impl Taker for Rows<'_> {
     fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
         Ok(Some(match self.sink.to {
             Destination::File { .. } => {
-                Part::Many(vec![Part::Stored(self.last.take().into_iter().collect()), Part::State(self.sum.save())])
+                Part::Many(vec![Part::Stored(std::mem::take(&mut self.stored)), Part::State(self.sum.save())])
             }
             Destination::Stream { .. } => Part::Bytes { pieces: Vec::new(), bytes: std::mem::take(&mut self.bytes) },
         }))
@@ -333,16 +333,14 @@ impl Merger for FlatMerger<'_> {
             (Part::Many(parts), Destination::File { place, .. }) => {
                 for part in parts {
                     match part {
-                        Part::Stored(stored) => self.stored.extend(stored),
+                        Part::Stored(stored) => stored.into_iter().for_each(|s| s.add_to(&mut self.stored)),
                         Part::State(state) => self.sum = self.sum.then(RunningSum::load(&state)?),
                         _ => return Err(Error::format("a part of another consumer")),
                     }
                 }
                 if task.ends_unit {
-                    // The file is as long as this at the least.
-                    let last = self.stored.drain(..).max_by_key(|s| s.offset + s.n_bytes);
                     let sum = std::mem::take(&mut self.sum);
-                    place.open()?.record(task.unit, last.as_slice(), &sum.save())?;
+                    place.open()?.record(task.unit, &std::mem::take(&mut self.stored), &sum.save())?;
                     self.sums.as_mut().map_err(Error::format)?.insert(task.unit, sum);
                 }
             }

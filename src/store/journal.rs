@@ -49,10 +49,39 @@ pub struct Stored {
     pub what: What,
     /// Where it begins in its object.
     pub offset: u64,
-    /// Its bytes.
+    /// Its bytes; where it lies apart, those of one run.
     pub n_bytes: u64,
-    /// CRC-32C of them.
+    /// CRC-32C of them, of all runs one behind the other.
     pub crc: u32,
+    /// How many runs there are of what lies apart and how far they are from one another, from the outermost to the
+    /// innermost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<(u64, i64)>,
+}
+
+impl Stored {
+    /// The end of what lies furthest back.
+    pub fn end(&self) -> u64 {
+        let back = |(n, step): &(u64, i64)| n.saturating_sub(1) * (*step).max(0) as u64;
+        self.offset + self.runs.iter().map(back).sum::<u64>() + self.n_bytes
+    }
+
+    /// Adds it to `all`, as one with the last of them where it lies right behind.
+    pub fn add_to(self, all: &mut Vec<Self>) {
+        match all.last_mut() {
+            Some(last)
+                if last.what == What::Piece
+                    && (self.what, &self.key) == (last.what, &last.key)
+                    && last.runs.is_empty()
+                    && self.runs.is_empty()
+                    && last.end() == self.offset =>
+            {
+                last.crc = crc32c::crc32c_combine(last.crc, self.crc, self.n_bytes as usize);
+                last.n_bytes += self.n_bytes;
+            }
+            _ => all.push(self),
+        }
+    }
 }
 
 /// A finished unit.

@@ -29,7 +29,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -723,11 +723,47 @@ impl Store {
         let kept: BTreeSet<u64> = self.found.done.intersection(units).copied().collect();
         let forgotten = journal::forget(&*self.site.disk, self.site.durability, &kept);
         forgotten.map_err(|e| self.site.error("journal", "cannot write", e))?;
-        let kind = if self.file.is_some() { OutputKind::File } else { OutputKind::Folder(|_| true) };
-        *self.found = resume::find(&self.site, kind)?;
+        *self.found = resume::find(&self.site, self.kind())?;
         self.site.files.store(self.found.written.files, Ordering::Relaxed);
         self.site.bytes.store(self.found.written.bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Reads back what units of earlier runs have stored, and gives those of which something is not what it was, and how
+    /// many were not looked at since `stop` was set. [`Store::forget`] makes them undone.
+    ///
+    /// # Errors
+    /// `Io` if the journal cannot be read, or of an earlier object.
+    pub fn harmed(&self, stop: &AtomicBool) -> Result<(BTreeSet<u64>, u64)> {
+        let (harmed, mut n_unread) = (Arc::<Mutex<BTreeSet<u64>>>::default(), 0);
+        self.records(|Record { unit, objects, .. }| {
+            if objects.is_empty() || !self.done().contains(&unit) {
+                return Ok(());
+            }
+            if stop.load(Ordering::Relaxed) {
+                n_unread += 1;
+                return Ok(());
+            }
+            self.syncer.submit(SyncJob::Prove { unit, objects, harmed: Arc::clone(&harmed) })
+        })?;
+        self.syncer.settle()?;
+        let harmed = std::mem::take(&mut *harmed.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok((harmed, n_unread))
+    }
+
+    /// Forgets that `units` are finished, and others that cannot be without them. The store is good for no more than to
+    /// be [left](Store::leave).
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn forget(&self, units: &BTreeSet<u64>) -> Result<()> {
+        self.syncer.settle()?;
+        let forgotten = resume::forget(&self.site, self.kind(), units);
+        forgotten.map_err(|e| self.site.error("journal", "cannot write", e))
+    }
+
+    fn kind(&self) -> OutputKind {
+        if self.file.is_some() { OutputKind::File } else { OutputKind::Folder(|_| true) }
     }
 
     /// Bytes of journals that could not be believed; their units are done again.
@@ -824,7 +860,7 @@ impl Store {
         written.map_err(|e| self.failed(&at, "cannot write", e))?;
         self.syncer.submit(SyncJob::Finish { object: Arc::new(object), temporary, key: at })?;
         let (n_bytes, crc) = (bytes.len() as u64, crc32c::crc32c(bytes));
-        Ok(Stored { key: key.to_owned(), what, offset: 0, n_bytes, crc })
+        Ok(Stored { key: key.to_owned(), what, offset: 0, n_bytes, crc, runs: Vec::new() })
     }
 
     /// Starts an object of a folder that grows, or goes on with one that recorded units have begun.
@@ -917,7 +953,7 @@ impl Store {
         self.site.bytes.fetch_max(offset + n_bytes, Ordering::Relaxed);
         let crc = crc32c::crc32c(bytes);
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner).add(offset, n_bytes, crc);
-        Ok(Stored { key: String::new(), what: What::Piece, offset, n_bytes, crc })
+        Ok(Stored { key: String::new(), what: What::Piece, offset, n_bytes, crc, runs: Vec::new() })
     }
 
     /// Reads what stands at `offset` of an output that is one file.
@@ -1231,7 +1267,7 @@ impl Append {
         if waiting >= HURRY_BYTES {
             self.syncer.submit(SyncJob::Hurry(self.object.clone(), hurried, waiting))?;
         }
-        Ok(Stored { key: self.key.clone(), what: What::Piece, offset, n_bytes, crc })
+        Ok(Stored { key: self.key.clone(), what: What::Piece, offset, n_bytes, crc, runs: Vec::new() })
     }
 
     /// Adds `bytes` at the end.
@@ -1256,7 +1292,7 @@ impl Append {
         self.syncer.submit(SyncJob::Finish { object: self.object, temporary: self.temporary, key })?;
         self.site.count(1, n_bytes);
         loose(&self.loose).insert(self.key.clone(), (n_bytes, sum.crc));
-        Ok(Stored { key: self.key, what: What::Whole, offset: 0, n_bytes, crc: sum.crc })
+        Ok(Stored { key: self.key, what: What::Whole, offset: 0, n_bytes, crc: sum.crc, runs: Vec::new() })
     }
 }
 

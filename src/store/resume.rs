@@ -1,8 +1,8 @@
 //! What an earlier run left, and which of it this one can go on with.
 //!
-//! A unit counts as done if a journal says so and every object it stored is there with its length. Units that
-//! share a growing object are done together or not at all: where one is not, the object begins anew. What no
-//! unit that is done has stored is removed.
+//! A unit counts as done if a journal says so and every object it stored is there with its length; before the output
+//! gets its name, all of them are read back. Units that share a growing object are done together or not at all: where
+//! one is not, the object begins anew. What no unit that is done has stored is removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -78,22 +78,34 @@ fn differ(key: &str, recorded: Option<&Value>, given: Option<&Value>, changes: &
 /// Finds what is done, and removes what is not. For a share that is what it is to do itself, and nothing is removed: what
 /// is not done may be in the hands of others.
 pub(super) fn find(site: &Site, kind: OutputKind) -> Result<EarlierRun> {
-    let (found, whole) = sift(site).map_err(|e| site.error("journal", "cannot read", e))?;
+    let (found, whole) = sift(site, kind, &BTreeSet::new()).map_err(|e| site.error("journal", "cannot read", e))?;
     if let (OutputKind::Folder(_), None) = (kind, site.share) {
         sweep(site, &found, &whole)?;
     }
     Ok(found)
 }
 
-/// What is done, and the hashes of the keys of all whole objects, in order.
-fn sift(site: &Site) -> io::Result<(EarlierRun, Vec<u64>)> {
+/// Makes `units` undone, and those that cannot be without them.
+pub(super) fn forget(site: &Site, kind: OutputKind, units: &BTreeSet<u64>) -> io::Result<()> {
+    sift(site, kind, units).map(|_| ())
+}
+
+/// What is done without `harmed` units, and the hashes of the keys of all whole objects, in order.
+fn sift(site: &Site, kind: OutputKind, harmed: &BTreeSet<u64>) -> io::Result<(EarlierRun, Vec<u64>)> {
     let (mut refused, mut broken) = (BTreeSet::new(), BTreeSet::new());
+    // What is put into one file may have its place behind what was before.
+    let is_harmed = |unit: &u64| match kind {
+        OutputKind::File => harmed.first().is_some_and(|first| unit >= first),
+        OutputKind::Folder(_) => harmed.contains(unit),
+    };
     let mut is_first = true;
     // A unit that is not done takes those along that wrote the same objects, and they others.
     loop {
         let before = refused.len();
         journal::each(&*site.disk, site.share, |Record { unit, objects, .. }| {
-            let mut fine = !refused.contains(&unit) && !objects.iter().any(|object| broken.contains(&object.key));
+            let mut fine = !is_harmed(&unit)
+                && !refused.contains(&unit)
+                && !objects.iter().any(|object| broken.contains(&object.key));
             if is_first {
                 for object in &objects {
                     fine = fine && is_there(site, object)?;
@@ -118,6 +130,7 @@ fn sift(site: &Site) -> io::Result<(EarlierRun, Vec<u64>)> {
             return Ok(());
         }
         for object in objects {
+            let end = object.end();
             match object.what {
                 What::Whole => {
                     whole.push(hash(&object.key));
@@ -126,7 +139,7 @@ fn sift(site: &Site) -> io::Result<(EarlierRun, Vec<u64>)> {
                 }
                 What::Piece if object.key.is_empty() => {
                     written.files = 1;
-                    written.bytes = written.bytes.max(object.offset + object.n_bytes);
+                    written.bytes = written.bytes.max(end);
                 }
                 What::Piece => growing.entry(object.key).or_default().add(object.offset, object.n_bytes, object.crc),
                 What::State => {}
@@ -145,9 +158,9 @@ fn sift(site: &Site) -> io::Result<(EarlierRun, Vec<u64>)> {
 
 /// Whether an object that a unit stored is there, as long as it must be.
 fn is_there(site: &Site, object: &Stored) -> io::Result<bool> {
-    let Stored { key, what, offset, n_bytes, .. } = object;
+    let Stored { key, what, .. } = object;
     let length = |key: String| site.disk.length(&key);
-    let end = offset + n_bytes;
+    let end = object.end();
     Ok(match what {
         What::Whole => length(format!("{OUTPUT}/{key}"))? == Some(end),
         What::State => length(format!("{STATE}/{key}"))? == Some(end),
@@ -157,6 +170,43 @@ fn is_there(site: &Site, object: &Stored) -> io::Result<bool> {
                 || length(format!("{OUTPUT}/{key}"))? >= Some(end)
         }
     })
+}
+
+/// Whether an object that a unit stored reads as it was recorded.
+pub(super) fn is_as_recorded(site: &Site, object: &Stored) -> bool {
+    let Stored { key, what, offset, n_bytes, crc, runs } = object;
+    let opened = match what {
+        What::Whole => site.disk.open(&format!("{OUTPUT}/{key}")),
+        What::State => site.disk.open(&format!("{STATE}/{key}")),
+        What::Piece if key.is_empty() => site.disk.open(OUTPUT),
+        What::Piece => site
+            .disk
+            .open(&format!("{OUTPUT}/{key}{UNFINISHED}"))
+            .or_else(|_| site.disk.open(&format!("{OUTPUT}/{key}"))),
+    };
+    let Ok(file) = opened else {
+        // What was sent elsewhere is not fetched for this.
+        return site.disk.is_far() && is_there(site, object).unwrap_or(false);
+    };
+    let (mut found, mut buffer) = (0, vec![0; 64 << 10]);
+    for run in 0..runs.iter().map(|(n, _)| n).product() {
+        let back =
+            |(run, at): (u64, u64), (n, step): &(u64, i64)| (run / n, at.wrapping_add_signed((run % n) as i64 * step));
+        let (_, mut at) = runs.iter().rev().fold((run, *offset), back);
+        let end = at + n_bytes;
+        while at < end {
+            let piece = (end - at).min(buffer.len() as u64) as usize;
+            match file.read_at(at, &mut buffer[..piece]) {
+                Ok(n) if n > 0 => {
+                    found = crc32c::crc32c_append(found, &buffer[..n]);
+                    at += n as u64;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                _ => return false,
+            }
+        }
+    }
+    found == *crc
 }
 
 /// Removes what no unit that is done has stored.

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use rustix::process::{Resource, getrlimit};
 
 use super::disk::Handle;
-use super::journal::Journal;
-use super::{Durability, Site};
+use super::journal::{Journal, Stored};
+use super::{Durability, Site, resume};
 use crate::error::{Error, Result};
 use crate::profile::{self, Stage};
 
@@ -35,6 +35,15 @@ pub(super) enum SyncJob {
     Sync(Open, String),
     /// Let the disk begin with so many bytes from there on.
     Hurry(Open, u64, u64),
+    /// Read back what a unit has stored, and add it to those that are harmed if it is not what it was.
+    Prove {
+        /// The unit.
+        unit: u64,
+        /// What it stored.
+        objects: Vec<Stored>,
+        /// Units of which something has changed.
+        harmed: Arc<Mutex<BTreeSet<u64>>>,
+    },
 }
 
 /// The helpers of a store.
@@ -248,6 +257,11 @@ impl Shared {
         };
         match job {
             SyncJob::Hurry(object, offset, n_bytes) => object.hurry(offset, n_bytes),
+            SyncJob::Prove { unit, objects, harmed } => {
+                if !objects.iter().all(|object| resume::is_as_recorded(site, object)) {
+                    harmed.lock().unwrap_or_else(PoisonError::into_inner).insert(unit);
+                }
+            }
             SyncJob::Sync(object, key) => sync(&object).map_err(|e| site.error(&key, "cannot write to disk", e))?,
             SyncJob::Finish { object, temporary, key } => {
                 sync(&object).map_err(|e| site.error(&key, "cannot write to disk", e))?;

@@ -6,6 +6,7 @@
 //!
 //! Source: TIFF 6.0, section 15; BigTIFF as libtiff documents it; the OME-TIFF specification, 6.0 for SubIFDs.
 
+use std::iter;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -106,7 +107,7 @@ impl OmeSink {
             levels.push(level);
         }
         let wants = levels::wants(&shape, &array, &levels, false);
-        let arrays: Vec<&ArrayWriter> = std::iter::once(&array).chain(levels.iter().map(|l| &l.array)).collect();
+        let arrays: Vec<&ArrayWriter> = iter::once(&array).chain(levels.iter().map(|l| &l.array)).collect();
         let n_pages = n_elements(outer);
         let bound = |a: &&ArrayWriter| {
             let tile_bytes = codec.bound(size_bytes(a.chunk_shape(), dtype)).saturating_add(16);
@@ -117,7 +118,7 @@ impl OmeSink {
         let stem = path.file_name().unwrap_or_default().to_string_lossy();
         let name = stem.split(".ome.").next().unwrap_or_default();
         let description = images.describe(name, axes, dtype, &options.image)?;
-        let pages = Mutex::new(Pages::new(&arrays, is_big));
+        let pages = Mutex::new(Pages::new(arrays.into_iter(), is_big));
         let place = Place::new(path, OutputKind::File, options.overwrite, options.durability);
         let plane = Plane { n_pages, tile, samples, codec, predictor };
         let method = options.image.method;
@@ -276,13 +277,14 @@ struct Pages {
     end: u64,
     /// What is not recorded yet: level, number, offset and length of tiles.
     fresh: Vec<[u64; 4]>,
-    last: Option<Stored>,
+    /// The tiles themselves, as they were written.
+    stored: Vec<Stored>,
 }
 
 impl Pages {
-    fn new(arrays: &[&ArrayWriter], is_big: bool) -> Self {
-        let tiles = arrays.iter().map(|a| vec![(0, 0); a.n_objects() as usize]).collect();
-        Self { tiles, end: if is_big { 16 } else { 8 }, fresh: Vec::new(), last: None }
+    fn new<'a>(arrays: impl Iterator<Item = &'a ArrayWriter>, is_big: bool) -> Self {
+        let tiles = arrays.map(|a| vec![(0, 0); a.n_objects() as usize]).collect();
+        Self { tiles, end: if is_big { 16 } else { 8 }, fresh: Vec::new(), stored: Vec::new() }
     }
 
     fn set(&mut self, entry: [u64; 4]) -> Result<()> {
@@ -302,7 +304,7 @@ impl Pages {
     /// What has been written since the last call, to be recorded.
     fn written(&mut self) -> (Vec<Stored>, Vec<u8>) {
         let state = self.fresh.drain(..).flatten().flat_map(u64::to_le_bytes).collect();
-        (self.last.take().into_iter().collect(), state)
+        (std::mem::take(&mut self.stored), state)
     }
 
     /// Entries that say where the tiles of a page lie.
@@ -328,7 +330,7 @@ impl Container for Pages {
     fn take(&mut self, store: &Store, array: &ArrayWriter, number: u64, bytes: &[u8]) -> Result<()> {
         let level = array.prefix().parse().map_err(|_| Error::format("a tile of no level"))?;
         let entry = [level, number, self.end, bytes.len() as u64];
-        self.last = Some(store.put_at(self.end, bytes)?);
+        store.put_at(self.end, bytes)?.add_to(&mut self.stored);
         self.fresh.push(entry);
         self.set(entry)
     }
@@ -354,6 +356,8 @@ impl Consumer for OmeSink {
     }
 
     fn begin(&mut self, job: &Job) -> Result<()> {
+        let arrays = iter::once(&self.array).chain(self.levels.iter().map(|level| &level.array));
+        self.pages = Mutex::new(Pages::new(arrays, self.is_big));
         self.place.begin(job)
     }
 

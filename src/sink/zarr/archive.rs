@@ -33,8 +33,8 @@ pub(super) struct Archive {
     end: u64,
     /// Entries that are recorded.
     n_recorded: usize,
-    /// The last piece that was written.
-    last: Option<Stored>,
+    /// What was written since then.
+    fresh: Vec<Stored>,
 }
 
 impl Container for Archive {
@@ -63,14 +63,14 @@ impl Archive {
         head.extend((key.len() as u16).to_le_bytes());
         head.extend(0u16.to_le_bytes());
         head.extend(key.as_bytes());
-        store.put_at(self.end, &head)?;
-        self.last = Some(store.put_at(self.end + head.len() as u64, bytes)?);
+        store.put_at(self.end, &head)?.add_to(&mut self.fresh);
+        store.put_at(self.end + head.len() as u64, bytes)?.add_to(&mut self.fresh);
         self.end += (head.len() + bytes.len()) as u64;
         self.entries.push(entry);
         Ok(())
     }
 
-    /// What has been written since the last call, to be recorded: its last piece, and its entries.
+    /// What has been written since the last call, to be recorded, and its entries.
     pub(super) fn written(&mut self) -> (Vec<Stored>, Vec<u8>) {
         let mut state = Vec::new();
         for entry in &self.entries[self.n_recorded..] {
@@ -81,7 +81,7 @@ impl Archive {
             state.extend(entry.offset.to_le_bytes());
         }
         self.n_recorded = self.entries.len();
-        (self.last.take().into_iter().collect(), state)
+        (std::mem::take(&mut self.fresh), state)
     }
 
     /// Takes in entries that an earlier run has recorded.

@@ -617,6 +617,7 @@ impl Consumer for ZarrSink {
     fn begin(&mut self, job: &Job) -> Result<()> {
         self.losses = job.losses.clone();
         self.ledger = job.ledger.clone();
+        self.archive = self.archive.take().map(|_| Mutex::default());
         self.place.begin(job)
     }
 
