@@ -384,6 +384,8 @@ fn a_full_disk_is_said_and_leaves_nothing_under_the_name() {
         let (code, text) = failure(folder.path(), &arguments);
         assert_eq!(code, 1, "{text}");
         assert!(text.to_lowercase().contains("no space left"), "{text}");
+        // What was done stays only where there is anything, and that is said.
+        assert_eq!(text.contains("what is done is kept in"), small.join(".out.zarr.partial").exists(), "{text}");
         // What is done stays for the next run, beside the name.
         assert!(names(&small).iter().all(|name| name == ".out.zarr.partial"), "{:?}", names(&small));
         let _ = fs::remove_dir_all(small.join(".out.zarr.partial"));

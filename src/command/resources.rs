@@ -214,6 +214,13 @@ pub(super) fn run(
             .inspect(tell_of_earlier)
             .map(|ran| Came::Part(shared(args, planned.is_some(), share, plan, &ran))),
     };
+    let kept = |error: &Error| consumers.iter().find_map(|c| c.store()?.kept_after(error).map(Path::to_owned));
+    if let Some(place) = came.as_ref().err().and_then(kept) {
+        super::tell(format_args!(
+            "note: what is done is kept in {}: the same command goes on with it; remove it to give up",
+            place.display()
+        ));
+    }
     came.map_err(|error| match error {
         Error::Stopped(text) => Error::Stopped(format!("{text} of {}; {}", plan.len(), super::going_on())),
         other => other,

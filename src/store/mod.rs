@@ -766,6 +766,18 @@ impl Store {
         if self.file.is_some() { OutputKind::File } else { OutputKind::Folder(|_| true) }
     }
 
+    /// Whether nothing is there yet that a later run could go on with.
+    fn is_in_vain(&self) -> bool {
+        !self.is_shared() && self.found.done.is_empty() && self.syncer.n_recorded() == 0
+    }
+
+    /// Where what is done stays for the next run, if `error` is one of writing it and there is anything.
+    pub fn kept_after(&self, error: &Error) -> Option<&Path> {
+        let partial = &*self.site.partial;
+        let is_of_output = matches!(error, Error::Io { path, .. } if path.starts_with(partial));
+        (is_of_output && !self.is_in_vain()).then_some(partial)
+    }
+
     /// Bytes of journals that could not be believed; their units are done again.
     pub fn n_ignored_bytes(&self) -> u64 {
         self.found.n_ignored_bytes
@@ -1183,7 +1195,7 @@ impl Drop for Store {
         }
         // Nobody is left to tell; what remains is found by the next run.
         let _ = self.syncer.finish();
-        if !self.is_shared() && self.found.done.is_empty() && self.syncer.n_recorded() == 0 {
+        if self.is_in_vain() {
             let _ = self.remove();
         } else if let Some(held) = self.held.take() {
             held.release(true);
@@ -1341,7 +1353,11 @@ fn claim(name: &Path, partial: &Path, is_share: bool, patience: Patience) -> Res
                     name.display()
                 )));
             }
-            Err(Refused::Io(e)) => return Err(Error::io(partial, "cannot lock", e)),
+            Err(Refused::Io(e)) => {
+                // What is not empty is another's.
+                let _ = local.remove("");
+                return Err(Error::io(partial, "cannot lock", e));
+            }
         }
     }
     Err(Error::usage(format!("{}: another run is writing it: wait for its end or choose another name", name.display())))
