@@ -73,9 +73,7 @@ fn exchange<K: Copy + Ord>(exchanges: &[(u16, u16)], keys: &mut [K]) {
         let low = &mut low[usize::from(a) * WIDTH..][..WIDTH];
         let high = &mut high[..WIDTH];
         for (x, y) in low.iter_mut().zip(high) {
-            let (least, greatest) = ((*x).min(*y), (*x).max(*y));
-            *x = least;
-            *y = greatest;
+            (*x, *y) = if *y < *x { (*y, *x) } else { (*x, *y) };
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -694,25 +694,52 @@ fn losses_of_killed_runs_are_recorded() {
     assert_eq!(losses(), whole);
 }
 
-/// Little address space: a whole output, or a message that says which limit it is, and nothing else.
+/// Number of the allocator's arenas beside the first: each keeps 64 MiB that begin at a multiple of that, of which what is
+/// not in use yet may not be touched.
+fn n_further_arenas(process: &Path) -> usize {
+    const RESERVED: u64 = 64 << 20;
+    let maps = fs::read_to_string(process.join("maps")).unwrap_or_default();
+    let ranges: Vec<(u64, u64, &str)> = maps
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (from, to) = words.next()?.split_once('-')?;
+            Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?, words.next()?))
+        })
+        .collect();
+    let is_arena = |pair: &&[(u64, u64, &str)]| {
+        let ((from, used, _), (free, to, access)) = (pair[0], pair[1]);
+        from % RESERVED == 0 && used == free && to - from == RESERVED && access == "---p"
+    };
+    ranges.windows(2).filter(is_arena).count()
+}
+
+/// Little address space: a whole output, or a message that says which limit it is, and nothing else. The allocator keeps to
+/// one arena then.
 #[test]
 fn little_address_space_ends_in_a_message() {
     let folder = raw();
     let folder = folder.path();
     let expected = undisturbed(folder, &stitch(), "out.zarr");
     let mut n_done = 0;
-    for mib in [80, 100, 120, 160, 200, 250, 300, 400, 500, 700, 1000, 2000, 4000] {
-        let limit = format!("ulimit -v {}; exec \"$0\" \"$@\"", mib << 10);
-        let run = std::process::Command::new("sh")
-            .args(["-c", &limit, env!("CARGO_BIN_EXE_stackctl")])
-            .args(stitch())
-            .current_dir(folder)
-            .output()
-            .unwrap();
+    let under = |limit: &str| {
+        let line = format!("ulimit -v {limit}; exec \"$0\" \"$@\"");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line, env!("CARGO_BIN_EXE_stackctl")]).args(stitch()).current_dir(folder);
+        shell.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut n_arenas = 0;
+        let run = watched(&mut shell, |process| n_arenas = n_further_arenas(process).max(n_arenas));
         let (code, _, text) = told(&run);
+        (code, text, n_arenas)
+    };
+    assert_eq!(under("unlimited").2, 1, "arenas beside the first");
+    remove(&folder.join("out.zarr"));
+    for mib in [80, 100, 120, 160, 200, 250, 300, 400, 500, 700, 1000, 2000, 4000] {
+        let (code, text, n_arenas) = under(&(mib << 10).to_string());
         let is_told = ["address space", "--memory"].iter().any(|word| text.contains(word));
         assert!(code == 0 || [1, 2].contains(&code) && is_told, "{mib} MiB: {code}: {text}");
         assert_eq!(folder.join("out.zarr").exists(), code == 0, "{mib} MiB: {text}");
+        assert_eq!(n_arenas, 0, "{mib} MiB: arenas beside the first");
         if code == 0 {
             n_done += 1;
             assert!(files(&folder.join("out.zarr")) == expected.files, "{mib} MiB");

@@ -14,6 +14,7 @@ use crate::cli::{Cli, Command, RunArgs};
 use crate::device::Devices;
 use crate::dtype::DType;
 use crate::error::Error;
+use crate::exec::budget::bound_arenas;
 use crate::pairwise::BlockPass;
 use crate::sink;
 use crate::store::Checkpoints;
@@ -65,6 +66,7 @@ pub use voice::tell;
 pub fn run(cli: Cli) -> Result<()> {
     voice::set(&cli.voice)?;
     stop::tell_of_want();
+    bound_arenas();
     dispatch(cli.command)
 }
 

@@ -403,24 +403,37 @@ impl PlaneTally {
 fn together(mut parts: Vec<PlanePart>, dtype: DType) -> PlaneFigures {
     parts.sort_by_key(|part| part.origin);
     let mut total = PlaneFigures::of_all(parts.iter().map(|part| &part.figures), dtype);
-    // Nothing before: nothing to move, which takes long.
-    let joined = |before, crc, n_bytes| if before == 0 { crc } else { crc32c::crc32c_combine(before, crc, n_bytes) };
     let size = dtype.size() as u64;
     // Parts with the same rows lie beside each other.
     for beside in parts.chunk_by(|a, b| a.origin[0] == b.origin[0]) {
         if beside[0].rows.is_empty() {
             let PlaneFigures { crc, n_bytes, .. } = beside[0].figures;
-            total.crc = joined(total.crc, crc, n_bytes as usize);
+            // Nothing before: nothing to move, which takes long.
+            total.crc = if total.crc == 0 { crc } else { crc32c::crc32c_combine(total.crc, crc, n_bytes as usize) };
             continue;
         }
+        let moves: Vec<Move> = beside.iter().map(|part| Move::past((part.shape[1] * size) as usize)).collect();
         for row in 0..beside[0].rows.len() {
-            for part in beside {
-                let crc = part.rows.get(row).copied().unwrap_or(0);
-                total.crc = joined(total.crc, crc, (part.shape[1] * size) as usize);
+            for (part, by) in beside.iter().zip(&moves) {
+                total.crc = by.join(total.crc, part.rows.get(row).copied().unwrap_or(0));
             }
         }
     }
     total
+}
+
+/// How checksums are moved past a number of bytes, bit by bit: found once for all rows of that length.
+struct Move([u32; u32::BITS as usize]);
+
+impl Move {
+    fn past(n_bytes: usize) -> Self {
+        Self(std::array::from_fn(|bit| crc32c::crc32c_combine(1 << bit, 0, n_bytes)))
+    }
+
+    /// The checksum of all, where `before` is of what comes first, and `crc` of as many bytes as it is moved past.
+    fn join(&self, before: u32, crc: u32) -> u32 {
+        self.0.iter().enumerate().filter(|(bit, _)| before >> bit & 1 == 1).fold(crc, |all, (_, moved)| all ^ moved)
+    }
 }
 
 fn is_float(dtype: DType) -> bool {

@@ -192,8 +192,20 @@ fn online() -> Option<usize> {
     Some(text.lines().filter(|line| line.starts_with("processor")).count()).filter(|n| *n > 0)
 }
 
-/// Makes the allocator give memory back, in keeping with a ceiling of `limit_bytes`: few arenas, and large
-/// blocks mapped one by one.
+/// Bounds the arenas of the allocator, before any thread has one: bounded later, a stitch had 9, and took 66 MB, not 57.
+///
+/// Where the address space is limited there is one for all: each reserves 64 MiB, and a thread whose arena can have no more
+/// maps and unmaps every small block (measured under 96 MiB: 118 thousand of them for 12 MB, 4 s of system time).
+pub fn bound_arenas() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        let most = if address_space(Path::new("/")).is_some() { 1 } else { 2 };
+        // SAFETY: mallopt only sets parameters of the allocator.
+        unsafe { libc::mallopt(libc::M_ARENA_MAX, most) };
+    }
+}
+
+/// Makes the allocator give memory back, in keeping with a ceiling of `limit_bytes`: large blocks are mapped one by one.
 ///
 /// Without this, every thread keeps what it once freed, and the peak is no longer what was admitted. What
 /// counts as large grows with the ceiling: mapping anew for every chunk costs a page fault for every 4 KiB
@@ -204,7 +216,6 @@ pub fn tame_allocator(limit_bytes: u64) {
         let large = (limit_bytes / 64).clamp(2 << 20, 32 << 20) as libc::c_int;
         // SAFETY: mallopt only sets parameters of the allocator.
         unsafe {
-            libc::mallopt(libc::M_ARENA_MAX, 2);
             libc::mallopt(libc::M_MMAP_THRESHOLD, large);
             libc::mallopt(libc::M_TRIM_THRESHOLD, large);
         }

@@ -87,7 +87,7 @@ impl Bucket {
     /// Runs `remote.py` against the server itself.
     pub(crate) fn python(&self, arguments: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/remote.py");
-        let mut command = Command::new(super::interpreter().unwrap());
+        let mut command = super::interpreter().unwrap();
         command.arg(script).args([self.scheme, &format!("http://127.0.0.1:{}", self.server_port)]).args(arguments);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -125,9 +125,9 @@ const AZURITES_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2U
 
 /// What starts the server of a scheme at `port`, before which stands a proxy.
 fn server(scheme: &str, port: u16, proxy: u16) -> Option<Command> {
-    let python = super::interpreter()?;
+    let mut python = super::interpreter()?;
     let asked = |code: &str| {
-        let output = Command::new(&python).args(["-c", code]).stderr(Stdio::null()).output().ok()?;
+        let output = super::interpreter()?.args(["-c", code]).stderr(Stdio::null()).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let missing = |what: &str| super::skipped(format_args!("no {what}"));
@@ -161,9 +161,8 @@ fn server(scheme: &str, port: u16, proxy: u16) -> Option<Command> {
                 missing("Python with moto, of tests/requirements.txt");
                 return None;
             }
-            let mut command = Command::new(python);
-            command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port]);
-            Some(command)
+            python.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port]);
+            Some(python)
         }
     }
 }

@@ -96,9 +96,8 @@ pub(crate) fn skipped(why: impl std::fmt::Display) {
 /// Returns without a check, saying so, where no Python with the packages of `tests/requirements.txt` can be
 /// had.
 pub(crate) fn python(script: &str, arguments: &[&Path]) {
-    let Some(python) = interpreter() else { return };
+    let Some(mut command) = interpreter() else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
-    let mut command = Command::new(python);
     command.env("TMPDIR", place());
     if let Some(corpus) = corpus() {
         command.env("STACKCTL_CORPUS", corpus);
@@ -109,8 +108,16 @@ pub(crate) fn python(script: &str, arguments: &[&Path]) {
     println!("{text}");
 }
 
-/// The Python named by `STACKCTL_PYTHON`, else the one in `.venv`, which is made if need be.
-pub(crate) fn interpreter() -> Option<PathBuf> {
+/// A command of the Python named by `STACKCTL_PYTHON`, else of the one in `.venv`, which is made if need be.
+pub(crate) fn interpreter() -> Option<Command> {
+    let mut command = Command::new(python_path()?);
+    // Compiling what a script imports takes four times as long as importing it: 3.6 against 0.9 s for xarray.
+    command.env_remove("PYTHONDONTWRITEBYTECODE");
+    Some(command)
+}
+
+/// Where that Python is.
+fn python_path() -> Option<PathBuf> {
     if let Some(python) = std::env::var_os("STACKCTL_PYTHON") {
         return Some(python.into());
     }
