@@ -241,7 +241,7 @@ fn damage_between_two_runs_is_seen() {
     for storage in [&["--shards", "none"][..], &["--shards", "1,1,8,256,256"], &["--zarr-format", "2"]] {
         let arguments = command(storage, "out.zarr");
         let expected = undisturbed(folder, &arguments, "out.zarr");
-        for harm in ["cut", "remove", "flip", "zeros"] {
+        for harm in ["cut", "empty", "remove", "flip", "zeros"] {
             interrupted(folder, &arguments, "KILL", expected.bytes * 6 / 10);
             // Data alone: metadata and records are text or have names of their own.
             let of_array = |path: &PathBuf| {
