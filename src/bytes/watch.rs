@@ -2,7 +2,7 @@
 //! looked at once for all who want to know, and once more at the end.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -52,7 +52,10 @@ pub struct Seen {
 
 impl Watch {
     /// The files, or folders that are arrays, at `paths` as they are now.
-    pub fn new(paths: Vec<PathBuf>) -> Self {
+    ///
+    /// # Errors
+    /// As of [`Watch::looked`].
+    pub fn new(paths: Vec<PathBuf>) -> Result<Self> {
         Self::unseen(paths).looked()
     }
 
@@ -62,14 +65,16 @@ impl Watch {
     }
 
     /// The same as they are now.
-    #[must_use]
-    pub fn looked(self) -> Self {
+    ///
+    /// # Errors
+    /// `Io` if one cannot be looked at; that one is not there is a state as well.
+    pub fn looked(self) -> Result<Self> {
         let each = self.paths.len().div_ceil(MOST_ENTRIES).max(1);
         let mut looks = Looks { sums: Vec::with_capacity(self.paths.len()), fingerprint: Map::new(), seen: Vec::new() };
         for group in self.paths.chunks(each) {
             let (mut crc, mut entry) = (0, String::new());
             for path in group {
-                let (text, seen) = look(path);
+                let (text, seen) = look(path)?;
                 crc = crc32c::crc32c_append(crc, text.as_bytes());
                 looks.sums.push(crc32c::crc32c(text.as_bytes()).into());
                 looks.seen.push(seen.into());
@@ -82,7 +87,7 @@ impl Watch {
             };
             looks.fingerprint.insert(name, entry.into());
         }
-        Self { looks: vec![Arc::new(looks)], ..self }
+        Ok(Self { looks: vec![Arc::new(looks)], ..self })
     }
 
     /// The same, which are to be what somebody has seen who tells their [`Watch::sums`] and [`Watch::fingerprint`]: this is
@@ -111,9 +116,12 @@ impl Watch {
 
     /// Size, times of change of content and status, and identity of every file, by name; of many files, a checksum of these
     /// for a few neighbours together. For later runs to tell whether they have changed.
-    pub fn fingerprint(&self) -> Map<String, Value> {
+    ///
+    /// # Errors
+    /// As of [`Watch::looked`].
+    pub fn fingerprint(&self) -> Result<Map<String, Value>> {
         let of = |watch: &Self| watch.looks.iter().flat_map(|looks| looks.fingerprint.clone()).collect();
-        if self.looks.is_empty() { of(&self.clone().looked()) } else { of(self) }
+        if self.looks.is_empty() { Ok(of(&self.clone().looked()?)) } else { Ok(of(self)) }
     }
 
     /// What was seen of the file of this number of the first list, if it was looked at.
@@ -130,11 +138,11 @@ impl Watch {
     /// Looks at a file before it is read, if nobody has looked at it yet.
     ///
     /// # Errors
-    /// `Usage` if it is not what it is to be.
+    /// `Usage` if it is not what it is to be; `Io` if it cannot be looked at.
     pub fn meet(&self, file: u32) -> Result<()> {
         let Some(looks) = self.looks.first().filter(|_| self.seen(file).is_none()) else { return Ok(()) };
         let (path, file) = (&self.paths[file as usize], file as usize);
-        let (text, seen) = look(path);
+        let (text, seen) = look(path)?;
         if u64::from(crc32c::crc32c(text.as_bytes())) != looks.sums[file] {
             let path = path.display().to_string();
             let then = looks.fingerprint.get(&path).and_then(Value::as_str).map(|then| format!(" ({then})"));
@@ -177,8 +185,11 @@ impl Watch {
 
 impl Seen {
     /// What is at `path` now.
-    pub fn of(path: &Path) -> Self {
-        look(path).1
+    ///
+    /// # Errors
+    /// `Io` if it cannot be looked at.
+    pub fn of(path: &Path) -> Result<Self> {
+        look(path).map(|(_, seen)| seen)
     }
 }
 
@@ -189,38 +200,40 @@ fn sum(path: &Path) -> u32 {
 /// `123 bytes, changed 1700000000.000000001, number 42`, and what a folder holds. A remote object stays what it was when
 /// it was first looked at: all reads are of that version, or fail.
 fn state(path: &Path) -> String {
-    seen_by(path).0
+    seen_by(path).map_or_else(|e| e.to_string(), |(state, _)| state)
 }
 
 /// The same with the time of change of a file's status: that of its content can be set back, as some programs do that edit
 /// tags; this one cannot.
-fn look(path: &Path) -> (String, Seen) {
-    let (state, found) = seen_by(path);
+fn look(path: &Path) -> Result<(String, Seen)> {
+    let (state, found) = seen_by(path).map_err(|e| Error::io(path, "cannot look at", e))?;
     let sum = crc32c::crc32c(state.as_bytes());
     let Some(found) = found else {
         let (bytes, modified_unix_s) = remote::size_and_time(path).filter(|_| remote::is_remote(path)).unzip();
-        return (state, Seen { bytes, modified_unix_s, sum, is_folder: false });
+        return Ok((state, Seen { bytes, modified_unix_s, sum, is_folder: false }));
     };
     let is_folder = found.is_dir();
     let seen = Seen { bytes: Some(found.len()), modified_unix_s: found.mtime().try_into().ok(), is_folder, sum };
     let status = format!(", status of {}.{:09}", found.ctime(), found.ctime_nsec());
-    (if is_folder { state } else { state + &status }, seen)
+    Ok((if is_folder { state } else { state + &status }, seen))
 }
 
-fn seen_by(path: &Path) -> (String, Option<fs::Metadata>) {
+fn seen_by(path: &Path) -> io::Result<(String, Option<fs::Metadata>)> {
     if remote::is_remote(path) {
-        return (remote::state(path), None);
+        return Ok((remote::state(path)?, None));
     }
-    let Ok(found) = fs::metadata(path) else { return ("not there".to_owned(), None) };
+    let found = match fs::metadata(path) {
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(("not there".to_owned(), None));
+        }
+        found => found?,
+    };
     if !found.is_dir() {
-        return (of_file(&found), Some(found));
+        return Ok((of_file(&found), Some(found)));
     }
     let mut all = Folder::default();
-    let state = match all.look(path, 0) {
-        Ok(()) => format!("{} files, {:08x}", all.n_files, all.sum),
-        Err(e) => e.to_string(),
-    };
-    (state, Some(found))
+    all.look(path, 0)?;
+    Ok((format!("{} files, {:08x}", all.n_files, all.sum), Some(found)))
 }
 
 fn of_file(found: &fs::Metadata) -> String {
@@ -270,7 +283,7 @@ mod tests {
         fs::write(&file, "one").unwrap();
         fs::create_dir_all(zarr.join("0/c/0")).unwrap();
         fs::write(zarr.join("0/c/0/1"), "chunk").unwrap();
-        let watch = Watch::new(vec![file.clone(), zarr.clone()]);
+        let watch = Watch::new(vec![file.clone(), zarr.clone()]).unwrap();
         watch.check().unwrap();
         let (states, time) = (watch.paths().to_vec(), fs::metadata(&file).unwrap().modified().unwrap());
         let changed = || Watch::check(&watch).unwrap_err().to_string();
@@ -279,7 +292,7 @@ mod tests {
         fs::rename(folder.path().join("new"), &file).unwrap();
         fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
         assert!(changed().contains("a.tif: 3 bytes") && !changed().contains("b.zarr"), "{}", changed());
-        let watch = Watch::new(states);
+        let watch = Watch::new(states).unwrap();
         watch.check().unwrap();
         fs::write(zarr.join(".DS_Store"), "of nobody").unwrap();
         watch.check().unwrap();

@@ -38,7 +38,7 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
     for (name, request) in requests(args)? {
         let opened = resolve::open(&request, &args.run).map_err(|e| e.at(format!("input {name}")))?.pop();
         let opened = opened.ok_or_else(|| Error::usage(format!("input {name}: nothing is there")))?;
-        let (own, Opened { stack, is_single, .. }) = Lineage::of(opened, &args.run);
+        let (own, Opened { stack, is_single, .. }) = Lineage::of(opened, &args.run)?;
         let first = u32::try_from(files.len()).map_err(Error::format)?;
         let losses = stack.losses().map(|_| lineage.losses.clone());
         let stack = stack

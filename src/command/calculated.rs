@@ -155,11 +155,11 @@ pub(super) fn calculated(
     let mut workshop = None;
     let begin = || {
         let axes: Vec<_> = inputs.iter().map(|(name, array)| (name, array.axes(), array.dtype())).collect();
-        let job = json!([env!("CARGO_PKG_VERSION"), text, axes, watch.fingerprint()]);
+        let job = json!([env!("CARGO_PKG_VERSION"), text, axes, watch.fingerprint()?]);
         let common = store::common(output, &job);
         let is_shared = args.share.is_some() || args.planned.is_some() || common.exists();
         let folder = if is_shared { common } else { scratch(output) };
-        Workshop { devices: devices.as_ref(), args, budget: &budget, folder, is_shared, stop }
+        Ok::<_, Error>(Workshop { devices: devices.as_ref(), args, budget: &budget, folder, is_shared, stop })
     };
     // The last run ends what shares have left.
     let mut temporary = Temporary(None);
@@ -191,7 +191,10 @@ pub(super) fn calculated(
                 }
                 continue;
             }
-            let workshop = workshop.get_or_insert_with(begin);
+            let workshop = match &mut workshop {
+                Some(workshop) => workshop,
+                none => none.insert(begin()?),
+            };
             if args.share.is_none() {
                 temporary.0.get_or_insert_with(|| workshop.folder.clone());
             }

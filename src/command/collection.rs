@@ -28,7 +28,7 @@ impl<'a> Building<'a> {
     /// The collection that `args` ask for, of arrays with the `values` of the fields it is divided by.
     ///
     /// # Errors
-    /// `Usage` if the fields make none, or something stands under the name.
+    /// `Usage` if the fields make none, or something stands under the name; `Io` if an input cannot be looked at.
     pub(super) fn new(args: &'a StitchArgs, values: &[Vec<String>], inputs: &[PathBuf]) -> Result<Self> {
         let fields: Vec<&str> = args.by.iter().flat_map(|by| by.split(',')).map(str::trim).collect();
         let output = args.output.as_path();
@@ -39,7 +39,8 @@ impl<'a> Building<'a> {
         let name = output.file_stem().unwrap_or_default().to_string_lossy();
         let folder = output.with_file_name(format!(".{name}.partial.zarr"));
         let asked = format!("{:?}", (&args.by, &args.select, &args.names, &args.storage));
-        let job = json!({"version": env!("CARGO_PKG_VERSION"), "asked": asked, "inputs": Watch::new(inputs.to_vec()).fingerprint()});
+        let inputs = Watch::new(inputs.to_vec())?.fingerprint()?;
+        let job = json!({"version": env!("CARGO_PKG_VERSION"), "asked": asked, "inputs": inputs});
         let collection = Collection::new(&fields, values)?;
         Ok(Self { output, folder, overwrite: args.overwrite, collection, job })
     }

@@ -35,7 +35,7 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
     request.stored_order = true;
     let opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
-    let (lineage, Opened { stack, is_single, .. }) = Lineage::of(opened, &args.run);
+    let (lineage, Opened { stack, is_single, .. }) = Lineage::of(opened, &args.run)?;
     let mut lineage = Lineage { n_holes: 0, unit: Vec::new(), ..lineage };
     super::refuse_inputs(&args.output, &lineage.inputs)?;
     lineage.ledger = resolve::ledger(&stack, &args.output);
@@ -61,7 +61,7 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     let mut progress = Progress::new(size_bytes(&array.shape(), array.dtype()), args.run.quiet);
     let settings = json!({ "kind": format!("{:?}", args.kind), "along": args.along, "components": args.components });
     let manifest =
-        json!([args.along, array.axes(), array.dtype(), args.kind == Factors::Pca, lineage.inputs.fingerprint()]);
+        json!([args.along, array.axes(), array.dtype(), args.kind == Factors::Pca, lineage.inputs.fingerprint()?]);
     let devices = devices::opened(&args.run, budget.threads)?;
     let mut way = super::way(Some(&args.output), &manifest, &args.run, &stop, devices.as_ref())?;
     let made =

@@ -37,7 +37,7 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
         let mut request = resolve::request(input, &args.names, args.run.memory, args.run.threads)?;
         request.stored_order = true;
         let opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
-        let (own, Opened { stack, is_single, .. }) = Lineage::of(opened, &args.run);
+        let (own, Opened { stack, is_single, .. }) = Lineage::of(opened, &args.run)?;
         GroupedNote::merge(&mut lineage.notes, &own.notes);
         lineage.inputs.extend(&own.inputs);
         if lineage.provenance.is_null() {
@@ -70,7 +70,7 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     let mut progress = Progress::new(bytes_in, args.run.quiet);
     let settings = settings(args);
     let others = b.as_ref().map(|b| json!([b.axes(), b.dtype()]));
-    let manifest = json!([settings, a.axes(), a.dtype(), others, lineage.inputs.fingerprint()]);
+    let manifest = json!([settings, a.axes(), a.dtype(), others, lineage.inputs.fingerprint()?]);
     let devices = devices::opened(&args.run, pairs.threads)?;
     let output = args.output.as_deref().map(Path::new);
     let mut way = super::way(output, &manifest, &args.run, &stop, devices.as_ref())?;

@@ -65,8 +65,8 @@ pub(super) fn run(args: &PyramidArgs) -> Result<()> {
     let bytes_in = size_bytes(&array.shape(), array.dtype());
     let mut progress = Progress::new(bytes_in, args.run.quiet);
     let settings = serde_json::json!({"codec": options.codec.to_string(), "image": format!("{:?}", options.image)});
-    let inputs = Watch::new(vec![image.array()]);
-    let job = resources::job(&args.run, &*array, &inputs, &plan, settings, &Default::default());
+    let inputs = Watch::new(vec![image.array()])?;
+    let job = resources::job(&args.run, &*array, &inputs, &plan, settings, &Default::default())?;
     let came = resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
     progress.finish();
     let ran = match came {

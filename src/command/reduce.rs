@@ -79,7 +79,7 @@ fn one(
 ) -> Result<()> {
     let provenance = resolve::provenance(&opened, &args.run);
     let Opened { stack, notes, is_single, .. } = opened;
-    let stack = resolve::watched(stack, &args.run);
+    let stack = resolve::watched(stack, &args.run)?;
     let output = args.output.as_deref().map_or(Path::new("-"), Path::new);
     let ledger = resolve::ledger(&stack, output);
     let stack = stack.summed(resolve::sums_inputs(output, &args.run));
@@ -162,7 +162,7 @@ fn one(
         "codec": args.codec.to_string(),
         "picture": format!("{:?}", args.picture),
     });
-    let job = resources::job(&args.run, &*array, &inputs, &plan, settings, &losses);
+    let job = resources::job(&args.run, &*array, &inputs, &plan, settings, &losses)?;
     let job = Job { ledger, is_one_of_many: many.is_many(), ..job };
     world.map_or(Ok(()), |world| ranks::agree(&**world, &job))?;
     let run = || {

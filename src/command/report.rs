@@ -39,7 +39,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
     let opened = survey.open(&request)?;
     let provenance = resolve::provenance(&opened, &args.run);
     let notes: Vec<String> = opened.notes.iter().map(ToString::to_string).collect();
-    let inputs = Watch::new(opened.stack.paths().to_vec());
+    let inputs = Watch::new(opened.stack.paths().to_vec())?;
     refuse_input(&args.output, inputs.paths())?;
     let losses = opened.stack.losses().cloned().unwrap_or_default();
     let mut array: Arc<dyn Array> = Arc::new(opened.stack);
@@ -74,7 +74,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
     }
     let mut progress = Progress::new(bytes, args.run.quiet);
     let settings = json!({"report": args.output, "select": args.select, "title": args.title});
-    let job = resources::job(&args.run, &*array, &inputs, &plan, settings, &losses);
+    let job = resources::job(&args.run, &*array, &inputs, &plan, settings, &losses)?;
     let came = resources::run(&args.run, &array, &plan, &mut consumers, &job, &terms, |n| progress.add(n))?;
     progress.finish();
     resolve::tell_losses(&losses);

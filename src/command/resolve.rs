@@ -249,12 +249,15 @@ pub(super) fn recorded(names: &NameArgs) -> Value {
 }
 
 /// The same array, whose files are to stay what they are now or, where a share is done of a plan, were when that was made.
-pub(super) fn watched(stack: Stack, run: &RunArgs) -> Stack {
+///
+/// # Errors
+/// `Io` if one cannot be looked at.
+pub(super) fn watched(stack: Stack, run: &RunArgs) -> Result<Stack> {
     let watch = stack.watch().clone();
     let of_plan = run.known().filter(|_| run.share.is_some()).and_then(|known| known.as_before(watch.clone()));
-    let watch = of_plan.unwrap_or_else(|| watch.looked());
-    run.known().filter(|_| run.reads_nothing()).into_iter().for_each(|known| known.keep_states(&watch));
-    stack.watched(watch)
+    let watch = of_plan.map_or_else(|| watch.looked(), Ok)?;
+    run.known().filter(|_| run.reads_nothing()).map_or(Ok(()), |known| known.keep_states(&watch))?;
+    Ok(stack.watched(watch))
 }
 
 /// Whether what is read of each input is summed up: where the output, or the Zarr it lies in, has a place for it.

@@ -147,21 +147,21 @@ pub(super) fn job(
     plan: &Plan,
     settings: serde_json::Value,
     losses: &Losses,
-) -> Job {
+) -> Result<Job, Error> {
     let manifest = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "axes": array.axes(),
         "dtype": array.dtype(),
         "settings": settings,
         "plan": plan.digest(),
-        "inputs": inputs.fingerprint(),
+        "inputs": inputs.fingerprint()?,
     });
     let except = match &args.planned {
         Some(Planned::Goes { except, .. }) => Arc::clone(except),
         _ => Arc::default(),
     };
     let start = if args.restart { Start::Anew } else { Start::Resume };
-    Job { manifest, start, except, losses: losses.clone(), inputs: inputs.clone(), ..Job::default() }
+    Ok(Job { manifest, start, except, losses: losses.clone(), inputs: inputs.clone(), ..Job::default() })
 }
 
 /// Does all that `plan` says, or the share of it that was asked for; or writes it down.

@@ -174,7 +174,7 @@ fn one(
 ) -> Result<Option<Value>> {
     let start = Instant::now();
     let Single { output, shown, beside, opened } = single;
-    let (mut lineage, opened) = Lineage::of(opened, &args.run);
+    let (mut lineage, opened) = Lineage::of(opened, &args.run)?;
     super::refuse_inputs(&sink::place_of(&output), &lineage.inputs)?;
     let provenance = &mut lineage.provenance;
     provenance["names"] = resolve::recorded(&args.names);

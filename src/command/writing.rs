@@ -100,8 +100,11 @@ pub(super) struct Lineage {
 
 impl Lineage {
     /// What is known of an array that was opened; its files are watched from then on.
-    pub(super) fn of(mut opened: Opened, run: &RunArgs) -> (Self, Opened) {
-        opened.stack = resolve::watched(opened.stack, run);
+    ///
+    /// # Errors
+    /// `Io` if one cannot be looked at.
+    pub(super) fn of(mut opened: Opened, run: &RunArgs) -> Result<(Self, Opened)> {
+        opened.stack = resolve::watched(opened.stack, run)?;
         let stack = &opened.stack;
         let own = Self {
             inputs: stack.watch().clone(),
@@ -112,7 +115,7 @@ impl Lineage {
             provenance: resolve::provenance(&opened, run),
             ..Self::default()
         };
-        (own, opened)
+        Ok((own, opened))
     }
 }
 
@@ -237,7 +240,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
     let job = Job {
         ledger: how.lineage.ledger.clone(),
         is_one_of_many: how.is_one_of_many,
-        ..resources::job(run, &*array, &how.lineage.inputs, &plan, settings, &how.lineage.losses)
+        ..resources::job(run, &*array, &how.lineage.inputs, &plan, settings, &how.lineage.losses)?
     };
     let came = resources::run(run, &array, &plan, &mut consumers, &job, &terms, |bytes| progress.add(bytes))?;
     progress.finish();

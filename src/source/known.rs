@@ -57,9 +57,13 @@ impl KnownInputs {
     }
 
     /// Keeps what was seen of files.
-    pub fn keep_states(&self, watch: &Watch) {
-        let states = States { sums: watch.sums(), fingerprint: watch.fingerprint() };
+    ///
+    /// # Errors
+    /// `Io` if nobody has looked at them, and one cannot be.
+    pub fn keep_states(&self, watch: &Watch) -> Result<()> {
+        let states = States { sums: watch.sums(), fingerprint: watch.fingerprint()? };
         self.lock().states.insert(key(watch.paths(), &OpenOptions::default()), states);
+        Ok(())
     }
 
     /// What the headers of `paths` said.

@@ -161,13 +161,12 @@ pub(super) fn known(path: &Path) -> io::Result<Known> {
 const MOST_LOOKED_AT: usize = 100_000;
 
 /// What the object at `path` is, or, if it is none, what lies below.
-pub(in crate::bytes) fn state(path: &Path) -> String {
-    let words = match known(path) {
+pub(in crate::bytes) fn state(path: &Path) -> io::Result<String> {
+    match known(path) {
         Ok(known) => Ok(known.words()),
         Err(e) if e.kind() == ErrorKind::NotFound => folder_state(path),
         Err(e) => Err(e),
-    };
-    words.unwrap_or_else(|e| e.to_string())
+    }
 }
 
 fn folder_state(path: &Path) -> io::Result<String> {

@@ -79,17 +79,13 @@ impl Verified<'_> {
                 named(&gone)
             )));
         }
-        let is_other = |(input, path): &(&Input, &PathBuf)| {
-            let now = Seen::of(path);
-            (now.bytes, now.modified_unix_s) != (input.bytes, input.modified_unix_s)
-        };
-        let changed = recorded
-            .iter()
-            .zip(&paths)
-            .filter(|(_, path)| !path.is_dir())
-            .filter(is_other)
-            .map(|(_, path)| path.clone())
-            .collect();
+        let mut changed = Vec::new();
+        for (input, path) in recorded.iter().zip(&paths).filter(|(_, path)| !path.is_dir()) {
+            let now = Seen::of(path)?;
+            if (now.bytes, now.modified_unix_s) != (input.bytes, input.modified_unix_s) {
+                changed.push(path.clone());
+            }
+        }
         let is_stacked = self.own["names"].is_object() && self.own["computed"].is_null() && self.own["flip"].is_null();
         let made = if is_stacked { self.stacked(&paths)? } else { self.made(&paths)? };
         Ok(Reopened { changed, ..made })
