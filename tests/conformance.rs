@@ -753,7 +753,7 @@ mod executor {
         work: impl Fn(u64) -> Result<()> + Sync,
         merge: impl Fn(u64) -> Result<()> + Sync,
     ) -> (Vec<u64>, Result<()>) {
-        let cost = Cost { work_bytes: 1 << 10, kept_bytes: 1 << 10 };
+        let cost = Cost { work_bytes: 1 << 10, kept_bytes: 1 << 10, ..Cost::default() };
         let terms = Terms { threads, cost, limit_bytes: 1 << 30, stop };
         assert_eq!(terms.workers(), threads);
         let (mut merged, tasks) = (Vec::new(), (0..n).map(|i| common::task(i, Region::new([i], [1]))));

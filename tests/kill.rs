@@ -296,6 +296,48 @@ fn damage_between_two_runs_is_seen_in_one_file() {
     }
 }
 
+/// Large states of tiles that are shared out lie apart from the journal: they are gone on with if they are what they were.
+#[test]
+fn large_states_are_gone_on_with() {
+    let folder = tempdir().unwrap();
+    let folder = folder.path();
+    let plane = Layout { width: 512, height: 512, bits: 16, rows_per_strip: Some(512), ..Layout::default() };
+    Pile::new(1, 8, 6, Layout { compression: 8, level: 1, ..plane.clone() }).write(&folder.join("raw"));
+    Pile::new(1, 8, 6, plane).write(&folder.join("plain"));
+    let of = |input: &'static str, output: &'static str| {
+        let job = ["reduce", "--op", "std", "--axis", "t,z", "--threads", "1", "--pattern", PATTERN];
+        [&job[..], &[input, "-o", output]].concat()
+    };
+    // Nothing is shared out where any rows can be read by themselves.
+    succeeds(folder, &of("plain", "plain.npy"));
+    let expected = fs::read(folder.join("plain.npy")).unwrap();
+    let states = folder.join(".out.npy.partial/state");
+    for is_harmed in [false, true] {
+        let was_killed = (0..5).any(|_| {
+            let mut child = program(folder, &of("raw", "out.npy")).spawn().unwrap();
+            wait_until(|| states.join("1").exists() || !alive(&mut child));
+            let (code, text, _) = ended(child, "KILL");
+            assert!(code == 0 || code == -9, "{code}: {text}");
+            if code == 0 {
+                assert!(fs::read(folder.join("out.npy")).unwrap() == expected);
+                remove(&folder.join("out.npy"));
+            }
+            code == -9
+        });
+        assert!(was_killed && states.join("0").exists());
+        if is_harmed {
+            let mut bytes = fs::read(states.join("0")).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(states.join("0"), bytes).unwrap();
+        }
+        succeeds(folder, &of("raw", "out.npy"));
+        assert!(fs::read(folder.join("out.npy")).unwrap() == expected, "harmed: {is_harmed}");
+        remove(&folder.join("out.npy"));
+        assert!(!states.exists());
+    }
+}
+
 /// Files below `folder` but those of `known`.
 fn all_files(folder: &Path, known: &[&str]) -> Vec<PathBuf> {
     let mut open: Vec<PathBuf> = fs::read_dir(folder).unwrap().flatten().map(|e| e.path()).collect();

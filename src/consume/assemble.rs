@@ -62,7 +62,7 @@ impl Consumer for Assemble {
     }
 
     fn cost(&self, task: &[u64], _piece: &[u64]) -> Cost {
-        Cost { work_bytes: 0, kept_bytes: size_bytes(task, self.dtype) }
+        Cost { kept_bytes: size_bytes(task, self.dtype), ..Cost::default() }
     }
 
     fn held_bytes(&self) -> u64 {
@@ -203,6 +203,10 @@ impl Merger for Bands<'_> {
     fn skip(&mut self, task: &Task) -> Result<()> {
         let bytes = self.remembered()?.part(task)?;
         self.paste(task, &bytes)
+    }
+
+    fn leave_remembering(&mut self) {
+        self.remembered = Remembered::new(None);
     }
 
     fn finish(mut self: Box<Self>) -> Result<Vec<Product>> {

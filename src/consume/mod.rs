@@ -273,6 +273,9 @@ pub trait Merger: Send {
     /// `Io` or `Format` if what that run remembered cannot be read.
     fn skip(&mut self, task: &Task) -> Result<()>;
 
+    /// Leaves it to whoever shows it its blocks to remember the units that they are of.
+    fn leave_remembering(&mut self) {}
+
     /// Ends a pass over the array; whether there must be another one.
     ///
     /// # Errors
@@ -336,7 +339,7 @@ pub fn plan(array: &dyn Array, consumers: &[&dyn Consumer], limit_bytes: u64) ->
     let dtype = array.dtype();
     let cost = |task: &[u64], piece: &[u64]| {
         let reading = size_bytes(piece, dtype).saturating_add(array.needs(piece));
-        let own = Cost { work_bytes: reading.saturating_add(WORKER_BYTES), kept_bytes: 0 };
+        let own = Cost { work_bytes: reading.saturating_add(WORKER_BYTES), ..Cost::default() };
         consumers.iter().map(|c| c.cost(task, piece)).fold(own, |sum, cost| sum + cost)
     };
     let held_bytes = consumers.iter().fold(0u64, |sum, c| sum.saturating_add(c.held_bytes()));

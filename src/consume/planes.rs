@@ -100,7 +100,11 @@ impl Planes {
         let n_planes = crate::grid::n_elements(&task[..task.len() - 2]);
         let rows = task[task.len() - 2].min(self.shape[task.len() - 2]);
         let own = if task[task.len() - 1] < self.shape[task.len() - 1] { 8 * rows } else { 0 };
-        Cost { work_bytes: 16 << 10, kept_bytes: n_planes.saturating_mul(PART_BYTES.saturating_add(own)) }
+        Cost {
+            work_bytes: 16 << 10,
+            kept_bytes: n_planes.saturating_mul(PART_BYTES.saturating_add(own)),
+            ..Cost::default()
+        }
     }
 
     /// Memory of what is known of all planes.

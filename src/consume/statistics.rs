@@ -117,10 +117,10 @@ impl Statistics {
         if self.counts {
             // A count takes up to ten bytes; most take one or two.
             let kept_bytes = (self.n_values() * 3 + 64).saturating_mul(channels);
-            return Cost { work_bytes: 16 * self.n_values(), kept_bytes };
+            return Cost { work_bytes: 16 * self.n_values(), kept_bytes, ..Cost::default() };
         }
         let n = task.iter().zip(&self.strides).fold(8u64, |n, (t, s)| n.saturating_mul(t.div_ceil(*s)));
-        Cost { work_bytes: 0, kept_bytes: n.saturating_add(64 * channels) }
+        Cost { kept_bytes: n.saturating_add(64 * channels), ..Cost::default() }
     }
 
     /// Memory of what is known of all channels.

@@ -26,30 +26,42 @@ pub struct Terms<'a> {
     pub stop: &'a AtomicBool,
 }
 
+/// Of the parts that wait for a slow neighbour, for each worker.
+const WAITING_BYTES: u64 = 8 << 20;
+
 impl Terms<'_> {
     /// Number of workers that fit: each keeps a task's working memory for good, and there must be room for
     /// the parts of one task each.
     pub fn workers(&self) -> usize {
-        let fitting = self.limit_bytes / self.cost.alone().max(1);
+        let Cost { work_bytes, kept_bytes, .. } = self.cost;
+        let fitting = self.beside_merging() / work_bytes.saturating_add(kept_bytes).max(1);
         self.threads.clamp(1, usize::try_from(fitting).unwrap_or(usize::MAX).max(1))
     }
 
+    /// What tasks may use beside what merging does.
+    fn beside_merging(&self) -> u64 {
+        self.limit_bytes.saturating_sub(self.cost.merge_bytes)
+    }
+
     /// Tasks whose parts may wait to be merged, over all workers: one each, and some that wait for a slow
-    /// neighbour.
+    /// neighbour, as long as these are small.
     pub fn parts(&self) -> usize {
         let workers = self.workers();
         if workers == 1 {
             return 1;
         }
-        let left = self.limit_bytes.saturating_sub(self.cost.work_bytes.saturating_mul(workers as u64));
-        let fitting = usize::try_from(left / self.cost.kept_bytes.max(1)).unwrap_or(usize::MAX);
+        let Cost { work_bytes, kept_bytes, .. } = self.cost;
+        let left = self.beside_merging().saturating_sub(work_bytes.saturating_mul(workers as u64));
+        let own = kept_bytes.saturating_add(WAITING_BYTES).saturating_mul(workers as u64);
+        let fitting = usize::try_from(left.min(own) / kept_bytes.max(1)).unwrap_or(usize::MAX);
         fitting.clamp(workers, workers + workers / 2 + 1)
     }
 
     /// The most that the tasks can use together, in bytes.
     pub fn peak_bytes(&self) -> u64 {
         let parts = self.cost.kept_bytes.saturating_mul(self.parts() as u64);
-        self.cost.work_bytes.saturating_mul(self.workers() as u64).saturating_add(parts)
+        let work = self.cost.work_bytes.saturating_mul(self.workers() as u64);
+        work.saturating_add(parts).saturating_add(self.cost.merge_bytes)
     }
 
     fn stopped(&self) -> bool {
@@ -130,7 +142,7 @@ mod tests {
     fn terms<'a>(threads: usize, stop: &'a AtomicBool, limit_bytes: u64) -> Terms<'a> {
         Terms {
             threads,
-            cost: Cost { work_bytes: 13 << 20, kept_bytes: 5 << 20 },
+            cost: Cost { work_bytes: 13 << 20, kept_bytes: 5 << 20, ..Cost::default() },
             limit_bytes: limit_bytes << 20,
             stop,
         }

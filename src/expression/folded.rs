@@ -90,7 +90,11 @@ impl Array for Folded {
         let tile = self.tile(&Region::whole(shape));
         let whole = self.reducer.wants_whole();
         let piece = self.pieces(&tile).first().map_or(vec![], |p| p.shape.clone());
-        let states = self.reducer.state_bytes(whole).saturating_mul(n_elements(&tile.shape));
+        let states = self
+            .reducer
+            .state_bytes(whole)
+            .saturating_add(self.reducer.result_bytes())
+            .saturating_mul(n_elements(&tile.shape));
         size_bytes(&piece, self.inner.dtype())
             .saturating_add(self.inner.needs(&piece))
             .saturating_add(states)

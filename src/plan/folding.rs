@@ -278,7 +278,7 @@ mod tests {
                 wants: &Wants { unit: ones.clone(), object: ones, across: true, in_order: false, folds: folds.clone() },
                 grain: &|axis, at| (at / strip[axis] * strip[axis], at.div_ceil(strip[axis]) * strip[axis]),
                 coded,
-                cost: &|task, piece| Cost { work_bytes: 2 * n_elements(piece) + 16 * outputs(task), kept_bytes: 0 },
+                cost: &|task, piece| Cost { work_bytes: 2 * n_elements(piece) + 16 * outputs(task), ..Cost::default() },
                 limit_bytes: limit,
                 element_bytes: 2,
             },

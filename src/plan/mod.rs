@@ -80,12 +80,14 @@ pub struct Cost {
     pub work_bytes: u64,
     /// From its end until it is merged: its parts.
     pub kept_bytes: u64,
+    /// While parts are merged, which is done once at a time.
+    pub merge_bytes: u64,
 }
 
 impl Cost {
     /// What one task needs alone.
     pub fn alone(&self) -> u64 {
-        self.work_bytes.saturating_add(self.kept_bytes)
+        self.work_bytes.saturating_add(self.kept_bytes).saturating_add(self.merge_bytes)
     }
 }
 
@@ -96,6 +98,7 @@ impl std::ops::Add for Cost {
         Self {
             work_bytes: self.work_bytes.saturating_add(other.work_bytes),
             kept_bytes: self.kept_bytes.saturating_add(other.kept_bytes),
+            merge_bytes: self.merge_bytes.saturating_add(other.merge_bytes),
         }
     }
 }
@@ -508,7 +511,7 @@ mod tests {
             wants: &Wants { unit: unit.to_vec(), object: object.to_vec(), across: true, in_order: false, folds: None },
             grain: &by(strip.to_vec()),
             coded,
-            cost: &|b, _| Cost { work_bytes: n_elements(b) * 2, kept_bytes: n_elements(b) },
+            cost: &|b, _| Cost { work_bytes: n_elements(b) * 2, kept_bytes: n_elements(b), ..Cost::default() },
             limit_bytes: limit,
             element_bytes: 2,
         })

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::Result;
-use crate::reduce::fold::{Counts, Fold, Refusal, Results, own};
+use crate::reduce::fold::{Counts, Fold, Refusal, Results};
 use crate::reduce::number::{Integer, Real, one_zero};
 use crate::reduce::panel::{Along, Panel};
 use crate::reduce::ranks::{Answers, RankStatistic, between, ranks, runs};
@@ -99,15 +99,19 @@ impl<T: Real> Fold for Digits<T> {
         }
     }
 
-    fn join(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        let later = own::<Self>(later);
-        if later.settled_bits != self.settled_bits {
+    fn join(&mut self, later: &mut Tape<'_>, _: (&Counts, &Counts)) -> Result<()> {
+        let n = self.bins.len();
+        let (settled_bits, nans) = (self.settled_bits, self.nans.clone());
+        let mine = std::mem::replace(&mut self.bins, vec![Vec::new(); n]);
+        self.pass(later)?;
+        let is_alike = self.bins.iter().zip(&mine).all(|(theirs, mine)| theirs.len() == mine.len());
+        if self.settled_bits != settled_bits || !is_alike {
             return Err(senseless());
         }
-        for (mine, theirs) in self.bins.iter_mut().zip(&later.bins) {
-            mine.iter_mut().zip(theirs).for_each(|(a, b)| *a = a.saturating_add(*b));
+        for (theirs, mine) in self.bins.iter_mut().zip(&mine) {
+            theirs.iter_mut().zip(mine).for_each(|(a, b)| *a = a.saturating_add(*b));
         }
-        self.nans.iter_mut().zip(&later.nans).for_each(|(a, b)| *a |= b);
+        self.nans.iter_mut().zip(&nans).for_each(|(a, b)| *a |= b);
         Ok(())
     }
 
@@ -271,8 +275,10 @@ impl<T: Real> Fold for Distinct<T> {
         });
     }
 
-    fn join(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        for (mine, theirs) in self.outputs.iter_mut().zip(own::<Self>(later).outputs) {
+    fn join(&mut self, later: &mut Tape<'_>, _: (&Counts, &Counts)) -> Result<()> {
+        for mine in &mut self.outputs {
+            let mut theirs = Census::<T>::new();
+            theirs.pass(later, self.most)?;
             mine.nan |= theirs.nan;
             mine.cut(theirs.to);
             theirs.counts.into_iter().for_each(|(key, n)| mine.add(key, n, self.most));

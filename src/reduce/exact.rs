@@ -4,11 +4,11 @@ use std::marker::PhantomData;
 
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::reduce::fold::{Counts, Fold, Refusal, Results, own};
+use crate::reduce::fold::{Counts, Fold, Refusal, Results};
 use crate::reduce::number::Integer;
 use crate::reduce::panel::Panel;
 use crate::reduce::saved::{Scalar, Tape};
-use crate::reduce::tally::{ANY_ORDER, Columns, Tally, tally};
+use crate::reduce::tally::{ANY_ORDER, Columns, SavedColumns, Tally, tally};
 use crate::reduce::wide::{Wide, quotient};
 
 /// What is made of exact sums.
@@ -72,9 +72,12 @@ impl<T: Addend> Exact<T> {
 
     /// The sum of output `i`; the greatest number stands for all that lies beyond.
     fn total(&self, i: usize) -> (i128, T::Squares) {
-        let (sum, squares) = self.short.of(i);
-        let short = (sum.into(), T::widen(squares));
+        let short = Self::widen(self.short.of(i));
         if self.wide.len() == 0 { short } else { Self::sum(self.wide.of(i), short) }
+    }
+
+    fn widen((sum, squares): (<T::X as Integer>::Narrow, T::Short)) -> (i128, T::Squares) {
+        (sum.into(), T::widen(squares))
     }
 
     fn sum(a: (i128, T::Squares), b: (i128, T::Squares)) -> (i128, T::Squares) {
@@ -91,11 +94,17 @@ impl<T: Addend> Fold for Exact<T> {
         self.short.drive(&T::tally(), panel);
     }
 
-    fn join(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        let later = own::<Self>(later);
-        self.spill(0..self.short.len());
-        for i in 0..self.short.len() {
-            self.wide.set(i, Self::sum(self.wide.of(i), later.total(i)));
+    fn join(&mut self, later: &mut Tape<'_>, _: (&Counts, &Counts)) -> Result<()> {
+        let n = self.short.len();
+        let short = SavedColumns::next(later, n)?;
+        let mut carried = false;
+        later.flag(&mut carried)?;
+        let wide = SavedColumns::next(later, if carried { n } else { 0 })?;
+        self.spill(0..n);
+        for i in 0..n {
+            let short = Self::widen(short.of(i));
+            let total = if carried { Self::sum(wide.of(i), short) } else { short };
+            self.wide.set(i, Self::sum(self.wide.of(i), total));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::reduce::lines::{KernelLines, wide};
 use crate::reduce::number::{Integer, Real, one_zero, with_real};
 use crate::reduce::operator::{Operator, Subject};
 use crate::reduce::panel::{Along, N_ALONG, Panel};
-use crate::reduce::tally::{ANY_ORDER, Columns, IN_TURN, Tally, drive, kept, tallied, tally};
+use crate::reduce::tally::{ANY_ORDER, Columns, IN_TURN, SavedColumns, Tally, drive, kept, tallied, tally};
 
 /// Which of them.
 #[derive(Clone, Copy, Debug)]
@@ -153,7 +153,7 @@ fn extremum_place<T: Real, const GREATEST: bool>(n: usize) -> Box<dyn Fold> {
             offer(best, panel.at + i, (key, panel.index.global(panel.first + u64::from(at))));
         }
     };
-    let join = move |best: &mut Columns<_, _>, later: &Columns<_, _>, _: (&Counts, &Counts)| {
+    let join = move |best: &mut Columns<_, _>, later: &SavedColumns<'_, _, _>, _: (&Counts, &Counts)| {
         later.iter().enumerate().filter(|(_, (_, at))| *at != NONE).for_each(|(i, found)| offer(best, i, found));
     };
     kept(Columns::new((T::Key::neutral::<GREATEST>(), NONE), n), take, join, |best, _| {

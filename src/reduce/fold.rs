@@ -1,7 +1,5 @@
 //! The state of a reduction between blocks: what every operator's accumulators can do.
 
-use std::any::Any;
-
 use crate::block::Buffer;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
@@ -12,13 +10,13 @@ use crate::reduce::saved::Tape;
 /// Accumulators of one operator for the outputs of one tile.
 ///
 /// They see panels in row-major order of the reduced elements of a block, blocks and later accumulators in plan order.
-pub(super) trait Fold: Any + Send + Sync {
+pub(super) trait Fold: Send + Sync {
     /// Takes the elements of `panel` in. `counts` says how many each output had before, when elements are masked.
     fn fold(&mut self, panel: &Panel<'_>, counts: &Counts);
 
-    /// Takes over what `later`, of the same type, has folded of the same tile; `counts` are the numbers of elements
-    /// that went into each.
-    fn join(&mut self, later: Box<dyn Fold>, counts: (&Counts, &Counts)) -> Result<()>;
+    /// Takes over what later accumulators, which were started alike, have folded of the same tile and passed to `later`;
+    /// `counts` are the numbers of elements that went into each.
+    fn join(&mut self, later: &mut Tape<'_>, counts: (&Counts, &Counts)) -> Result<()>;
 
     /// Ends a pass over the tile, and forgets what only that pass needed: says whether the tile must be read once more.
     fn again(&mut self, _: &Counts) -> bool {
@@ -28,14 +26,9 @@ pub(super) trait Fold: Any + Send + Sync {
     /// The results: one value, or one of each entry of the operator's own axis (outermost), per output.
     fn finish(self: Box<Self>, counts: &Counts) -> Result<Results, Refusal>;
 
-    /// Passes the state; what is read was written by accumulators that were started alike.
+    /// Passes the state, which is gone when it is written; what is read was written by accumulators that were started
+    /// alike.
     fn pass(&mut self, tape: &mut Tape<'_>) -> Result<()>;
-}
-
-/// The accumulators that `later` is.
-pub(super) fn own<A: Fold>(later: Box<dyn Fold>) -> A {
-    let later: Box<dyn Any> = later;
-    *later.downcast().expect("states of one reduction have the same accumulators")
 }
 
 /// How many elements went into each output of a tile.

@@ -1,11 +1,13 @@
 //! Order statistics of columns that are held in memory: as the block that brings them, or piece by piece.
 
+use std::mem::take;
+
 use multiversion::multiversion;
 
 use crate::error::Result;
 use crate::grid::Region;
 use crate::network::{MOST, Network, WIDTH};
-use crate::reduce::fold::{Counts, Fold, Refusal, Results, own};
+use crate::reduce::fold::{Counts, Fold, Refusal, Results};
 use crate::reduce::number::{Integer, Real};
 use crate::reduce::panel::{Along, Numbering, Panel};
 use crate::reduce::ranks::{Answers, RankStatistic, between, ranks, runs};
@@ -162,26 +164,25 @@ impl<T: Real> Fold for Hold<T> {
         self.sort(panel);
     }
 
-    fn join(&mut self, later: Box<dyn Fold>, _: (&Counts, &Counts)) -> Result<()> {
-        let mut later = own::<Self>(later);
-        if later.done {
-            *self = later;
-            return Ok(());
-        }
-        if !self.mask.is_empty() || !later.mask.is_empty() {
+    fn join(&mut self, later: &mut Tape<'_>, _: (&Counts, &Counts)) -> Result<()> {
+        let (mut held, mut mask) = (take(&mut self.held), take(&mut self.mask));
+        let n_held = take(&mut self.n_held);
+        self.pass(later)?;
+        if !mask.is_empty() || !self.mask.is_empty() {
+            mask.resize(held.len(), 1);
             self.mask.resize(self.held.len(), 1);
-            later.mask.resize(later.held.len(), 1);
-            self.mask.append(&mut later.mask);
+            mask.append(&mut self.mask);
         }
-        self.held.append(&mut later.held);
-        self.n_held += later.n_held;
+        held.append(&mut self.held);
+        (self.held, self.mask) = (held, mask);
+        self.n_held += n_held;
         Ok(())
     }
 
     fn finish(mut self: Box<Self>, counts: &Counts) -> Result<Results, Refusal> {
         if !self.done {
             // What is held sorts as a panel that came whole.
-            let (held, mask) = (std::mem::take(&mut self.held), std::mem::take(&mut self.mask));
+            let (held, mask) = (take(&mut self.held), take(&mut self.mask));
             let shape = (self.n_held, self.answers.n_outputs);
             let lengths = [shape.0 as u64, shape.1 as u64];
             let index = Numbering::new(&lengths, &Region::whole(&lengths), &[true, false]);

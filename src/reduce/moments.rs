@@ -15,7 +15,7 @@ use crate::reduce::lines::KernelLines;
 use crate::reduce::number::Real;
 use crate::reduce::operator::{Operator, Subject};
 use crate::reduce::panel::Panel;
-use crate::reduce::tally::{Columns, DEALT, drive, kept, tally};
+use crate::reduce::tally::{Columns, DEALT, SavedColumns, drive, kept, tally};
 use crate::with_class;
 
 /// The variance, or its root.
@@ -148,7 +148,7 @@ fn take<T: Real>(states: &mut States<T>, panel: &Panel<'_>, counts: &Counts) {
     }
 }
 
-fn join<T: Real>(states: &mut States<T>, later: &States<T>, (mine, theirs): (&Counts, &Counts)) {
+fn join<T: Real>(states: &mut States<T>, later: &SavedColumns<'_, [f64; 2], T>, (mine, theirs): (&Counts, &Counts)) {
     for i in 0..states.len() {
         let (n_a, n_b) = (mine.of(i) as f64, theirs.of(i) as f64);
         let ((state, first), ([mean, dev], later_first)) = (states.of(i), later.of(i));

@@ -9,19 +9,24 @@ use crate::grid::{Region, n_elements};
 use crate::reduce::fold::{Counts, Fold, Refusal, Results, count};
 use crate::reduce::operator::Subject;
 use crate::reduce::panel::{Numbering, Patch, for_each};
-use crate::reduce::reducer::{Fate, Reducer};
+use crate::reduce::reducer::{Fate, OperatorOutput, Reducer};
 use crate::reduce::saved::{Tape, senseless};
 use crate::reduce::store::store;
 use crate::reduce::table::Labelled;
 
 /// Version of the bytes that states are saved as.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+
+/// Room that is made at once for what a state is saved as.
+const MOST_FORESEEN: u64 = 64 << 20;
 
 /// What has been folded of one tile.
 pub struct Partial {
     tile: Region,
     /// What reduction and tile it is of.
     digest: u32,
+    /// Its memory, about.
+    state_bytes: usize,
     /// Passes that were finished.
     passes: u32,
     cells: Vec<Cell>,
@@ -60,8 +65,11 @@ impl Partial {
     ///
     /// They are a byte of version, four of the reduction and tile they belong to, the number of passes, what
     /// was folded of each group, and a CRC-32C of all that.
-    pub fn save(&mut self) -> Vec<u8> {
-        let mut tape = Tape::Write(vec![VERSION]);
+    pub fn save(mut self) -> Vec<u8> {
+        // One that grows on its way would leave copies behind.
+        let mut bytes = Vec::with_capacity(self.state_bytes);
+        bytes.push(VERSION);
+        let mut tape = Tape::Write(bytes);
         let passed = self.pass(&mut tape);
         let (Ok(()), Tape::Write(mut bytes)) = (passed, tape) else { unreachable!("nothing is read") };
         let checksum = crc32c::crc32c(&bytes);
@@ -70,41 +78,71 @@ impl Partial {
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<()> {
-        let whole = bytes.split_last_chunk().filter(|(body, sum)| crc32c::crc32c(body) == u32::from_le_bytes(**sum));
-        let Some(([version, body @ ..], _)) = whole else {
-            return Err(Error::format("a saved state is damaged or cut short"));
-        };
-        if *version != VERSION {
-            return Err(Error::format(format!("a saved state of version {version}, not {VERSION}")));
-        }
-        let mut tape = Tape::Read(body);
+        let mut tape = opened(bytes)?;
         self.pass(&mut tape)?;
-        if matches!(tape, Tape::Read([])) { Ok(()) } else { Err(senseless()) }
+        tape.end()
     }
 
     fn pass(&mut self, tape: &mut Tape<'_>) -> Result<()> {
-        let mut digest = self.digest;
-        tape.number(&mut digest)?;
-        if digest != self.digest {
-            return Err(Error::format("a saved state is of another reduction or tile"));
-        }
+        self.pass_digest(tape)?;
         tape.number(&mut self.passes)?;
         self.cells.iter_mut().try_for_each(|cell| cell.pass(tape))
     }
+
+    fn pass_digest(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let mut digest = self.digest;
+        tape.number(&mut digest)?;
+        if digest == self.digest { Ok(()) } else { Err(Error::format("a saved state is of another reduction or tile")) }
+    }
+}
+
+/// What lies between the version and the checksum of a saved state.
+fn opened(bytes: &[u8]) -> Result<Tape<'_>> {
+    let whole = bytes.split_last_chunk().filter(|(body, sum)| crc32c::crc32c(body) == u32::from_le_bytes(**sum));
+    let Some(([version, body @ ..], _)) = whole else {
+        return Err(Error::format("a saved state is damaged or cut short"));
+    };
+    if *version != VERSION {
+        return Err(Error::format(format!("a saved state of version {version}, not {VERSION}")));
+    }
+    Ok(Tape::Read(body))
 }
 
 impl Cell {
     fn pass(&mut self, tape: &mut Tape<'_>) -> Result<()> {
-        tape.number(&mut self.before)?;
-        let counts = self.counts.numbers();
-        tape.numbers(counts)?;
-        let n_reduced = self.region.n_elements() / self.n.max(1) as u64;
-        if self.before > n_reduced || counts.iter().any(|&n| n > n_reduced) {
-            return Err(senseless());
-        }
+        let (mut before, mut counts) = (self.before, std::mem::replace(&mut self.counts, Counts::All(0)));
+        self.pass_counts(&mut before, &mut counts, tape)?;
+        (self.before, self.counts) = (before, counts);
         for pending in &mut self.folds {
             tape.flag(&mut pending.done)?;
-            pending.fold.pass(tape)?;
+            tape.piece(|tape| pending.fold.pass(tape))?;
+        }
+        Ok(())
+    }
+
+    fn pass_counts(&self, before: &mut u64, counts: &mut Counts, tape: &mut Tape<'_>) -> Result<()> {
+        tape.number(before)?;
+        tape.numbers(counts.numbers())?;
+        let n_reduced = self.region.n_elements() / self.n.max(1) as u64;
+        let is_sensible = *before <= n_reduced && counts.numbers().iter().all(|&n| n <= n_reduced);
+        if is_sensible { Ok(()) } else { Err(senseless()) }
+    }
+
+    /// Takes over what a later state, whose `tape` goes on with this cell, has folded in the same pass.
+    fn combine(&mut self, tape: &mut Tape<'_>, outputs: &[OperatorOutput], is_first: bool) -> Result<()> {
+        let (mut before, mut counts) = (0, self.counts.clone());
+        self.pass_counts(&mut before, &mut counts, tape)?;
+        for (pending, output) in self.folds.iter_mut().zip(outputs) {
+            let mut done = false;
+            tape.flag(&mut done)?;
+            let join = |tape: &mut Tape<'_>| {
+                if pending.done { tape.skip() } else { pending.fold.join(tape, (&self.counts, &counts)) }
+            };
+            tape.piece(join).map_err(|e| e.at(&output.label))?;
+        }
+        self.before += before;
+        if is_first {
+            self.counts.merge(&counts);
         }
         Ok(())
     }
@@ -116,7 +154,8 @@ impl Reducer {
     pub fn start(&self, tile: &Region, whole: bool) -> Partial {
         let digest = crc32c::crc32c_append(self.digest, format!("{whole} {tile:?}").as_bytes());
         let cells = self.parts(tile).map(|part| self.start_cell(&part, whole)).collect();
-        Partial { tile: tile.clone(), digest, passes: 0, cells }
+        let state_bytes = self.state_bytes(whole).saturating_mul(tile.n_elements()).min(MOST_FORESEEN) as usize;
+        Partial { tile: tile.clone(), digest, state_bytes: state_bytes + (1 << 10), passes: 0, cells }
     }
 
     /// The parts of `tile` that are cells, in their order.
@@ -211,26 +250,20 @@ impl Reducer {
         }
     }
 
-    /// Adds to `partial` what `later` has folded of the same tile, behind it in plan order.
+    /// Adds to `partial` what a state that was saved as `later` has folded of the same tile, behind it in plan order.
     ///
     /// # Errors
-    /// As the operators'.
-    pub fn combine(&self, partial: &mut Partial, later: Partial) -> Result<()> {
-        if partial.digest != later.digest || partial.passes != later.passes {
+    /// As of [`Reducer::load`], and as the operators'.
+    pub fn combine(&self, partial: &mut Partial, later: &[u8]) -> Result<()> {
+        let mut tape = opened(later)?;
+        partial.pass_digest(&mut tape)?;
+        let mut passes = 0;
+        tape.number(&mut passes)?;
+        if passes != partial.passes {
             return Err(senseless());
         }
-        for (cell, later) in partial.cells.iter_mut().zip(later.cells) {
-            let folds = cell.folds.iter_mut().zip(later.folds).zip(&self.outputs);
-            for ((mine, theirs), output) in folds.filter(|((mine, _), _)| !mine.done) {
-                let joined = mine.fold.join(theirs.fold, (&cell.counts, &later.counts));
-                joined.map_err(|e| e.at(&output.label))?;
-            }
-            cell.before += later.before;
-            if partial.passes == 0 {
-                cell.counts.merge(&later.counts);
-            }
-        }
-        Ok(())
+        partial.cells.iter_mut().try_for_each(|cell| cell.combine(&mut tape, &self.outputs, passes == 0))?;
+        tape.end()
     }
 
     /// Ends a pass over a tile.

@@ -87,10 +87,12 @@ impl Consumer for Projection {
     }
 
     fn cost(&self, task: &[u64], piece: &[u64]) -> Cost {
-        let state_bytes = self.state_bytes(self.tile(&Region::whole(task)).n_elements());
+        let n_tile = self.tile(&Region::whole(task)).n_elements();
+        let state_bytes = self.state_bytes(n_tile);
         let folding = n_elements(piece).saturating_mul(self.reducer.fold_bytes());
         let work_bytes = [folding, PANEL_BYTES, state_bytes].into_iter().fold(0, u64::saturating_add);
-        Cost { work_bytes, kept_bytes: state_bytes }
+        let merge_bytes = self.reducer.result_bytes().saturating_mul(n_tile);
+        Cost { work_bytes, kept_bytes: state_bytes, merge_bytes }
     }
 
     fn held_bytes(&self) -> u64 {
@@ -133,7 +135,7 @@ impl Consumer for Projection {
 
     fn taker<'a>(&'a self, task: &Task) -> Result<Box<dyn Taker + 'a>> {
         let partial = self.reducer.start(&self.tile(&task.region), false);
-        Ok(Box::new(Folder { reducer: &self.reducer, partial }))
+        Ok(Box::new(Folder { reducer: &self.reducer, partial: Some(partial) }))
     }
 
     fn merger(&self) -> Box<dyn Merger + '_> {
@@ -165,16 +167,18 @@ impl Consumer for Projection {
 /// Folds the blocks of one task.
 struct Folder<'a> {
     reducer: &'a Reducer,
-    partial: Partial,
+    /// Until it has ended.
+    partial: Option<Partial>,
 }
 
 impl Taker for Folder<'_> {
     fn take(&mut self, block: &Block, _desk: &mut Desk) -> Result<()> {
-        self.reducer.fold(&mut self.partial, block, block.coverage.absent())
+        let Some(partial) = &mut self.partial else { return Ok(()) };
+        self.reducer.fold(partial, block, block.coverage.absent())
     }
 
     fn end(&mut self, _desk: &mut Desk) -> Result<Option<Part>> {
-        Ok(Some(Part::State(self.partial.save())))
+        Ok(self.partial.take().map(|partial| Part::State(partial.save())))
     }
 }
 
@@ -190,13 +194,14 @@ struct Totals<'a> {
 
 impl Totals<'_> {
     /// Counts the elements of `task`; gives its tile, and what was folded of it before if this was the last of it.
-    fn count(&mut self, task: &Task, part: Option<Partial>) -> Result<(Region, Option<Option<Partial>>)> {
+    fn count(&mut self, task: &Task, part: Option<&[u8]>) -> Result<(Region, Option<Option<Partial>>)> {
         let reducer = &self.of.reducer;
         let tile = self.of.tile(&task.region);
         let (total, n) = self.open.entry(tile.origin.clone()).or_default();
         match (total.as_mut(), part) {
             (Some(total), Some(part)) => reducer.combine(total, part)?,
-            (_, part) => *total = part,
+            (None, Some(part)) => *total = Some(reducer.load(&tile, false, part)?),
+            (_, None) => *total = None,
         }
         *n += task.region.n_elements();
         let is_complete = *n >= reducer.input_of(&tile).n_elements();
@@ -235,8 +240,7 @@ impl Totals<'_> {
 impl Merger for Totals<'_> {
     fn merge(&mut self, task: &Task, part: Part) -> Result<()> {
         let Part::State(state) = part else { return Err(Error::format("a part of another consumer")) };
-        let part = self.of.reducer.load(&self.of.tile(&task.region), false, &state)?;
-        let (tile, complete) = self.count(task, Some(part))?;
+        let (tile, complete) = self.count(task, Some(&state))?;
         let Some(partial) = complete.flatten() else { return Ok(()) };
         match self.of.reducer.finish(partial)? {
             Outcome::Done(blocks) => self.show(&tile, task, &blocks),

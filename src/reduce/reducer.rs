@@ -243,15 +243,19 @@ impl Reducer {
         Region { origin, shape }
     }
 
-    /// Memory of a tile's state per element of the tile, results included, in bytes. `whole`: each block
-    /// brings all elements of its outputs.
+    /// Memory of a tile's state per element of the tile, in bytes. `whole`: each block brings all elements of its
+    /// outputs.
     pub fn state_bytes(&self, whole: bool) -> u64 {
         let input = self.input(whole);
         let counts = if input.masked { 8 } else { 0 };
-        // Values before they take their type, then the block, and its copy on the way to the sink.
-        let results = self.outputs.iter().map(|o| o.n_own.unwrap_or(1) * (16 + 2 * o.dtype.size() as u64));
         let states = self.operators.iter().map(|o| o.operator.state_bytes(&input));
-        counts + results.sum::<u64>() + states.fold(0u64, u64::saturating_add)
+        states.fold(counts, u64::saturating_add)
+    }
+
+    /// Memory of a tile's results per element of the tile: values before they take their type, then the block, and its
+    /// copy on the way to the sink.
+    pub fn result_bytes(&self) -> u64 {
+        self.outputs.iter().map(|o| o.n_own.unwrap_or(1) * (16 + 2 * o.dtype.size() as u64)).sum()
     }
 
     /// Memory that folding a block needs per element of the block, beside the block, in bytes.

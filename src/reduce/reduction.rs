@@ -168,18 +168,18 @@ impl Reduction {
     fn end(&self, total: Partial, tile: &Region) -> Result<Outcome> {
         let Some(world) = &self.world else { return self.reducer.finish(total) };
         let all = if self.joins() {
-            let load = |bytes: &[u8]| self.reducer.load(tile, self.whole, bytes);
-            world.gather(total, |mut own| own.save(), |own, bytes| self.reducer.combine(own, load(&bytes)?))?
+            world.gather(total, Partial::save, |own, bytes| self.reducer.combine(own, &bytes))?
         } else {
             Some(total).filter(|_| world.rank() == 0)
         };
-        let mut outcome = all.map(|all| self.reducer.finish(all)).transpose()?;
-        let next = if let Some(Outcome::Again(next)) = &mut outcome { next.save() } else { Vec::new() };
-        let next = world.spread(next)?;
-        match outcome {
-            Some(outcome) => Ok(outcome),
-            None if next.is_empty() => Ok(Outcome::Done(Vec::new())),
-            None => self.reducer.load(tile, self.whole, &next).map(Outcome::Again),
+        let (done, next) = match all.map(|all| self.reducer.finish(all)).transpose()? {
+            Some(Outcome::Again(next)) => (Vec::new(), next.save()),
+            Some(Outcome::Done(blocks)) => (blocks, Vec::new()),
+            None => Default::default(),
+        };
+        match world.spread(next)? {
+            next if next.is_empty() => Ok(Outcome::Done(done)),
+            next => self.reducer.load(tile, self.whole, &next).map(Outcome::Again),
         }
     }
 
@@ -204,7 +204,7 @@ impl Consumer for Reduction {
         let groups = reducer.fates.iter().enumerate().filter_map(group).collect();
         let whole = reducer.wants_whole();
         let ones = vec![1; reducer.reduced().len()];
-        let state_bytes = reducer.state_bytes(whole);
+        let state_bytes = reducer.state_bytes(whole).saturating_add(reducer.result_bytes());
         let folds = Folds { axes: reducer.reduced().to_vec(), groups, whole, state_bytes };
         Wants { unit: ones.clone(), object: ones, across: true, in_order: false, folds: Some(folds) }
     }
@@ -222,10 +222,16 @@ impl Consumer for Reduction {
         let state_bytes = reducer.state_bytes(whole).saturating_mul(n_tile).saturating_add(group_bytes);
         let fold_bytes = n_elements(piece).saturating_mul(reducer.fold_bytes()).saturating_add(PANEL_BYTES);
         let write_bytes = (self.write_bytes)(n_tile);
-        let open = if reducer.n_passes() > 1 { OPEN_TILES } else { 2 };
-        let merging = if split { state_bytes.saturating_mul(open) } else { 0 };
-        let work_bytes = [state_bytes, write_bytes, merging].into_iter().fold(fold_bytes, u64::saturating_add);
-        Cost { work_bytes, kept_bytes: if split { state_bytes } else { write_bytes } }
+        let end_bytes = reducer.result_bytes().saturating_mul(n_tile).saturating_add(write_bytes);
+        let work_bytes = state_bytes.saturating_add(fold_bytes);
+        if !split {
+            let work_bytes = work_bytes.saturating_add(end_bytes);
+            return Cost { work_bytes, kept_bytes: write_bytes, ..Cost::default() };
+        }
+        // Where there are several passes, tiles wait between them.
+        let n_open = if reducer.n_passes() > 1 { OPEN_TILES } else { 1 };
+        let merge_bytes = state_bytes.saturating_mul(n_open).saturating_add(end_bytes);
+        Cost { work_bytes, kept_bytes: state_bytes, merge_bytes }
     }
 
     fn held_bytes(&self) -> u64 {
@@ -275,7 +281,10 @@ impl Consumer for Reduction {
     }
 
     fn merger(&self) -> Box<dyn Merger + '_> {
-        let outputs = self.outputs.iter().map(|output| output.merger()).collect();
+        let mut outputs: Vec<_> = self.outputs.iter().map(|output| output.merger()).collect();
+        if self.remembers() {
+            outputs.iter_mut().for_each(|output| output.leave_remembering());
+        }
         let remembered = Remembered::new(self.store().filter(|_| self.remembers() && !self.forgets()));
         let (desk, ready) = (Desk::default(), BTreeMap::new());
         Box::new(Totals { of: self, outputs, desk, remembered, total: None, ready, next: 0 })
@@ -338,7 +347,7 @@ impl Taker for Folder<'_> {
     }
 
     fn end(&mut self, desk: &mut Desk) -> Result<Option<Part>> {
-        let Some(mut partial) = self.partial.take() else { return Ok(Some(Part::Stored(Vec::new()))) };
+        let Some(partial) = self.partial.take() else { return Ok(Some(Part::Stored(Vec::new()))) };
         if self.of.split {
             return Ok(Some(Part::State(partial.save())));
         }
@@ -397,7 +406,7 @@ impl<'a> Totals<'a> {
             _ => (self.of.empty(number, &tile)?, 0),
         };
         if let Some(state) = state {
-            reducer.combine(&mut total, reducer.load(&tile, self.of.whole, state)?)?;
+            reducer.combine(&mut total, state)?;
         }
         let n_folded = before + task.region.n_elements();
         if n_folded < reducer.input_of(&tile).n_elements() {
@@ -409,7 +418,7 @@ impl<'a> Totals<'a> {
                 self.of.between().remove(&number);
                 self.ready.insert(number, (task.clone(), blocks));
             }
-            Outcome::Again(mut next) => {
+            Outcome::Again(next) => {
                 self.of.between().insert(number, next.save().into());
             }
         }

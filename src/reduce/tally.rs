@@ -7,9 +7,9 @@ use multiversion::multiversion;
 
 use crate::dtype::Element;
 use crate::error::Result;
-use crate::reduce::fold::{Counts, Fold, Refusal, Results, own};
+use crate::reduce::fold::{Counts, Fold, Refusal, Results};
 use crate::reduce::panel::{Along, Panel};
-use crate::reduce::saved::{Scalar, Tape};
+use crate::reduce::saved::{SavedNumbers, Scalar, Tape};
 
 /// What an operator does with the elements of an output, one after another; [`tally`] makes one.
 ///
@@ -266,7 +266,7 @@ impl<A: Scalar, B: Scalar> Columns<A, B> {
     }
 
     /// Takes the states of as many others, each with `join`.
-    pub(super) fn join(&mut self, later: &Self, join: impl Fn((A, B), (A, B)) -> (A, B)) {
+    pub(super) fn join(&mut self, later: &SavedColumns<'_, A, B>, join: impl Fn((A, B), (A, B)) -> (A, B)) {
         for i in 0..self.len() {
             self.set(i, join(self.of(i), later.of(i)));
         }
@@ -274,8 +274,33 @@ impl<A: Scalar, B: Scalar> Columns<A, B> {
 
     /// Passes all states.
     pub(super) fn pass(&mut self, tape: &mut Tape<'_>) -> Result<()> {
-        tape.numbers(&mut self.a)?;
-        tape.numbers(&mut self.b)
+        tape.all(&mut self.a)?;
+        tape.all(&mut self.b)
+    }
+}
+
+/// The states of as many outputs as they were saved.
+pub(super) struct SavedColumns<'a, A, B> {
+    a: SavedNumbers<'a, A>,
+    b: SavedNumbers<'a, B>,
+    n: usize,
+}
+
+impl<'a, A: Scalar, B: Scalar> SavedColumns<'a, A, B> {
+    /// The next `n` of what is read.
+    pub(super) fn next(tape: &mut Tape<'a>, n: usize) -> Result<Self> {
+        Ok(Self { a: tape.next(n)?, b: tape.next(n)?, n })
+    }
+
+    /// The state of output `i`.
+    #[inline(always)]
+    pub(super) fn of(&self, i: usize) -> (A, B) {
+        (self.a.of(i), self.b.of(i))
+    }
+
+    /// All states, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (A, B)> + '_ {
+        (0..self.n).map(|i| self.of(i))
     }
 }
 
@@ -304,15 +329,16 @@ where
     A: Scalar,
     B: Scalar,
     F: Fn(&mut Columns<A, B>, &Panel<'_>, &Counts) + Send + Sync + 'static,
-    J: Fn(&mut Columns<A, B>, &Columns<A, B>, (&Counts, &Counts)) + Send + Sync + 'static,
+    J: Fn(&mut Columns<A, B>, &SavedColumns<'_, A, B>, (&Counts, &Counts)) + Send + Sync + 'static,
     E: Fn(&Columns<A, B>, &Counts) -> Result<Results, Refusal> + Send + Sync + 'static,
 {
     fn fold(&mut self, panel: &Panel<'_>, counts: &Counts) {
         (self.take)(&mut self.states, panel, counts);
     }
 
-    fn join(&mut self, later: Box<dyn Fold>, counts: (&Counts, &Counts)) -> Result<()> {
-        (self.join)(&mut self.states, &own::<Self>(later).states, counts);
+    fn join(&mut self, later: &mut Tape<'_>, counts: (&Counts, &Counts)) -> Result<()> {
+        let later = SavedColumns::next(later, self.states.len())?;
+        (self.join)(&mut self.states, &later, counts);
         Ok(())
     }
 
@@ -330,7 +356,7 @@ where
 pub(super) fn kept<A: Scalar, B: Scalar>(
     states: Columns<A, B>,
     take: impl Fn(&mut Columns<A, B>, &Panel<'_>, &Counts) + Send + Sync + 'static,
-    join: impl Fn(&mut Columns<A, B>, &Columns<A, B>, (&Counts, &Counts)) + Send + Sync + 'static,
+    join: impl Fn(&mut Columns<A, B>, &SavedColumns<'_, A, B>, (&Counts, &Counts)) + Send + Sync + 'static,
     end: impl Fn(&Columns<A, B>, &Counts) -> Result<Results, Refusal> + Send + Sync + 'static,
 ) -> Box<dyn Fold> {
     Box::new(Accumulators { states, take, join, end })

@@ -8,7 +8,7 @@ use crate::reduce::fold::{Counts, Fold, Refusal, Results};
 use crate::reduce::number::{Integer, Real, with_real};
 use crate::reduce::operator::{Operator, OwnAxis, Subject};
 use crate::reduce::panel::{Along, Panel};
-use crate::reduce::tally::{Columns, kept};
+use crate::reduce::tally::{Columns, SavedColumns, kept};
 
 /// The greatest, or least, so many.
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +87,8 @@ fn ranked<T: Real, const GREATEST: bool>(dtype: DType, k: usize, n: usize) -> Bo
             }
         }
     };
-    let join = move |best: &mut Columns<_, ()>, later: &Columns<_, ()>, _: (&Counts, &Counts)| {
-        later.a.iter().enumerate().for_each(|(at, &key)| insert(&mut best.a, at % n, key));
+    let join = move |best: &mut Columns<_, ()>, later: &SavedColumns<'_, _, ()>, _: (&Counts, &Counts)| {
+        later.iter().enumerate().for_each(|(at, (key, ()))| insert(&mut best.a, at % n, key));
     };
     kept(Columns::new((T::Key::neutral::<GREATEST>(), ()), k * n), take, join, move |best, counts| {
         let value =

@@ -220,7 +220,7 @@ impl Consumer for FlatSink {
             Destination::File { .. } => 0,
             Destination::Stream { .. } => size_bytes(task, self.dtype),
         };
-        Cost { work_bytes: 0, kept_bytes: kept + (4 << 10) }
+        Cost { kept_bytes: kept + (4 << 10), ..Cost::default() }
     }
 
     fn held_bytes(&self) -> u64 {

@@ -412,7 +412,7 @@ impl FoldedOutput for PreviewSink {
         let plane = task[self.scene.y].div_ceil(self.scene.window) * task[self.scene.x].div_ceil(self.scene.window);
         let channels = self.scene.channel.map_or(1, |c| task[c]);
         let most = plane.saturating_mul(4 * 8).saturating_mul(channels).min(self.scene.panel_bytes());
-        Cost { work_bytes: 2 * most, kept_bytes: most + 256 }
+        Cost { work_bytes: 2 * most, kept_bytes: most + 256, ..Cost::default() }
     }
 
     fn held_bytes(&self) -> u64 {

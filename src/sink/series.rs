@@ -150,7 +150,7 @@ impl Consumer for Series {
     }
 
     fn cost(&self, task: &[u64], _piece: &[u64]) -> Cost {
-        Cost { work_bytes: 0, kept_bytes: size_bytes(task, self.spec.dtype).saturating_add(4 << 10) }
+        Cost { kept_bytes: size_bytes(task, self.spec.dtype).saturating_add(4 << 10), ..Cost::default() }
     }
 
     fn held_bytes(&self) -> u64 {

@@ -44,7 +44,7 @@ impl<F: Fn(&Block) -> Result<Vec<u8>> + Send + Sync> Consumer for WholeSink<F> {
     }
 
     fn cost(&self, _task: &[u64], _piece: &[u64]) -> Cost {
-        Cost { work_bytes: 0, kept_bytes: 4 << 10 }
+        Cost { kept_bytes: 4 << 10, ..Cost::default() }
     }
 
     fn held_bytes(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! What an earlier run left, and which of it this one can go on with.
 //!
-//! A unit counts as done if a journal says so and every object it stored is there with its length; before the output
-//! gets its name, all of them are read back. Units that share a growing object are done together or not at all: where
+//! A unit counts as done if a journal says so and every object it stored is there with its length, states with what was
+//! recorded of them; before the output gets its name, all of them are read back. Units that share a growing object are done together or not at all: where
 //! one is not, the object begins anew. What no unit that is done has stored is removed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,7 +108,9 @@ fn sift(site: &Site, kind: OutputKind, harmed: &BTreeSet<u64>) -> io::Result<(Ea
                 && !objects.iter().any(|object| broken.contains(&object.key));
             if is_first {
                 for object in &objects {
-                    fine = fine && is_there(site, object)?;
+                    // States go into what this run makes.
+                    let is_sound = || object.what != What::State || is_as_recorded(site, object);
+                    fine = fine && is_there(site, object)? && is_sound();
                 }
             }
             if !fine {
@@ -156,35 +158,34 @@ fn sift(site: &Site, kind: OutputKind, harmed: &BTreeSet<u64>) -> io::Result<(Ea
     Ok((found, whole))
 }
 
+/// Where an object lies that a unit stored; one that grows may not have its key yet.
+fn places(Stored { key, what, .. }: &Stored) -> impl Iterator<Item = String> {
+    let place = match what {
+        What::State => format!("{STATE}/{key}"),
+        What::Piece if key.is_empty() => OUTPUT.to_owned(),
+        What::Piece | What::Whole => format!("{OUTPUT}/{key}"),
+    };
+    let growing = (*what == What::Piece && !key.is_empty()).then(|| format!("{place}{UNFINISHED}"));
+    growing.into_iter().chain([place])
+}
+
 /// Whether an object that a unit stored is there, as long as it must be.
 fn is_there(site: &Site, object: &Stored) -> io::Result<bool> {
-    let Stored { key, what, .. } = object;
-    let length = |key: String| site.disk.length(&key);
-    let end = object.end();
-    Ok(match what {
-        What::Whole => length(format!("{OUTPUT}/{key}"))? == Some(end),
-        What::State => length(format!("{STATE}/{key}"))? == Some(end),
-        What::Piece if key.is_empty() => length(OUTPUT.into())? >= Some(end),
-        What::Piece => {
-            length(format!("{OUTPUT}/{key}{UNFINISHED}"))? >= Some(end)
-                || length(format!("{OUTPUT}/{key}"))? >= Some(end)
+    let end = Some(object.end());
+    for place in places(object) {
+        let length = site.disk.length(&place)?;
+        if length == end || object.what == What::Piece && length > end {
+            return Ok(true);
         }
-    })
+    }
+    Ok(false)
 }
 
 /// Whether an object that a unit stored reads as it was recorded.
 pub(super) fn is_as_recorded(site: &Site, object: &Stored) -> bool {
-    let Stored { key, what, offset, n_bytes, crc, runs } = object;
-    let opened = match what {
-        What::Whole => site.disk.open(&format!("{OUTPUT}/{key}")),
-        What::State => site.disk.open(&format!("{STATE}/{key}")),
-        What::Piece if key.is_empty() => site.disk.open(OUTPUT),
-        What::Piece => site
-            .disk
-            .open(&format!("{OUTPUT}/{key}{UNFINISHED}"))
-            .or_else(|_| site.disk.open(&format!("{OUTPUT}/{key}"))),
-    };
-    let Ok(file) = opened else {
+    let Stored { offset, n_bytes, crc, runs, .. } = object;
+    let opened = places(object).find_map(|place| site.disk.open(&place).ok());
+    let Some(file) = opened else {
         // What was sent elsewhere is not fetched for this.
         return site.disk.is_far() && is_there(site, object).unwrap_or(false);
     };

@@ -129,7 +129,11 @@ impl Consumer for Compare {
             let part: Vec<u64> = piece.iter().zip(&one.factor).map(|(n, f)| n.div_ceil(*f)).collect();
             size_bytes(&part, one.array.dtype()).saturating_mul(2).saturating_add(one.array.needs(&part))
         };
-        Cost { work_bytes: self.arrays.iter().map(read).fold(0, u64::saturating_add), kept_bytes: 128 << 10 }
+        Cost {
+            work_bytes: self.arrays.iter().map(read).fold(0, u64::saturating_add),
+            kept_bytes: 128 << 10,
+            ..Cost::default()
+        }
     }
 
     fn held_bytes(&self) -> u64 {

@@ -343,7 +343,7 @@ impl Consumer for OmeSink {
 
     fn cost(&self, task: &[u64], _piece: &[u64]) -> Cost {
         let row_bytes = 2 * self.plane.tile[1] * self.plane.samples * self.spec.dtype.size() as u64;
-        let own = Cost { work_bytes: row_bytes, kept_bytes: 0 } + self.array.cost(task);
+        let own = Cost { work_bytes: row_bytes, ..Cost::default() } + self.array.cost(task);
         let levels = self.levels.iter().map(|level| level.cost(task));
         levels.fold(own, |sum, cost| sum + cost)
     }

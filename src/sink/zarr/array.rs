@@ -174,7 +174,7 @@ impl ArrayWriter {
 
     /// Memory of a task of shape `task`.
     pub(crate) fn cost(&self, task: &[u64]) -> Cost {
-        Cost { work_bytes: 0, kept_bytes: self.write_bytes(n_elements(&chunks_in(task, self.chunks.cell()))) }
+        Cost { kept_bytes: self.write_bytes(n_elements(&chunks_in(task, self.chunks.cell()))), ..Cost::default() }
     }
 
     /// Memory that encoding `n_chunks` needs, and what comes of it holds.

@@ -158,7 +158,7 @@ impl Level {
         let is_whole = (0..part.len()).all(|i| part[i] >= chunk[i].min(shape[i]));
         let n_chunks = n_elements(&part.iter().zip(chunk).map(|(p, c)| p.div_ceil(*c)).collect::<Vec<_>>());
         let kept_bytes = if is_whole { self.array.kept_bytes(n_chunks) } else { part_bytes };
-        Cost { work_bytes: part_bytes, kept_bytes }
+        Cost { work_bytes: part_bytes, kept_bytes, ..Cost::default() }
     }
 
     /// Memory that stays in use: the shard's index, and chunks that tasks cut as multiples of `unit` share.
