@@ -670,7 +670,7 @@ fn a_run_taken_for_dead_ends_itself() {
     let folder = tempdir().unwrap();
     let (output, partial) = (folder.path().join("o"), folder.path().join(".o.partial"));
     let beat = Duration::from_millis(20);
-    let patience = Patience { beat, stale: Duration::from_secs(60) };
+    let patience = Patience { beat, ..Patience::default() };
     let store = Store::begin(&OutputTerms { patience, ..terms(&output) }).unwrap().ready().unwrap();
     let stored = store.put("a", b"1").unwrap();
     store.record(0, &[stored], &[]).unwrap();

@@ -31,11 +31,13 @@ pub struct Patience {
     pub beat: Duration,
     /// Without one for as long: dead.
     pub stale: Duration,
+    /// Whether it stays known after a loss of power, when it is dead at once.
+    pub is_durable: bool,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { beat: Duration::from_secs(5), stale: Duration::from_secs(60) }
+        Self { beat: Duration::from_secs(5), stale: Duration::from_secs(60), is_durable: false }
     }
 }
 
@@ -233,7 +235,7 @@ impl Lock {
     fn take(folder: OwnedFd, patience: Patience) -> Result<Self, Refused> {
         for _ in 0..16 {
             let judged = numbers(&folder)?;
-            let claim = Claim::new(&folder)?;
+            let claim = Claim::new(&folder, patience)?;
             for &number in &judged {
                 judge(&folder, &name(number), &claim, patience)?;
             }
@@ -262,7 +264,7 @@ impl Lock {
 
     /// Takes a share of the lock.
     fn share(folder: OwnedFd, patience: Patience) -> Result<Self, Refused> {
-        let claim = Claim::new(&folder)?;
+        let claim = Claim::new(&folder, patience)?;
         let share = format!("{SHARE}{}", claim.name);
         if !claim.turn_into(&share)? {
             return Err(Refused::Gone);
@@ -348,7 +350,7 @@ struct Claim<'a> {
 }
 
 impl<'a> Claim<'a> {
-    fn new(folder: &'a OwnedFd) -> Result<Self, Refused> {
+    fn new(folder: &'a OwnedFd, patience: Patience) -> Result<Self, Refused> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let owner = Owner::this();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -357,6 +359,10 @@ impl<'a> Claim<'a> {
         let mut file = open(folder, &name, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)?;
         let claim = Self { folder, name, file: file.try_clone()?, text };
         file.write_all(&claim.text)?;
+        if patience.is_durable {
+            // Where it cannot be, it is waited for as one on another host is.
+            let _ = file.sync_data();
+        }
         Ok(claim)
     }
 

@@ -160,6 +160,11 @@ impl<'a> OutputTerms<'a> {
             is_one_of_many: false,
         }
     }
+
+    /// How its lock is held, as durable as all it stores.
+    fn patience(&self) -> Patience {
+        Patience { is_durable: self.durability != Durability::None, ..self.patience }
+    }
 }
 
 /// What came of [`Store::begin`].
@@ -517,7 +522,7 @@ impl Store {
         if !place::exists(&partial.join(PUBLISHED)) {
             free::refuse_taken(&name, terms.overwrite, terms.kind).inspect_err(|_| tidy(&name))?;
         }
-        let (local, held) = claim(&name, &partial, false, terms.patience)?;
+        let (local, held) = claim(&name, &partial, false, terms.patience())?;
         local.put_back().map_err(|e| Error::io(&name, "cannot put the old output back", e))?;
         let disk = remote::disk(local, &name);
         Self::start(name, partial, disk, Some(held), terms)
@@ -543,7 +548,7 @@ impl Store {
     /// Joins the other shares, or prepares the place, where nobody else has it alone.
     fn join_once(name: &Path, partial: &Path, terms: &OutputTerms) -> Result<Option<Begun>> {
         let claimed = |is_share| {
-            let (local, held) = claim(name, partial, is_share, terms.patience)?;
+            let (local, held) = claim(name, partial, is_share, terms.patience())?;
             let (name, partial, disk) = (name.to_owned(), partial.to_owned(), remote::disk(local, name));
             Ok((Site::new(name, partial, disk, Some(&held), terms.durability, terms.share), held))
         };

@@ -88,7 +88,7 @@ pub fn conclude(terms: &OutputTerms) -> Result<bool> {
     if !place::exists(&partial) {
         return Ok(remote::stands(&name));
     }
-    let (local, held) = claim(&name, &partial, false, terms.patience)?;
+    let (local, held) = claim(&name, &partial, false, terms.patience())?;
     let disk = remote::disk(local, &name);
     let site = Site::new(name, partial, disk, Some(&held), terms.durability, None);
     let stands = match &site.announced()? {

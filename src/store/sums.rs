@@ -17,6 +17,9 @@
 //! stackctl crc32c 1a2b3c4d 00000000000000104857
 //! ```
 //!
+//! A document that tells how it was made ends with blanks by which its checksum is that of the rest of it: what is listed
+//! depends on the output, not on the command.
+//!
 //! Some readers of NPY refuse bytes behind the elements: there the CRC-32C is written in the blanks that fill up the head, a
 //! space for 0 and a tab for 1, behind [`MARK`]. It is that of the file with spaces in their place.
 
@@ -193,6 +196,42 @@ pub fn sign_head(bytes: &mut [u8], end: usize) {
     bytes[end - 1 - BLANKS..end - 1].copy_from_slice(&blanks(crc));
 }
 
+/// Blanks at the end of a document that are spaces or tabs as its checksum demands.
+const N_FREE: usize = 64;
+/// Documents of nearly the same length have the same.
+const STEP_BYTES: usize = 4 << 10;
+
+/// Adds blanks to a document by which it has the checksum `crc`, whatever it says.
+///
+/// Every tab in place of a space changes the checksum by what depends on its place alone. Which of these changes together
+/// make the one that is lacking is found by elimination, bit by bit.
+pub fn settle(document: &mut Vec<u8>, crc: u32) {
+    document.resize((document.len() + N_FREE).next_multiple_of(STEP_BYTES), b' ');
+    let from = document.len() - N_FREE;
+    // By its highest bit: a change, and the places that make it.
+    let mut changes = [(0u32, 0u64); 32];
+    for i in 0..N_FREE {
+        let mut blanks = [b' '; N_FREE];
+        let spaces = crc32c::crc32c(&blanks);
+        blanks[i] = b'\t';
+        let mut change = (crc32c::crc32c(&blanks) ^ spaces, 1u64 << i);
+        while let Some(bit) = change.0.checked_ilog2() {
+            let known = &mut changes[bit as usize];
+            if known.0 == 0 {
+                *known = change;
+                break;
+            }
+            change = (change.0 ^ known.0, change.1 ^ known.1);
+        }
+    }
+    let lacking = crc32c::crc32c(document) ^ crc;
+    let (_, tabs) = (0..32).rev().fold((lacking, 0), |(lacking, tabs), bit| match lacking >> bit & 1 {
+        1 => (lacking ^ changes[bit].0, tabs ^ changes[bit].1),
+        _ => (lacking, tabs),
+    });
+    (0..N_FREE).filter(|i| tabs >> i & 1 == 1).for_each(|i| document[from + i] = b'\t');
+}
+
 /// The checksum that a file says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signature {
@@ -324,6 +363,17 @@ pub fn summed(mut read: impl FnMut(&mut [u8]) -> std::io::Result<usize>) -> std:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn documents_have_the_checksum_that_is_asked_for() {
+        for (n, crc) in [(0, 0), (17, 0), (4031, 1), (4032, 0xffff_ffff), (4033, 0x1234_5678), (70_000, 0x8000_0000)] {
+            let text = vec![b'x'; n];
+            let mut document = text.clone();
+            settle(&mut document, crc);
+            assert_eq!((crc32c::crc32c(&document), document.len() % STEP_BYTES), (crc, 0));
+            assert!(document[..n] == text && document[n..].iter().all(|b| b" \t".contains(b)));
+        }
+    }
 
     #[test]
     fn pieces_in_any_order_are_the_whole() {

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::grid::Region;
 use crate::plan::{Cost, Task, Wants};
 use crate::provenance::Ledger;
-use crate::store::sums::CHECKSUMS;
+use crate::store::sums::{self, CHECKSUMS};
 use crate::store::{Durability, OutputKind, Store, Stored};
 
 mod additions;
@@ -525,8 +525,15 @@ impl ZarrSink {
     }
 
     fn put(&self, key: &str, document: &Value) -> Result<()> {
-        let text = serde_json::to_vec_pretty(document).map_err(|e| Error::format(format!("{key}: {e}")))?;
-        self.store_object(key, &text)
+        let text = |document| serde_json::to_vec_pretty(document).map_err(|e| Error::format(format!("{key}: {e}")));
+        let mut bytes = text(document)?;
+        let mut rest = document.clone();
+        let places = ["", "/attributes", "/metadata/.zattrs"];
+        let own = |place| rest.pointer_mut(place).and_then(|v| v.as_object_mut()).and_then(|v| v.remove("stackctl"));
+        if places.map(own).iter().any(Option::is_some) {
+            sums::settle(&mut bytes, crc32c::crc32c(&text(&rest)?));
+        }
+        self.store_object(key, &bytes)
     }
 
     fn store_object(&self, key: &str, bytes: &[u8]) -> Result<()> {
