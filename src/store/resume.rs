@@ -1,8 +1,8 @@
 //! What an earlier run left, and which of it this one can go on with.
 //!
 //! A unit counts as done if a journal says so and every object it stored is there with its length, states with what was
-//! recorded of them; before the output gets its name, all of them are read back. Units that share a growing object are done together or not at all: where
-//! one is not, the object begins anew. What no unit that is done has stored is removed.
+//! recorded of them; before the output gets its name, all of them are read back. Units that share a growing object are
+//! done together or not at all: where one is not, the object begins anew. What no unit that is done has stored is removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
