@@ -3,20 +3,14 @@
 //!
 //! A CRC is linear: the bytes of a box add to it what they would add if all others were zero, which is their own
 //! remainder, moved by the number of bytes that follow. What boxes add is joined by exclusive or.
-//!
-//! Source: Williams, A painless guide to CRC error detection algorithms, 1993; the polynomial is that of the NVM
-//! Command Set Specification 1.0, section 5.2.1.
 
 use crc_fast::{CrcAlgorithm, Digest};
 
 use crate::block::Block;
+use crate::crc::{Crc64Nvme, Move};
 use crate::dtype::DType;
 use crate::grid::{Region, n_elements, row_major_strides};
 
-/// The polynomial, bits reversed: the coefficient of the lowest power is the highest bit.
-const POLYNOMIAL: u64 = 0x9a6c_9329_ac4b_c9b5;
-/// x to the eighth, which moves a remainder by one byte.
-const ONE_BYTE: u64 = 1 << 55;
 /// Elements that lie apart are collected in runs of so many bytes.
 const GATHERED_BYTES: u64 = 16 << 10;
 
@@ -30,52 +24,6 @@ pub struct Elements<'a> {
     pub strides: &'a [isize],
     /// Their type.
     pub dtype: DType,
-}
-
-/// The product of two remainders.
-fn product(a: u64, b: u64) -> u64 {
-    let mut sum = 0;
-    times_powers(b, |bit, power| sum ^= if a >> bit & 1 == 1 { power } else { 0 });
-    sum
-}
-
-/// `b` times the power of x that each bit of a remainder stands for.
-fn times_powers(mut b: u64, mut give: impl FnMut(u32, u64)) {
-    for bit in (0..64).rev() {
-        give(bit, b);
-        b = b >> 1 ^ if b & 1 == 1 { POLYNOMIAL } else { 0 };
-    }
-}
-
-/// What a remainder is to be multiplied by where `n_bytes` follow.
-fn followed_by(mut n_bytes: u64) -> u64 {
-    let (mut power, mut square) = (1 << 63, ONE_BYTE);
-    while n_bytes > 0 {
-        if n_bytes & 1 == 1 {
-            power = product(power, square);
-        }
-        square = product(square, square);
-        n_bytes >>= 1;
-    }
-    power
-}
-
-/// Multiplies by one number again and again.
-struct Move([[u64; 16]; 16]);
-
-impl Move {
-    fn by(n_bytes: u64) -> Self {
-        let mut table = [[0; 16]; 16];
-        times_powers(followed_by(n_bytes), |bit, power| {
-            let (row, bit) = (&mut table[bit as usize / 4], bit % 4);
-            (0..16).filter(|value| value >> bit & 1 == 1).for_each(|value| row[value] ^= power);
-        });
-        Self(table)
-    }
-
-    fn of(&self, remainder: u64) -> u64 {
-        (0..16).fold(0, |sum, i| sum ^ self.0[i][(remainder >> (4 * i) & 15) as usize])
-    }
 }
 
 /// The remainder of some bytes.
@@ -97,7 +45,8 @@ pub fn part(shape: &[u64], region: &Region, elements: &Elements<'_>) -> u64 {
     let run_bytes = n_elements(inner) * size;
     // From the end of a run to the end of the next one, by the axis that goes on.
     let back: Vec<u64> = (0..axis).map(|i| (i + 1..axis).map(|j| (outer[j] - 1) * strides[j]).sum()).collect();
-    let moves: Vec<Move> = (0..axis).map(|i| Move::by(if outer[i] > 1 { strides[i] - back[i] } else { 0 })).collect();
+    let moves: Vec<Move> =
+        (0..axis).map(|i| Crc64Nvme::past(if outer[i] > 1 { strides[i] - back[i] } else { 0 })).collect();
     let (mut at, mut gathered, mut sum) = (vec![0; axis], Vec::new(), 0);
     loop {
         let start = at.iter().zip(elements.strides).map(|(n, s)| *n as isize * s).sum::<isize>();
@@ -118,7 +67,7 @@ pub fn part(shape: &[u64], region: &Region, elements: &Elements<'_>) -> u64 {
     let last: u64 = (0..axis).map(|i| (region.end(i) - 1) * strides[i]).sum();
     let first: u64 = (axis..shape.len()).map(|i| region.origin[i] * strides[i]).sum();
     let end = last + first + run_bytes;
-    product(sum, followed_by(n_elements(shape) * size - end))
+    Crc64Nvme::product(sum, Crc64Nvme::followed_by(n_elements(shape) * size - end))
 }
 
 /// What a block adds to the digest of an array of `shape`.
@@ -177,7 +126,7 @@ fn gather(out: &mut Vec<u8>, shape: &[u64], start: usize, strides: &[isize], ele
 
 /// The digest of `n_bytes` whose parts add up to `sum`.
 pub fn whole(sum: u64, n_bytes: u64) -> u64 {
-    !(sum ^ product(u64::MAX, followed_by(n_bytes)))
+    !(sum ^ Crc64Nvme::product(u64::MAX, Crc64Nvme::followed_by(n_bytes)))
 }
 
 /// As it is written: 16 hexadecimal digits.

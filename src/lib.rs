@@ -43,6 +43,7 @@ pub mod codec;
 #[cfg(not(fuzzing))]
 pub mod command;
 pub mod consume;
+pub mod crc;
 #[cfg(not(fuzzing))]
 pub mod decompose;
 #[cfg(not(fuzzing))]

@@ -38,7 +38,7 @@ fn pile() -> Pile {
 const INPUT: [&str; 3] = ["raw", "--pattern", PATTERN];
 
 /// Small chunks and a slow codec, so that a run has many middles.
-const SLOWLY: [&str; 4] = ["--chunks", "1,1,2,128,128", "--codec", "zstd:15"];
+const SLOWLY: [&str; 4] = ["--chunks", "1,1,2,128,128", "--codec", "zstd:12"];
 
 /// The command of a job: its storage or operator, to `output`.
 fn command<'a>(job: &[&'a str], output: &'a str) -> Vec<&'a str> {
@@ -498,12 +498,12 @@ fn refused_as_changed(folder: &Path, arguments: &[&str], words: &[&str]) {
 fn changed_settings_are_refused_by_name() {
     let folder = raw();
     let base = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr", "--shards", "none"];
-    let [chunks, codec] = [["--chunks", "1,1,2,128,128"], ["--codec", "zstd:15"]];
+    let (chunks, codec) = SLOWLY.split_at(2);
     let changes: [(Vec<&str>, &str); 4] = [
-        ([&base[..], &chunks, &["--codec", "zstd:1"]].concat(), "codec"),
-        ([&base[..], &codec, &["--chunks", "1,1,4,128,128"]].concat(), "chunk"),
-        ([&base[..], &chunks, &codec, &["--fill-value", "3"]].concat(), "fill"),
-        ([&base[..], &chunks, &codec, &["--zarr-format", "2"]].concat(), "format"),
+        ([&base[..], chunks, &["--codec", "zstd:1"]].concat(), "codec"),
+        ([&base[..], codec, &["--chunks", "1,1,4,128,128"]].concat(), "chunk"),
+        ([&base[..], &SLOWLY, &["--fill-value", "3"]].concat(), "fill"),
+        ([&base[..], &SLOWLY, &["--zarr-format", "2"]].concat(), "format"),
     ];
     for (arguments, word) in changes {
         interrupted(folder.path(), &stitch(), "KILL", 2 << 20);

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use multiversion::multiversion;
 
 use crate::block::Block;
+use crate::crc::{self, Crc32c, Move};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{positions, row_major_strides};
@@ -412,32 +413,17 @@ fn together(mut parts: Vec<PlanePart>, dtype: DType) -> PlaneFigures {
     for beside in parts.chunk_by(|a, b| a.origin[0] == b.origin[0]) {
         if beside[0].rows.is_empty() {
             let PlaneFigures { crc, n_bytes, .. } = beside[0].figures;
-            // Nothing before: nothing to move, which takes long.
-            total.crc = if total.crc == 0 { crc } else { crc32c::crc32c_combine(total.crc, crc, n_bytes as usize) };
+            total.crc = crc::joined(total.crc, crc, n_bytes);
             continue;
         }
-        let moves: Vec<Move> = beside.iter().map(|part| Move::past((part.shape[1] * size) as usize)).collect();
+        let moves: Vec<Move> = beside.iter().map(|part| Crc32c::past(part.shape[1] * size)).collect();
         for row in 0..beside[0].rows.len() {
             for (part, by) in beside.iter().zip(&moves) {
-                total.crc = by.join(total.crc, part.rows.get(row).copied().unwrap_or(0));
+                total.crc = by.of(total.crc.into()) as u32 ^ part.rows.get(row).copied().unwrap_or(0);
             }
         }
     }
     total
-}
-
-/// How checksums are moved past a number of bytes, bit by bit: found once for all rows of that length.
-struct Move([u32; u32::BITS as usize]);
-
-impl Move {
-    fn past(n_bytes: usize) -> Self {
-        Self(std::array::from_fn(|bit| crc32c::crc32c_combine(1 << bit, 0, n_bytes)))
-    }
-
-    /// The checksum of all, where `before` is of what comes first, and `crc` of as many bytes as it is moved past.
-    fn join(&self, before: u32, crc: u32) -> u32 {
-        self.0.iter().enumerate().filter(|(bit, _)| before >> bit & 1 == 1).fold(crc, |all, (_, moved)| all ^ moved)
-    }
 }
 
 fn is_float(dtype: DType) -> bool {

@@ -376,9 +376,11 @@ impl Seen {
                 (min, max, of(low).unwrap_or(min), of(high).unwrap_or(max))
             }
             Self::Sample { min, max, mut values } => {
-                values.sort_by(f64::total_cmp);
                 let last = (values.len() as u64).checked_sub(1);
-                let at = |q| last.and_then(|last| values.get(rank(q, last) as usize)).copied();
+                let mut at = |q| {
+                    let rank = rank(q, last?) as usize;
+                    Some(*values.select_nth_unstable_by(rank, f64::total_cmp).1)
+                };
                 (min, max, at(low).unwrap_or(min), at(high).unwrap_or(max))
             }
         };

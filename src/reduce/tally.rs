@@ -163,8 +163,8 @@ fn columns<T: Tally>(tally: &T, a: &mut [T::A], b: &mut [T::B], l: &[T::L], m: &
     if T::ORDER == ANY && !panel.is_masked() {
         // Four rows at a time: the states pass through the registers a quarter as often.
         while row + 4 <= panel.n_rows {
-            let [p, q, r, s] = [0, 1, 2, 3].map(|i| panel.row::<T::X>(row + i));
-            let (p, q, r, s) = (&p[..n], &q[..n], &r[..n], &s[..n]);
+            let (p, q) = (&panel.row::<T::X>(row)[..n], &panel.row::<T::X>(row + 1)[..n]);
+            let (r, s) = (&panel.row::<T::X>(row + 2)[..n], &panel.row::<T::X>(row + 3)[..n]);
             for i in 0..n {
                 let one = |x| tally.step(tally.empty(), x, 0, (l[i], m[i]));
                 let (p, q) = (one(p[i]), one(q[i]));

@@ -279,8 +279,8 @@ fn damaged_and_foreign_states_are_refused() {
             flipped[body..].copy_from_slice(&checksum);
             let _ = ours.load(&tile, false, &flipped);
         }
-        let partial_again = ours.load(&tile, false, &bytes).unwrap();
-        let Outcome::Again(next) = ours.finish(partial_again).unwrap() else { panic!("digits take four passes") };
+        let loaded = ours.load(&tile, false, &bytes).unwrap();
+        let Outcome::Again(next) = ours.finish(loaded).unwrap() else { panic!("digits take four passes") };
         partial = next;
     }
 }

@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::Durability;
 use super::disk::{Disk, Handle};
 use super::lock::Owner;
+use crate::crc;
 use crate::plan::Share;
 
 /// Where the journals lie.
@@ -28,6 +29,8 @@ const FOLDER: &str = "journal";
 const HEAD_BYTES: usize = 12;
 /// Most bytes of a part; a larger length is damage.
 const MAX_PART_BYTES: u32 = 1 << 30;
+/// Bytes that are asked for at a time: a damaged length is no reason to ask for a gigabyte.
+const STEP_BYTES: usize = 1 << 20;
 
 /// What an object is to the unit that stored it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +79,7 @@ impl Stored {
                     && self.runs.is_empty()
                     && last.end() == self.offset =>
             {
-                last.crc = crc32c::crc32c_combine(last.crc, self.crc, self.n_bytes as usize);
+                last.crc = crc::joined(last.crc, self.crc, self.n_bytes);
                 last.n_bytes += self.n_bytes;
             }
             _ => all.push(self),
@@ -300,10 +303,11 @@ impl Reader {
 
     /// So many bytes, unless the file ends before.
     fn bytes(&self, offset: u64, n_bytes: usize) -> io::Result<Option<Vec<u8>>> {
-        let (mut bytes, mut end) = (vec![], 0);
+        let (mut bytes, mut end) = (vec![0; n_bytes.min(STEP_BYTES)], 0);
         while end < n_bytes {
-            // Step by step: a damaged length is no reason to ask for a gigabyte.
-            bytes.resize(n_bytes.min(end + (1 << 20)), 0);
+            if end == bytes.len() {
+                bytes.resize(n_bytes.min(end + STEP_BYTES), 0);
+            }
             match self.file.read_at(offset + end as u64, &mut bytes[end..]) {
                 Ok(0) => return Ok(None),
                 Ok(n) => end += n,

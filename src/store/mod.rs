@@ -37,6 +37,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::crc;
 use crate::error::{Error, Result};
 use crate::plan::Share;
 use crate::profile::{self, Stage};
@@ -1243,7 +1244,7 @@ impl Sum {
             self.later.insert(offset, (n_bytes, crc));
         }
         while let Some((n_bytes, crc)) = self.later.remove(&self.end) {
-            self.crc = crc32c::crc32c_combine(self.crc, crc, n_bytes as usize);
+            self.crc = crc::joined(self.crc, crc, n_bytes);
             self.end += n_bytes;
         }
     }

@@ -30,6 +30,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::Append;
+use crate::crc;
 use crate::error::{Error, Result};
 
 /// Last part of the key of such a file.
@@ -322,9 +323,7 @@ impl Pieces {
             *self = Self { is_lost: true, ..Self::default() };
             return;
         }
-        let joined = |(n, crc): (u64, u32), (more, next): (u64, u32)| {
-            (n + more, crc32c::crc32c_combine(crc, next, more as usize))
-        };
+        let joined = |(n, crc): (u64, u32), (more, next): (u64, u32)| (n + more, crc::joined(crc, next, more));
         let (mut start, mut whole) = (at, (n_bytes, crc));
         if let Some((first, n, crc)) = before.filter(|(first, n, _)| first + n == at) {
             (start, whole) = (first, joined((n, crc), whole));
