@@ -10,7 +10,7 @@ use crate::axis::{Axis, AxisKind};
 use crate::block::Block;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::grid::{positions, row_major_strides};
+use crate::grid::{n_elements, positions, row_major_strides};
 use crate::plan::Cost;
 use crate::with_class;
 
@@ -96,7 +96,7 @@ impl Statistics {
             let along = |i: usize| if Some(i) == self.channels { 1 } else { self.shape[i].div_ceil(strides[i]) };
             (0..strides.len()).map(along).collect()
         };
-        while crate::grid::n_elements(&counts(&strides)) > most {
+        while n_elements(&counts(&strides)) > most {
             let now = counts(&strides);
             let Some(longest) = (0..n).rev().max_by_key(|&i| now[i]).filter(|&i| now[i] > 1) else { break };
             strides[longest] *= 2;
@@ -144,19 +144,25 @@ impl Statistics {
         }
     }
 
-    /// Calls `see` with each row of the part of `block` that lies in `channel`, and where it begins.
+    /// Calls `see` with each row of the part of `block` that lies in `channel`, and where it begins. Rows that follow one
+    /// another are one where all elements are there and looked at.
     fn rows<T: Value>(&self, block: &Block, channel: u64, mut see: impl FnMut(&[T], &[u64])) {
         let (region, elements) = (block.region(), block.elements::<T>());
-        let last = region.rank().saturating_sub(1);
         let mut part = region.clone();
         if let Some(i) = self.channels {
             (part.origin[i], part.shape[i]) = (channel, 1);
         }
+        let mut axis = region.rank().saturating_sub(1);
+        let is_one = |axis: usize| part.shape[axis] == region.shape[axis] && self.strides[axis - 1..=axis] == [1, 1];
+        while axis > 0 && block.coverage.absent().is_empty() && is_one(axis) {
+            axis -= 1;
+        }
         let strides = row_major_strides(&region.shape);
-        let width = part.shape.get(last).map_or(1, |&n| n as usize);
-        for at in positions(part.shape.get(..last).unwrap_or_default()) {
-            let mut start: Vec<u64> = at.iter().zip(&part.origin).map(|(a, o)| a + o).collect();
-            start.extend(part.origin.get(last));
+        let (outer, inner) = part.shape.split_at(axis);
+        let width = n_elements(inner) as usize;
+        let mut start = part.origin.clone();
+        for at in positions(outer) {
+            start.iter_mut().zip(&part.origin).zip(at).for_each(|((start, origin), at)| *start = origin + at);
             let offset: u64 = (0..start.len()).map(|i| (start[i] - region.origin[i]) * strides[i]).sum();
             see(&elements[offset as usize..offset as usize + width], &start);
         }

@@ -1,7 +1,7 @@
 //! The files of a stack, opened when they are read from and kept open as far as descriptors go. What their headers
 //! say is kept apart from that, as far as memory goes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -30,10 +30,10 @@ type Slot = Arc<Mutex<Option<Arc<dyn FileArray>>>>;
 #[derive(Default)]
 struct Kept {
     open: HashMap<u32, Slot>,
-    /// Their numbers; the one opened last is last.
-    order: Vec<u32>,
-    /// Those that were opened for what will be read soon, and nobody has read.
-    awaited: HashSet<u32>,
+    /// Those that have been read; the one read first last of all is last.
+    read: Vec<u32>,
+    /// Those that were opened for what will be read soon, and nobody has read; the one opened last is last.
+    awaited: VecDeque<u32>,
     /// Memory of their indexes that are not kept anyway, by number.
     own_bytes: HashMap<u32, u64>,
 }
@@ -79,13 +79,22 @@ impl Files {
     /// # Errors
     /// As opening it; `Format` if it is no longer what its headers said.
     pub fn get(&self, file: u32) -> Result<Arc<dyn FileArray>> {
-        self.opened(file, |kept| _ = kept.awaited.remove(&file))
+        self.opened(file, |kept| {
+            if let Some(at) = kept.awaited.iter().position(|awaited| *awaited == file) {
+                kept.awaited.remove(at);
+                kept.read.push(file);
+            }
+        })
     }
 
     /// The file numbered `file`, which is read soon and stays open until then, as far as descriptors go.
     #[allow(clippy::missing_errors_doc)]
     pub fn get_ahead(&self, file: u32) -> Result<Arc<dyn FileArray>> {
-        self.opened(file, |kept| _ = !kept.open.contains_key(&file) && kept.awaited.insert(file))
+        self.opened(file, |kept| {
+            if !kept.open.contains_key(&file) {
+                kept.awaited.push_back(file);
+            }
+        })
     }
 
     fn opened(&self, file: u32, note: impl FnOnce(&mut Kept)) -> Result<Arc<dyn FileArray>> {
@@ -97,7 +106,7 @@ impl Files {
         if let Some(open) = &*slot {
             return Ok(Arc::clone(open));
         }
-        let opened = self.open(file)?;
+        let opened = self.open(file).inspect_err(|_| self.kept().forget(file))?;
         let own_bytes = if self.headers.indexes.get(file).is_some() { 0 } else { opened.info().held_bytes };
         self.kept().add(file, own_bytes, self.most_open, self.headers.indexes.limit_bytes());
         Ok(Arc::clone(slot.insert(opened)))
@@ -140,21 +149,29 @@ impl Kept {
     /// Counts a file as open, and closes others for it where there are more than `most_open` or their own indexes
     /// take more than `limit_bytes`.
     fn add(&mut self, file: u32, own_bytes: u64, most_open: usize, limit_bytes: u64) {
+        if !self.awaited.contains(&file) && !self.read.contains(&file) {
+            self.read.push(file);
+        }
         let mut held_bytes = own_bytes + self.own_bytes.values().sum::<u64>();
-        while self.order.len() >= most_open || held_bytes > limit_bytes {
+        while self.read.len() + self.awaited.len() > most_open || held_bytes > limit_bytes {
             // Files are gone over again and again in the same order: of those that are not in use, the one that
             // was read last is the one that is needed last.
-            let read = self.order.iter().rposition(|file| !self.awaited.contains(file) && self.is_idle(*file));
-            let idle = || self.order.iter().rposition(|file| self.is_idle(*file));
-            let Some(at) = read.or_else(idle) else { break };
-            let closed = self.order.remove(at);
-            self.open.remove(&closed);
-            self.awaited.remove(&closed);
-            held_bytes -= self.own_bytes.remove(&closed).unwrap_or(0);
+            let mut last_first = self.read.iter().rev().chain(self.awaited.iter().rev());
+            let Some(&closed) = last_first.find(|open| self.is_idle(**open)) else { break };
+            held_bytes -= self.own_bytes.get(&closed).copied().unwrap_or(0);
+            self.forget(closed);
         }
-        self.order.push(file);
         if own_bytes > 0 {
             self.own_bytes.insert(file, own_bytes);
+        }
+    }
+
+    fn forget(&mut self, file: u32) {
+        self.open.remove(&file);
+        self.own_bytes.remove(&file);
+        match self.read.iter().rposition(|read| *read == file) {
+            Some(at) => _ = self.read.remove(at),
+            None => self.awaited.retain(|awaited| *awaited != file),
         }
     }
 
