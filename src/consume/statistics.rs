@@ -144,48 +144,42 @@ impl Statistics {
         }
     }
 
-    /// Calls `see` with each row of the part of `block` that lies in `channel`, and where it begins. Rows that follow one
-    /// another are one where all elements are there and looked at.
-    fn rows<T: Value>(&self, block: &Block, channel: u64, mut see: impl FnMut(&[T], &[u64])) {
+    /// Calls `see` with each row of the part of `block` that lies in `channel` and on the grid of `strides`, whatever
+    /// that is along the row, and where it begins. Rows that follow one another are one where all elements are there.
+    fn rows<T: Value>(&self, block: &Block, channel: u64, strides: &[u64], mut see: impl FnMut(&[T], &[u64])) {
         let (region, elements) = (block.region(), block.elements::<T>());
         let mut part = region.clone();
         if let Some(i) = self.channels {
             (part.origin[i], part.shape[i]) = (channel, 1);
         }
         let mut axis = region.rank().saturating_sub(1);
-        let is_one = |axis: usize| part.shape[axis] == region.shape[axis] && self.strides[axis - 1..=axis] == [1, 1];
+        let is_one = |axis: usize| part.shape[axis] == region.shape[axis] && strides[axis - 1..=axis] == [1, 1];
         while axis > 0 && block.coverage.absent().is_empty() && is_one(axis) {
             axis -= 1;
         }
-        let strides = row_major_strides(&region.shape);
+        for (i, stride) in strides[..axis].iter().enumerate() {
+            let first = part.origin[i].next_multiple_of(*stride);
+            (part.origin[i], part.shape[i]) = (first, part.end(i).saturating_sub(first).div_ceil(*stride));
+        }
+        let steps = row_major_strides(&region.shape);
         let (outer, inner) = part.shape.split_at(axis);
         let width = n_elements(inner) as usize;
         let mut start = part.origin.clone();
         for at in positions(outer) {
-            start.iter_mut().zip(&part.origin).zip(at).for_each(|((start, origin), at)| *start = origin + at);
-            let offset: u64 = (0..start.len()).map(|i| (start[i] - region.origin[i]) * strides[i]).sum();
+            (0..axis).for_each(|i| start[i] = part.origin[i] + at[i] * strides[i]);
+            let offset: u64 = (0..start.len()).map(|i| (start[i] - region.origin[i]) * steps[i]).sum();
             see(&elements[offset as usize..offset as usize + width], &start);
         }
     }
 
     /// Adds how often each value occurs on the grid: the channel, the least value, and counts up to the greatest one.
     fn count<T: Value>(&self, block: &Block, channel: u64, counts: &mut [Vec<u64>; 2], state: &mut Vec<u8>) {
-        let last = self.strides.len().saturating_sub(1);
-        let first = block.region().origin.get(last).copied().unwrap_or(0);
-        // Which elements of the row that begins at `start` are not there: none of an empty list.
-        let absent = |start: &[u64]| match block.coverage.absent() {
-            [] => Vec::new(),
-            _ => absent_in_row(block, &start[..last]),
-        };
-        let there = |row: &[T], start: &[u64], absent: &[bool]| -> Vec<T> {
-            let skipped = start.get(last).map_or(0, |x| (x - first) as usize);
-            let is_there = |i: &usize| !absent.get(skipped + i).copied().unwrap_or(false);
-            (0..row.len()).filter(is_there).map(|i| row[i]).collect()
-        };
         let mut found: Option<(T, T)> = None;
-        self.rows::<T>(block, channel, |row, start| {
-            let absent = absent(start);
-            found = if absent.is_empty() { ends(row, found) } else { ends(&there(row, start, &absent), found) };
+        self.rows::<T>(block, channel, &vec![1; self.strides.len()], |row, start| {
+            found = match absent_behind(block, start) {
+                absent if absent.is_empty() => ends(row, found),
+                absent => ends(&there(row, &absent), found),
+            };
         });
         let Some((low, high)) = found.map(|(low, high)| (low.index(), high.index())) else { return };
         for counts in &mut *counts {
@@ -193,17 +187,13 @@ impl Statistics {
             counts.resize(high - low + 1, 0);
         }
         let [even, odd] = counts;
-        let on_grid = |start: &[u64], i: usize| Some(i) == self.channels || start[i].is_multiple_of(self.strides[i]);
-        self.rows::<T>(block, channel, |row, start| {
-            if !(0..last).all(|i| on_grid(start, i)) {
-                return;
-            }
-            let absent = absent(start);
+        self.rows::<T>(block, channel, &self.strides, |row, start| {
+            let absent = absent_behind(block, start);
             let held: Vec<T>;
             let row = if absent.is_empty() {
                 row
             } else {
-                held = there(row, start, &absent);
+                held = there(row, &absent);
                 &held
             };
             let (pairs, rest) = row.as_chunks::<2>();
@@ -221,36 +211,29 @@ impl Statistics {
 
     /// Adds the channel, its extremes, and the sample.
     fn sample<T: Value>(&self, block: &Block, channel: u64, state: &mut Vec<u8>) {
-        let strides = &self.strides;
-        let last = strides.len().saturating_sub(1);
+        let last = self.strides.len().saturating_sub(1);
         let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
-        let mut sampled = Vec::new();
-        self.rows::<T>(block, channel, |row, start| {
-            let absent = match block.coverage.absent() {
-                [] => Vec::new(),
-                _ => absent_in_row(block, &start[..last]),
+        self.rows::<T>(block, channel, &vec![1; self.strides.len()], |row, start| {
+            (min, max) = match absent_behind(block, start) {
+                absent if absent.is_empty() => extremes(row, (min, max)),
+                absent => extremes(&there(row, &absent), (min, max)),
             };
-            let skipped = start.get(last).map_or(0, |x| (x - block.region().origin[last]) as usize);
-            let is_there = |i: usize| !absent.get(skipped + i).copied().unwrap_or(false);
-            let values =
-                || row.iter().enumerate().map(|(i, v)| (i, v.real())).filter(|(i, v)| v.is_finite() && is_there(*i));
-            match absent.is_empty() {
-                true => (min, max) = extremes(row, (min, max)),
-                false => values().for_each(|(_, v)| (min, max) = (min.min(v), max.max(v))),
-            }
-            let on_grid = |i: usize| Some(i) == self.channels || start[i].is_multiple_of(strides[i]);
-            if (0..last).all(on_grid) {
-                let along = |i: usize| {
-                    strides.is_empty()
-                        || Some(last) == self.channels
-                        || (start[last] + i as u64).is_multiple_of(strides[last])
-                };
-                sampled.extend(values().filter(|(i, _)| along(*i)).map(|(_, v)| v));
-            }
         });
         if min > max {
             return;
         }
+        let mut sampled = Vec::new();
+        self.rows::<T>(block, channel, &self.strides, |row, start| {
+            let absent = absent_behind(block, start);
+            let is_there = |i: usize| !absent.get(i).copied().unwrap_or(false);
+            let (first, stride) = match start.last() {
+                Some(x) if Some(last) != self.channels => (*x, self.strides[last]),
+                _ => (0, 1),
+            };
+            let on_grid = (first.next_multiple_of(stride) - first) as usize;
+            let values = (on_grid..row.len()).step_by(stride as usize).map(|i| (i, row[i].real()));
+            sampled.extend(values.filter(|(i, v)| v.is_finite() && is_there(*i)).map(|(_, v)| v));
+        });
         put(state, channel);
         [min, max].iter().for_each(|v| state.extend_from_slice(&v.to_le_bytes()));
         put(state, sampled.len() as u64);
@@ -266,6 +249,22 @@ impl Statistics {
         let lowest = if self.dtype.is_signed() { -(self.n_values() as f64) / 2.0 } else { 0.0 };
         ChannelStatistics { channels: vec![one; self.n_channels()], lowest }
     }
+}
+
+/// Which elements of `block` from `start` to the end of its row are absent; of an empty list, none.
+fn absent_behind(block: &Block, start: &[u64]) -> Vec<bool> {
+    match (block.coverage.absent(), start.len().checked_sub(1)) {
+        ([], _) | (_, None) => Vec::new(),
+        (_, Some(last)) => {
+            let skipped = start[last] - block.region().origin[last];
+            absent_in_row(block, &start[..last]).split_off(skipped as usize)
+        }
+    }
+}
+
+/// The elements of `row` that are not absent.
+fn there<T: Copy>(row: &[T], absent: &[bool]) -> Vec<T> {
+    row.iter().zip(absent).filter(|(_, absent)| !**absent).map(|(v, _)| *v).collect()
 }
 
 /// The least and the greatest finite number of `row` and `before`.
