@@ -3,6 +3,8 @@
 //! Integers of up to 16 bits are counted, all or those of rows on a grid; of others a sample on a grid is kept. The grid does
 //! not depend on how the array is cut; extremes are exact. Elements that nothing covers and what is not finite do not count.
 
+use std::borrow::Cow;
+
 use multiversion::multiversion;
 
 use crate::array::Kept;
@@ -176,10 +178,7 @@ impl Statistics {
     fn count<T: Value>(&self, block: &Block, channel: u64, counts: &mut [Vec<u64>; 2], state: &mut Vec<u8>) {
         let mut found: Option<(T, T)> = None;
         self.rows::<T>(block, channel, &vec![1; self.strides.len()], |row, start| {
-            found = match absent_behind(block, start) {
-                absent if absent.is_empty() => ends(row, found),
-                absent => ends(&there(row, &absent), found),
-            };
+            found = ends(&present(block, row, start), found);
         });
         let Some((low, high)) = found.map(|(low, high)| (low.index(), high.index())) else { return };
         for counts in &mut *counts {
@@ -188,14 +187,7 @@ impl Statistics {
         }
         let [even, odd] = counts;
         self.rows::<T>(block, channel, &self.strides, |row, start| {
-            let absent = absent_behind(block, start);
-            let held: Vec<T>;
-            let row = if absent.is_empty() {
-                row
-            } else {
-                held = there(row, &absent);
-                &held
-            };
+            let row = present(block, row, start);
             let (pairs, rest) = row.as_chunks::<2>();
             for [a, b] in pairs {
                 even[a.index() - low] += 1;
@@ -214,10 +206,7 @@ impl Statistics {
         let last = self.strides.len().saturating_sub(1);
         let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
         self.rows::<T>(block, channel, &vec![1; self.strides.len()], |row, start| {
-            (min, max) = match absent_behind(block, start) {
-                absent if absent.is_empty() => extremes(row, (min, max)),
-                absent => extremes(&there(row, &absent), (min, max)),
-            };
+            (min, max) = extremes(&present(block, row, start), (min, max));
         });
         if min > max {
             return;
@@ -262,9 +251,12 @@ fn absent_behind(block: &Block, start: &[u64]) -> Vec<bool> {
     }
 }
 
-/// The elements of `row` that are not absent.
-fn there<T: Copy>(row: &[T], absent: &[bool]) -> Vec<T> {
-    row.iter().zip(absent).filter(|(_, absent)| !**absent).map(|(v, _)| *v).collect()
+/// The elements of `row`, which begins at `start` of `block`, that are not absent.
+fn present<'a, T: Copy>(block: &Block, row: &'a [T], start: &[u64]) -> Cow<'a, [T]> {
+    match absent_behind(block, start) {
+        absent if absent.is_empty() => row.into(),
+        absent => row.iter().zip(absent).filter(|(_, absent)| !absent).map(|(v, _)| *v).collect(),
+    }
 }
 
 /// The least and the greatest finite number of `row` and `before`.

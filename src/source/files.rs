@@ -30,7 +30,7 @@ type Slot = Arc<Mutex<Option<Arc<dyn FileArray>>>>;
 #[derive(Default)]
 struct Kept {
     open: HashMap<u32, Slot>,
-    /// Those that have been read; the one read first last of all is last.
+    /// Those that have been read, in the order in which they were read first.
     read: Vec<u32>,
     /// Those that were opened for what will be read soon, and nobody has read; the one opened last is last.
     awaited: VecDeque<u32>,
