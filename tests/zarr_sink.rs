@@ -16,6 +16,8 @@ use stackctl::sink::zarr::{self, ImageOptions, ZarrFormat, ZarrOptions, ZarrSink
 use stackctl::sink::{OutputOptions, Spec};
 use stackctl::source::{self, OpenOptions};
 use stackctl::store::Durability;
+use zarrs::storage::store::MemoryStore;
+use zarrs::storage::{StoreKey, WritableStorageTraits};
 
 /// Bytes of an element that encodes its own index, with the awkward values of floats among them.
 fn element(dtype: DType, index: u64) -> Vec<u8> {
@@ -83,7 +85,10 @@ fn write(path: &Path, spec: &Spec, options: &ZarrOptions, boxes: Option<&[u64]>)
 
 /// What the zarrs crate makes of the whole array, with our decoders that opening a source makes known.
 fn read_by_zarrs(path: &Path) -> Vec<u8> {
-    let store = zarrs::filesystem::FilesystemStore::new(path).unwrap();
+    let store = MemoryStore::new();
+    for (name, bytes) in tree(path) {
+        store.set(&StoreKey::new(name).unwrap(), bytes.into()).unwrap();
+    }
     let array = zarrs::array::Array::open(std::sync::Arc::new(store), "/0").unwrap();
     let elements: zarrs::array::ArrayBytes = array.retrieve_array_subset(&array.subset_all()).unwrap();
     elements.into_fixed().unwrap().into_owned()

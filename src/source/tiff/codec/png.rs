@@ -2,34 +2,35 @@
 
 use std::io::Cursor;
 
-use image::codecs::png::PngDecoder;
-use image::{ExtendedColorType, ImageDecoder, Limits};
+use png::{BitDepth, ColorType, Decoder, Limits};
 
 use super::StoredPiece;
 use crate::error::Result;
 
 pub(super) fn decode(piece: &StoredPiece<'_>, stored: &[u8], decoded: &mut [u8], _row_bytes: usize) -> Result<()> {
-    let colours = match (piece.samples, piece.bits) {
-        (1, 8) => ExtendedColorType::L8,
-        (2, 8) => ExtendedColorType::La8,
-        (3, 8) => ExtendedColorType::Rgb8,
-        (4, 8) => ExtendedColorType::Rgba8,
-        (1, 16) => ExtendedColorType::L16,
-        (2, 16) => ExtendedColorType::La16,
-        (3, 16) => ExtendedColorType::Rgb16,
-        (4, 16) => ExtendedColorType::Rgba16,
+    let samples = match (piece.samples, piece.bits) {
+        (1, 8 | 16) => ColorType::Grayscale,
+        (2, 8 | 16) => ColorType::GrayscaleAlpha,
+        (3, 8 | 16) => ColorType::Rgb,
+        (4, 8 | 16) => ColorType::Rgba,
         (samples, bits) => return Err(piece.unsupported(format!("{samples} samples of {bits} bits"))),
     };
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(decoded.len() as u64 * 2 + (1 << 20));
-    let image = PngDecoder::with_limits(Cursor::new(stored), limits).map_err(|e| piece.damaged(e))?;
-    let (width, rows) = image.dimensions();
+    let limits = Limits { bytes: decoded.len() * 2 + (1 << 20) };
+    let decoder = Decoder::new_with_limits(Cursor::new(stored), limits);
+    let mut image = decoder.read_info().map_err(|e| piece.damaged(e))?;
+    let (width, rows) = image.info().size();
     if (width, rows) != (piece.width, piece.rows) {
         return Err(piece.damaged(format!("{width}x{rows} pixels, {}x{} expected", piece.width, piece.rows)));
     }
     // Palettes and few bits would come out as something else than is stored.
-    if image.original_color_type() != colours || image.total_bytes() != decoded.len() as u64 {
-        return Err(piece.unsupported(format!("samples {:?}", image.original_color_type())));
+    let found = (image.info().color_type, image.info().bit_depth);
+    let bits = if piece.bits == 8 { BitDepth::Eight } else { BitDepth::Sixteen };
+    if found != (samples, bits) || image.output_buffer_size() != Some(decoded.len()) {
+        return Err(piece.unsupported(format!("samples {found:?}")));
     }
-    image.read_image(decoded).map_err(|e| piece.damaged(e))
+    image.next_frame(decoded).map_err(|e| piece.damaged(e))?;
+    if piece.bits == 16 && cfg!(target_endian = "little") {
+        decoded.as_chunks_mut::<2>().0.iter_mut().for_each(|sample| sample.reverse());
+    }
+    Ok(())
 }
