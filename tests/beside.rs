@@ -91,7 +91,7 @@ fn every_type_has_statistics() {
 fn the_same_comes_of_any_number_of_threads_and_of_killed_runs() {
     let folder = tempdir().unwrap();
     let layout = Layout { width: 256, height: 200, bits: 16, ..Layout::default() };
-    Acquisition { z: 12, layout, ..Acquisition::default() }.write(&folder.path().join("raw"));
+    Acquisition { z: 8, layout, ..Acquisition::default() }.write(&folder.path().join("raw"));
     let output = ["-o", "out.zarr", "--chunks", "1,1,2,64,64", "--shards", "1,1,4,128,128", "--codec", "zstd:12"];
     let arguments = [&INPUT[..], &output, &ALL].concat();
     let start = Instant::now();

@@ -61,23 +61,25 @@ def operations():
             wide = eval(f"x {operator} y").astype(np.float64 if operator == "*" and "32" in one + other else object)
             if operator == "*" and one == other == "uint32" or abs(wide).max() < 2**63:
                 equal(f"a {operator} b", inputs, eval(f"x {operator} y"))
+        zero = b == 0
+        p, q, b = a.astype("i8"), np.where(zero, 1, b).astype("i8"), b.astype("i8")
+        compared = {"a < b": p < b, "a <= b": p <= b, "a > b": p > b, "a >= b": p >= b, "a == b": p == b, "a != b": p != b}
+        counted = {
+            "a // b": np.where(zero, 0, p // q), "a % b": np.where(zero, 0, p % q), "min(a, b)": np.minimum(p, b),
+            "max(a, b, 3)": np.maximum(np.maximum(p, b), 3), "where(a > b, a, b)": np.maximum(p, b),
+            "abs(a - b)": abs(p - b), "-a": -p, "sign(a)": np.sign(p), "(a & b) | (a ^ b)": p | b,
+        }
+        for results in (compared, counted):
+            dtype = bool if results is compared else None
+            if one == other:
+                for expression, expected in results.items():
+                    equal(expression, inputs, expected, dtype)
+            else:
+                equal(f"stack({', '.join(results)}, axis=c)", inputs, np.stack([*results.values()]), dtype)
         with np.errstate(all="ignore"):
-            zero = b == 0
-            p, q = a.astype("i8"), np.where(zero, 1, b).astype("i8")
-            equal("a // b", inputs, np.where(zero, 0, p // q))
-            equal("a % b", inputs, np.where(zero, 0, p % q))
-            for operator in ["<", "<=", ">", ">=", "==", "!="]:
-                equal(f"a {operator} b", inputs, eval(f"p {operator} b.astype('i8')"), bool)
-            equal("min(a, b)", inputs, np.minimum(p, b))
-            equal("max(a, b, 3)", inputs, np.maximum(np.maximum(p, b), 3))
             ratio = "f4" if "32" not in one + other else "f8"
             equal("a / b", inputs, a.astype(ratio) / b.astype(ratio), ratio)
             equal("hypot(a, b)", inputs, np.hypot(a.astype("f8"), b), ratio, rtol=1e-6)
-        equal("where(a > b, a, b)", inputs, np.maximum(p, b))
-        equal("abs(a - b)", inputs, abs(p - b))
-        equal("-a", inputs, -p)
-        equal("sign(a)", inputs, np.sign(p))
-        equal("(a & b) | (a ^ b)", inputs, p | b.astype("i8"))
         if one == other:
             equal("~a", inputs, ~a, one)
             equal("a ** 2", inputs, x**2)

@@ -68,6 +68,34 @@ fn sha256(bytes: &[u8]) -> String {
     })
 }
 
+/// Files that others were opened before, which they may be like, are what they are by themselves.
+#[test]
+fn files_among_others_are_what_they_are_alone() {
+    let Some((folder, manifest)) = corpus() else { return };
+    let files = manifest["files"].as_array().unwrap().iter();
+    let in_series = files.filter(|file| file["path"].as_str().unwrap().starts_with("series"));
+    let paths: Vec<PathBuf> = in_series.map(|file| folder.join(file["path"].as_str().unwrap())).collect();
+    let headers = Headers::read(&paths, &OpenOptions::default());
+    let mut n_shared = paths.len();
+    let mut first_of = BTreeMap::new();
+    for (i, path) in (0..).zip(&paths) {
+        let Ok(alone) = read_whole(path) else {
+            assert!(headers.info(i).is_none(), "{}", path.display());
+            continue;
+        };
+        let info = headers.info(i).unwrap();
+        let axes: Vec<&Axis> = (0..info.axes.len()).map(|axis| headers.axis(i, axis).unwrap()).collect();
+        assert_eq!(axes, alone.axes.iter().collect::<Vec<_>>(), "{}", path.display());
+        assert_eq!(info.dtype, alone.dtype, "{}", path.display());
+        let index = headers.indexes.get(i).unwrap();
+        first_of.entry(Arc::as_ptr(index).cast::<()>()).or_insert(i);
+        let again = Arc::clone(index).open(path).unwrap();
+        assert!(whole(&again).unwrap().bytes() == alone.bytes, "{}", path.display());
+    }
+    n_shared -= first_of.len();
+    assert!(n_shared > 100, "{n_shared} files of {} share an index", paths.len());
+}
+
 #[derive(Default)]
 struct Tally {
     passed: u32,

@@ -22,17 +22,21 @@ use run::names;
 use tempfile::TempDir;
 use tiff::{Layout, Numbers};
 
-/// A pile of 8 MiB in `raw` of a folder of its own, and its paths.
+/// A pile of 4 MiB in `raw` of a folder of its own.
 fn raw() -> TempDir {
+    written(&pile())
+}
+
+fn written(pile: &Pile) -> TempDir {
     let folder = tempdir().unwrap();
-    pile().write(&folder.path().join("raw"));
+    pile.write(&folder.path().join("raw"));
     folder
 }
 
 const N_TIMES: usize = 8;
 
 fn pile() -> Pile {
-    Pile::new(1, N_TIMES, 8, Layout { width: 256, height: 256, bits: 16, ..Layout::default() })
+    Pile::new(1, N_TIMES, 4, Layout { width: 256, height: 256, bits: 16, ..Layout::default() })
 }
 
 const INPUT: [&str; 3] = ["raw", "--pattern", PATTERN];
@@ -53,8 +57,8 @@ fn jobs() -> Vec<(Vec<&'static str>, &'static str)> {
     vec![
         (vec!["--zarr-format", "2"], "out.zarr"),
         (vec!["--shards", "none"], "out.zarr"),
-        (vec!["--shards", "1,1,8,256,256"], "out.zarr"),
-        (vec!["--shards", "1,1,8,256,256", "--levels", "3"], "out.zarr"),
+        (vec!["--shards", "1,1,4,256,256"], "out.zarr"),
+        (vec!["--shards", "1,1,4,256,256", "--levels", "3"], "out.zarr"),
         (vec!["--shards", "none", "--levels", "3", "--zarr-format", "2"], "out.zarr"),
         (vec!["reduce", "--op", "median", "--axis", "t", "--codec", "zstd:15"], "out.zarr"),
         (vec!["reduce", "--op", "median", "--axis", "t"], "out.npy"),
@@ -238,7 +242,7 @@ fn a_killed_run_is_gone_on_with() {
 fn damage_between_two_runs_is_seen() {
     let folder = raw();
     let folder = folder.path();
-    for storage in [&["--shards", "none"][..], &["--shards", "1,1,8,256,256"], &["--zarr-format", "2"]] {
+    for storage in [&["--shards", "none"][..], &["--shards", "1,1,4,256,256"], &["--zarr-format", "2"]] {
         let arguments = command(storage, "out.zarr");
         let expected = undisturbed(folder, &arguments, "out.zarr");
         for harm in ["cut", "empty", "remove", "flip", "zeros"] {
@@ -506,7 +510,7 @@ fn changed_settings_are_refused_by_name() {
         ([&base[..], &SLOWLY, &["--zarr-format", "2"]].concat(), "format"),
     ];
     for (arguments, word) in changes {
-        interrupted(folder.path(), &stitch(), "KILL", 2 << 20);
+        interrupted(folder.path(), &stitch(), "KILL", 1 << 20);
         refused_as_changed(folder.path(), &arguments, &[word]);
     }
 }
@@ -560,13 +564,13 @@ fn changed_inputs_are_refused_by_name() {
         [("touched", &touch), ("grown", &grow), ("replaced", &replace), ("changed", &change)];
     for (what, change) in changes {
         rewrite();
-        interrupted(folder.path(), &stitch(), "KILL", 2 << 20);
+        interrupted(folder.path(), &stitch(), "KILL", 1 << 20);
         change();
         println!("{what}");
         refused_as_changed(folder.path(), &stitch(), &[&Pile::name(0, 3)]);
     }
     rewrite();
-    interrupted(folder.path(), &stitch(), "KILL", 2 << 20);
+    interrupted(folder.path(), &stitch(), "KILL", 1 << 20);
     fs::write(input.join(Pile::name(0, N_TIMES)), &whole).unwrap();
     refused_as_changed(folder.path(), &stitch(), &[&Pile::name(0, N_TIMES)]);
 }
@@ -655,7 +659,7 @@ fn inputs_that_change_under_a_run_are_named() {
     ];
     for (what, change) in changes {
         let anew = [&stitch()[..], &["--restart"]].concat();
-        let (code, text) = changed_under(folder, &anew, 2 << 20, change);
+        let (code, text) = changed_under(folder, &anew, 1 << 20, change);
         assert!(code == 1 && text.contains(&Pile::name(0, N_TIMES - 2)), "{what}: {code}: {text}");
         assert!(!folder.join("out.zarr").exists() && !text.contains("panicked"), "{what}");
         fs::write(&input, &whole).unwrap();
@@ -665,9 +669,9 @@ fn inputs_that_change_under_a_run_are_named() {
     // So is a chunk of a Zarr.
     let copy =
         ["stitch", "out.zarr", "-o", "copy.zarr", SLOWLY[0], SLOWLY[1], SLOWLY[2], SLOWLY[3], "--shards", "none"];
-    let chunk = folder.join(format!("out.zarr/0/c/{}/0/3/1/1", N_TIMES - 1));
+    let chunk = folder.join(format!("out.zarr/0/c/{}/0/1/1/1", N_TIMES - 1));
     assert!(chunk.exists());
-    let (code, text) = changed_under(folder, &copy, 1 << 20, || fs::remove_file(&chunk).unwrap());
+    let (code, text) = changed_under(folder, &copy, 512 << 10, || fs::remove_file(&chunk).unwrap());
     assert!(code == 1 && text.contains("out.zarr") && text.contains("changed"), "{code}: {text}");
     assert!(!folder.join("copy.zarr").exists());
 }
@@ -676,7 +680,8 @@ fn inputs_that_change_under_a_run_are_named() {
 /// with by the other.
 #[test]
 fn inputs_that_change_under_sums_are_named() {
-    let folder = raw();
+    // Of less all is read before it can be changed.
+    let folder = written(&Pile { z: 8, ..pile() });
     let folder = folder.path();
     let input = folder.join("raw").join(Pile::name(0, N_TIMES - 2));
     let whole = fs::read(&input).unwrap();
@@ -731,7 +736,7 @@ fn losses_of_killed_runs_are_recorded() {
     let whole = losses();
     assert!(whole.to_string().contains(&Pile::name(0, 0)), "{whole}");
     remove(&folder.join("out.zarr"));
-    interrupted(folder, &arguments, "KILL", 4 << 20);
+    interrupted(folder, &arguments, "KILL", 2 << 20);
     succeeds(folder, &arguments);
     assert_eq!(losses(), whole);
 }

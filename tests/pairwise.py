@@ -54,7 +54,7 @@ def metrics():
         x = a.reshape(7, -1).astype("f8")
         planes = a.reshape(21, -1).astype("f8")
         for metric in METRICS:
-            for threads in [1, 3]:
+            for threads in [1, 3] if dtype in ["u2", "f4"] else [2]:
                 got = distances(name, "--along", "t", "--metric", metric, "--threads", threads)
                 # SciPy leaves 1e-16 where rows are the same.
                 close(got, cdist(x, x, metric), 1e-12, (dtype, metric))
@@ -184,14 +184,14 @@ def decompositions():
     x = a.reshape(320, -1).astype("f8")
     close(np.load(WORK / "many_values.npy"), np.linalg.svd(x - x.mean(0), compute_uv=False)[:2], 1e-9, "many")
     # Rows along two axes, of which memory holds a part, and components of which it holds few: the same bytes as with more.
-    a = RNG.integers(0, 4096, (40, 4, 512, 512), dtype="u2")
-    name = stored("large", a, "tcyx", (1, 1, 256, 256))
-    for memory in ["96M", "1G"]:
+    a = RNG.integers(0, 4096, (40, 4, 300, 320), dtype="u2")
+    name = stored("large", a, "tcyx", (1, 1, 160, 160))
+    for memory in ["54M", "1G"]:
         run("decompose", name, "--along", "t,c", "--kind", "svd", "--components", 3, "-o", f"large{memory}.zarr", "--memory", memory, "-q")
-    few, more = [zarr.open_array(WORK / f"large{memory}.zarr/0")[...].reshape(3, -1) for memory in ["96M", "1G"]]
+    few, more = [zarr.open_array(WORK / f"large{memory}.zarr/0")[...].reshape(3, -1) for memory in ["54M", "1G"]]
     np.testing.assert_array_equal(few, more)
     x = a.reshape(160, -1).astype("f8")
-    close(x @ few.T, np.load(WORK / "large96M_scores.npy"), 1e-7 * np.linalg.norm(x), "large")
+    close(x @ few.T, np.load(WORK / "large54M_scores.npy"), 1e-7 * np.linalg.norm(x), "large")
     done = run("decompose", "many.zarr", "--along", "t", "--components", 400, "-o", "no.npy", code=2)
     assert b"components" in done.stderr
 

@@ -205,6 +205,9 @@ def operators_types_and_axes():
             array = sample(dtype, (5, 3, 7, 9), special)
             path = stored(f"{dtype}_{special}", array, chunks=(2, 3, 4, 9))
             for names, axes in AXES.items():
+                # What is special are values, which make the same difference along any axis.
+                if special and names not in ("t", "y,x", "all"):
+                    continue
                 check(array, reduced(path, OPERATORS, names), axes, f"{dtype} special={special}")
 
 
@@ -374,8 +377,8 @@ def pictures():
 
 def pipes():
     """Standard output takes results larger than the memory, band by band, whatever the tiles are."""
-    array = RNG.integers(0, 60000, (3, 8, 900, 1000), dtype="u2")
-    path = stored("pipe", array, chunks=(1, 8, 128, 256), shards=None)
+    array = RNG.integers(0, 60000, (3, 8, 225, 310), dtype="u2")
+    path = stored("pipe", array, chunks=(1, 8, 32, 64), shards=None)
     for operators, axis, expected in [
         ("mean", "t", array.mean(0)),
         ("std", "0", array.std(0)),
@@ -392,13 +395,15 @@ def pipes():
             else:
                 np.testing.assert_array_equal(got, array.reshape(3, 8, -1).argmin(2))
     # 57 MB of float64 in less memory than that.
+    array = RNG.integers(0, 60000, (2, 8, 900, 1000), dtype="u2")
+    path = stored("large_pipe", array, chunks=(1, 8, 128, 256), shards=None)
     done = run(path, "--op", "mean", "--axis", "t", "-o", "-", "--memory", "48M")
     np.testing.assert_array_equal(np.load(io.BytesIO(done.stdout)), array.mean(0))
 
 
 def compressed_files():
     """Strips and tiles that must be decoded whole, reduced along every axis."""
-    array = np.cumsum(RNG.integers(0, 9, (2, 6, 150, 170), dtype="u2"), 3, dtype="u2")
+    array = np.cumsum(RNG.integers(0, 9, (2, 3, 90, 100), dtype="u2"), 3, dtype="u2")
     for compression, predictor, tile, bigendian in [
         ("zlib", True, None, False),
         ("lzw", True, (64, 48), True),
@@ -500,7 +505,7 @@ def tables():
 
 def chunks_are_decoded_once():
     """Steps, groups and windows that cut stored pieces; done in seconds only if each is decoded about once."""
-    array = RNG.integers(0, 1000, (400, 128, 128), dtype="u2")
+    array = RNG.integers(0, 1000, (200, 64, 128), dtype="u2")
     path = WORK / "once.zarr"
     z = zarr.create_array(path, shape=array.shape, chunks=array.shape, dtype="u2", dimension_names=["z", "y", "x"])
     z[...] = array

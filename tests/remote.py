@@ -1,4 +1,7 @@
-"""What others put into a bucket, and find in it: boto3, Google's JSON and Azure's SDK, tifffile and zarr-python."""
+"""What others put into a bucket, and find in it: boto3, Google's JSON and Azure's SDK, tifffile and zarr-python.
+
+Usage: remote.py SCHEME URL    answers each line, a JSON list of a command and its arguments, with a line of JSON.
+"""
 
 import json
 import os
@@ -10,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-scheme, url, command, *arguments = sys.argv[1:]
+scheme, url = sys.argv[1:]
 
 
 class S3:
@@ -86,6 +89,8 @@ def opened(key):
 
     if scheme == "s3":
         options = dict(key="someone", secret="secret", endpoint_url=url, client_kwargs=dict(region_name="us-east-1"))
+        # What was found earlier may be another array by now.
+        options |= dict(use_listings_cache=False, skip_instance_cache=True)
         found = zarr.open(f"s3://lab/{key}", mode="r", storage_options=options)
     else:
         folder = Path(tempfile.mkdtemp())
@@ -96,48 +101,55 @@ def opened(key):
     return np.asarray(found["0"] if isinstance(found, zarr.Group) else found)
 
 
-if command == "make":
-    bucket.make()
-elif command == "put":
-    # A folder with all below it, under a prefix.
-    folder, prefix = Path(arguments[0]), arguments[1]
-    for path in folder.rglob("*"):
-        if path.is_file():
-            bucket.put(f"{prefix}/{path.relative_to(folder)}", path.read_bytes())
-elif command == "list":
-    print("\n".join(sorted(bucket.below(arguments[0]))))
-elif command == "remove":
-    bucket.remove(arguments[0])
-elif command == "stacks":
-    # Files of 201 pages, written by somebody else.
-    import tifffile
+def answer(command, arguments):
+    if command == "make":
+        bucket.make()
+    elif command == "put":
+        # A folder with all below it, under a prefix.
+        folder, prefix = Path(arguments[0]), arguments[1]
+        for path in folder.rglob("*"):
+            if path.is_file():
+                bucket.put(f"{prefix}/{path.relative_to(folder)}", path.read_bytes())
+    elif command == "list":
+        return "\n".join(sorted(bucket.below(arguments[0])))
+    elif command == "remove":
+        bucket.remove(arguments[0])
+    elif command == "stacks":
+        # Files of 201 pages, written by somebody else.
+        import tifffile
 
-    folder = Path(arguments[0])
-    folder.mkdir()
-    for t in range(int(arguments[1])):
-        pixels = (np.arange(201 * 64 * 64).reshape(201, 64, 64) + t).astype("uint16")
-        tifffile.imwrite(folder / f"s_t{t:03}.tif", pixels, photometric="minisblack")
-elif command == "zarrs":
-    # Arrays by zarr-python, in a bucket: without and with shards, v2, with chunks that are absent.
-    import zarr
+        folder = Path(arguments[0])
+        folder.mkdir()
+        for t in range(int(arguments[1])):
+            pixels = (np.arange(201 * 64 * 64).reshape(201, 64, 64) + t).astype("uint16")
+            tifffile.imwrite(folder / f"s_t{t:03}.tif", pixels, photometric="minisblack")
+    elif command == "zarrs":
+        # Arrays by zarr-python, in a bucket: without and with shards, v2, with chunks that are absent.
+        import zarr
 
-    folder = Path(arguments[0])
-    rng = np.random.default_rng(7)
-    pixels = rng.integers(0, 4000, (3, 40, 50)).astype("uint16")
-    pixels[1, :20] = 0
-    for name, options in dict(
-        plain=dict(chunks=(1, 20, 25)),
-        sharded=dict(chunks=(1, 10, 10), shards=(1, 40, 50)),
-        two=dict(chunks=(1, 20, 25), zarr_format=2),
-    ).items():
-        array = zarr.create_array(folder / f"{name}.zarr", shape=pixels.shape, dtype=pixels.dtype, **options)
-        array[:] = pixels
-    np.save(folder / "expected.npy", pixels)
-elif command == "equal":
-    # Arrays in the bucket and files of NumPy, in pairs.
-    for key, path in zip(arguments[::2], arguments[1::2]):
-        found, expected = opened(key), np.load(path)
-        assert found.shape == expected.shape and found.dtype == expected.dtype, (key, found.shape, expected.shape)
-        assert (found == expected).all(), key
-else:
-    raise SystemExit(command)
+        folder = Path(arguments[0])
+        rng = np.random.default_rng(7)
+        pixels = rng.integers(0, 4000, (3, 40, 50)).astype("uint16")
+        pixels[1, :20] = 0
+        for name, options in dict(
+            plain=dict(chunks=(1, 20, 25)),
+            sharded=dict(chunks=(1, 10, 10), shards=(1, 40, 50)),
+            two=dict(chunks=(1, 20, 25), zarr_format=2),
+        ).items():
+            array = zarr.create_array(folder / f"{name}.zarr", shape=pixels.shape, dtype=pixels.dtype, **options)
+            array[:] = pixels
+        np.save(folder / "expected.npy", pixels)
+    elif command == "equal":
+        # Arrays in the bucket and files of NumPy, in pairs.
+        for key, path in zip(arguments[::2], arguments[1::2]):
+            found, expected = opened(key), np.load(path)
+            assert found.shape == expected.shape and found.dtype == expected.dtype, (key, found.shape, expected.shape)
+            assert (found == expected).all(), key
+    else:
+        raise ValueError(command)
+    return ""
+
+
+for line in sys.stdin:
+    command, *arguments = json.loads(line)
+    print(json.dumps(answer(command, arguments)), flush=True)

@@ -1,4 +1,5 @@
-"""Stitches every real file of the corpus alone and compares the Zarr, read by zarr-python, with the truth.
+"""Stitches real files of the corpus alone and compares the Zarr, read by zarr-python, with the truth: with STACKCTL_FILES=all
+every one, else one in three of those that lie together and end as one must.
 
 Usage: stitch_corpus.py STACKCTL CORPUS    prints a table by kind of file; exits with 1 if a file that must
 decode does not, or if any file gives other pixels than its truth.
@@ -7,6 +8,7 @@ decode does not, or if any file gives other pixels than its truth.
 import collections
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -71,7 +73,12 @@ def main():
     table = collections.defaultdict(collections.Counter)
     problems = []
     with tempfile.TemporaryDirectory() as folder:
+        alike = collections.Counter()
         for file in manifest["files"]:
+            kind = Path(file["path"]).parent, file["expect"]
+            alike[kind] += 1
+            if alike[kind] % 3 != 1 and os.environ.get("STACKCTL_FILES") != "all":
+                continue
             outcome, why = check(exe, corpus / file["path"], file, Path(folder))
             group = file["path"].split("/")[0]
             table[group, file["expect"]][outcome] += 1

@@ -11,6 +11,8 @@ use stackctl::block::{Block, Target};
 use stackctl::dtype::DType;
 use stackctl::error::Error;
 use stackctl::grid::Region;
+use stackctl::source::headers::Headers;
+use stackctl::source::indexes::Indexes;
 use stackctl::source::tiff::Tiff;
 use stackctl::source::{self, FileArray, OpenOptions};
 use tiff::{Layout, Numbers};
@@ -279,6 +281,49 @@ fn regular_pages_take_next_to_no_index_and_it_serves_again() {
     let index = Arc::clone(Tiff::open(&folder.path().join("a.tif"), &OpenOptions::default()).unwrap().index());
     std::fs::write(folder.path().join("a.tif"), b"II*\0").unwrap();
     assert!(matches!(Tiff::reopen(index, &folder.path().join("a.tif")), Err(Error::Format(_))));
+}
+
+/// Of files that begin alike one is looked through; what differs in a byte of the headers or in size is looked through too.
+#[test]
+fn files_that_begin_alike_share_an_index() {
+    const HEAD: usize = 8 + 2 + 9 * 12 + 4;
+    let folder = tempdir().unwrap();
+    let file = |name: &str, photometric: u32, description: &[u8; 4], pixels: &[u8]| {
+        let tags = [(256, 3, 1, 4), (257, 3, 1, 4), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, photometric)];
+        let description = (270, 2, 4, u32::from_le_bytes(*description));
+        let rest = [description, (273, 4, 1, HEAD as u32), (278, 3, 1, 4), (279, 4, 1, 16)];
+        let mut bytes = b"II*\0\x08\0\0\0\x09\0".to_vec();
+        for (tag, kind, count, value) in tags.into_iter().chain(rest) {
+            bytes.extend([u16::to_le_bytes(tag), u16::to_le_bytes(kind)].concat());
+            bytes.extend([u32::to_le_bytes(count), u32::to_le_bytes(value)].concat());
+        }
+        bytes.extend([&[0; 4], pixels].concat());
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let pixels = |first: u8| (first..first + 16).collect::<Vec<u8>>();
+    let paths = [
+        file("a.tif", 1, b"one\0", &pixels(0)),
+        file("b.tif", 1, b"one\0", &pixels(50)),
+        file("dated.tif", 1, b"two\0", &pixels(100)),
+        file("white.tif", 0, b"one\0", &pixels(150)),
+        file("short.tif", 1, b"one\0", &pixels(200)[..9]),
+        file("longer.tif", 1, b"one\0", &[pixels(7), vec![9; 3]].concat()),
+    ];
+    for threads in [1, 2] {
+        let headers = Headers::read_with(&paths, &OpenOptions::default(), threads, Indexes::default(), |_| {});
+        assert_eq!(headers.broken.iter().map(|b| b.0).collect::<Vec<_>>(), [4]);
+        let index = |i| headers.indexes.get(i).unwrap();
+        assert!(Arc::ptr_eq(index(0), index(1)) && Arc::ptr_eq(index(0), index(2)));
+        assert!(!Arc::ptr_eq(index(0), index(3)) && !Arc::ptr_eq(index(0), index(5)));
+        assert_eq!(headers.notes.iter().map(|note| note.n_files).collect::<Vec<_>>(), [1]);
+        for (i, first) in [(0, 0), (1, 50), (2, 100), (3, 150), (5, 7)] {
+            let file = Arc::clone(index(i)).open(&paths[i as usize]).unwrap();
+            let block = read(&file, &Region::whole(&[4, 4]), &mut Scratch::default()).unwrap();
+            assert_eq!(block.bytes(), pixels(first));
+        }
+    }
 }
 
 /// A classic little-endian file of one page: `data` from byte 8 on, then the directory with `tags` as they are:

@@ -104,11 +104,15 @@ fn a_bit_that_flipped_is_found_in_every_file() {
     for storage in STORAGES {
         let folder = stitched(storage);
         let good = tree(&folder.path().join("out.zarr"));
-        for (name, bytes) in &good {
-            for at in [0, bytes.len() / 2, bytes.len() - 1] {
+        let objects = objects(folder.path());
+        for (i, (name, bytes)) in good.iter().enumerate() {
+            let path = folder.path().join("out.zarr").join(name);
+            let places = [0, bytes.len() / 2, bytes.len() - 1];
+            // Of the many objects that are alike each is harmed in one place.
+            for &at in if objects.contains(&path) { &places[i % 3..][..1] } else { &places } {
                 let mut damaged = bytes.clone();
                 damaged[at] ^= 4;
-                fs::write(folder.path().join("out.zarr").join(name), damaged).unwrap();
+                fs::write(&path, damaged).unwrap();
                 let (code, out, err) = ran(folder.path(), &VERIFY);
                 assert_eq!(code, 3, "byte {at} of {}: {out}{err}", name.display());
             }

@@ -136,7 +136,7 @@ def films():
 
 def bounded():
     """Planes larger than the memory are shown in it, and what cannot be is refused."""
-    a = np.arange(6000, dtype="u2")[:, None] * 3 + RNG.integers(0, 900, (4, 6000, 5000), dtype="u2")
+    a = np.arange(6000, dtype="u2")[:, None] * 3 + RNG.integers(0, 900, (2, 6000, 5000), dtype="u2")
     tifffile.imwrite(WORK / "l.tif", a, imagej=True, metadata={"axes": "TYX"}, rowsperstrip=50)
     tifffile.imwrite(WORK / "z.tif", a, compression="zlib", rowsperstrip=50, photometric="minisblack", tile=None)
     code = (

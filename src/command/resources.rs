@@ -23,9 +23,8 @@ use crate::run::{self, Ran};
 use crate::source::known::KnownInputs;
 use crate::store::Start;
 
-/// What the process uses whatever it does: code, one worker's stack, progress, metadata, allocator slack; the code of a build
-/// for tests is larger.
-const PROGRAM_BYTES: u64 = if cfg!(debug_assertions) { 25 << 20 } else { 24 << 20 };
+/// What the process uses whatever it does: code, one worker's stack, progress, metadata, allocator slack.
+const PROGRAM_BYTES: u64 = 24 << 20;
 /// What is kept free beside what is in use when workers are begun.
 const SPARE_BYTES: u64 = 6 << 20;
 

@@ -117,17 +117,15 @@ pub trait Handle: Send + Sync {
 /// `NotFound` if it is not there.
 pub fn read(disk: &dyn Disk, key: &str) -> io::Result<Vec<u8>> {
     let object = disk.open(key)?;
-    let (mut bytes, mut end) = (vec![], 0);
+    let (mut bytes, mut piece) = (vec![], vec![0; 64 << 10]);
     loop {
-        bytes.resize(end + (64 << 10), 0);
-        match object.read_at(end as u64, &mut bytes[end..]) {
-            Ok(0) => break bytes.truncate(end),
-            Ok(n) => end += n,
+        match object.read_at(bytes.len() as u64, &mut piece) {
+            Ok(0) => return Ok(bytes),
+            Ok(n) => bytes.extend_from_slice(&piece[..n]),
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
-    Ok(bytes)
 }
 
 /// A folder of a local or mounted file system, which will give one of its objects a name outside.

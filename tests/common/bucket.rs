@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What becomes of a request.
@@ -34,9 +34,16 @@ struct Desk {
 pub(crate) struct Bucket {
     scheme: &'static str,
     server: Child,
-    server_port: u16,
+    others: Mutex<Others>,
     pub(crate) port: u16,
     desk: Arc<Mutex<Desk>>,
+}
+
+/// `remote.py`, which takes longer to start than what it is asked for.
+struct Others {
+    process: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
 }
 
 impl Bucket {
@@ -63,7 +70,8 @@ impl Bucket {
                 std::thread::spawn(move || serve(client, server_port, scheme, &desk));
             }
         });
-        let bucket = Self { scheme, server, server_port, port, desk };
+        let others = Mutex::new(Others::start(scheme, server_port));
+        let bucket = Self { scheme, server, others, port, desk };
         assert!(super::probe::wait_until(|| TcpStream::connect(("127.0.0.1", server_port)).is_ok()));
         bucket.python(&["make"]);
         Some(bucket)
@@ -84,14 +92,13 @@ impl Bucket {
         self.desk.lock().unwrap().seen.clone()
     }
 
-    /// Runs `remote.py` against the server itself.
+    /// What `remote.py` says to a command and its arguments, having asked the server itself.
     pub(crate) fn python(&self, arguments: &[&str]) -> String {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/remote.py");
-        let mut command = super::interpreter().unwrap();
-        command.arg(script).args([self.scheme, &format!("http://127.0.0.1:{}", self.server_port)]).args(arguments);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        let mut others = self.others.lock().unwrap();
+        writeln!(others.to, "{}", serde_json::json!(arguments)).unwrap();
+        let mut answer = String::new();
+        others.from.read_line(&mut answer).unwrap();
+        serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{arguments:?}: no answer; what went wrong is above"))
     }
 
     /// Settings of a program that is to ask the proxy.
@@ -146,7 +153,8 @@ fn server(scheme: &str, port: u16, proxy: u16) -> Option<Command> {
             Some(command)
         }
         "az" => {
-            let has_sdk = asked("import azure.storage.blob").is_some();
+            let has_sdk =
+                asked("from importlib.util import find_spec; assert find_spec('azure.storage.blob')").is_some();
             let has_server = Command::new("azurite-blob").arg("--version").stdout(Stdio::null()).status().is_ok();
             if !has_sdk || !has_server {
                 missing("azurite-blob, which npm installs with azurite, or no Python with azure-storage-blob");
@@ -157,7 +165,8 @@ fn server(scheme: &str, port: u16, proxy: u16) -> Option<Command> {
             Some(command)
         }
         _ => {
-            if asked("import moto.server").is_none() {
+            if asked("from importlib.util import find_spec; assert find_spec('moto') and find_spec('flask')").is_none()
+            {
                 missing("Python with moto, of tests/requirements.txt");
                 return None;
             }
@@ -167,11 +176,25 @@ fn server(scheme: &str, port: u16, proxy: u16) -> Option<Command> {
     }
 }
 
+impl Others {
+    fn start(scheme: &str, server_port: u16) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/remote.py");
+        let mut command = super::interpreter().unwrap();
+        command.arg(script).args([scheme, &format!("http://127.0.0.1:{server_port}")]);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (to, from) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+        Self { process, to, from }
+    }
+}
+
 impl Drop for Bucket {
     fn drop(&mut self) {
-        // One that has ended cannot be stopped.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        let others = self.others.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for process in [&mut self.server, &mut others.process] {
+            // One that has ended cannot be stopped.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
     }
 }
 
