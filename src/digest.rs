@@ -124,7 +124,7 @@ fn gather(out: &mut Vec<u8>, shape: &[u64], start: usize, strides: &[isize], ele
     }
 }
 
-/// The digest of `n_bytes` whose parts add up to `sum`.
+/// The digest of `n_bytes` whose parts add up to `sum`: that of a sum of zero, with the sum added.
 pub fn whole(sum: u64, n_bytes: u64) -> u64 {
     !(sum ^ Crc64Nvme::product(u64::MAX, Crc64Nvme::followed_by(n_bytes)))
 }

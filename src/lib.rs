@@ -64,6 +64,7 @@ pub mod pairwise;
 pub mod pattern;
 pub mod place;
 pub mod plan;
+mod pool;
 pub mod profile;
 pub mod provenance;
 #[cfg(not(fuzzing))]

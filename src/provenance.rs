@@ -146,16 +146,24 @@ impl Ledger {
 
     /// Every input, with the digest of its array where each element of it was read once.
     pub fn inputs(&self) -> impl Iterator<Item = Input> + '_ {
-        self.inputs.iter().enumerate().map(|(file, input)| {
-            let crc64nvme = self.digest(file, input.n_elements).map(digest::text);
+        // Most are of one length.
+        let mut nothing = (0, digest::whole(0, 0));
+        self.inputs.iter().enumerate().map(move |(file, input)| {
+            let crc64nvme = self.read_whole(file, input.n_elements).map(|(sum, n_bytes)| {
+                if nothing.0 != n_bytes {
+                    nothing = (n_bytes, digest::whole(0, n_bytes));
+                }
+                digest::text(sum ^ nothing.1)
+            });
             Input { crc64nvme, ..input.clone() }
         })
     }
 
-    fn digest(&self, file: usize, n_elements: u64) -> Option<u64> {
+    /// Of an input each of whose `n_elements` was read once the sum of its parts, and its bytes.
+    fn read_whole(&self, file: usize, n_elements: u64) -> Option<(u64, u64)> {
         let totals = self.lock();
         let (sum, n_read) = totals.shares[file];
-        (n_read > 0 && n_read == n_elements).then(|| digest::whole(sum, n_elements * totals.element_bytes))
+        (n_read > 0 && n_read == n_elements).then_some((sum, n_elements * totals.element_bytes))
     }
 
     fn lock(&self) -> MutexGuard<'_, Totals> {

@@ -113,7 +113,7 @@ fn go_through(
     }
     // Who puts together what others have read need not look again.
     if done.len() as u64 != plan.n_units() {
-        job.inputs.check()?;
+        job.inputs.check(terms.threads)?;
     }
     // Ranks and shares keep nothing that could be gone on with, or have looked at it themselves.
     let is_alone = world.is_none() && begun.iter().all(|c| c.store().is_none_or(|store| !store.is_shared()));
@@ -193,7 +193,7 @@ pub fn run_share(
     let work = Work { array, plan, consumers: &begun, done: &sound, share, job: Some(job) };
     work.pass(&mut keepers, terms, progress)?;
     drop(keepers);
-    job.inputs.check()?;
+    job.inputs.check(terms.threads)?;
     terms.stop.store(false, Ordering::Relaxed);
     consumers.iter_mut().try_for_each(|c| c.leave())?;
     let (products, n_absent, n_units_done) = (Vec::new(), job.ledger.n_absent(), sound.len() as u64);

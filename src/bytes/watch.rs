@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::remote;
 use crate::error::{Error, Result};
+use crate::pool::Pool;
 
 /// Files of a folder that are looked at one by one; of more the names must do, and of very many nothing.
 const MOST_LOOKED_AT: u64 = 1 << 16;
@@ -19,6 +20,8 @@ const MOST_NAMED: u64 = 1 << 20;
 const MOST_TOLD: usize = 5;
 /// Entries that a fingerprint has at most; with more files, neighbours share one.
 const MOST_ENTRIES: usize = 4096;
+/// Files that are looked at together.
+const BATCH: usize = 1024;
 
 /// Inputs of a run, and what they were when it began or when its plan was made.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +59,7 @@ impl Watch {
     /// # Errors
     /// As of [`Watch::looked`].
     pub fn new(paths: Vec<PathBuf>) -> Result<Self> {
-        Self::unseen(paths).looked()
+        Self::unseen(paths).looked(1)
     }
 
     /// Those at `paths`, without a look at them.
@@ -64,17 +67,22 @@ impl Watch {
         Self { paths: Arc::new(paths), looks: Vec::new() }
     }
 
-    /// The same as they are now.
+    /// The same as they are now, looked at by `threads` threads.
     ///
     /// # Errors
     /// `Io` if one cannot be looked at; that one is not there is a state as well.
-    pub fn looked(self) -> Result<Self> {
+    pub fn looked(self, threads: usize) -> Result<Self> {
         let each = self.paths.len().div_ceil(MOST_ENTRIES).max(1);
         let mut looks = Looks { sums: Vec::with_capacity(self.paths.len()), fingerprint: Map::new(), seen: Vec::new() };
-        for group in self.paths.chunks(each) {
+        let pool = Pool::new(threads, self.paths.len() / BATCH);
+        let groups = self.paths.chunks(each * (BATCH / each).max(1)).flat_map(|batch| {
+            let mut found = pool.each(batch, |path| look(path)).into_iter();
+            batch.chunks(each).map(move |group| (group, found.by_ref().take(group.len()).collect::<Vec<_>>()))
+        });
+        for (group, found) in groups {
             let (mut crc, mut entry) = (0, String::new());
-            for path in group {
-                let (text, seen) = look(path)?;
+            for found in found {
+                let (text, seen) = found?;
                 crc = crc32c::crc32c_append(crc, text.as_bytes());
                 looks.sums.push(crc32c::crc32c(text.as_bytes()).into());
                 looks.seen.push(seen.into());
@@ -121,7 +129,7 @@ impl Watch {
     /// As of [`Watch::looked`].
     pub fn fingerprint(&self) -> Result<Map<String, Value>> {
         let of = |watch: &Self| watch.looks.iter().flat_map(|looks| looks.fingerprint.clone()).collect();
-        if self.looks.is_empty() { Ok(of(&self.clone().looked()?)) } else { Ok(of(self)) }
+        if self.looks.is_empty() { Ok(of(&self.clone().looked(1)?)) } else { Ok(of(self)) }
     }
 
     /// What was seen of the file of this number of the first list, if it was looked at.
@@ -155,13 +163,19 @@ impl Watch {
         Ok(())
     }
 
-    /// Refuses to go on where one that was looked at is not what it was: what was read of it may be of two versions.
+    /// Refuses to go on where one that was looked at is not what it was: what was read of it may be of two versions. They are
+    /// looked at by `threads` threads.
     ///
     /// # Errors
     /// `Format`, naming the files.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, threads: usize) -> Result<()> {
         let is_changed = |(path, seen): &(&PathBuf, &OnceLock<Seen>)| seen.get().is_some_and(|s| sum(path) != s.sum);
-        let mut changed = self.all().filter(is_changed).map(|(path, _)| path);
+        let (pool, mut all) = (Pool::new(threads, self.paths.len() / BATCH), self.all().peekable());
+        let batches = std::iter::from_fn(|| all.peek().is_some().then(|| all.by_ref().take(BATCH).collect::<Vec<_>>()));
+        let mut changed = batches.flat_map(|batch| {
+            let found = pool.each(&batch, is_changed);
+            batch.into_iter().zip(found).filter(|(_, is_changed)| *is_changed).map(|((path, _), _)| path)
+        });
         let told: Vec<String> =
             changed.by_ref().take(MOST_TOLD).map(|p| format!("\n  {}: {}", p.display(), state(p))).collect();
         if told.is_empty() {
@@ -284,26 +298,26 @@ mod tests {
         fs::create_dir_all(zarr.join("0/c/0")).unwrap();
         fs::write(zarr.join("0/c/0/1"), "chunk").unwrap();
         let watch = Watch::new(vec![file.clone(), zarr.clone()]).unwrap();
-        watch.check().unwrap();
+        watch.check(1).unwrap();
         let (states, time) = (watch.paths().to_vec(), fs::metadata(&file).unwrap().modified().unwrap());
-        let changed = || Watch::check(&watch).unwrap_err().to_string();
+        let changed = || Watch::check(&watch, 2).unwrap_err().to_string();
         // Of the same length, and with the old time.
         fs::write(folder.path().join("new"), "two").unwrap();
         fs::rename(folder.path().join("new"), &file).unwrap();
         fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
         assert!(changed().contains("a.tif: 3 bytes") && !changed().contains("b.zarr"), "{}", changed());
         let watch = Watch::new(states).unwrap();
-        watch.check().unwrap();
+        watch.check(1).unwrap();
         fs::write(zarr.join(".DS_Store"), "of nobody").unwrap();
-        watch.check().unwrap();
+        watch.check(1).unwrap();
         for change in ["0/c/0/2", "0/zarr.json", ".zarray"] {
             fs::write(zarr.join(change), "more").unwrap();
-            assert!(watch.check().unwrap_err().to_string().contains("b.zarr"), "{change}");
+            assert!(watch.check(1).unwrap_err().to_string().contains("b.zarr"), "{change}");
             fs::remove_file(zarr.join(change)).unwrap();
-            watch.check().unwrap();
+            watch.check(1).unwrap();
         }
         fs::remove_file(zarr.join("0/c/0/1")).unwrap();
         fs::remove_file(&file).unwrap();
-        assert!(watch.check().unwrap_err().to_string().contains("a.tif: not there"));
+        assert!(watch.check(1).unwrap_err().to_string().contains("a.tif: not there"));
     }
 }

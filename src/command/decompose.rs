@@ -69,7 +69,7 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     progress.finish();
     super::tell_resumed(&way, &args.run);
     devices.iter().for_each(|devices| devices::tell_done(devices, args.run.quiet));
-    lineage.inputs.check()?;
+    lineage.inputs.check(budget.threads)?;
     tell_values(args, &made);
     let width = made.values.len() as u64;
     let n = made.scores.len() as u64 / width.max(1);

@@ -78,7 +78,7 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     progress.finish();
     super::tell_resumed(&way, &args.run);
     devices.iter().for_each(|devices| devices::tell_done(devices, args.run.quiet));
-    lineage.inputs.check()?;
+    lineage.inputs.check(pairs.threads)?;
     if !args.run.quiet {
         tell(format_args!(
             "{} distances of {} in {}, peak {}",

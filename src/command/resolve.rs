@@ -255,7 +255,8 @@ pub(super) fn recorded(names: &NameArgs) -> Value {
 pub(super) fn watched(stack: Stack, run: &RunArgs) -> Result<Stack> {
     let watch = stack.watch().clone();
     let of_plan = run.known().filter(|_| run.share.is_some()).and_then(|known| known.as_before(watch.clone()));
-    let watch = of_plan.map_or_else(|| watch.looked(), Ok)?;
+    let threads = run.threads.map_or_else(processors, usize::from);
+    let watch = of_plan.map_or_else(|| watch.looked(threads), Ok)?;
     run.known().filter(|_| run.reads_nothing()).map_or(Ok(()), |known| known.keep_states(&watch))?;
     Ok(stack.watched(watch))
 }
@@ -274,6 +275,7 @@ pub(super) fn ledger(stack: &Stack, output: &Path) -> Ledger {
 pub(super) fn inputs_of(stack: &Stack, output: &Path) -> Vec<Input> {
     let folder = in_full(output).parent().map(Path::to_owned).unwrap_or_default();
     let lists = if stack.paths().len() > 1 { &LISTS[..] } else { &LISTS[..4] };
+    let mut places = Places { folder, last: None };
     let input = |(file, path): (u32, &PathBuf)| {
         let n_elements = stack.n_elements_of(file);
         // Who does a share says nothing of them, and need not look.
@@ -282,7 +284,7 @@ pub(super) fn inputs_of(stack: &Stack, output: &Path) -> Vec<Input> {
         let own = may_say.then(|| zarr::provenance(path).ok().flatten()).flatten();
         let provenance = own.map_or(Value::Null, |p| without(lists, p));
         let Seen { bytes, modified_unix_s, .. } = *seen;
-        Input { path: place(path, &folder), bytes, modified_unix_s, n_elements, provenance, crc64nvme: None }
+        Input { path: places.of(path), bytes, modified_unix_s, n_elements, provenance, crc64nvme: None }
     };
     (0..).zip(stack.paths()).map(input).collect()
 }
@@ -292,10 +294,32 @@ fn in_full(path: &Path) -> PathBuf {
     Some(path).filter(|_| !is_url).and_then(|path| std::path::absolute(path).ok()).unwrap_or_else(|| path.to_owned())
 }
 
-/// `path` as it is seen from `folder` if it lies there, else in full.
-fn place(path: &Path, folder: &Path) -> String {
-    let whole = in_full(path);
-    whole.strip_prefix(folder).unwrap_or(&whole).to_string_lossy().into_owned()
+/// Paths as they are seen from `folder` if they lie there, else in full.
+struct Places {
+    folder: PathBuf,
+    /// The folder that the last path began with, `/` behind it, and what is said for it.
+    last: Option<(Vec<u8>, String)>,
+}
+
+impl Places {
+    fn of(&mut self, path: &Path) -> String {
+        let whole = path.as_os_str().as_encoded_bytes();
+        let (parent, name) = whole.split_at(memchr::memrchr(b'/', whole).map_or(0, |at| at + 1));
+        let is_known = self.last.as_ref().is_some_and(|last| last.0 == parent);
+        if !is_known || matches!(name, b"" | b"." | b"..") {
+            let place = self.found(path);
+            let said = place.strip_suffix(&*String::from_utf8_lossy(name)).filter(|_| !name.is_empty());
+            self.last = said.map(|said| (parent.to_owned(), said.to_owned()));
+            return place;
+        }
+        let said = self.last.as_ref().map_or("", |last| &last.1);
+        [said, &String::from_utf8_lossy(name)].concat()
+    }
+
+    fn found(&self, path: &Path) -> String {
+        let whole = in_full(path);
+        whole.strip_prefix(&self.folder).unwrap_or(&whole).to_string_lossy().into_owned()
+    }
 }
 
 /// What is not kept of an input's own provenance, the last not where there are many inputs.
@@ -357,5 +381,31 @@ mod tests {
             assert_eq!(calibrations(&[wrong.into()], None).unwrap_err().exit_code(), 2, "{wrong}");
         }
         assert!(calibrations(&["angle=1deg".into(), "t=1min".into()], None).is_ok());
+    }
+
+    /// What is said of a path does not depend on those before it.
+    #[test]
+    fn places_are_those_of_each_path_alone() {
+        let here = std::env::current_dir().unwrap();
+        let paths = [
+            "raw/a.tif",
+            "raw/b.tif",
+            "raw/",
+            "raw/c",
+            "raw/..",
+            "raw/d",
+            "e.tif",
+            "f.tif",
+            "/g/h.tif",
+            "/g/i.tif",
+            "./j",
+        ];
+        for folder in [here.clone(), here.join("raw"), "/g".into(), "/".into()] {
+            let mut places = Places { folder: folder.clone(), last: None };
+            for path in paths.map(Path::new) {
+                let alone = Places { folder: folder.clone(), last: None }.of(path);
+                assert_eq!(places.of(path), alone, "{} from {}", path.display(), folder.display());
+            }
+        }
     }
 }

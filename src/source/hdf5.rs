@@ -18,7 +18,7 @@ use hdf5_reader::{ByteOrder, Dataset, Datatype, Hdf5File};
 
 use super::cf::{self, Attribute, Form, Variable};
 use super::linear::{self, Linear};
-use super::{FileArray, Format, Info, OpenOptions};
+use super::{FileArray, FileIndex, Format, Info, OpenOptions};
 use crate::array::{Reader, Scratch, check_read};
 use crate::axis::Axis;
 use crate::block::{Coverage, Target, size_bytes};
@@ -74,7 +74,7 @@ struct Datasets {
     shape: Option<Vec<u64>>,
 }
 
-fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
+fn open(path: &Path, options: &OpenOptions, _: &[Arc<dyn FileIndex>]) -> Result<Arc<dyn FileArray>> {
     let structure = Structure::open(path)?;
     if let Some(image) = imaris::find(&structure, options)? {
         return image.open(&structure, options);

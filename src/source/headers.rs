@@ -6,14 +6,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::indexes::Indexes;
 use super::packed::runs;
-use super::{AbsentPlanes, Info, NoteKind, OpenOptions, Set, open};
+use super::{AbsentPlanes, Info, NoteKind, OpenOptions, Set, open_like};
 use crate::axis::{Axis, Calibration};
 use crate::error::{Error, Result};
+use crate::pool::Pool;
 
 /// Files that look alike: same axes, dtype, storage and absent planes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -225,10 +225,11 @@ impl Headers {
         let sets: Mutex<HashMap<String, Arc<Set>>> = Mutex::default();
         let indexes = Mutex::new(indexes);
         let info = |path: &PathBuf| {
-            let file = open(path, options)?;
+            let known = || indexes.lock().unwrap_or_else(PoisonError::into_inner);
+            let others = known().latest();
+            let file = open_like(path, options, &others)?;
             let mut info = file.info().clone();
-            let number = |index| indexes.lock().unwrap_or_else(PoisonError::into_inner).number(&index);
-            let number = file.index().and_then(number);
+            let number = file.index().and_then(|index| known().number(&index));
             // Every member of a data set describes the whole: one description serves all.
             if let Some(set) = &mut info.set {
                 let mut sets = sets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -236,15 +237,9 @@ impl Headers {
             }
             Ok((info, number))
         };
-        // Where the system gives no further threads, one does.
-        let alone = threads == 1 || paths.len() == 1;
-        let pool = (!alone).then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build().ok()).flatten();
+        let pool = Pool::new(threads, paths.len());
         for (batch, chunk) in paths.chunks(BATCH).enumerate() {
-            let infos: Vec<Result<(Info, Option<u32>)>> = match &pool {
-                Some(pool) => pool.install(|| chunk.par_iter().map(info).collect()),
-                None => chunk.iter().map(info).collect(),
-            };
-            for (i, info) in infos.into_iter().enumerate() {
+            for (i, info) in pool.each(chunk, info).into_iter().enumerate() {
                 let (info, number) = info.map_or_else(|e| (Err(e), None), |(info, number)| (Ok(info), number));
                 headers.add((batch * BATCH + i) as u32, &chunk[i], info, &mut kinds);
                 indexes.lock().unwrap_or_else(PoisonError::into_inner).push(number);

@@ -39,6 +39,11 @@ impl Indexes {
         self.limit_bytes
     }
 
+    /// Those that a file may be like.
+    pub(super) fn latest(&self) -> Vec<Arc<dyn FileIndex>> {
+        self.different.iter().rev().take(COMPARED).map(Arc::clone).collect()
+    }
+
     /// Finds the number of `index`, or keeps it under a new one where there is room.
     pub(super) fn number(&mut self, index: &Arc<dyn FileIndex>) -> Option<u32> {
         let mut known = self.different.iter().enumerate().rev().take(COMPARED);

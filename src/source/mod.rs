@@ -448,6 +448,9 @@ pub trait FileIndex: Any + Send + Sync {
     fn open(self: Arc<Self>, path: &Path) -> Result<Arc<dyn FileArray>>;
 }
 
+/// Opens a file, reading headers only, which may be like others that were opened before with the same options.
+pub type Open = fn(&Path, &OpenOptions, &[Arc<dyn FileIndex>]) -> Result<Arc<dyn FileArray>>;
+
 /// An input format.
 pub struct Format {
     /// Name for messages.
@@ -461,8 +464,8 @@ pub struct Format {
     pub magic: Option<fn(&[u8]) -> bool>,
     /// Whether a file has arrays by name, of which `--variable` chooses.
     pub has_variables: bool,
-    /// Opens a file, reading headers only.
-    pub open: fn(&Path, &OpenOptions) -> Result<Arc<dyn FileArray>>,
+    /// Opens a file.
+    pub open: Open,
 }
 
 /// Every input format.
@@ -508,8 +511,20 @@ fn by_first_bytes(path: &Path) -> Option<&'static Format> {
 /// # Errors
 /// As the format's `open`.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
+    open_like(path, options, &[])
+}
+
+/// The same of a file that may be like others, whose indexes are known: one that begins like one of them need not be looked
+/// through.
+fn open_like(path: &Path, options: &OpenOptions, others: &[Arc<dyn FileIndex>]) -> Result<Arc<dyn FileArray>> {
     if let Some(command) = &options.reader {
         return reader::open(path, command, options.pages.as_deref()).map_err(|e| e.at(path.display()));
+    }
+    let is_remote = bytes::is_remote(path);
+    // Of many images few are something else than their names say, and these are looked at below.
+    let is_likely = !others.is_empty() && !is_remote && options.variable.is_none() && is_image(path);
+    if is_likely && let Ok(array) = (FORMATS[0].open)(path, options, others) {
+        return of_possible_size(array, path);
     }
     // Opening a pipe would wait for somebody who writes into it.
     let found = std::fs::metadata(path).ok();
@@ -520,7 +535,6 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
         );
     }
     let extension = extension(path);
-    let is_remote = bytes::is_remote(path);
     let by_content = || FORMATS.iter().find(|f| !is_file && f.recognise.is_some_and(|recognise| recognise(path)));
     let by_extension = || FORMATS.iter().find(|f| f.extensions.contains(&extension.as_str()));
     let sure = || by_extension().filter(|format| format.magic.is_none());
@@ -536,11 +550,15 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
             format!("{}: {} is not read from there, TIFF and Zarr are: copy it first", path.display(), format.name);
         return Err(Error::Unsupported(text));
     }
-    let array = (format.open)(path, options).map_err(|e| match (e, foreign::known(path)) {
+    let array = (format.open)(path, options, others).map_err(|e| match (e, foreign::known(path)) {
         (io @ Error::Io { .. }, _) => io,
         (_, Some(what)) => Error::unsupported(what).at(path.display()),
         (other, None) => other.at(path.display()),
     })?;
+    of_possible_size(array, path)
+}
+
+fn of_possible_size(array: Arc<dyn FileArray>, path: &Path) -> Result<Arc<dyn FileArray>> {
     if size_bytes(&array.shape(), array.dtype()) > i64::MAX as u64 {
         let what = format!("an array of {:?} {} is larger than any disk", array.shape(), array.dtype());
         return Err(Error::unsupported(what).at(path.display()));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::cf::{self, Attribute, Form, Variable};
 use super::linear::{self, Linear};
-use super::{FileArray, Format, Info, OpenOptions};
+use super::{FileArray, FileIndex, Format, Info, OpenOptions};
 use crate::dtype::{DType, swap_bytes};
 use crate::error::{Error, Result};
 use crate::grid::{n_elements, row_major_strides};
@@ -38,7 +38,7 @@ struct Header {
     record_bytes: u64,
 }
 
-fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
+fn open(path: &Path, options: &OpenOptions, _: &[Arc<dyn FileIndex>]) -> Result<Arc<dyn FileArray>> {
     let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
     let header = Header::read(path, &file)?;
     let (chosen, series) = cf::choose(&header.variables, options)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::cf::Form;
 use super::linear::{self, Linear};
-use super::{FileArray, Format, Info, OpenOptions};
+use super::{FileArray, FileIndex, Format, Info, OpenOptions};
 use crate::axis::unnamed_axes;
 use crate::dtype::{DType, swap_bytes, to_f64};
 use crate::error::Error;
@@ -57,7 +57,7 @@ pub fn numbers(flag: &str, path: &Path) -> Result<(Vec<u64>, Vec<f64>), Error> {
     })
 }
 
-fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>, Error> {
+fn open(path: &Path, options: &OpenOptions, _: &[Arc<dyn FileIndex>]) -> Result<Arc<dyn FileArray>, Error> {
     let mut file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
     let head = NpyHeader::read(&mut file)?;
     let rank = head.shape.len();

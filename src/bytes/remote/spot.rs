@@ -118,6 +118,10 @@ const SCHEMES: [(&str, &str); 6] =
 
 /// Scheme, server or bucket, and key of a URL that leads to a place of objects.
 pub(super) fn parts(path: &Path) -> Option<(&'static str, &str, &str)> {
+    // This is asked of every path, many times.
+    if !path.as_os_str().as_encoded_bytes().contains(&b':') {
+        return None;
+    }
     let (scheme, rest) = path.to_str()?.split_once("://")?;
     let (scheme, _) = SCHEMES.iter().find(|(known, _)| *known == scheme)?;
     let (server, key) = rest.split_once('/').unwrap_or((rest, ""));

@@ -151,7 +151,11 @@ impl Directory {
     /// `Format` if it is no TIFF file or the chain of directories is broken, runs in a circle or overlaps;
     /// `Limit` if the index needs more than `options.limit_bytes`; `Io` if it cannot be read.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
-        let input = HeaderInput::open_headers(path)?;
+        Self::of(HeaderInput::open(path)?.with_head()?, options)
+    }
+
+    /// The same of a file that is open.
+    pub(super) fn of(input: HeaderInput, options: &OpenOptions) -> Result<Self> {
         let mut headers = HeaderReader::new(&input);
         let n_head = headers.input.size.min(16) as usize;
         if n_head < 8 {
@@ -208,7 +212,12 @@ impl Directory {
                 input.size
             )));
         }
-        Ok(Self { input, index, first: OnceLock::new() })
+        Ok(Self::known(input, index))
+    }
+
+    /// That of an open file, whose pages are known.
+    pub(super) fn known(input: HeaderInput, index: Arc<PageIndex>) -> Self {
+        Self { input, index, first: OnceLock::new() }
     }
 
     /// What is known of the pages.
@@ -226,7 +235,7 @@ impl Directory {
 
     /// Where the file is.
     pub fn path(&self) -> &Path {
-        &self.input.path
+        self.input.path()
     }
 
     /// Reads `bytes.len()` bytes at `at` of the file.

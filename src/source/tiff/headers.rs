@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::tag::{TagField, is_uint, type_size, uint};
@@ -80,35 +81,57 @@ const HEAD_BYTES: u64 = 1 << 14;
 #[derive(Debug)]
 pub(super) struct HeaderInput {
     pub(super) file: Ranged,
-    pub(super) path: PathBuf,
+    path: PathBuf,
     pub(super) size: u64,
     /// Its first bytes while headers are read, which ask for some of them several times.
     head: Vec<u8>,
+    /// How many of these were asked for; more than there are if its name or other bytes were.
+    n_asked: AtomicU64,
 }
 
 impl HeaderInput {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = Ranged::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
-        Ok(Self { size: file.n_bytes(), file, path: path.to_owned(), head: Vec::new() })
+        Ok(Self { size: file.n_bytes(), file, path: path.to_owned(), head: Vec::new(), n_asked: AtomicU64::new(0) })
     }
 
-    /// Opens a file whose headers will be read; [`HeaderInput::forget`] when that is done.
-    pub(super) fn open_headers(path: &Path) -> Result<Self> {
-        let input = Self::open(path)?;
-        let mut head = vec![0; input.size.min(HEAD_BYTES) as usize];
-        input.read_at(&mut head, 0)?;
-        Ok(Self { head, ..input })
+    /// The same, whose headers will be read; [`HeaderInput::forget`] when that is done.
+    pub(super) fn with_head(self) -> Result<Self> {
+        let mut head = vec![0; self.size.min(HEAD_BYTES) as usize];
+        self.read_at(&mut head, 0)?;
+        Ok(Self { head, n_asked: AtomicU64::new(0), ..self })
     }
 
-    /// Reads all from the file from now on.
-    pub(super) fn forget(&mut self) {
-        self.head = Vec::new();
+    /// Reads all from the file from now on. Gives the bytes that the file begins with and all that was learned of it follows
+    /// from, together with its size; none if its name or other bytes were asked for.
+    pub(super) fn forget(&mut self) -> Vec<u8> {
+        let mut head = std::mem::take(&mut self.head);
+        let n_asked = self.n_asked.load(Ordering::Relaxed);
+        head.truncate(if n_asked > head.len() as u64 { 0 } else { n_asked as usize });
+        head.shrink_to_fit();
+        head
+    }
+
+    /// Its first bytes, at most `n`; none of a file that is far away, which is asked for more at once.
+    pub(super) fn first_bytes(&self, n: usize) -> Result<Vec<u8>> {
+        let n = if matches!(self.file, Ranged::Local(..)) { self.size.min(n as u64) } else { 0 };
+        let mut bytes = vec![0; n as usize];
+        self.read_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        self.n_asked.store(u64::MAX, Ordering::Relaxed);
+        &self.path
     }
 
     /// What lies at `at`, if it is known.
     fn known(&self, at: u64, len: usize) -> Option<&[u8]> {
         let from = usize::try_from(at).ok()?;
-        self.head.get(from..from.checked_add(len)?)
+        let end = from.checked_add(len)?;
+        self.n_asked.fetch_max(end as u64, Ordering::Relaxed);
+        self.head.get(from..end)
     }
 
     pub(super) fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {

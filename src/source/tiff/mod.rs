@@ -28,6 +28,7 @@ mod steps;
 mod tag;
 
 use directory::{Directory, PageIndex};
+use headers::HeaderInput;
 use page::PageKind;
 use read::{BoxPlace, Five, PageReader};
 use series::{PageList, Series};
@@ -40,8 +41,20 @@ pub const FORMAT: Format =
 const EXTENSIONS: &[&str] =
     &["tif", "tiff", "btf", "tf8", "tf2", "stk", "lsm", "flex", "svs", "ndpi", "scn", "bif", "qptiff"];
 
-fn open(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
-    Ok(Arc::new(Tiff::open(path, options)?))
+fn open(path: &Path, options: &OpenOptions, others: &[Arc<dyn FileIndex>]) -> Result<Arc<dyn FileArray>> {
+    let input = HeaderInput::open(path)?;
+    let others: Vec<Arc<Index>> = others
+        .iter()
+        .filter_map(|other| Arc::downcast(Arc::clone(other) as _).ok())
+        .filter(|other: &Arc<Index>| !other.head.is_empty())
+        .collect();
+    if let Some(longest) = others.iter().map(|other| other.head.len()).max() {
+        let first = input.first_bytes(longest)?;
+        if let Some(index) = others.into_iter().find(|other| other.is_said_by(&first, input.size)) {
+            return Ok(Arc::new(Tiff { directory: Directory::known(input, Arc::clone(&index.pages)), index }));
+        }
+    }
+    Ok(Arc::new(Tiff::of(Directory::of(input.with_head()?, options)?, options)?))
 }
 
 /// An open TIFF file.
@@ -51,7 +64,7 @@ pub struct Tiff {
 }
 
 /// What the headers of a TIFF file say. Knows no open file: [`Tiff::reopen`] makes a source of it again.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Index {
     pages: Arc<PageIndex>,
     series: Series,
@@ -60,6 +73,23 @@ pub struct Index {
     inner: Vec<usize>,
     /// Value that the file itself gives to absent tiles (GDAL_NODATA).
     absent: Option<Vec<u8>>,
+    /// What the file begins with, if all else follows from that and its size.
+    head: Vec<u8>,
+}
+
+impl Index {
+    /// Whether the headers of another file of `size`, which begins with `bytes`, say the same.
+    fn is_said_by(&self, bytes: &[u8], size: u64) -> bool {
+        self.pages.file_bytes == size && bytes.starts_with(&self.head)
+    }
+}
+
+impl PartialEq for Index {
+    fn eq(&self, other: &Self) -> bool {
+        // The head may say other things, such as when the file was written.
+        let Self { pages, series, info, inner, absent, head: _ } = other;
+        (&self.pages, &self.series, &self.info, &self.inner, &self.absent) == (pages, series, info, inner, absent)
+    }
 }
 
 impl Tiff {
@@ -70,7 +100,10 @@ impl Tiff {
     /// if there is no such series, `Limit` if the index of pages is larger than may be held, `Io` if the file
     /// cannot be read.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
-        let mut directory = Directory::open(path, options)?;
+        Self::of(Directory::open(path, options)?, options)
+    }
+
+    fn of(mut directory: Directory, options: &OpenOptions) -> Result<Self> {
         let (mut series, texts) = series::choose(&directory, options)?;
         let levels = series.level_shapes(&directory);
         match options.level.unwrap_or(0) {
@@ -110,8 +143,11 @@ impl Tiff {
         }
         let info = Info { levels, ..describe(&directory, kind, &series, &inner, texts) };
         let pages = Arc::clone(directory.index());
-        directory.input.forget();
-        Ok(Self { directory, index: Arc::new(Index { pages, series, info, inner, absent }) })
+        let mut head = directory.input.forget();
+        if head.len() > MOST_HEAD_BYTES {
+            head = Vec::new();
+        }
+        Ok(Self { directory, index: Arc::new(Index { pages, series, info, inner, absent, head }) })
     }
 
     /// Opens the file at `path`, whose headers have been read before, once more.
@@ -205,14 +241,16 @@ impl FileArray for Tiff {
 
 /// Memory of an index beside the numbers of its pages: names, words, calibrations.
 const WORDS_BYTES: u64 = 1 << 10;
+/// Bytes at the beginning of a file that are kept to know others by.
+const MOST_HEAD_BYTES: usize = 4 << 10;
 
 impl FileIndex for Index {
     fn held_bytes(&self) -> u64 {
-        self.info.held_bytes + WORDS_BYTES
+        self.info.held_bytes + WORDS_BYTES + self.head.len() as u64
     }
 
     fn is_like(&self, other: &dyn FileIndex) -> bool {
-        (other as &dyn Any).downcast_ref::<Self>().is_some_and(|other| self == other)
+        (other as &dyn Any).downcast_ref::<Self>().is_some_and(|other| std::ptr::eq(self, other) || self == other)
     }
 
     fn open(self: Arc<Self>, path: &Path) -> Result<Arc<dyn FileArray>> {

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{FileArray, Format, Info, Note, NoteKind, OpenOptions};
+use super::{FileArray, FileIndex, Format, Info, Note, NoteKind, OpenOptions};
 use crate::array::{Reader, Scratch, check_read};
 use crate::block::{Buffer, Coverage, Target, size_bytes};
 use crate::bytes::{self, Ranged};
@@ -81,7 +81,7 @@ enum Place {
     Part(Arc<Shard>, PathBuf, u64, u64),
 }
 
-fn open_shared(path: &Path, options: &OpenOptions) -> Result<Arc<dyn FileArray>> {
+fn open_shared(path: &Path, options: &OpenOptions, _: &[Arc<dyn FileIndex>]) -> Result<Arc<dyn FileArray>> {
     Ok(Arc::new(ZarrSource::open(path, options)?))
 }
 
