@@ -107,7 +107,9 @@ impl Files {
             return Ok(Arc::clone(open));
         }
         let opened = self.open(file).inspect_err(|_| self.kept().forget(file))?;
-        let own_bytes = if self.headers.indexes.get(file).is_some() { 0 } else { opened.info().held_bytes };
+        let is_kept = self.headers.indexes.get(file).is_some();
+        let held_bytes = || opened.index().map_or(opened.info().held_bytes, |index| index.held_bytes());
+        let own_bytes = if is_kept { 0 } else { held_bytes() };
         self.kept().add(file, own_bytes, self.most_open, self.headers.indexes.limit_bytes());
         Ok(Arc::clone(slot.insert(opened)))
     }
