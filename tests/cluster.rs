@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use pile::{PATTERN, Pile, files};
 use probe::{Opens, alive, program, send, told};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tiff::{Layout, Numbers};
@@ -319,7 +320,7 @@ fn processes_that_are_killed() {
             for child in &mut children {
                 std::thread::sleep(Duration::from_millis(random.below(40)));
                 if round < n_rounds() && random.below(4) > 0 && alive(child) {
-                    send(child, "KILL");
+                    send(child, Signal::KILL);
                     n_killed += 1;
                 }
             }

@@ -14,9 +14,10 @@ use common::skipped;
 use pile::{Npy, PATTERN, Pile, files};
 use probe::{
     Opens, alive, begun, cut, find, least_memory, listing, n_reads, peak_bytes, program, ran, readers, refused, send,
-    succeeds, summary, told, wait_until, watched,
+    stop_when, succeeds, summary, told, wait_until, watched,
 };
 use run::{message, names, read_zarr, stackctl};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tiff::Layout;
@@ -37,13 +38,13 @@ fn small() -> TempDir {
     raw(&Pile::new(2, 3, 4, plain(30, 20)))
 }
 
-/// A pile that takes seconds to store with [`SLOWLY`].
+/// A pile that is stored in many steps with [`SLOWLY`].
 fn slow() -> TempDir {
     raw(&Pile::new(1, 16, 4, plain(256, 256)))
 }
 
 const STITCH: [&str; 6] = ["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr"];
-const SLOWLY: [&str; 6] = ["--codec", "zstd:19", "--chunks", "1,1,2,128,128", "--shards", "none"];
+const SLOWLY: [&str; 6] = ["--codec", "zstd:7", "--chunks", "1,1,2,128,128", "--shards", "none"];
 
 fn meta(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path.join("zarr.json")).unwrap()).unwrap()
@@ -143,14 +144,14 @@ fn without_locks_a_second_run_is_refused() {
         probe::without_locks(&mut command, libc::ENOSYS);
         command.spawn()
     };
-    let mut first = match start() {
+    let first = match start() {
         Ok(child) => child,
         Err(e) => return skipped(format_args!("system calls cannot be made to fail here: {e}")),
     };
-    assert!(wait_until(|| begun(folder.path(), &["raw".into()]) || !alive(&mut first)));
-    assert!(alive(&mut first), "the first run was too fast");
+    stop_when(&first, || begun(folder.path(), &["raw".into()]));
     let (code, _, text) = told(&start().unwrap().wait_with_output().unwrap());
     assert!(code == 1 || code == 2, "the second run ended with {code}: {text}");
+    send(&first, Signal::CONT);
     let (code, _, text) = told(&first.wait_with_output().unwrap());
     assert_eq!(code, 0, "the first run: {text}");
     assert!(files(&folder.path().join("out.zarr")) == expected);
@@ -378,11 +379,11 @@ fn a_profile_tells_of_every_stage() {
 // Signals and streams.
 
 /// Starts a slow run and sends `signal` in its middle; gives code and messages.
-fn stopped(folder: &Path, command: &mut Command, signal: &str) -> (i32, String) {
-    let mut child = command.spawn().unwrap();
-    assert!(wait_until(|| begun(folder, &["raw".into()]) || !alive(&mut child)));
-    assert!(alive(&mut child), "the run was too fast");
+fn stopped(folder: &Path, command: &mut Command, signal: Signal) -> (i32, String) {
+    let child = command.spawn().unwrap();
+    stop_when(&child, || begun(folder, &["raw".into()]));
     send(&child, signal);
+    send(&child, Signal::CONT);
     let (code, _, text) = told(&child.wait_with_output().unwrap());
     (code, text)
 }
@@ -390,11 +391,11 @@ fn stopped(folder: &Path, command: &mut Command, signal: &str) -> (i32, String) 
 #[test]
 fn a_closed_terminal_stops_a_run_as_sigterm_does() {
     let arguments = [&STITCH[..], &SLOWLY, &["--threads", "1"]].concat();
-    for signal in ["HUP", "TERM"] {
+    for signal in [Signal::HUP, Signal::TERM] {
         // A folder each: what a stopped run leaves would stand for the beginning of the next one.
         let folder = slow();
         let (code, text) = stopped(folder.path(), &mut program(folder.path(), &arguments), signal);
-        assert_eq!(code, 75, "{signal}: {text}");
+        assert_eq!(code, 75, "{signal:?}: {text}");
         assert!(!folder.path().join("out.zarr").exists());
     }
 }
@@ -405,7 +406,7 @@ fn a_closed_terminal_that_is_ignored_stops_nothing() {
     let folder = slow();
     let arguments = [&STITCH[..], &SLOWLY, &["--threads", "1"]].concat();
     let mut nohup = after(folder.path(), "trap '' HUP", &arguments);
-    let (code, text) = stopped(folder.path(), &mut nohup, "HUP");
+    let (code, text) = stopped(folder.path(), &mut nohup, Signal::HUP);
     assert_eq!(code, 0, "{text}");
     assert!(folder.path().join("out.zarr").exists());
 }
@@ -422,7 +423,7 @@ fn a_stop_with_no_work_left_finishes_the_run() {
         let partial = |name: &String| name != "raw" && name != "out.zarr";
         assert!(wait_until(|| names(folder.path()).iter().any(partial) || !alive(&mut child)));
         std::thread::sleep(std::time::Duration::from_millis(100));
-        send(&child, "TERM");
+        send(&child, Signal::TERM);
         let (code, _, text) = told(&child.wait_with_output().unwrap());
         let counted_as_done = text.contains("1 task of 1") || text.contains("1 tasks of 1");
         assert!(code == 0 || (code == 75 && !counted_as_done), "{code}: {text}");
@@ -473,10 +474,11 @@ fn a_reader_of_messages_that_goes_does_not_end_a_run() {
     let folder = slow();
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = program(folder.path(), &[&STITCH[..], &SLOWLY].concat());
-    let mut child = command.stderr(writer).spawn().unwrap();
+    let child = command.stderr(writer).spawn().unwrap();
     drop(command);
-    assert!(wait_until(|| begun(folder.path(), &["raw".into()]) || !alive(&mut child)));
+    stop_when(&child, || begun(folder.path(), &["raw".into()]));
     drop(reader);
+    send(&child, Signal::CONT);
     assert_eq!(told(&child.wait_with_output().unwrap()).0, 0);
     assert_eq!(names(folder.path()), ["out.zarr", "raw"]);
 }

@@ -14,6 +14,7 @@ use crate::common::{bucket, probe, run, tiff};
 use bucket::{Bucket, Fate};
 use probe::{program, send, told, wait_until};
 use run::{Acquisition, PATTERN};
+use rustix::process::Signal;
 use tiff::Layout;
 
 /// The program in `folder` with what it takes to find the bucket.
@@ -209,7 +210,7 @@ fn a_run_that_was_killed_goes_on_in_its_folder() {
     });
     let mut killed = asked(&bucket, folder, &stitch).spawn().unwrap();
     assert!(wait_until(|| puts(&bucket.seen()).len() > 220));
-    send(&killed, "KILL");
+    send(&killed, Signal::KILL);
     killed.wait().unwrap();
     assert!(!bucket.python(&["list", "out.zarr"]).contains("zarr.json"), "an array that is not whole says so");
     let elsewhere = tempdir().unwrap();

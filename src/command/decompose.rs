@@ -23,7 +23,7 @@ use crate::open::Opened;
 use crate::pairwise::{BlockPass, Rows, held_bytes as pairs_bytes};
 use crate::report::{count, tuple};
 use crate::sink;
-use crate::store::{self, Checkpoints};
+use crate::store;
 
 /// Components that are found unless it is said how many.
 const FEW: usize = 10;
@@ -94,7 +94,6 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
         many.one(path, || writing::write(&writing, array, &stop))?;
     }
     numbers.iter().try_for_each(|(path, bytes)| store::replace(path, bytes))?;
-    Checkpoints::forget(&args.output)?;
     many.finish()?;
     if args.run.json {
         return super::print_json(&json!({

@@ -82,8 +82,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Report(args) => report::run(&args),
         Command::Calc(args) => calc::run(&args),
         Command::Verify(args) => verify::run(&args),
-        Command::Pairwise(args) => pairwise::run(&args),
-        Command::Decompose(args) => decompose::run(&args),
+        Command::Pairwise(args) => over(args.output.as_deref().map(Path::new), pairwise::run(&args)),
+        Command::Decompose(args) => over(Some(&args.output), decompose::run(&args)),
         Command::Plan(args) => plan::plan(&args),
         Command::Run(args) => plan::run(&args),
         Command::Finalize(args) => plan::finalize(&args),
@@ -166,6 +166,13 @@ fn way<'a>(
     output.filter(|_| run.restart).map_or(Ok(()), Checkpoints::forget)?;
     let (checkpoints, elsewhere) = (Checkpoints::new(output, &manifest), devices::elsewhere(devices));
     Ok(BlockPass { stop, checkpoints, prefix: String::new(), elsewhere })
+}
+
+/// Forgets what was kept on the way to `output` where that is whole: this run has made it, or found that an earlier one had.
+fn over(output: Option<&Path>, ended: Result<()>) -> Result<()> {
+    let is_whole = ended.as_ref().map_or_else(|e| matches!(e.downcast_ref(), Some(Error::Complete(_))), |()| true);
+    output.filter(|_| is_whole).map_or(Ok(()), Checkpoints::forget)?;
+    ended
 }
 
 /// A stop, with how to go on.

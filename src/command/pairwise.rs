@@ -26,7 +26,7 @@ use crate::provenance::Ledger;
 use crate::report::{count, duration, tuple};
 use crate::sink;
 use crate::source::headers::GroupedNote;
-use crate::store::{self, Checkpoints};
+use crate::store;
 
 pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     let start = Instant::now();
@@ -91,8 +91,7 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     if let Some(path) = &args.plot {
         super::plot::write(path, &pairs.axes, &block, &format!("{:?}", args.metric), args.overwrite)?;
     }
-    put(args, settings, pairs.axes, block, lineage, start, &stop)?;
-    Ok(args.output.as_deref().map_or(Ok(()), |output| Checkpoints::forget(Path::new(output)))?)
+    put(args, settings, pairs.axes, block, lineage, start, &stop)
 }
 
 /// Pairs of arrays whose slices are measured, one for each position along the axes that are kept.

@@ -12,6 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 
 /// The program in `folder`, free of the caller's terminal and scheduler, its streams caught.
@@ -110,9 +111,27 @@ pub(crate) fn alive(child: &mut Child) -> bool {
     child.try_wait().unwrap().is_none()
 }
 
-/// Sends `signal` (`TERM`, `KILL`, ...) to `child`.
-pub(crate) fn send(child: &Child, signal: &str) {
-    Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+/// Sends `signal` to `child`, which may have ended.
+pub(crate) fn send(child: &Child, signal: Signal) {
+    let _ = kill_process(Pid::from_child(child), signal);
+}
+
+/// Stops `child` as soon as `is_time`, which is asked again and again while it stands still: no run is too fast for that.
+/// It ends or goes on by another signal, and [`Signal::CONT`].
+pub(crate) fn stop_when(child: &Child, mut is_time: impl FnMut() -> bool) {
+    let start = Instant::now();
+    loop {
+        send(child, Signal::STOP);
+        let states = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let state = waitid(WaitId::Pid(Pid::from_child(child)), states).unwrap().unwrap();
+        assert!(state.stopped(), "the run ended before it could be stopped");
+        if is_time() {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "the run has not come so far in a minute");
+        send(child, Signal::CONT);
+        sleep(Duration::from_millis(1));
+    }
 }
 
 /// Starts `command` and calls `look` with the process's folder in `/proc` until it ends.
@@ -146,8 +165,22 @@ pub(crate) fn readers(process: &Path, n_calls: u64) -> Vec<String> {
 
 /// How often a process or thread whose folder in `/proc` is `process` has read.
 pub(crate) fn n_reads(process: &Path) -> Option<u64> {
+    io(process, "syscr")
+}
+
+fn io(process: &Path, what: &str) -> Option<u64> {
     let io = fs::read_to_string(process.join("io")).ok()?;
-    io.lines().find_map(|l| l.strip_prefix("syscr: "))?.parse().ok()
+    io.lines().find_map(|l| l.strip_prefix(what)?.strip_prefix(": "))?.parse().ok()
+}
+
+/// Runs to the end, which must be a good one; gives the bytes that it has written, to whatever file.
+pub(crate) fn written(folder: &Path, arguments: &[&str]) -> u64 {
+    let child = program(folder, arguments).spawn().unwrap();
+    waitid(WaitId::Pid(Pid::from_child(&child)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+    let bytes = io(&PathBuf::from(format!("/proc/{}", child.id())), "wchar");
+    let (code, _, text) = told(&child.wait_with_output().unwrap());
+    assert_eq!(code, 0, "{arguments:?}: {text}");
+    bytes.unwrap()
 }
 
 /// Counts how often the files of a folder are opened, by whatever call.
@@ -254,14 +287,6 @@ pub(crate) fn begun(folder: &Path, known: &[String]) -> bool {
             false
         },
     )
-}
-
-/// User and system time in clock ticks of a process whose folder in `/proc` is `process`.
-pub(crate) fn cpu_ticks(process: &Path) -> Option<u64> {
-    let stat = fs::read_to_string(process.join("stat")).ok()?;
-    // The name before may hold spaces and brackets.
-    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
-    Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
 }
 
 /// Bytes of what a run has written beside `known` names of `folder`.
