@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, PossibleValue, StringValueParser, TypedValueParser};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
 
 use crate::array::calc::Cast;
@@ -45,15 +46,64 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Reads a command line, the program first. A negative number is a value, which its flag may refuse, and no flag.
+    /// Reads a command line, the program first.
     ///
     /// # Errors
     /// What clap says of it.
     pub fn read<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> Result<Self, clap::Error> {
-        let is_valued = |arg: &clap::Arg| arg.get_action().takes_values() && !arg.is_positional();
-        let numbered = |arg: clap::Arg| if is_valued(&arg) { arg.allow_negative_numbers(true) } else { arg };
-        let command = Self::command().mut_subcommands(|command| command.mut_args(numbered));
-        Self::from_arg_matches(&command.try_get_matches_from(words)?)
+        Self::try_parse_from(words)
+    }
+}
+
+/// The flags of a command, which are not made where another one is called. A negative number is a value of theirs, which they may refuse,
+/// and no flag.
+#[derive(Clone, Debug)]
+pub struct Flags<T>(pub Box<T>);
+
+/// Adds flags by `add` to a command that has what is said of it, and the flags of all commands, which stay the last.
+fn flagged(command: clap::Command, add: impl FnOnce(clap::Command) -> clap::Command) -> clap::Command {
+    let about = command.get_about().cloned().unwrap_or_default();
+    let long_about = command.get_long_about().cloned();
+    let of_all: Vec<clap::Id> = command.get_arguments().map(|arg| arg.get_id().clone()).collect();
+    let is_valued = |arg: &clap::Arg| arg.get_action().takes_values() && !arg.is_positional();
+    let numbered = |arg| if is_valued(&arg) { arg.allow_negative_numbers(true) } else { arg };
+    let command = add(command).about(about).long_about(None::<&'static str>).mut_args(numbered);
+    let command = long_about.into_iter().fold(command, clap::Command::long_about);
+    // What is changed comes to the end.
+    of_all.into_iter().fold(command, |command, id| command.mut_arg(id, |arg| arg))
+}
+
+impl<T: Args> Args for Flags<T> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        flagged(command, T::augment_args)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        flagged(command, T::augment_args_for_update)
+    }
+}
+
+impl<T: Args> FromArgMatches for Flags<T> {
+    fn from_arg_matches(found: &ArgMatches) -> Result<Self, clap::Error> {
+        T::from_arg_matches(found).map(|args| Self(Box::new(args)))
+    }
+
+    fn update_from_arg_matches(&mut self, found: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(found)
+    }
+}
+
+impl<T> Deref for Flags<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Flags<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
     }
 }
 
@@ -71,54 +121,55 @@ pub struct VoiceArgs {
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Show what a pile of files is: fields, array, holes, duplicates, and the command to run
-    Inspect(Box<InspectArgs>),
+    Inspect(Flags<InspectArgs>),
     /// Try codecs on a few chunks: sizes, rates, files, and which to take
-    Advise(Box<AdviseArgs>),
+    Advise(Flags<AdviseArgs>),
     /// Write the files as one Zarr array
-    Stitch(Box<StitchArgs>),
+    Stitch(Flags<StitchArgs>),
     /// Write any array in another format, or stored otherwise: Zarr, TIFF, series of TIFF, NPY, PNG, raw elements
     ///
     /// The same as stitch, under the name of what is asked of an array that is one already: its input is a Zarr, one
     /// file or many, and a part of it, with other axes, values, chunks or levels, is written as the output's name says
-    Convert(Box<StitchArgs>),
+    Convert(Flags<StitchArgs>),
     /// Describe TIFF files as a Zarr array whose chunks are their strips and tiles, without copying a pixel
-    Link(Box<LinkArgs>),
+    Link(Flags<LinkArgs>),
     /// Add levels to an OME-Zarr image that has one, in place
-    Pyramid(PyramidArgs),
+    Pyramid(Flags<PyramidArgs>),
     /// Reduce files or a Zarr array along axes: mean, max, median, histogram and more
-    Reduce(Box<ReduceArgs>),
+    Reduce(Flags<ReduceArgs>),
     /// Say on one page of HTML what an array is like: brightness over time, focus, saturation, histograms, previews
-    Report(Box<ReportArgs>),
+    Report(Flags<ReportArgs>),
     /// Compute with arrays: arithmetic, filters and reductions in one expression
-    Calc(Box<CalcArgs>),
+    Calc(Flags<CalcArgs>),
     /// Check a Zarr: every object against the checksums that were recorded with it, every pixel against the inputs
-    Verify(VerifyArgs),
+    Verify(Flags<VerifyArgs>),
     /// Measure how far the slices of an array are from each other
-    Pairwise(Box<PairwiseArgs>),
+    Pairwise(Flags<PairwiseArgs>),
     /// Find principal components, singular values or the QR of an array cut into long rows
-    Decompose(Box<DecomposeArgs>),
+    Decompose(Flags<DecomposeArgs>),
     /// Write down a stitch, reduction or calculation that many processes are to do, without doing it
-    Plan(PlanArgs),
+    Plan(Flags<PlanArgs>),
     /// Do a share of a plan: which one is told by flags, or by the array or launcher that started this process
-    Run(ShareArgs),
+    Run(Flags<ShareArgs>),
     /// Put together what the shares of a plan have done, and give the output its name; where units are missing, name their
     /// shares, change nothing, and end with exit code 3
     #[command(visible_alias = "merge")]
-    Finalize(FinalizeArgs),
+    Finalize(Flags<FinalizeArgs>),
     /// Show what of a plan is done, and which shares are to be run again
-    Status(StatusArgs),
+    Status(Flags<StatusArgs>),
     /// Show which share, memory and processors a process would take that is started in this way, and why
-    Place(PlaceArgs),
+    Place(Flags<PlaceArgs>),
     /// Print the commands that give a plan to a scheduler as an array of jobs
-    Submit(SubmitArgs),
+    Submit(Flags<SubmitArgs>),
     /// Show slices or a projection of an array, in the terminal or as a picture
-    View(Box<ViewArgs>),
+    View(Flags<ViewArgs>),
     /// List the patterns of acquisition programs that --preset takes, each with a name it reads
-    Patterns(PatternsArgs),
+    Patterns(Flags<PatternsArgs>),
     /// List the devices of OpenCL that --device takes: memory, double precision, and how fast pixels get there
-    Devices(DevicesArgs),
+    Devices(Flags<DevicesArgs>),
     /// Print completions for a shell
     Completions {
         /// The shell

@@ -214,7 +214,7 @@ pub fn write_plan(
 ) -> Result<u64> {
     if job.start == Start::Anew {
         // Who prepares a place for shares finds it empty.
-        begin(plan, consumers, &Job { manifest: serde_json::Value::Null, ..job.clone() })?;
+        begin(plan, consumers, &Job { manifest: Arc::default(), ..job.clone() })?;
         consumers.iter_mut().try_for_each(|c| c.leave())?;
     }
     let done = begin_share(plan, consumers, job, Share::WHOLE)?;

@@ -1,12 +1,14 @@
 """What others put into a bucket, and find in it: boto3, Google's JSON and Azure's SDK, tifffile and zarr-python.
 
-Usage: remote.py SCHEME URL    answers each line, a JSON list of a command and its arguments, with a line of JSON.
+Usage: remote.py SCHEME URL    answers each line, a JSON list of a bucket, a command and its arguments, with a line of JSON
+that has its answer or what went wrong; of S3 it is the server too.
 """
 
 import json
-import os
+import logging
 import sys
 import tempfile
+import traceback
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -19,25 +21,29 @@ scheme, url = sys.argv[1:]
 class S3:
     def __init__(self):
         import boto3
+        from moto.server import ThreadedMotoServer
 
+        for name in ["werkzeug", "asyncio"]:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        ThreadedMotoServer("127.0.0.1", int(url.rsplit(":", 1)[1]), verbose=False).start()
         keys = dict(aws_access_key_id="someone", aws_secret_access_key="secret", region_name="us-east-1")
         self.s3 = boto3.client("s3", endpoint_url=url, **keys)
 
     def make(self):
-        self.s3.create_bucket(Bucket="lab")
+        self.s3.create_bucket(Bucket=self.name)
 
     def put(self, key, bytes):
-        self.s3.put_object(Bucket="lab", Key=key, Body=bytes)
+        self.s3.put_object(Bucket=self.name, Key=key, Body=bytes)
 
     def get(self, key):
-        return self.s3.get_object(Bucket="lab", Key=key)["Body"].read()
+        return self.s3.get_object(Bucket=self.name, Key=key)["Body"].read()
 
     def below(self, prefix):
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket="lab", Prefix=prefix)
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
         return [found["Key"] for page in pages for found in page.get("Contents", [])]
 
     def remove(self, key):
-        self.s3.delete_object(Bucket="lab", Key=key)
+        self.s3.delete_object(Bucket=self.name, Key=key)
 
 
 class Google:
@@ -91,7 +97,7 @@ def opened(key):
         options = dict(key="someone", secret="secret", endpoint_url=url, client_kwargs=dict(region_name="us-east-1"))
         # What was found earlier may be another array by now.
         options |= dict(use_listings_cache=False, skip_instance_cache=True)
-        found = zarr.open(f"s3://lab/{key}", mode="r", storage_options=options)
+        found = zarr.open(f"s3://{bucket.name}/{key}", mode="r", storage_options=options)
     else:
         folder = Path(tempfile.mkdtemp())
         for name in bucket.below(key + "/"):
@@ -151,5 +157,9 @@ def answer(command, arguments):
 
 
 for line in sys.stdin:
-    command, *arguments = json.loads(line)
-    print(json.dumps(answer(command, arguments)), flush=True)
+    bucket.name, command, *arguments = json.loads(line)
+    try:
+        said = dict(answer=answer(command, arguments))
+    except Exception:
+        said = dict(error=traceback.format_exc())
+    print(json.dumps(said), flush=True)

@@ -201,15 +201,15 @@ fn a_run_that_was_killed_goes_on_in_its_folder() {
     acquisition(&bucket, folder);
     let expected = expected(&bucket, folder);
     let stitch = ["stitch", "s3://lab/raw", "--pattern", PATTERN, "-q", "-o", "s3://lab/out.zarr", "--shards", "none"];
-    let stitch = [&stitch[..], &["--chunks", "1,1,1,100,100", "--levels", "1"]].concat();
+    let stitch = [&stitch[..], &["--chunks", "1,1,1,100,200", "--levels", "1"]].concat();
     // From the middle on nothing is taken.
     let mut n_put = 0;
     bucket.rule(Duration::ZERO, move |_, line| {
         n_put += usize::from(line.starts_with("PUT"));
-        if n_put > 200 && line.starts_with("PUT") { Fate::Silence(Duration::from_secs(600)) } else { Fate::Answered }
+        if n_put > 100 && line.starts_with("PUT") { Fate::Silence(Duration::from_secs(600)) } else { Fate::Answered }
     });
     let mut killed = asked(&bucket, folder, &stitch).spawn().unwrap();
-    assert!(wait_until(|| puts(&bucket.seen()).len() > 220));
+    assert!(wait_until(|| puts(&bucket.seen()).len() > 120));
     send(&killed, Signal::KILL);
     killed.wait().unwrap();
     assert!(!bucket.python(&["list", "out.zarr"]).contains("zarr.json"), "an array that is not whole says so");

@@ -7,6 +7,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::common::tempdir;
@@ -26,7 +27,7 @@ fn partial(unit: u64) -> f64 {
 }
 
 fn begin(output: &Path, share: Option<Share>) -> Store {
-    let manifest = json!({"simulated": n_units()});
+    let manifest = Arc::new(json!({"simulated": n_units()}));
     let plain = OutputTerms::new(output, OutputKind::File);
     let terms = OutputTerms { share, manifest, start: Start::Resume, durability: Durability::None, ..plain };
     match Store::begin(&terms).unwrap() {

@@ -74,7 +74,7 @@ fn is_ours(_: &Path) -> bool {
 fn terms(output: &Path) -> OutputTerms<'_> {
     OutputTerms {
         start: Start::Resume,
-        manifest: json!({"plan": "abc"}),
+        manifest: Arc::new(json!({"plan": "abc"})),
         ..OutputTerms::new(output, OutputKind::Folder(is_ours))
     }
 }
@@ -226,7 +226,7 @@ fn outputs_that_belong_together_are_concluded() {
     drop((one, two));
     assert_eq!(names(folder.path()), [".first.partial", ".second.partial", "first"]);
     assert!(has_name(&terms(&first)).unwrap() && !has_name(&terms(&second)).unwrap());
-    let other = OutputTerms { manifest: json!({"plan": "other"}), ..terms(&first) };
+    let other = OutputTerms { manifest: Arc::new(json!({"plan": "other"})), ..terms(&first) };
     assert!(!has_name(&other).unwrap() && !conclude(&OutputTerms { output: &second, ..other }).unwrap());
     for _ in 0..2 {
         assert!(conclude(&terms(&second)).unwrap());
@@ -263,7 +263,7 @@ fn each_kind_of_failure_is_told_by_name() {
         let n = if kind == DiskCall::SyncFolder { 2 } else { 0 };
         let disk = Faulty::new(Arc::new(Memory::default()), n, false, &[kind], Injected::Errno(code));
         let mut terms = terms(Path::new("o"));
-        terms.manifest = Value::Null;
+        terms.manifest = Arc::default();
         let e = run_on(Arc::new(disk), &terms).unwrap_err();
         assert!(e.to_string().contains(says) && e.exit_code() == 1, "{kind:?}: {e}");
         assert!(matches!(&e, Error::Io { source, .. } if source.raw_os_error() == Some(code)), "{e:?}");
@@ -347,7 +347,9 @@ fn one_file_is_gone_on_with() {
 fn what_has_changed_is_listed() {
     let folder = tempdir().unwrap();
     let output = folder.path().join("o.zarr");
-    let with = |manifest: Value, start| Store::begin(&OutputTerms { manifest, start, ..terms(&output) }).unwrap();
+    let with = |manifest: Value, start| {
+        Store::begin(&OutputTerms { manifest: Arc::new(manifest), start, ..terms(&output) }).unwrap()
+    };
     let old = json!({"plan": "abc", "inputs": [{"size": 1, "a/b": 2}, {"size": 2}], "gone": null});
     let new = json!({"plan": "abc", "inputs": [{"size": 1, "a/b": 3}], "more": 1});
     let Begun::Ready(store) = with(old.clone(), Start::Resume) else { panic!() };
@@ -860,7 +862,7 @@ fn a_run_that_was_published_is_not_done_again() {
     assert!(matches!(Store::begin(&terms(&output)).unwrap(), Begun::Published));
     assert_eq!(names(folder.path()), ["o"]);
     publish();
-    let other = OutputTerms { manifest: json!({"plan": "other"}), ..terms(&output) };
+    let other = OutputTerms { manifest: Arc::new(json!({"plan": "other"})), ..terms(&output) };
     assert!(Store::begin(&other).err().unwrap().to_string().contains("exists already"));
     assert_eq!(names(folder.path()), ["o"]);
     assert!(tree(&output) == good);

@@ -45,7 +45,10 @@ fn knowing() -> clap::Command {
         "axes" | "axis" | "along" | "keep" | "flip" => flag.add(ArgValueCompleter::new(axes)),
         _ => flag,
     };
-    Cli::command().mut_subcommands(|command| command.mut_args(knows))
+    let mut command = Cli::command();
+    // Flags of commands are not there before.
+    command.build();
+    command.mut_subcommands(|command| command.mut_args(knows))
 }
 
 /// The axes that begin as `typed` does: of the named input if they are soon found, else those that most arrays have.

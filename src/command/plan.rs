@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use super::written::{Failure, OPERATOR, done, failures, find, stands_for};
 use super::{resources, tell};
-use crate::cli::{Cli, Command, FinalizeArgs, InputArgs, PlanArgs, Planned, RunArgs, ShareArgs};
+use crate::cli::{Cli, Command, FinalizeArgs, Flags, InputArgs, PlanArgs, Planned, RunArgs, ShareArgs};
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit, variable};
 use crate::place;
@@ -166,9 +166,9 @@ pub(super) fn parsed(words: &[String]) -> Result<Command> {
 /// What is to be said of the run that `command` is, and where its inputs come from.
 fn parts(command: &mut Command) -> Result<(&mut RunArgs, &InputArgs), Error> {
     match command {
-        Command::Stitch(args) | Command::Convert(args) => Ok((&mut args.run, &args.input)),
-        Command::Reduce(args) => Ok((&mut args.run, &args.input)),
-        Command::Calc(args) => Ok((&mut args.run, &args.input)),
+        Command::Stitch(Flags(args)) | Command::Convert(Flags(args)) => Ok((&mut args.run, &args.input)),
+        Command::Reduce(Flags(args)) => Ok((&mut args.run, &args.input)),
+        Command::Calc(Flags(args)) => Ok((&mut args.run, &args.input)),
         _ => Err(Error::usage("stitch, convert, reduce and calc can be planned, and nothing else")),
     }
 }

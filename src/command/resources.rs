@@ -147,20 +147,27 @@ pub(super) fn job(
     settings: serde_json::Value,
     losses: &Losses,
 ) -> Result<Job, Error> {
-    let manifest = serde_json::json!({
+    let mut manifest = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "axes": array.axes(),
         "dtype": array.dtype(),
         "settings": settings,
         "plan": plan.digest(),
-        "inputs": inputs.fingerprint()?,
     });
+    manifest["inputs"] = serde_json::Value::Object(inputs.fingerprint()?);
     let except = match &args.planned {
         Some(Planned::Goes { except, .. }) => Arc::clone(except),
         _ => Arc::default(),
     };
     let start = if args.restart { Start::Anew } else { Start::Resume };
-    Ok(Job { manifest, start, except, losses: losses.clone(), inputs: inputs.clone(), ..Job::default() })
+    Ok(Job {
+        manifest: Arc::new(manifest),
+        start,
+        except,
+        losses: losses.clone(),
+        inputs: inputs.clone(),
+        ..Job::default()
+    })
 }
 
 /// Does all that `plan` says, or the share of it that was asked for; or writes it down.

@@ -171,7 +171,7 @@ pub trait Taker {
 #[derive(Clone, Debug, Default)]
 pub struct Job {
     /// Settings, inputs and plan; with `Null` no run goes on with another.
-    pub manifest: serde_json::Value,
+    pub manifest: Arc<serde_json::Value>,
     /// What becomes of what an earlier run left.
     pub start: Start,
     /// Which share of a run it is, beside others.

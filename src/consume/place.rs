@@ -1,6 +1,7 @@
 //! Where an output goes: its name, and the store that builds it once it has begun.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Job, Product};
 use crate::error::{Error, Result};
@@ -72,7 +73,7 @@ impl Place {
     fn terms(&self, job: &Job) -> OutputTerms<'_> {
         let Self { overwrite, durability, kind, .. } = *self;
         let Job { start, share, is_one_of_many, .. } = *job;
-        let manifest = job.manifest.clone();
+        let manifest = Arc::clone(&job.manifest);
         OutputTerms {
             overwrite,
             durability,

@@ -126,6 +126,7 @@ fn split(Record { state, objects, .. }: Record) -> Result<VecDeque<Known>> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Arc;
 
     use super::*;
     use crate::grid::Region;
@@ -135,7 +136,7 @@ mod tests {
     fn large_parts_lie_apart_and_are_believed_as_they_were() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("out.npy");
-        let (start, manifest) = (Start::Resume, serde_json::json!("job"));
+        let (start, manifest) = (Start::Resume, Arc::new(serde_json::json!("job")));
         let terms = OutputTerms { start, manifest, ..OutputTerms::new(&output, OutputKind::File) };
         let open = || Store::begin(&terms).unwrap().ready().unwrap();
         let task =

@@ -136,7 +136,7 @@ pub struct OutputTerms<'a> {
     /// What to do with what an earlier run left.
     pub start: Start,
     /// What must be the same for a later run to go on with this one; with `Null` none does.
-    pub manifest: Value,
+    pub manifest: Arc<Value>,
     /// When a holder of the lock is taken for dead.
     pub patience: Patience,
     /// Which units this does, if it does one of the shares of a run.
@@ -155,7 +155,7 @@ impl<'a> OutputTerms<'a> {
             overwrite: false,
             durability: Durability::default(),
             start: Start::Anew,
-            manifest: Value::Null,
+            manifest: Arc::default(),
             patience: Patience::default(),
             share: None,
             is_one_of_many: false,
@@ -310,7 +310,7 @@ pub struct Store {
     syncer: Arc<Syncer>,
     held: Option<HeldLock>,
     overwrite: bool,
-    manifest: Box<Value>,
+    manifest: Arc<Value>,
     found: Box<EarlierRun>,
     /// The output, if it is one file.
     file: Option<Open>,
@@ -645,7 +645,7 @@ impl Store {
         site.files.store(found.written.files, Ordering::Relaxed);
         site.bytes.store(found.written.bytes, Ordering::Relaxed);
         let syncer = Arc::new(Syncer::new(site.clone()));
-        let (overwrite, manifest, found) = (terms.overwrite, Box::new(terms.manifest.clone()), Box::new(found));
+        let (overwrite, manifest, found) = (terms.overwrite, Arc::clone(&terms.manifest), Box::new(found));
         let (growing, loose, accounts, pieces) = Default::default();
         let (is_share, keeps_record, is_over, written) = (terms.share.is_some(), terms.is_one_of_many, false, None);
         Ok(Begun::Ready(Self {

@@ -6,6 +6,7 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 #[derive(Serialize, Deserialize)]
 struct Published {
     identity: String,
-    manifest: Value,
+    manifest: Arc<Value>,
     /// Names of all outputs that belong together, once all have theirs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     all: Vec<PathBuf>,
@@ -27,10 +28,10 @@ struct Published {
 
 impl Site {
     /// Writes down that what is built here is about to get the name: it is whole.
-    pub(super) fn announce(&self, manifest: &Value) -> Result<()> {
+    pub(super) fn announce(&self, manifest: &Arc<Value>) -> Result<()> {
         let identity = self.disk.identity(OUTPUT).map_err(|e| self.error(OUTPUT, "cannot look at", e))?;
         let identity = identity.unwrap_or_default();
-        self.write(PUBLISHED, &Published { identity, manifest: manifest.clone(), all: Vec::new() })?;
+        self.write(PUBLISHED, &Published { identity, manifest: Arc::clone(manifest), all: Vec::new() })?;
         if self.durability == Durability::None { Ok(()) } else { self.sync_folder("") }
     }
 
@@ -48,7 +49,7 @@ impl Site {
 
     /// The manifest by which what has the output's name was published from here, if it was and this run was not told of
     /// its end.
-    pub(super) fn published(&self) -> Result<Option<Value>> {
+    pub(super) fn published(&self) -> Result<Option<Arc<Value>>> {
         let Some(published) = self.announced()? else { return Ok(None) };
         Ok(self.is_at(&published, "")?.then_some(published.manifest))
     }

@@ -4,8 +4,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+use serde_json::Value;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug)]
@@ -30,21 +33,29 @@ struct Desk {
     seen: Vec<String>,
 }
 
-/// The server, with a bucket `lab`, and the proxy.
+/// A bucket of a server, and the proxy, to which it is called `lab`.
 pub(crate) struct Bucket {
     scheme: &'static str,
-    server: Child,
-    others: Mutex<Others>,
+    /// What the server calls it.
+    name: String,
+    others: Arc<Mutex<Others>>,
     pub(crate) port: u16,
     desk: Arc<Mutex<Desk>>,
 }
 
-/// `remote.py`, which takes longer to start than what it is asked for.
+/// `remote.py`, which takes longer to start than what it is asked for, and the server.
 struct Others {
+    /// None where the script is the server itself.
+    server: Option<Child>,
+    port: u16,
     process: Child,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
 }
+
+/// S3's, which all tests share, each with a bucket of its own; it ends when nobody can ask it any more.
+static S3: OnceLock<Option<Arc<Mutex<Others>>>> = OnceLock::new();
+static N_BUCKETS: AtomicUsize = AtomicUsize::new(0);
 
 impl Bucket {
     /// Starts both; `None`, said aloud, where there is no Python with the server.
@@ -56,23 +67,24 @@ impl Bucket {
     pub(crate) fn of(scheme: &'static str) -> Option<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let server_port = free.local_addr().unwrap().port();
-        drop(free);
-        let server = server(scheme, server_port, port)?.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let others = match scheme {
+            "s3" => S3.get_or_init(|| Others::start(scheme, port)).clone()?,
+            _ => Others::start(scheme, port)?,
+        };
+        let server_port = others.lock().unwrap_or_else(PoisonError::into_inner).port;
+        let number = N_BUCKETS.fetch_add(1, Ordering::Relaxed);
+        let name = if scheme == "s3" { format!("lab{number}") } else { "lab".to_owned() };
         let (delay, seen, rule) = (Duration::ZERO, Vec::new(), Box::new(|_, _: &str| Fate::Answered) as Rule);
         let desk = Arc::new(Mutex::new(Desk { delay, rule, seen }));
-        let shared = Arc::clone(&desk);
+        let (shared, own) = (Arc::clone(&desk), name.clone());
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let desk = Arc::clone(&shared);
+                let (desk, own) = (Arc::clone(&shared), own.clone());
                 // A client that goes away is no failure of the proxy.
-                std::thread::spawn(move || serve(client, server_port, scheme, &desk));
+                std::thread::spawn(move || serve(client, server_port, scheme, &own, &desk));
             }
         });
-        let others = Mutex::new(Others::start(scheme, server_port));
-        let bucket = Self { scheme, server, others, port, desk };
-        assert!(super::probe::wait_until(|| TcpStream::connect(("127.0.0.1", server_port)).is_ok()));
+        let bucket = Self { scheme, name, others, port, desk };
         bucket.python(&["make"]);
         Some(bucket)
     }
@@ -94,11 +106,12 @@ impl Bucket {
 
     /// What `remote.py` says to a command and its arguments, having asked the server itself.
     pub(crate) fn python(&self, arguments: &[&str]) -> String {
-        let mut others = self.others.lock().unwrap();
-        writeln!(others.to, "{}", serde_json::json!(arguments)).unwrap();
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        writeln!(others.to, "{}", serde_json::json!([&[&*self.name], arguments].concat())).unwrap();
         let mut answer = String::new();
         others.from.read_line(&mut answer).unwrap();
-        serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{arguments:?}: no answer; what went wrong is above"))
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{arguments:?}: no answer"));
+        answer["answer"].as_str().map_or_else(|| panic!("{arguments:?}: {answer}"), str::to_owned)
     }
 
     /// Settings of a program that is to ask the proxy.
@@ -130,9 +143,8 @@ impl Bucket {
 /// The key that Azurite's documentation gives.
 const AZURITES_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// What starts the server of a scheme at `port`, before which stands a proxy.
-fn server(scheme: &str, port: u16, proxy: u16) -> Option<Command> {
-    let mut python = super::interpreter()?;
+/// What starts the server of a scheme at `port`, before which stands a proxy, if `remote.py` is none; none where there is none.
+fn server(scheme: &str, port: u16, proxy: u16) -> Option<Option<Command>> {
     let asked = |code: &str| {
         let output = super::interpreter()?.args(["-c", code]).stderr(Stdio::null()).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -150,7 +162,7 @@ fn server(scheme: &str, port: u16, proxy: u16) -> Option<Command> {
             let mut command = Command::new(program);
             command.args(["-scheme", "http", "-host", "127.0.0.1", "-port", &port, "-backend", "memory"]);
             command.args(["-public-host", &host]);
-            Some(command)
+            Some(Some(command))
         }
         "az" => {
             let has_sdk =
@@ -162,7 +174,7 @@ fn server(scheme: &str, port: u16, proxy: u16) -> Option<Command> {
             }
             let mut command = Command::new("azurite-blob");
             command.args(["--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--blobPort", &port]);
-            Some(command)
+            Some(Some(command))
         }
         _ => {
             if asked("from importlib.util import find_spec; assert find_spec('moto') and find_spec('flask')").is_none()
@@ -170,27 +182,31 @@ fn server(scheme: &str, port: u16, proxy: u16) -> Option<Command> {
                 missing("Python with moto, of tests/requirements.txt");
                 return None;
             }
-            python.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port]);
-            Some(python)
+            Some(None)
         }
     }
 }
 
 impl Others {
-    fn start(scheme: &str, server_port: u16) -> Self {
+    fn start(scheme: &str, proxy: u16) -> Option<Arc<Mutex<Self>>> {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let quiet = |mut command: Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let server = server(scheme, port, proxy)?.map(quiet);
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/remote.py");
         let mut command = super::interpreter().unwrap();
-        command.arg(script).args([scheme, &format!("http://127.0.0.1:{server_port}")]);
+        command.arg(script).args([scheme, &format!("http://127.0.0.1:{port}")]);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (to, from) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
-        Self { process, to, from }
+        assert!(super::probe::wait_until(|| TcpStream::connect(("127.0.0.1", port)).is_ok()));
+        Some(Arc::new(Mutex::new(Self { server, port, process, to, from })))
     }
 }
 
-impl Drop for Bucket {
+impl Drop for Others {
     fn drop(&mut self) {
-        let others = self.others.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for process in [&mut self.server, &mut others.process] {
+        for process in self.server.iter_mut().chain([&mut self.process]) {
             // One that has ended cannot be stopped.
             let _ = process.kill();
             let _ = process.wait();
@@ -219,7 +235,7 @@ fn message(from: &mut impl BufRead, is_answer: bool, is_empty: bool) -> std::io:
     Ok((head, body))
 }
 
-fn serve(mut client: TcpStream, port: u16, scheme: &str, desk: &Mutex<Desk>) -> std::io::Result<()> {
+fn serve(mut client: TcpStream, port: u16, scheme: &str, bucket: &str, desk: &Mutex<Desk>) -> std::io::Result<()> {
     let (head, body) = message(&mut BufReader::new(client.try_clone()?), false, false)?;
     let line = head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
     let (delay, fate) = {
@@ -251,6 +267,8 @@ fn serve(mut client: TcpStream, port: u16, scheme: &str, desk: &Mutex<Desk>) -> 
     // fake-gcs-server takes objects by this name alone if the URL is signed.
     let is_put = scheme == "gs" && line.starts_with("PUT ");
     let head = if is_put { head.replacen(" HTTP/1.1", "?X-Goog-Algorithm=none HTTP/1.1", 1) } else { head };
+    // The server may be shared.
+    let head = head.replacen(" /lab", &format!(" /{bucket}"), 1);
     server.write_all(once(&head).as_bytes())?;
     server.write_all(&body)?;
     let (mut head, body) = message(&mut BufReader::new(server), true, line.starts_with("HEAD"))?;

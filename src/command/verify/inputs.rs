@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Verified;
 use crate::array::{Array, Held, select};
 use crate::bytes::{self, Seen, Watch};
-use crate::cli::{CalcArgs, Command, DecomposeArgs, InputArgs, NameArgs, PairwiseArgs, ReduceArgs, StitchArgs};
+use crate::cli::{CalcArgs, Command, DecomposeArgs, Flags, InputArgs, NameArgs, PairwiseArgs, ReduceArgs, StitchArgs};
 use crate::command::calculated::{Calculated, calculated};
 use crate::command::pairwise::Pairs;
 use crate::command::reduce::Folded;
@@ -118,11 +118,11 @@ impl Verified<'_> {
         }
         let command = words.get(1..).filter(|_| words.len() < resolve::MOST_WORDS);
         match command.and_then(|words| plan::parsed(words).ok()) {
-            Some(Command::Stitch(args) | Command::Convert(args)) => self.calculated(*args, paths),
-            Some(Command::Reduce(args)) => self.reduced(*args, paths),
-            Some(Command::Calc(args)) => self.expressed(*args, paths),
-            Some(Command::Pairwise(args)) => self.paired(*args, paths),
-            Some(Command::Decompose(args)) => self.decomposed(*args, paths),
+            Some(Command::Stitch(Flags(args)) | Command::Convert(Flags(args))) => self.calculated(*args, paths),
+            Some(Command::Reduce(Flags(args))) => self.reduced(*args, paths),
+            Some(Command::Calc(Flags(args))) => self.expressed(*args, paths),
+            Some(Command::Pairwise(Flags(args))) => self.paired(*args, paths),
+            Some(Command::Decompose(Flags(args))) => self.decomposed(*args, paths),
             _ => Err(self.unknown("it is not recorded in full how it was made")),
         }
     }

@@ -485,7 +485,8 @@ impl ZarrSink {
             self.describe_group(group, documents)?;
         }
         if self.ledger.n_inputs() > MOST_LISTED {
-            let list: Vec<String> = self.ledger.inputs().map(|input| json!(input).to_string()).collect();
+            let text = |input| serde_json::to_string(&input).map_err(Error::format);
+            let list = self.ledger.inputs().map(text).collect::<Result<Vec<String>>>()?;
             self.store_object(&self.beside(INPUTS), format!("[\n{}\n]\n", list.join(",\n")).as_bytes())?;
         }
         // An archive has checksums of its own.
