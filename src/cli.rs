@@ -55,8 +55,8 @@ impl Cli {
     }
 }
 
-/// The flags of a command, which are not made where another one is called. A negative number is a value of theirs, which they may refuse,
-/// and no flag.
+/// The flags of a command, which are not made where another one is called. A negative number is a value of theirs, which they
+/// may refuse, and no flag.
 #[derive(Clone, Debug)]
 pub struct Flags<T>(pub Box<T>);
 

@@ -82,8 +82,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Report(args) => report::run(&args),
         Command::Calc(args) => calc::run(&args),
         Command::Verify(args) => verify::run(&args),
-        Command::Pairwise(args) => over(args.output.as_deref().map(Path::new), pairwise::run(&args)),
-        Command::Decompose(args) => over(Some(&args.output), decompose::run(&args)),
+        Command::Pairwise(args) => over(&args.run, args.output.as_deref().map(Path::new), pairwise::run(&args)),
+        Command::Decompose(args) => over(&args.run, Some(&args.output), decompose::run(&args)),
         Command::Plan(args) => plan::plan(&args),
         Command::Run(args) => plan::run(&args),
         Command::Finalize(args) => plan::finalize(&args),
@@ -169,9 +169,9 @@ fn way<'a>(
 }
 
 /// Forgets what was kept on the way to `output` where that is whole: this run has made it, or found that an earlier one had.
-fn over(output: Option<&Path>, ended: Result<()>) -> Result<()> {
+fn over(run: &RunArgs, output: Option<&Path>, ended: Result<()>) -> Result<()> {
     let is_whole = ended.as_ref().map_or_else(|e| matches!(e.downcast_ref(), Some(Error::Complete(_))), |()| true);
-    output.filter(|_| is_whole).map_or(Ok(()), Checkpoints::forget)?;
+    output.filter(|_| is_whole && !run.dry_run).map_or(Ok(()), Checkpoints::forget)?;
     ended
 }
 
