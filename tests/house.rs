@@ -13,8 +13,8 @@ use crate::common::{self, pile, probe, run, tiff};
 use common::skipped;
 use pile::{Npy, PATTERN, Pile, files};
 use probe::{
-    Opens, alive, begun, cut, find, least_memory, listing, n_reads, peak_bytes, program, ran, readers, refused, send,
-    stop_when, succeeds, summary, told, wait_until, watched,
+    Opens, alive, begun, cut, ended, find, least_memory, listing, n_reads, peak_bytes, program, ran, readers, refused,
+    send, stop_when, succeeds, summary, told, wait_until, watched,
 };
 use run::{message, names, read_zarr, stackctl};
 use rustix::process::Signal;
@@ -382,9 +382,7 @@ fn a_profile_tells_of_every_stage() {
 fn stopped(folder: &Path, command: &mut Command, signal: Signal) -> (i32, String) {
     let child = command.spawn().unwrap();
     stop_when(&child, || begun(folder, &["raw".into()]));
-    send(&child, signal);
-    send(&child, Signal::CONT);
-    let (code, _, text) = told(&child.wait_with_output().unwrap());
+    let (code, text, _) = ended(child, signal);
     (code, text)
 }
 
@@ -423,8 +421,7 @@ fn a_stop_with_no_work_left_finishes_the_run() {
         let partial = |name: &String| name != "raw" && name != "out.zarr";
         assert!(wait_until(|| names(folder.path()).iter().any(partial) || !alive(&mut child)));
         std::thread::sleep(std::time::Duration::from_millis(100));
-        send(&child, Signal::TERM);
-        let (code, _, text) = told(&child.wait_with_output().unwrap());
+        let (code, text, _) = ended(child, Signal::TERM);
         let counted_as_done = text.contains("1 task of 1") || text.contains("1 tasks of 1");
         assert!(code == 0 || (code == 75 && !counted_as_done), "{code}: {text}");
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,9 @@ use crate::common::tempdir;
 use crate::common::{self, pile, probe, run, tiff};
 use common::skipped;
 use pile::{PATTERN, Pile, files};
-use probe::{alive, begun_bytes, program, ran, refused, send, stop_when, succeeds, told, wait_until, watched, written};
+use probe::{
+    alive, begun_bytes, ended, program, ran, refused, send, stop_when, succeeds, told, wait_until, watched, written,
+};
 use run::names;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -98,14 +100,6 @@ fn interrupted(folder: &Path, arguments: &[&str], signal: Signal, bytes: u64) ->
     let child = program(folder, arguments).spawn().unwrap();
     stop_when(&child, || begun_bytes(folder, &["raw", "out.zarr"]) >= bytes);
     ended(child, signal)
-}
-
-fn ended(child: Child, signal: Signal) -> (i32, String, f64) {
-    send(&child, signal);
-    send(&child, Signal::CONT);
-    let start = Instant::now();
-    let (code, _, text) = told(&child.wait_with_output().unwrap());
-    (code, text, start.elapsed().as_secs_f64())
 }
 
 fn n_kills() -> usize {

@@ -134,6 +134,15 @@ pub(crate) fn stop_when(child: &Child, mut is_time: impl FnMut() -> bool) {
     }
 }
 
+/// Sends `signal` to `child`, whether it stands still or not; gives code, message and seconds to its end.
+pub(crate) fn ended(child: Child, signal: Signal) -> (i32, String, f64) {
+    send(&child, signal);
+    send(&child, Signal::CONT);
+    let start = Instant::now();
+    let (code, _, text) = told(&child.wait_with_output().unwrap());
+    (code, text, start.elapsed().as_secs_f64())
+}
+
 /// Starts `command` and calls `look` with the process's folder in `/proc` until it ends.
 pub(crate) fn watched(command: &mut Command, mut look: impl FnMut(&Path)) -> Output {
     let child = command.spawn().unwrap();
