@@ -1,7 +1,7 @@
 //! Opening: from what the user named to one lazy array, in the library and as every command tells of it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::common::tempdir;
@@ -13,6 +13,9 @@ use stackctl::block::Buffer;
 use stackctl::grid::Region;
 use stackctl::open::{Missing, Names, ObstacleKind, Request};
 use stackctl::pattern::Pattern;
+use stackctl::source::OpenOptions;
+use stackctl::source::headers::Headers;
+use stackctl::source::known::KnownInputs;
 use tiff::Layout;
 
 /// Writes an OME-TIFF whose text counts three time points of two planes (3, 4) uint8, of which `n_pages` are
@@ -230,4 +233,25 @@ fn the_number_of_files_counts_metadata() {
     let grown = stackctl(folder.path()).args(base).args(["--max-files", "4"]).output().unwrap();
     assert!(grown.status.success(), "{}", message(&grown));
     assert_eq!(run::tree(&folder.path().join("out.zarr")).len(), 4);
+}
+
+#[test]
+fn what_is_known_of_headers_comes_back() {
+    let paths: Vec<PathBuf> = ["fixtures/raw/", "nothing"].map(PathBuf::from).to_vec();
+    let mut tifs: Vec<PathBuf> = fs::read_dir(&paths[0]).unwrap().flatten().map(|entry| entry.path()).collect();
+    tifs.retain(|path| path.extension().is_some_and(|e| e == "tif"));
+    tifs.sort();
+    let options = OpenOptions::default();
+    let headers = Headers::read(&tifs, &options);
+    let known = KnownInputs::default();
+    known.keep(&tifs, &options, &headers);
+    known.keep(&paths, &options, &Headers::read(&paths, &options));
+    let text = known.to_json().to_string();
+    let again = KnownInputs::from_json(serde_json::from_str(&text).unwrap()).unwrap();
+    let found = again.find(&tifs, &options).unwrap();
+    assert_eq!(format!("{:?}", found.kinds), format!("{:?}", headers.kinds));
+    assert_eq!((found.kind_of, found.bytes_of), (headers.kind_of, headers.bytes_of));
+    assert!(again.find(&paths, &options).is_none(), "files that cannot be read");
+    assert!(again.find(&tifs[1..], &options).is_none(), "other files");
+    assert!(again.find(&tifs, &OpenOptions { level: Some(1), ..options }).is_none(), "read otherwise");
 }

@@ -57,7 +57,7 @@ fn arrays_come_from_a_bucket_and_go_to_one() {
     let expected = expected(&bucket, folder);
     let stitch = ["stitch", "s3://lab/raw", "--pattern", PATTERN, "-q", "-o"];
     bucket.calm();
-    ends(&bucket, folder, 0, &[&stitch[..], &["s3://lab/out.zarr", "--chunks", "1,1,1,100,100"]].concat());
+    ends(&bucket, folder, 0, &[&stitch[..], &["s3://lab/out.zarr", "--chunks", "1,1,5,100,200"]].concat());
     // What says that the array is there comes when all else is.
     let seen = bucket.seen();
     let puts = puts(&seen);
@@ -128,7 +128,7 @@ fn other_stores_are_the_same() {
         let [raw, out] = ["raw", "out.zarr"].map(|key| format!("{scheme}://lab/{key}"));
         let stitch = ["stitch", &raw, "--pattern", PATTERN, "-q", "-o"];
         bucket.rule(Duration::ZERO, |number, _| if number % 9 == 4 { Fate::Status(503) } else { Fate::Answered });
-        ends(&bucket, folder, 0, &[&stitch[..], &[&out, "--chunks", "1,1,1,100,100", "--levels", "2"]].concat());
+        ends(&bucket, folder, 0, &[&stitch[..], &[&out, "--chunks", "1,1,5,100,200", "--levels", "2"]].concat());
         let seen = bucket.seen();
         let last = puts(&seen).pop().unwrap().split('?').next().unwrap().replace("%2E", ".").replace("%2F", "/");
         assert!(last.ends_with("/lab/out.zarr/zarr.json"), "{last}");
@@ -201,15 +201,15 @@ fn a_run_that_was_killed_goes_on_in_its_folder() {
     acquisition(&bucket, folder);
     let expected = expected(&bucket, folder);
     let stitch = ["stitch", "s3://lab/raw", "--pattern", PATTERN, "-q", "-o", "s3://lab/out.zarr", "--shards", "none"];
-    let stitch = [&stitch[..], &["--chunks", "1,1,1,100,200", "--levels", "1"]].concat();
+    let stitch = [&stitch[..], &["--chunks", "1,1,1,100,400", "--levels", "1"]].concat();
     // From the middle on nothing is taken.
     let mut n_put = 0;
     bucket.rule(Duration::ZERO, move |_, line| {
         n_put += usize::from(line.starts_with("PUT"));
-        if n_put > 100 && line.starts_with("PUT") { Fate::Silence(Duration::from_secs(600)) } else { Fate::Answered }
+        if n_put > 60 && line.starts_with("PUT") { Fate::Silence(Duration::from_secs(600)) } else { Fate::Answered }
     });
     let mut killed = asked(&bucket, folder, &stitch).spawn().unwrap();
-    assert!(wait_until(|| puts(&bucket.seen()).len() > 120));
+    assert!(wait_until(|| puts(&bucket.seen()).len() > 80));
     send(&killed, Signal::KILL);
     killed.wait().unwrap();
     assert!(!bucket.python(&["list", "out.zarr"]).contains("zarr.json"), "an array that is not whole says so");

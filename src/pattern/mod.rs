@@ -32,8 +32,6 @@ mod presence;
 mod presets;
 mod report;
 mod runs;
-#[cfg(test)]
-mod tests;
 mod tiles;
 mod value;
 

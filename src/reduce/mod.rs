@@ -34,8 +34,6 @@ mod store;
 mod sum;
 mod table;
 mod tally;
-#[cfg(test)]
-mod tests;
 mod topk;
 mod wide;
 

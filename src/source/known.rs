@@ -144,29 +144,6 @@ fn each(value: Value, f: &impl Fn(Value) -> Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::headers::Headers;
-
-    #[test]
-    fn what_is_known_comes_back() {
-        let paths: Vec<PathBuf> = ["fixtures/raw/", "nothing"].map(PathBuf::from).to_vec();
-        let mut tifs: Vec<PathBuf> =
-            std::fs::read_dir(&paths[0]).unwrap().flatten().map(|entry| entry.path()).collect();
-        tifs.retain(|path| path.extension().is_some_and(|e| e == "tif"));
-        tifs.sort();
-        let options = OpenOptions::default();
-        let headers = Headers::read(&tifs, &options);
-        let known = KnownInputs::default();
-        known.keep(&tifs, &options, &headers);
-        known.keep(&paths, &options, &Headers::read(&paths, &options));
-        let text = known.to_json().to_string();
-        let again = KnownInputs::from_json(serde_json::from_str(&text).unwrap()).unwrap();
-        let found = again.find(&tifs, &options).unwrap();
-        assert_eq!(format!("{:?}", found.kinds), format!("{:?}", headers.kinds));
-        assert_eq!((found.kind_of, found.bytes_of), (headers.kind_of, headers.bytes_of));
-        assert!(again.find(&paths, &options).is_none(), "files that cannot be read");
-        assert!(again.find(&tifs[1..], &options).is_none(), "other files");
-        assert!(again.find(&tifs, &OpenOptions { level: Some(1), ..options }).is_none(), "read otherwise");
-    }
 
     #[test]
     fn names_come_back_and_are_not_looked_for_again() {

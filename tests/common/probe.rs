@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Once};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,15 +24,21 @@ pub(crate) fn program(folder: &Path, arguments: &[&str]) -> Command {
         command.env_remove(name);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // Whoever runs the tests may have had them ignore this, which is handed down.
-    // SAFETY: between fork and exec, `signal` is one of the calls that are allowed, and it touches no memory.
-    unsafe {
-        command.pre_exec(|| {
-            libc::signal(libc::SIGHUP, libc::SIG_DFL);
-            Ok(())
-        });
-    }
+    hear_hangups();
     command
+}
+
+/// Whoever runs the tests may have had them ignore that a terminal hangs up, which programs inherit; what is done about a
+/// signal they do not. To set it between fork and exec would take a copy of the memory of all tests for each program.
+fn hear_hangups() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: no handler is given.
+        let before = unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
+        if before == libc::SIG_IGN {
+            signal_hook::flag::register(libc::SIGHUP, Arc::default()).unwrap();
+        }
+    });
 }
 
 /// Runs to the end; gives code (negative for a signal), standard output and messages.

@@ -2,13 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::table::parse_operators;
-use super::*;
-use crate::axis::Axis;
-use crate::block::Block;
-use crate::dtype::{DType, Element};
-use crate::error::{Error, Result};
-use crate::grid::{Grid, Region, n_elements, positions, row_major_strides};
+use stackctl::axis::{Axis, Calibration, Provenance};
+use stackctl::block::Block;
+use stackctl::dtype::{Complex, DType, Element};
+use stackctl::error::{Error, Result};
+use stackctl::grid::{Grid, Region, n_elements, positions, row_major_strides};
+use stackctl::reduce::{Grouping, OPERATORS, Outcome, Partial, Predicate, Reducer, Settings};
 
 fn axes(shape: &[u64]) -> Vec<Axis> {
     shape.iter().enumerate().map(|(i, &n)| Axis::new(format!("a{i}"), n)).collect()
@@ -214,7 +213,7 @@ proptest! {
         settings.weights = None;
         settings.predicate = Predicate::default();
         settings.operators = "sum,mean,count".into();
-        let complex: Vec<_> = floats.iter().map(|&re| crate::dtype::Complex { re, im: 1.0 / re }).collect();
+        let complex: Vec<_> = floats.iter().map(|&re| Complex { re, im: 1.0 / re }).collect();
         check(&complex, DType::Complex128, &shape, &settings, &tile, &piece)?;
     }
 }
@@ -353,7 +352,8 @@ fn groups_of_several_axes_are_boxes() {
 #[test]
 fn operators_are_read_with_their_arguments() {
     let labels = |text: &str| -> Result<Vec<String>> {
-        Ok(parse_operators(&settings(text, &[]))?.into_iter().map(|o| o.label).collect())
+        let reducer = Reducer::new(&axes(&[4]), DType::Uint8, &settings(text, &[0]))?;
+        Ok(reducer.outputs().iter().map(|o| o.label.clone()).collect())
     };
     assert_eq!(labels("max, quantile=0.1:0.90,topk=-3").unwrap(), ["max", "quantile=0.1:0.9", "topk=-3"]);
     for bad in ["", "maxx", "max=3", "quantile", "quantile=2", "quantile=0.1,0.9", "topk=0", "max,max"] {
@@ -367,8 +367,7 @@ fn operators_are_read_with_their_arguments() {
 #[test]
 fn axes_that_survive_keep_what_is_known_of_them() {
     let mut list = axes(&[6, 2]);
-    list[0].calibration =
-        Some(crate::axis::Calibration { step: 0.5, unit: None, from: crate::axis::Provenance::ImageJ });
+    list[0].calibration = Some(Calibration { step: 0.5, unit: None, from: Provenance::ImageJ });
     let groupings = vec![(0, Grouping::every(4, false))];
     let settings = Settings { groupings, ..settings("quantile=0.1:0.9,max", &[0]) };
     let reducer = Reducer::new(&list, DType::Uint8, &settings).unwrap();
