@@ -153,7 +153,7 @@ impl Planes {
             let has_holes = !block.coverage.absent().is_empty();
             let absent = if has_holes { absent_in_row(block, &place) } else { Vec::new() };
             let is_counted = (y + k as u64).is_multiple_of(self.stride);
-            let found = if T::IS_FLOAT || absent.iter().any(|&a| a) || u32::try_from(width).is_err() {
+            let found = if T::IS_FLOAT || absent.iter().any(|&a| a) {
                 // Rows with holes, and what may not be finite, value by value.
                 present.clear();
                 let there = |i: usize| !absent.get(i).copied().unwrap_or(false);
@@ -555,8 +555,11 @@ fn slow(row: &[f64], x: u64, n_absent: u64, is_float: bool) -> PlaneFigures {
     f
 }
 
+/// Elements that are summed up at a time: sums of so many, and of halves of their squares, fit into twice their bits.
+const SUMMED: usize = 1 << 12;
+
 macro_rules! integer {
-    ($($t:ty, $wide:ty, $sum:ty, $square:ty, $small:expr);*) => {$(
+    ($($t:ty, $wide:ty, $square:ty, $small:expr);*) => {$(
         impl Value for $t {
             const IS_FLOAT: bool = false;
 
@@ -571,27 +574,55 @@ macro_rules! integer {
             }
 
             fn fast(row: &[Self], x: u64) -> PlaneFigures {
-                /// Pairs begin at `first`; a row has less than 2^32 elements.
+                /// Pairs begin at `first`. Loops are counted: what iterators call for each element has other features of the
+                /// processor than they have, and is not always inlined.
                 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
                 fn figures(row: &[$t], first: usize) -> PlaneFigures {
-                    let square = |v: $wide| <$square>::from(v.unsigned_abs() * v.unsigned_abs());
-                    let (mut min, mut max, mut n_zero) = (<$t>::MAX, <$t>::MIN, 0u32);
-                    let (mut sum, mut squares) = (0 as $sum, 0 as $square);
-                    for &v in row {
-                        (min, max) = (min.min(v), max.max(v));
-                        sum += v as $sum;
-                        squares += square(v.into());
-                        n_zero += u32::from(v == 0);
+                    const HALF: u32 = <$square>::BITS / 2;
+                    let halves = |v: $wide| {
+                        let square = v.wrapping_mul(v) as $square;
+                        (square & (<$square>::MAX >> HALF), square >> HALF)
+                    };
+                    let whole = |low: $square, high: $square| u128::from(low) + (u128::from(high) << HALF);
+                    let mut f = PlaneFigures {
+                        n: row.len() as u64, min: f64::INFINITY, max: f64::NEG_INFINITY, ..PlaneFigures::default()
+                    };
+                    for some in row.chunks(SUMMED) {
+                        let (mut min, mut max, mut sum) = (<$t>::MAX, <$t>::MIN, 0 as $wide);
+                        let (mut low, mut high) = (0 as $square, 0 as $square);
+                        for &v in some {
+                            (min, max) = (min.min(v), max.max(v));
+                            let v = <$wide>::from(v);
+                            sum += v;
+                            let (l, h) = halves(v);
+                            (low, high) = (low + l, high + h);
+                        }
+                        let count = |value: $t| {
+                            let mut n = 0u16;
+                            for &v in some {
+                                n += u16::from(v == value);
+                            }
+                            u64::from(n)
+                        };
+                        let n_max = if f64::from(max) > f.max { 0 } else { f.n_max };
+                        f.n_max = if f64::from(max) < f.max { n_max } else { n_max + count(max) };
+                        (f.min, f.max) = (f.min.min(min.into()), f.max.max(max.into()));
+                        (f.sum, f.squares, f.n_zero) =
+                            (f.sum + i128::from(sum), f.squares + whole(low, high), f.n_zero + count(0));
                     }
-                    let n_max = row.iter().map(|&v| u32::from(v == max)).sum::<u32>();
-                    let (pairs, _) = row[first.min(row.len())..].as_chunks::<2>();
-                    let apart = |p: &[$t; 2]| square(<$wide>::from(p[1]) - <$wide>::from(p[0]));
-                    let differences = pairs.iter().map(apart).sum::<$square>() as f64;
-                    PlaneFigures {
-                        n: row.len() as u64, min: min as f64, max: max as f64, n_max: n_max.into(), n_zero: n_zero.into(),
-                        sum: sum as i128, squares: squares as u128, n_pairs: pairs.len() as u64, differences,
-                        ..PlaneFigures::default()
+                    let mut differences = 0u128;
+                    for some in row[first.min(row.len())..].chunks(SUMMED) {
+                        let (mut low, mut high) = (0 as $square, 0 as $square);
+                        let (pairs, _) = some.as_chunks::<2>();
+                        for p in pairs {
+                            let (l, h) = halves(<$wide>::from(p[1]) - <$wide>::from(p[0]));
+                            (low, high) = (low + l, high + h);
+                        }
+                        differences += whole(low, high);
+                        f.n_pairs += pairs.len() as u64;
                     }
+                    f.differences = differences as f64;
+                    f
                 }
                 figures(row, (x % 2) as usize)
             }
@@ -604,9 +635,9 @@ macro_rules! integer {
 }
 
 integer! {
-    u8, i32, i64, u64, |v| Some(v.into()); u16, i32, i64, u64, Some;
-    i8, i32, i64, u64, |v| v.try_into().ok(); i16, i32, i64, u64, |v| v.try_into().ok();
-    u32, i64, i128, u128, |v| v.try_into().ok(); i32, i64, i128, u128, |v| v.try_into().ok()
+    u8, i32, u32, |v| Some(v.into()); u16, i32, u32, Some;
+    i8, i32, u32, |v| v.try_into().ok(); i16, i32, u32, |v| v.try_into().ok();
+    u32, i64, u64, |v| v.try_into().ok(); i32, i64, u64, |v| v.try_into().ok()
 }
 
 macro_rules! float {
