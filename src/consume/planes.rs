@@ -685,4 +685,38 @@ mod tests {
         all.iter().for_each(|&v| slow.add(v.into()));
         assert_eq!(bins.found(), slow.found());
     }
+    /// Rows longer than what is summed up at a time, of any numbers and of the least and the greatest in turn.
+    #[test]
+    fn rows_are_what_their_values_are_one_by_one() {
+        fn check<T: Value + Into<i128>>(of: impl Fn(u64) -> T, least: T, greatest: T) {
+            let any = (0..2 * SUMMED as u64 + 77).map(|i| of(i * 2_654_435_761 % 4_294_967_291)).collect::<Vec<T>>();
+            let ends = (0..SUMMED + 3).map(|i| if i % 2 == 0 { least } else { greatest }).collect::<Vec<T>>();
+            for (row, x) in [(&any, 0), (&any, 1), (&ends, 0), (&ends, 1)] {
+                let values: Vec<i128> = row.iter().map(|&v| v.into()).collect();
+                let (min, max) = (*values.iter().min().unwrap(), *values.iter().max().unwrap());
+                let count = |value| values.iter().filter(|v| **v == value).count() as u64;
+                let square = |v: i128| v.unsigned_abs().pow(2);
+                let (pairs, _) = values[x as usize..].as_chunks::<2>();
+                let expected = PlaneFigures {
+                    n: values.len() as u64,
+                    min: min as f64,
+                    max: max as f64,
+                    n_max: count(max),
+                    n_zero: count(0),
+                    sum: values.iter().sum(),
+                    squares: values.iter().map(|v| square(*v)).sum(),
+                    n_pairs: pairs.len() as u64,
+                    differences: pairs.iter().map(|[a, b]| square(b - a)).sum::<u128>() as f64,
+                    ..PlaneFigures::default()
+                };
+                assert_eq!(T::fast(row, x), expected);
+            }
+        }
+        check(|i| i as u8, u8::MIN, u8::MAX);
+        check(|i| i as i8, i8::MIN, i8::MAX);
+        check(|i| i as u16, u16::MIN, u16::MAX);
+        check(|i| i as i16, i16::MIN, i16::MAX);
+        check(|i| i as u32, u32::MIN, u32::MAX);
+        check(|i| i as i32, i32::MIN, i32::MAX);
+    }
 }
