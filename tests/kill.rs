@@ -207,6 +207,7 @@ fn a_killed_run_is_gone_on_with() {
             let rests = (0..3).map(|_| {
                 interrupted(folder, &arguments, signal, expected.bytes * 6 / 10);
                 let rest = written(folder, &arguments);
+                assert!(rest < expected.written, "{arguments:?}: {rest} of {}", expected.written);
                 assert!(files(&folder.join(output)) == expected.files);
                 assert_eq!(names(folder), [*output, "raw"]);
                 remove(&folder.join(output));
