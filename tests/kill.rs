@@ -44,7 +44,8 @@ fn pile() -> Pile {
 
 const INPUT: [&str; 3] = ["raw", "--pattern", PATTERN];
 
-/// Chunks so small that of 512 at most 64 wait to be made durable: the others are not stored again.
+/// Chunks so small that of 512 at most 64 wait to be made durable or recorded: a few tasks of 16, in hand or waiting for
+/// one before them, and these are stored again.
 const SLOWLY: [&str; 4] = ["--chunks", "1,1,1,64,64", "--codec", "zstd:7"];
 
 /// The command of a job: its storage or operator, to `output`.
@@ -197,24 +198,26 @@ fn sums_over_all_rows_are_gone_on_with() {
 /// What was finished is not done again.
 #[test]
 fn a_killed_run_is_gone_on_with() {
-    let folder = raw();
+    let folder = raw_of(&Pile { t: 2 * N_TIMES, ..pile() });
     let folder = folder.path();
     for (job, output) in &jobs()[..3] {
         let arguments = command(job, output);
         let expected = undisturbed(folder, &arguments, output);
         for signal in [Signal::KILL, Signal::TERM] {
-            // How much of what is written waits to be recorded is up to the machine: one run in three must be a good one.
-            let rests = (0..3).map(|_| {
-                interrupted(folder, &arguments, signal, expected.bytes * 6 / 10);
-                let rest = written(folder, &arguments);
-                assert!(rest < expected.written, "{arguments:?}: {rest} of {}", expected.written);
-                assert!(files(&folder.join(output)) == expected.files);
-                assert_eq!(names(folder), [*output, "raw"]);
-                remove(&folder.join(output));
-                rest
-            });
-            let mut too_much = rests.take_while(|rest| *rest >= expected.written * 7 / 10);
-            assert!(too_much.nth(2).is_none(), "{arguments:?}: more than 7 in 10 bytes three times");
+            // What is in hand is finished, on a busy machine all the rest of the run at times.
+            let is_stopped = |_| {
+                let (code, ..) = interrupted(folder, &arguments, signal, expected.bytes * 6 / 10);
+                if code == 0 {
+                    remove(&folder.join(output));
+                }
+                code != 0
+            };
+            assert!((0..5).any(is_stopped), "{arguments:?}: ended in spite of {signal:?}");
+            let rest = written(folder, &arguments);
+            assert!(rest < expected.written * 7 / 10, "{arguments:?}: {rest} of {}", expected.written);
+            assert!(files(&folder.join(output)) == expected.files);
+            assert_eq!(names(folder), [*output, "raw"]);
+            remove(&folder.join(output));
         }
     }
 }

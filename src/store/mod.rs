@@ -750,7 +750,7 @@ impl Store {
                 n_unread += 1;
                 return Ok(());
             }
-            self.syncer.submit(SyncJob::Prove { unit, objects, harmed: Arc::clone(&harmed) })
+            self.syncer.submit(SyncJob::Prove { unit, objects, harmed: Arc::clone(&harmed) }, 0)
         })?;
         self.syncer.settle()?;
         let harmed = std::mem::take(&mut *harmed.lock().unwrap_or_else(PoisonError::into_inner));
@@ -876,7 +876,7 @@ impl Store {
         let object = self.site.disk.create(&temporary).map_err(|e| self.failed(&at, "cannot create", e))?;
         let written = profile::stage(Stage::Write, bytes.len() as u64, || object.write_at(0, bytes));
         written.map_err(|e| self.failed(&at, "cannot write", e))?;
-        self.syncer.submit(SyncJob::Finish { object: Arc::new(object), temporary, key: at })?;
+        self.syncer.submit(SyncJob::Finish { object: Arc::new(object), temporary, key: at }, bytes.len() as u64)?;
         let (n_bytes, crc) = (bytes.len() as u64, crc32c::crc32c(bytes));
         Ok(Stored { key: key.to_owned(), what, offset: 0, n_bytes, crc, runs: Vec::new() })
     }
@@ -1059,11 +1059,15 @@ impl Store {
     /// `Io`, also of anything stored before.
     pub fn record(&self, unit: u64, objects: &[Stored], state: &[u8]) -> Result<()> {
         if self.site.durability != Durability::None {
-            let pieces = objects.iter().filter(|object| object.what == What::Piece);
-            for key in pieces.map(|piece| piece.key.as_str()).collect::<BTreeSet<_>>() {
+            let mut pieces = BTreeMap::<&str, u64>::new();
+            for piece in objects.iter().filter(|object| object.what == What::Piece) {
+                let n_runs = piece.runs.iter().map(|(n, _)| n).product::<u64>();
+                *pieces.entry(&piece.key).or_default() += n_runs * piece.n_bytes;
+            }
+            for (key, n_bytes) in pieces {
                 let open = self.growing().get(key).and_then(Weak::upgrade).or_else(|| self.file.clone());
                 if let Some(open) = open {
-                    self.syncer.submit(SyncJob::Sync(open, format!("{OUTPUT}/{key}")))?;
+                    self.syncer.submit(SyncJob::Sync(open, format!("{OUTPUT}/{key}")), n_bytes)?;
                 }
             }
         }
@@ -1283,7 +1287,7 @@ impl Append {
         }
         drop(sum);
         if waiting >= HURRY_BYTES {
-            self.syncer.submit(SyncJob::Hurry(self.object.clone(), hurried, waiting))?;
+            self.syncer.submit(SyncJob::Hurry(self.object.clone(), hurried, waiting), 0)?;
         }
         Ok(Stored { key: self.key.clone(), what: What::Piece, offset, n_bytes, crc, runs: Vec::new() })
     }
@@ -1307,7 +1311,7 @@ impl Append {
             return Err(Error::format(format!("'{}': byte {} of {n_bytes} was never written", self.key, sum.end)));
         }
         let key = format!("{OUTPUT}/{}", self.key);
-        self.syncer.submit(SyncJob::Finish { object: self.object, temporary: self.temporary, key })?;
+        self.syncer.submit(SyncJob::Finish { object: self.object, temporary: self.temporary, key }, n_bytes)?;
         self.site.count(1, n_bytes);
         loose(&self.loose).insert(self.key.clone(), (n_bytes, sum.crc));
         Ok(Stored { key: self.key, what: What::Whole, offset: 0, n_bytes, crc: sum.crc, runs: Vec::new() })

@@ -14,8 +14,9 @@ use super::{Durability, Site, resume};
 use crate::error::{Error, Result};
 use crate::profile::{self, Stage};
 
-/// Objects at most that are open and wait for the disk.
+/// Jobs at most, and bytes, since the oldest that waits for the disk or for its record: a killed run does them once more.
 const MAX_WAITING: u64 = 64;
+const MAX_WAITING_BYTES: u64 = 1 << 30;
 
 /// An open object that several may hold.
 pub(super) type Open = Arc<Box<dyn Handle>>;
@@ -57,21 +58,28 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     journal: Mutex<Option<Journal>>,
-    max_waiting: usize,
+    max_waiting: u64,
+}
+
+/// How far all has come: jobs, and the bytes that they are about.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Progress {
+    n_jobs: u64,
+    n_bytes: u64,
 }
 
 #[derive(Default)]
 struct State {
-    /// Jobs in the order they came, by number.
-    queue: VecDeque<(u64, SyncJob)>,
-    /// Numbers of jobs that are not done.
-    unfinished: BTreeSet<u64>,
-    n_jobs: u64,
-    /// Records in the order they came, each with the number of jobs that must be done before.
-    records: VecDeque<(u64, Vec<u8>)>,
+    /// Jobs in the order they came, each with what came before it, which is its number too.
+    queue: VecDeque<(Progress, SyncJob)>,
+    /// Those that are not done.
+    unfinished: BTreeSet<Progress>,
+    taken: Progress,
+    /// Records in the order they came, each with what must be done before.
+    records: VecDeque<(Progress, Vec<u8>)>,
     n_recorded: u64,
-    /// Whether somebody writes the journal.
-    is_recording: bool,
+    /// What had to be done before the first of the records that somebody is writing to the journal.
+    recording: Option<Progress>,
     failed: Option<Error>,
     is_ending: bool,
 }
@@ -79,38 +87,39 @@ struct State {
 impl Syncer {
     pub(super) fn new(site: Arc<Site>) -> Self {
         let n_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let max_waiting = (n_files / 8).clamp(2, MAX_WAITING) as usize;
+        let max_waiting = (n_files / 8).clamp(2, MAX_WAITING);
         let (state, changed, journal) = Default::default();
         Self { shared: Arc::new(Shared { site, state, changed, journal, max_waiting }), threads: Mutex::default() }
     }
 
-    /// Takes a job; does it at once where nothing is to be made durable or no thread can be had.
+    /// Takes a job about `n_bytes` of an object; does it at once where nothing is to be made durable or no thread can be
+    /// had.
     ///
     /// # Errors
     /// Of this job or an earlier one.
-    pub(super) fn submit(&self, job: SyncJob) -> Result<()> {
+    pub(super) fn submit(&self, job: SyncJob, n_bytes: u64) -> Result<()> {
         let shared = &*self.shared;
         let n_helpers = shared.site.disk.n_helpers();
         let alone =
             shared.site.durability == Durability::None && !shared.site.disk.is_far() || !self.has_helpers(n_helpers);
         let mut state = shared.state();
-        if matches!(job, SyncJob::Hurry(..)) && (alone || state.unfinished.len() >= shared.max_waiting) {
+        if matches!(job, SyncJob::Hurry(..)) && (alone || state.is_behind(shared.max_waiting)) {
             return Ok(());
         }
-        while !alone && state.unfinished.len() >= shared.max_waiting && state.failed.is_none() {
+        while !alone && state.is_behind(shared.max_waiting) && state.failed.is_none() {
             let wait = || shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             state = profile::stage(Stage::Wait, 0, wait);
         }
         state.check()?;
-        let number = state.n_jobs;
-        state.n_jobs += 1;
-        state.unfinished.insert(number);
+        let before = state.taken;
+        state.taken = Progress { n_jobs: before.n_jobs + 1, n_bytes: before.n_bytes + n_bytes };
+        state.unfinished.insert(before);
         if alone {
             drop(state);
-            shared.work(vec![(number, job)]);
+            shared.work(vec![(before, job)]);
             return shared.state().check();
         }
-        state.queue.push_back((number, job));
+        state.queue.push_back((before, job));
         drop(state);
         shared.changed.notify_all();
         Ok(())
@@ -123,7 +132,7 @@ impl Syncer {
     pub(super) fn record(&self, record: Vec<u8>) -> Result<()> {
         let mut state = self.shared.state();
         state.check()?;
-        let after = state.n_jobs;
+        let after = state.taken;
         state.records.push_back((after, record));
         drop(state);
         self.shared.write_records();
@@ -183,7 +192,18 @@ impl Syncer {
 
 impl State {
     fn is_busy(&self) -> bool {
-        !self.unfinished.is_empty() || !self.records.is_empty() || self.is_recording
+        !self.unfinished.is_empty() || !self.records.is_empty() || self.recording.is_some()
+    }
+
+    /// How far all is done.
+    fn done(&self) -> Progress {
+        self.unfinished.first().copied().unwrap_or(self.taken)
+    }
+
+    /// Whether too much has come since the first job that is not done, or whose record is being written.
+    fn is_behind(&self, max_waiting: u64) -> bool {
+        let settled = self.recording.unwrap_or(self.taken).min(self.done());
+        self.taken.n_jobs - settled.n_jobs >= max_waiting || self.taken.n_bytes - settled.n_bytes >= MAX_WAITING_BYTES
     }
 
     fn check(&self) -> Result<()> {
@@ -215,7 +235,7 @@ impl Shared {
     }
 
     /// Does some jobs, and writes the records that waited for them.
-    fn work(&self, jobs: Vec<(u64, SyncJob)>) {
+    fn work(&self, jobs: Vec<(Progress, SyncJob)>) {
         if self.site.durability != Durability::None && jobs.len() > 1 {
             for (_, job) in &jobs {
                 if let SyncJob::Finish { object, .. } = job {
@@ -226,9 +246,9 @@ impl Shared {
         let mut renamed = BTreeSet::new();
         let mut done = vec![];
         let mut failed = None;
-        for (number, job) in jobs {
+        for (before, job) in jobs {
             match self.one(job, &mut renamed) {
-                Ok(()) => done.push(number),
+                Ok(()) => done.push(before),
                 Err(e) => drop(failed.get_or_insert(e)),
             }
         }
@@ -240,7 +260,7 @@ impl Shared {
         }
         let mut state = self.state();
         // What failed stays unfinished, and no record that waits for it is written.
-        state.unfinished.retain(|number| !done.contains(number));
+        state.unfinished.retain(|before| !done.contains(before));
         if let Some(e) = failed {
             state.failed.get_or_insert(e);
         }
@@ -279,20 +299,18 @@ impl Shared {
     /// Writes the records whose turn has come, many at a time; one thread does it.
     fn write_records(&self) {
         let mut state = self.state();
-        while !state.is_recording {
-            let reached = state.unfinished.first().copied().unwrap_or(state.n_jobs);
-            let n = state.records.iter().take_while(|(after, _)| *after <= reached).count();
-            if n == 0 {
-                break;
-            }
-            let mut taken = state.records.drain(..n).map(|(_, record)| record);
-            let mut records = taken.next().unwrap_or_default();
-            taken.for_each(|record| records.extend_from_slice(&record));
-            state.is_recording = true;
+        while state.recording.is_none() {
+            let done = state.done();
+            let n = state.records.partition_point(|(after, _)| *after <= done);
+            let mut taken = state.records.drain(..n);
+            let Some((first, mut records)) = taken.next() else { break };
+            taken.for_each(|(_, record)| records.extend_from_slice(&record));
+            state.recording = Some(first);
             drop(state);
             let written = self.append(&records);
             state = self.state();
-            state.is_recording = false;
+            state.recording = None;
+            self.changed.notify_all();
             match written {
                 Ok(()) => state.n_recorded += n as u64,
                 // What is torn there must stay the end of this journal.
