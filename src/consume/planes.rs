@@ -4,8 +4,6 @@
 //! they lie, so that integers give the same figures however the array is cut. Elements that nothing covers and what is
 //! not finite do not count, but for the checksum, which is of the elements as they are written.
 
-use std::sync::LazyLock;
-
 use multiversion::multiversion;
 
 use crate::block::Block;
@@ -21,6 +19,8 @@ use super::statistics::{put, real, take};
 
 /// Rows that histograms are made of go to about this many elements of a plane.
 const COUNTED: u64 = 1 << 15;
+/// Elements, about, that are looked at in every way before the next: caches hold them.
+const CACHED: usize = 1 << 14;
 /// Memory of what is known of a plane, in bytes.
 const PLANE_BYTES: u64 = 1 << 10;
 /// Memory of a part of a plane, with its histogram.
@@ -143,36 +143,35 @@ impl Planes {
             rows: Vec::new(),
         };
         let mut bins = Bins::new(T::IS_FLOAT);
-        let mut present = Vec::new();
+        let is_counted = |k: usize| (y + k as u64).is_multiple_of(self.stride);
+        let has_holes = !block.coverage.absent().is_empty();
+        // Where pairs of neighbours follow one another from row to row, all rows of integers are like one.
+        let is_one = !T::IS_FLOAT && !has_holes && x % 2 == 0 && width % 2 == 0;
         let is_whole = width as u64 == self.shape[last];
-        for (k, row) in plane.chunks_exact(width).enumerate() {
-            let place: Vec<u64> = position.iter().copied().chain([y + k as u64]).collect();
-            if !is_whole {
-                part.rows.push(crc_of(row));
+        let mut k = 0..;
+        for rows in plane.chunks(width * (CACHED / width).max(1)) {
+            if is_whole {
+                part.figures.crc = crc_of(part.figures.crc, rows);
             }
-            let has_holes = !block.coverage.absent().is_empty();
-            let absent = if has_holes { absent_in_row(block, &place) } else { Vec::new() };
-            let is_counted = (y + k as u64).is_multiple_of(self.stride);
-            let found = if T::IS_FLOAT || absent.iter().any(|&a| a) {
-                // Rows with holes, and what may not be finite, value by value.
-                present.clear();
-                let there = |i: usize| !absent.get(i).copied().unwrap_or(false);
-                present.extend((0..width).map(|i| if there(i) { row[i].real() } else { f64::NAN }));
-                let n_absent = absent.iter().filter(|a| **a).count() as u64;
-                if is_counted {
-                    present.iter().filter(|v| v.is_finite()).for_each(|v| bins.add(*v));
+            if is_one {
+                part.figures.join(&T::fast(rows, x), false);
+            }
+            for (row, k) in rows.chunks_exact(width).zip(&mut k) {
+                if !is_whole {
+                    part.rows.push(crc_of(0, row));
                 }
-                T::slow(&present, x, n_absent)
-            } else {
-                if is_counted {
-                    bins.add_row(row);
+                let place = || position.iter().copied().chain([y + k as u64]).collect::<Vec<u64>>();
+                let absent = if has_holes { absent_in_row(block, &place()) } else { Vec::new() };
+                let bins = is_counted(k).then_some(&mut bins);
+                if T::IS_FLOAT || absent.contains(&true) {
+                    part.figures.join(&slow_row(row, x, &absent, bins), T::IS_FLOAT);
+                    continue;
                 }
-                T::fast(row, x)
-            };
-            part.figures.join(&found, T::IS_FLOAT);
-        }
-        if is_whole {
-            part.figures.crc = crc_of(plane);
+                bins.into_iter().for_each(|bins| bins.add_row(row));
+                if !is_one {
+                    part.figures.join(&T::fast(row, x), false);
+                }
+            }
         }
         part.figures.bins = bins.found();
         part.figures.n_bytes = size_of_val(plane) as u64;
@@ -180,12 +179,23 @@ impl Planes {
     }
 }
 
-/// The CRC-32C of `elements`, little-endian.
-fn crc_of<T: bytemuck::Pod>(elements: &[T]) -> u32 {
-    if cfg!(target_endian = "little") {
-        return crc32c::crc32c(bytemuck::cast_slice(elements));
+/// What a row with holes, or of which something may not be finite, is like, value by value.
+fn slow_row<T: Value>(row: &[T], x: u64, absent: &[bool], bins: Option<&mut Bins>) -> PlaneFigures {
+    let is_absent = |i: usize| absent.get(i).copied().unwrap_or(false);
+    let there = |(i, v): (usize, &T)| if is_absent(i) { f64::NAN } else { v.real() };
+    let values: Vec<f64> = row.iter().enumerate().map(there).collect();
+    if let Some(bins) = bins {
+        values.iter().filter(|v| v.is_finite()).for_each(|v| bins.add(*v));
     }
-    elements.iter().fold(0, |crc, element| {
+    T::slow(&values, x, absent.iter().filter(|a| **a).count() as u64)
+}
+
+/// The CRC-32C of what `before` is that of and of `elements`, little-endian.
+fn crc_of<T: bytemuck::Pod>(before: u32, elements: &[T]) -> u32 {
+    if cfg!(target_endian = "little") {
+        return crc32c::crc32c_append(before, bytemuck::cast_slice(elements));
+    }
+    elements.iter().fold(before, |crc, element| {
         let mut bytes = bytemuck::bytes_of(element).to_vec();
         bytes.reverse();
         crc32c::crc32c_append(crc, &bytes)
@@ -435,15 +445,15 @@ struct Bins {
     is_float: bool,
     /// Of zero and positive values, and of negative ones.
     counts: [Vec<u64>; 2],
-    /// Of values that [`SMALL_BINS`] holds. Neighbours, which are alike, are counted apart: they need not wait for each other.
-    small: [[u32; 1 << 8]; 8],
+    /// Of values of at most 16 bits. Neighbours, which are alike, are counted apart: they need not wait for each other.
+    small: [[u32; SMALL_BINS]; 8],
 }
 
 impl Bins {
     fn new(is_float: bool) -> Self {
         let octaves = &OCTAVES[usize::from(is_float)];
         let n = 4 * octaves.len() + 1;
-        Self { is_float, counts: [vec![0; n], vec![0; n]], small: [[0; 1 << 8]; 8] }
+        Self { is_float, counts: [vec![0; n], vec![0; n]], small: [[0; SMALL_BINS]; 8] }
     }
 
     fn add(&mut self, value: f64) {
@@ -452,17 +462,17 @@ impl Bins {
     }
 
     fn add_row<T: Value>(&mut self, row: &[T]) {
-        let bins = &**SMALL_BINS;
-        let (eights, rest) = row.as_chunks::<8>();
-        for values in eights {
-            for (i, value) in values.iter().enumerate() {
-                match value.small() {
-                    Some(v) => self.small[i][usize::from(bins[usize::from(v)])] += 1,
-                    None => self.add(value.real()),
-                }
+        for some in row.chunks(BINNED) {
+            let mut bins = [0; BINNED];
+            if !small_bins(some, &mut bins) {
+                some.iter().for_each(|value| self.add(value.real()));
+                continue;
             }
+            let mut count = |i: usize, bin: u8| self.small[i][usize::from(bin) % SMALL_BINS] += 1;
+            let (eights, rest) = bins[..some.len()].as_chunks::<8>();
+            eights.iter().for_each(|bins| (0..8).for_each(|i| count(i, bins[i])));
+            rest.iter().for_each(|bin| count(0, *bin));
         }
-        rest.iter().for_each(|value| self.add(value.real()));
     }
 
     fn found(mut self) -> Vec<(i32, u64)> {
@@ -475,12 +485,24 @@ impl Bins {
     }
 }
 
-/// The bin of each value of up to 16 bits that is not negative.
-static SMALL_BINS: LazyLock<Box<[u8; 1 << 16]>> = LazyLock::new(|| {
-    let mut bins = Box::new([0; 1 << 16]);
-    bins.iter_mut().zip(0..=u16::MAX).for_each(|(bin, value)| *bin = bin_of(value.into(), false) as u8);
-    bins
-});
+/// At least the number of bins of values of up to 16 bits that are not negative.
+const SMALL_BINS: usize = 128;
+/// Values that get their bins at a time.
+const BINNED: usize = 256;
+
+/// The bins of values of up to 16 bits that are not negative; false if one is none of these. Single precision has the
+/// octave of a value and the quarter of it in its bits from the 21st on.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn small_bins<T: Value>(values: &[T], bins: &mut [u8; BINNED]) -> bool {
+    const BELOW_ONE: u32 = (1f32.to_bits() >> 21) - 1;
+    let mut are_small = true;
+    for (bin, value) in bins.iter_mut().zip(values) {
+        let small = value.small();
+        are_small &= small.is_some();
+        *bin = ((f32::from(small.unwrap_or(0)).to_bits() >> 21).max(BELOW_ONE) - BELOW_ONE) as u8;
+    }
+    are_small
+}
 
 /// The bin of a value: 0 for zero and what is next to it, the others by rising value.
 fn bin_of(value: f64, is_float: bool) -> i32 {

@@ -93,8 +93,8 @@ fn extremum<T: Real, const GREATEST: bool>(dtype: DType, n: usize) -> Box<dyn Fo
     );
     tallied(n, best, move |states, counts| {
         let what = if GREATEST { "maximum" } else { "minimum" };
-        let value = |(i, &k)| Refusal::unless_few(T::from_key(k), (i, counts, 0), what);
-        Ok(Results::raw(dtype, states.a.iter().enumerate().map(value).collect::<Result<Vec<T>, _>>()?))
+        let values = states.map(|key, ()| T::from_key(key));
+        Ok(Results::raw(dtype, Refusal::unless_few::<T>(values, n, counts, what)?))
     })
 }
 

@@ -114,14 +114,23 @@ impl Refusal {
         Self { at, error: Error::usage(text) }
     }
 
-    /// `value`, which is output `at`'s, if more than `rank` elements went into that; otherwise NaN, or there is no
-    /// `what`.
+    /// `values` of `n` outputs, first those of all that take one element, then those of all that take a second: NaN where
+    /// fewer elements went into one, or there is no `what`.
     pub(super) fn unless_few<T: Real>(
-        value: T,
-        (at, counts, rank): (usize, &Counts, u64),
+        mut values: Vec<T>,
+        n: usize,
+        counts: &Counts,
         what: &str,
-    ) -> Result<T, Self> {
-        if counts.of(at) > rank { Ok(value) } else { nan::<T>().ok_or_else(|| Self::nothing(at, what)) }
+    ) -> Result<Vec<T>, Self> {
+        for (rank, values) in values.chunks_mut(n.max(1)).enumerate() {
+            if matches!(counts, Counts::All(all) if *all > rank as u64) {
+                continue;
+            }
+            for (i, value) in values.iter_mut().enumerate().filter(|(i, _)| counts.of(*i) <= rank as u64) {
+                *value = nan::<T>().ok_or_else(|| Self::nothing(i, what))?;
+            }
+        }
+        Ok(values)
     }
 
     /// No element went into value number `at`, which has no `what` then.

@@ -180,6 +180,7 @@ macro_rules! integers {
                 self
             }
 
+            #[inline(always)]
             fn from_key(key: Self) -> Self {
                 key
             }

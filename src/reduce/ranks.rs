@@ -49,9 +49,8 @@ impl<T: Real> Answers<T> {
             RankStatistic::Quantiles(_) => Ok(Results::Float(self.floats)),
             RankStatistic::Unique => Ok(Results::Int(self.floats.iter().map(|&n| n as i128).collect())),
             RankStatistic::Mode => {
-                let mode = |(i, &best)| Refusal::unless_few(best, (i, counts, 0), "mode");
-                let modes: Vec<T> = self.modes.iter().enumerate().map(mode).collect::<Result<_, _>>()?;
-                Ok(Results::raw(self.dtype, modes))
+                let n = self.modes.len();
+                Ok(Results::raw(self.dtype, Refusal::unless_few::<T>(self.modes, n, counts, "mode")?))
             }
         }
     }

@@ -91,10 +91,8 @@ fn ranked<T: Real, const GREATEST: bool>(dtype: DType, k: usize, n: usize) -> Bo
         later.iter().enumerate().for_each(|(at, (key, ()))| insert(&mut best.a, at % n, key));
     };
     kept(Columns::new((T::Key::neutral::<GREATEST>(), ()), k * n), take, join, move |best, counts| {
-        let value =
-            |(at, &key)| Refusal::unless_few(T::from_key(key), (at % n, counts, (at / n) as u64), "greatest few");
-        let values: Vec<T> = best.a.iter().enumerate().map(value).collect::<Result<_, _>>()?;
-        Ok(Results::raw(dtype, values))
+        let values = best.map(|key, ()| T::from_key(key));
+        Ok(Results::raw(dtype, Refusal::unless_few::<T>(values, n, counts, "greatest few")?))
     })
 }
 

@@ -7,6 +7,8 @@
 
 use std::path::Path;
 
+use multiversion::multiversion;
+
 use super::folding::{FoldedOutput, Folding};
 use super::png::encode;
 use super::zarr::shown;
@@ -292,16 +294,14 @@ impl Plane {
             for row in (y - self.ys.start) as usize..(end - self.ys.start) as usize {
                 let (sums, row) = (&mut columns[skipped..], &plane[row * row_stride..]);
                 match stride {
-                    1 => sums.iter_mut().zip(&row[..width]).for_each(|(sum, v)| *sum += v.shown()),
+                    1 => add_row(sums, row),
                     _ => sums.iter_mut().zip(row.iter().step_by(stride)).for_each(|(sum, v)| *sum += v.shown()),
                 }
             }
             // Windows are powers of two.
             for _ in 0..n.ilog2() {
-                let (pairs, rest) = columns.as_chunks::<2>();
-                halved.clear();
-                halved.extend(pairs.iter().map(|[a, b]| a + b));
-                halved.extend_from_slice(rest);
+                halved.resize(columns.len().div_ceil(2), 0.0);
+                add_pairs(&columns, &mut halved);
                 std::mem::swap(&mut columns, &mut halved);
             }
             let to = (y / n - patch.rows[0]) as usize * patch.width();
@@ -311,6 +311,24 @@ impl Plane {
         }
         patch
     }
+}
+
+/// Adds as many elements of `row` as there are `sums` to these.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn add_row<T: Shown>(sums: &mut [f32], row: &[T]) {
+    for (sum, v) in sums.iter_mut().zip(row) {
+        *sum += v.shown();
+    }
+}
+
+/// Sums of two each, the last of one where they are odd.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn add_pairs(from: &[f32], to: &mut [f32]) {
+    let (pairs, rest) = from.as_chunks::<2>();
+    for (sum, [a, b]) in to.iter_mut().zip(pairs) {
+        *sum = a + b;
+    }
+    to[pairs.len()..].copy_from_slice(rest);
 }
 
 /// A part of a panel.
@@ -589,10 +607,12 @@ impl PreviewSink {
         let values: Vec<Vec<f32>> = self.scene.views.iter().zip(panels).map(|(v, p)| value(*v, p)).collect();
         // Black and white of what is shown, and whether they differ.
         let window = |of: Vec<f32>| {
-            let mut sorted: Vec<f32> = of.into_iter().filter(|v| v.is_finite()).collect();
-            sorted.sort_unstable_by(f32::total_cmp);
-            let last = sorted.len().saturating_sub(1);
-            let at = |percentile: f64| sorted.get((percentile / 100.0 * last as f64).round() as usize).copied();
+            let mut finite: Vec<f32> = of.into_iter().filter(|v| v.is_finite()).collect();
+            let mut at = |percentile: f64| {
+                let last = finite.len().checked_sub(1)?;
+                let place = (percentile / 100.0 * last as f64).round() as usize;
+                Some(*finite.select_nth_unstable_by(place, f32::total_cmp).1)
+            };
             let (low, high) = (at(PERCENTILES.0), at(PERCENTILES.1));
             let (from, to) = (low.unwrap_or(0.0), high.unwrap_or(1.0));
             (from, if to > from { to - from } else { 1.0 }, low < high)
@@ -648,7 +668,7 @@ fn paint(canvas: &mut Canvas, at: [usize; 2], size: [usize; 2], shape: [usize; 2
             for (levels, ink) in layers {
                 sum.iter_mut().zip(ink).for_each(|(s, i)| *s += levels[row + column] * f32::from(*i));
             }
-            canvas.set(at[0] + dx, at[1] + dy, sum.map(|s| s.min(255.0).round() as u8));
+            canvas.set(at[0] + dx, at[1] + dy, sum.map(|s| (s.min(255.0) + 0.5) as u8));
         }
     }
 }
