@@ -48,7 +48,7 @@ use Strength::{Certain, Likely, Possible};
 
 /// Where, which words in lower case, what they may mean, and how surely. Words of several rows mean different
 /// things in different programs.
-const CLUES: [(At, &str, &str, Strength); 43] = [
+const CLUES: [(At, &str, &str, Strength); 46] = [
     (Plate, "f", "field", Certain),
     (Plate, "s", "site", Certain),
     (Plate, "w", "c", Certain),
@@ -77,8 +77,12 @@ const CLUES: [(At, &str, &str, Strength); 43] = [
     (Before, "well", "well", Certain),
     (Before, "plate", "plate", Certain),
     (Before, "iter", "iteration", Certain),
-    (Before, "stack frame fr page sec", "t", Likely),
-    (Before, "stack frame fr page sec", "z", Likely),
+    (Before, "frame fr", "t", Likely),
+    (Before, "frame fr", "z", Likely),
+    // Seconds or sections, stacks of several times or places: what else the names count does not tell.
+    (Before, "stack page sec", "t", Possible),
+    (Before, "stack page sec", "z", Possible),
+    (Before, "depth", "z", Likely),
     (Before, "f", "field", Likely),
     (Before, "f", "t", Likely),
     (Before, "p", "p", Likely),
@@ -109,11 +113,33 @@ fn clues(at: At, word: &str) -> Vec<Reading> {
     CLUES.iter().filter(says).map(|(_, _, axis, strength)| Reading::new(axis, *strength)).collect()
 }
 
+/// Words that say no more than that a number follows.
+const NUMBERS: &str = "position pos point stage step number no nr num index idx id";
+/// Words before one for time that make it how long something lasts.
+const LASTING: &str = "exposure integration shutter dwell bleach delay lag";
+
 /// What letters before a number mean: the whole word, or what its last capital begins (`exT`, `HybCycle`).
 pub(super) fn before(letters: &str) -> Vec<Reading> {
     let whole = clues(Before, letters);
     let (head, last) = letters.split_at(letters.rfind(char::is_uppercase).unwrap_or(0));
-    if whole.is_empty() && head.ends_with(char::is_lowercase) { clues(Before, last) } else { whole }
+    if whole.is_empty() && head.ends_with(char::is_lowercase) { of_two(head, last) } else { whole }
+}
+
+/// What two words before a number mean: both as one (`time_point`), the first where the second only counts
+/// (`z_position`), or the second.
+fn of_two(first: &str, second: &str) -> Vec<Reading> {
+    let (first, second) = (first.to_lowercase(), second.to_lowercase());
+    let is_of = |words: &str, word: &str| words.split_whitespace().any(|w| w == word);
+    let (both, one) = (clues(Before, &format!("{first}{second}")), clues(Before, &first));
+    let mut found = match () {
+        () if !both.is_empty() => both,
+        () if is_of(NUMBERS, &second) && !one.is_empty() => one,
+        () => clues(Before, &second),
+    };
+    if is_of(LASTING, &first) && second == "time" {
+        found.iter_mut().filter(|r| r.axis == "t").for_each(|r| r.strength = Possible);
+    }
+    found
 }
 
 /// What letters after a number mean: a unit with the axis that is measured in it (`560nm`), or an axis (`000x`).
@@ -174,6 +200,16 @@ const LASERS: [&str; 40] = [
     "638", "639", "640", "642", "647", "660", "730", "785",
 ];
 
+/// Words for what is measured in nanometers and is no light.
+const MEASURED: &str =
+    "defocus df focus offset height bead beads size diameter thickness width gap pitch pixel step dz";
+
+/// Whether the texts are whole numbers each of which follows the one before.
+fn is_run(texts: &[&str]) -> bool {
+    let numbers: Option<Vec<u64>> = texts.iter().map(|t| t.parse().ok()).collect();
+    numbers.is_some_and(|n| n.windows(2).all(|pair| pair[0] + 1 == pair[1]))
+}
+
 /// What may be said of the column at `at`, and the letters or values it is called by.
 pub(super) fn readings(columns: &[Column<'_>], at: usize) -> (Vec<Reading>, String) {
     let Some(column) = columns.get(at) else { return (Vec::new(), String::new()) };
@@ -192,17 +228,22 @@ pub(super) fn readings(columns: &[Column<'_>], at: usize) -> (Vec<Reading>, Stri
     let before_it = |k: usize| at.checked_sub(k).and_then(|i| columns.get(i));
     let is_edge = |column: Option<&Column<'_>>| column.is_none_or(|c| c.sort == Sort::Separator);
     let glued = before_it(1).and_then(Column::letters);
-    let loose = || {
-        let divides = matches!(before_it(1)?.same()?, "_" | "-" | " " | "=");
-        before_it(2)?.letters().filter(|_| divides && is_edge(before_it(3)))
+    // The whole word that ends before the separator `k` columns before.
+    let loose = |k: usize| {
+        let divides = matches!(before_it(k)?.same()?, "_" | "-" | " " | "=");
+        before_it(k + 1)?.letters().filter(|_| divides && is_edge(before_it(k + 2)))
     };
-    let head = glued.or_else(loose);
+    let (head, first) = match glued {
+        Some(_) => (glued, loose(2)),
+        None => (loose(1), loose(3)),
+    };
     let tail = columns.get(at + 1).and_then(Column::letters).filter(|_| is_edge(columns.get(at + 2)));
     let is_plate = columns.iter().any(|c| c.sort == Sort::Well);
     let on_plate = head.filter(|_| is_plate).map(|h| clues(Plate, h)).filter(|found| !found.is_empty());
-    let mut from_head = on_plate.or_else(|| head.map(before)).unwrap_or_default();
+    let of_head = || head.map(|last| first.map_or_else(|| before(last), |first| of_two(first, last)));
+    let mut from_head = on_plate.or_else(of_head).unwrap_or_default();
     // `vitC5` is no channel; `cellC0T000` counts along two axes.
-    let is_last = columns.get(at + 1).and_then(Column::letters).is_none();
+    let is_last = columns.get(at + 1).and_then(Column::letters).is_none() || tail.is_some();
     let is_letter = |l: &str| l.len() > 1 && l.rfind(char::is_uppercase) == Some(l.len() - 1);
     if is_last && glued.is_some_and(|l| is_letter(l) && clues(Before, l).is_empty()) {
         from_head.iter_mut().for_each(|r| r.strength = Possible);
@@ -211,6 +252,15 @@ pub(super) fn readings(columns: &[Column<'_>], at: usize) -> (Vec<Reading>, Stri
         from_head.push(Reading::new("well", Possible));
     }
     let mut from_tail = tail.map(after).unwrap_or_default();
+    // A marker says along what a length is; what else is measured in nanometers is no light.
+    for r in from_tail.iter_mut().filter(|r| r.unit.as_ref().is_some_and(|u| u.quantity() == Quantity::Length)) {
+        let along = from_head.iter().filter(|h| matches!(h.axis.as_str(), "z" | "x" | "y")).max_by_key(|h| h.strength);
+        if let Some(along) = along {
+            (r.axis, r.strength) = (along.axis.clone(), along.strength);
+        } else if head.is_some_and(|word| MEASURED.split_whitespace().any(|w| word.eq_ignore_ascii_case(w))) {
+            (r.axis, r.strength) = ("z".to_owned(), Possible);
+        }
+    }
     // A marker before a number makes its unit sure: `z=0.5um`.
     for r in from_tail.iter_mut().filter(|r| r.unit.is_some()) {
         let marked = from_head.iter().filter(|h| h.axis == r.axis).map(|h| h.strength).max();
@@ -224,7 +274,9 @@ pub(super) fn readings(columns: &[Column<'_>], at: usize) -> (Vec<Reading>, Stri
             (from_tail, tail.unwrap_or_default().to_owned())
         }
         (false, _) => (from_head, called),
-        _ if texts.len() > 1 && texts.iter().all(|t| LASERS.contains(t)) => (vec![Reading::new("c", Likely)], called),
+        _ if texts.len() > 1 && texts.iter().all(|t| LASERS.contains(t)) && !is_run(&texts) => {
+            (vec![Reading::new("c", Likely)], called)
+        }
         _ => (Vec::new(), called),
     }
 }
@@ -243,24 +295,34 @@ pub(super) fn doubt(columns: &[Column<'_>], at: usize, found: &mut [Reading]) {
         })
     };
     let all = |from: f64, to: f64| texts.iter().all(|t| t.parse::<f64>().is_ok_and(|n| (from..to).contains(&n)));
+    let letters_at = |at: Option<usize>| at.and_then(|i| columns.get(i)).and_then(Column::letters).unwrap_or_default();
+    let (head, tail) = (letters_at(at.checked_sub(1)), letters_at(Some(at + 1)));
+    let is_end = columns.get(at + 2).is_none_or(|c| c.sort == Sort::Separator);
     for reading in found {
         let is_measure = reading.unit.is_some() && column.sort == Sort::Number;
         let doubtful = match reading.axis.as_str() {
             // `20x` is a magnification.
+            "x" if tail == "x" && texts.iter().all(|t| MAGNIFICATIONS.contains(t)) => !marked("y", true),
             "x" => !marked("y", false) || column.is_signed() && all(f64::MIN, 0.0),
             "y" => !marked("x", false) || column.is_signed() && all(f64::MIN, 0.0),
             // `z-10` may be a dash.
             "z" | "angle" => column.is_signed() && all(f64::MIN, 0.0),
             // `50ms` is an exposure.
             "t" if is_measure => !marked("t", true),
+            // `T37C` and `T300K` are temperatures, and `7T` is a magnetic field.
+            "t" if is_end && matches!(tail, "C" | "K") && !head.is_empty() => true,
+            "t" if is_end && tail == "T" && head.is_empty() && texts.iter().all(|t| t.len() < 3) => !is_run(&texts),
             // `100nm` is a bead.
             "c" if is_measure => !all(300.0, 1700.0),
             // `C01` to `C12` may be wells of one row, and so may `C02` to `C05` beside another channel.
-            "c" => is_well_of_row(columns, at, &texts) && (texts.len() > 5 || marked("c", false)) || column.is_signed(),
+            "c" if is_well_of_row(columns, at, &texts) => {
+                texts.len() > 5 || texts.first() != Some(&"01") || marked("c", false)
+            }
+            "c" => column.is_signed(),
             _ if is_measure => false,
             _ => column.is_signed() || column.is_decimal(),
         };
-        if doubtful || reading.unit.is_none() && two_numbers(column).is_some() {
+        if doubtful || reading.unit.is_none() && (two_numbers(column).is_some() || is_point_or_position(column)) {
             reading.strength = Possible;
         }
     }
@@ -273,6 +335,20 @@ fn is_well_of_row(columns: &[Column<'_>], at: usize, texts: &[&str]) -> bool {
     let capital = column(1).and_then(Column::letters).is_some_and(|l| matches!(l.as_bytes(), [b'A'..=b'P']));
     let counts = texts.iter().all(|t| t.len() == 2 && t.parse::<u8>().is_ok_and(|n| (1..=24).contains(&n)));
     capital && counts && edge(column(2)) && edge(columns.get(at + 1))
+}
+
+/// What objectives magnify.
+const MAGNIFICATIONS: [&str; 14] = ["1", "2", "4", "5", "10", "16", "20", "25", "40", "50", "60", "63", "100", "150"];
+
+/// Whether `1p1` to `2p3` may count positions within something, since every whole part has every fraction.
+pub(super) fn is_point_or_position(column: &Column<'_>) -> bool {
+    let texts = column.texts();
+    let parts: Option<Vec<(&str, &str)>> = texts.iter().map(|t| t.split_once('p')).collect();
+    let Some(parts) = parts.filter(|_| column.sort == Sort::Number) else { return false };
+    let distinct =
+        |of: fn(&(&str, &str)) -> String| parts.iter().map(of).collect::<std::collections::BTreeSet<_>>().len();
+    let (wholes, fractions) = (distinct(|part| part.0.to_owned()), distinct(|part| part.1.to_owned()));
+    wholes > 1 && fractions > 1 && wholes * fractions == texts.len()
 }
 
 /// Where digits such as `010000`, a channel and a plane without anything between, may be cut in two.

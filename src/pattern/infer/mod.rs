@@ -220,6 +220,10 @@ impl<N: AsRef<str> + Sync> Trial<'_, '_, N> {
         if let Some((a, b)) = clues::two_numbers(weakest.column) {
             return [("c", "z"), ("c", "t")].map(|(x, y)| Way::Two(x, a, y, b)).into();
         }
+        if clues::is_point_or_position(weakest.column) {
+            let axis = weakest.readings.first().map_or("c", |r| r.axis.as_str());
+            return vec![Way::Position(axis.to_owned()), Way::Axis(axis.to_owned()), Way::Nothing];
+        }
         let is_taken =
             |axis: &str| varying.iter().any(|v| v.at != weakest.at && v.best().is_some_and(|r| r.axis == axis));
         let mut ways: Vec<String> = weakest.readings.iter().map(|r| r.axis.clone()).collect();
@@ -269,6 +273,8 @@ enum Way {
     Axis(String),
     /// Two numbers run together: an axis and its width, and another one.
     Two(&'static str, usize, &'static str, usize),
+    /// An axis, and a position behind `p`.
+    Position(String),
     Nothing,
 }
 
@@ -277,6 +283,7 @@ impl Way {
         match self {
             Self::Axis(axis) => compose::part(column, axis),
             Self::Two(a, n, b, m) => NamePart::Field { body: format!("{a}:{n}}}{{{b}:{m}"), literal: String::new() },
+            Self::Position(axis) => NamePart::Field { body: format!("{axis}}}p{{p"), literal: String::new() },
             Self::Nothing => NamePart::Ignored,
         }
     }
@@ -285,6 +292,7 @@ impl Way {
         match self {
             Self::Axis(axis) => spoken(axis).to_owned(),
             Self::Two(a, n, b, _) => format!("two numbers, {} of {n} digits and {}", spoken(a), spoken(b)),
+            Self::Position(axis) => format!("{} and a position (p)", spoken(axis)),
             Self::Nothing => "nothing that matters".to_owned(),
         }
     }

@@ -88,6 +88,16 @@ fn grows_with(a: &Varying<'_, '_>, b: &Varying<'_, '_>, n_names: usize) -> bool 
     matches!(b.column.sort, Sort::Number | Sort::Stamp) && order.windows(2).all(|p| compare(b, p[0], p[1]).is_lt())
 }
 
+/// Whether half as many values of `b` or fewer as there are of `a`, which fixes them, come more than once in its order.
+fn comes_back(a: &Varying<'_, '_>, b: &Varying<'_, '_>) -> bool {
+    let (Some((ids, n)), Some((others, m))) = (a.column.ids(), b.column.ids()) else { return false };
+    let other: std::collections::HashMap<&str, u32> =
+        ids.iter().enumerate().filter_map(|(k, _)| Some((a.column.text_of(k)?, others[k]))).collect();
+    let mut sequence: Vec<u32> = a.column.texts().iter().filter_map(|text| other.get(text).copied()).collect();
+    sequence.dedup();
+    2 * m <= n && sequence.len() > m
+}
+
 /// The columns of a build that vary, each with what it may be: certain ones settle what others are.
 pub(super) fn settle<'b, 'n>(build: &'b Build<'n>, why: &mut Vec<String>) -> Vec<Varying<'b, 'n>> {
     let columns = &build.columns;
@@ -104,6 +114,7 @@ pub(super) fn settle<'b, 'n>(build: &'b Build<'n>, why: &mut Vec<String>) -> Vec
     follow(&mut all, n_names);
     measures(&mut all, n_names);
     take(&mut all, why);
+    tiles(&mut all);
     leave(&mut all, n_names);
     all
 }
@@ -163,6 +174,11 @@ fn follow(all: &mut [Varying<'_, '_>], n_names: usize) {
                 continue;
             }
             let both_ways = fixes(b, a);
+            // What comes back is not what time or depth bring about, and letters behind a number may be its unit.
+            let is_glued = b.column.sort == Sort::Letters && all.iter().any(|v| v.at + 1 == b.at && v.at == a.at);
+            if b.key().is_none() && (is_glued || matches!(axis.as_str(), "t" | "z") && comes_back(a, b)) {
+                continue;
+            }
             match b.key() {
                 Some(other) if other == axis && both_ways && i < j => all[j].follows = Some(all[i].called.clone()),
                 // Both are axes, and neither says more than the other.
@@ -231,6 +247,23 @@ fn take(all: &mut [Varying<'_, '_>], why: &mut Vec<String>) {
                 }
             }
         }
+    }
+}
+
+/// The number of a tile or position goes with its row and column.
+fn tiles(all: &mut [Varying<'_, '_>]) {
+    let along = |axis: &str| all.iter().position(|v| v.best().is_some_and(|r| r.axis == axis));
+    for (row, column) in [("y", "x"), ("row", "column")] {
+        let Some((row, column)) = along(row).zip(along(column)) else { continue };
+        let is_number =
+            |v: &Varying<'_, '_>| v.key().is_some_and(|axis| matches!(axis, "tile" | "p" | "fov" | "field"));
+        let goes = |v: &Varying<'_, '_>| {
+            is_number(v) && fix(&[&all[row], &all[column]], v) && fixes(v, &all[row]) && fixes(v, &all[column])
+        };
+        if let Some(number) = all.iter().position(goes) {
+            all[number].follows = Some(format!("{} and {}", all[row].called, all[column].called));
+        }
+        return;
     }
 }
 
