@@ -227,6 +227,69 @@ def microscopes():
         file["a/image"] = a[0, 0]
     run("stitch", "plain.h5", "--select", "z=2:,x=::-2", "-o", "plain.npy", "-q")
     np.testing.assert_array_equal(np.squeeze(np.load(WORK / "plain.npy")), a[0, 0, 2:, :, ::-2])
+    hdf5_kinds()
+
+
+def hdf5_kinds():
+    """What is put in front, shapes that may grow, records that are not written; numbers of other kinds are refused."""
+    a = np.arange(1, 25, dtype="u2").reshape(4, 6)
+    same = lambda name, what: np.testing.assert_array_equal(array("convert", name).reshape(a.shape), a, err_msg=str(what))
+    for libver in ["earliest", "latest"]:
+        for storage in [{}, dict(chunks=(2, 3)), dict(chunks=(2, 3), compression="gzip", maxshape=(None, 6))]:
+            with h5py.File(WORK / "block.h5", "w", userblock_size=1024, libver=libver) as file:
+                file.create_dataset("d", data=a, **storage)
+            same("block.h5", (libver, storage))
+    for most in [(10, 10), (4, 10), (4, 7), (100, 100), (60, 100), (400, 600), (None, 10), (10, None), (None, None)]:
+        for storage in [{}, dict(compression="gzip")]:
+            with h5py.File(WORK / "most.h5", "w", libver="latest") as file:
+                file.create_dataset("d", data=a, chunks=(2, 3), maxshape=most, **storage)
+            same("most.h5", (most, storage))
+    with h5py.File(WORK / "shrunk.h5", "w", libver="latest") as file:
+        d = file.create_dataset("d", data=np.zeros((8, 10), "u2"), chunks=(2, 3), maxshape=(8, 10))
+        d.resize(a.shape)
+        d[...] = a
+    same("shrunk.h5", "shrunk")
+    with h5py.File(WORK / "early.h5", "w", libver="latest") as file:
+        how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        how.set_chunk((2, 3))
+        how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        space = h5py.h5s.create_simple(a.shape, (10, 10))
+        h5py.Dataset(h5py.h5d.create(file.id, b"d", h5py.h5t.STD_U16LE, space, how))[...] = a
+    same("early.h5", "early")
+
+    short, shifted, brain = h5py.h5t.STD_I16LE.copy(), h5py.h5t.STD_I16LE.copy(), h5py.h5t.IEEE_F32LE.copy()
+    short.set_precision(12)
+    shifted.set_precision(12)
+    shifted.set_offset(4)
+    brain.set_fields(15, 7, 8, 0, 7)
+    brain.set_size(2)
+    for kind, found in [(short, "12 bits from bit 0"), (shifted, "12 bits from bit 4"), (brain, "8 bits of exponent")]:
+        with h5py.File(WORK / "odd.h5", "w") as file:
+            h5py.Dataset(h5py.h5d.create(file.id, b"d", kind, h5py.h5s.create_simple(a.shape)))[...] = a
+        said = run("convert", "odd.h5", "-o", "odd.npy", code=1).stderr
+        assert "odd.h5" in said and found in said and "Python" in said, said
+    for names in [("lat", "lon"), ("i", "r")]:
+        with h5py.File(WORK / "pair.h5", "w") as file:
+            file["d"] = np.ones((3, 4), [(name, "f4") for name in names])
+        said = run("convert", "pair.h5", "-o", "pair.npy", code=1).stderr
+        assert "pair.h5" in said and ", ".join(names) in said, said
+    with h5py.File(WORK / "complex.h5", "w") as file:
+        file["d"] = a * (1 + 2j)
+    np.testing.assert_array_equal(array("convert", "complex.h5").reshape(a.shape), a * (1 + 2j))
+
+    for chunks in [None, (1, 3), (3, 2), (8, 3)]:
+        with netCDF4.Dataset(WORK / "records.nc", "w") as file:
+            file.createDimension("time", None)
+            file.createDimension("x", 3)
+            time = file.createVariable("time", "f8", ("time",))
+            time.units = "days since 2000-01-01"
+            time[:] = np.arange(4)
+            file.createVariable("v", "f4", ("time", "x"), chunksizes=chunks, fill_value=-9)[:2] = np.arange(6).reshape(2, 3)
+        expected = np.concatenate([np.arange(6.0).reshape(2, 3), np.full((2, 3), -9.0)])
+        np.testing.assert_array_equal(np.squeeze(array("convert", "records.nc")), expected, err_msg=str(chunks))
+        found = json.loads(run("inspect", "records.nc", "--json").stdout)
+        axis = next(a for a in found["arrays"][0]["array"]["axes"] if a["name"] == "t")
+        assert axis["labels"][-1].startswith("2000-01-04"), axis
 
 
 def numpy_files():

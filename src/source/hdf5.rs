@@ -2,6 +2,7 @@
 //!
 //! The library hdf5-reader reads the structure of a file; chunks are read and decoded here, by every worker for itself.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,6 @@ use std::sync::Arc;
 use hdf5_reader::chunk_index::{self, ChunkEntry};
 use hdf5_reader::group::Group;
 use hdf5_reader::messages::HdfMessage;
-use hdf5_reader::messages::datatype::CompoundField;
 use hdf5_reader::messages::filter_pipeline::FilterDescription;
 use hdf5_reader::messages::layout::{ChunkIndexing, DataLayout};
 use hdf5_reader::storage::{BlockCacheStorage, FileStorage};
@@ -18,7 +18,7 @@ use hdf5_reader::{ByteOrder, Dataset, Datatype, Hdf5File};
 
 use super::cf::{self, Attribute, Form, Variable};
 use super::linear::{self, Linear};
-use super::{FileArray, FileIndex, Format, Info, OpenOptions};
+use super::{FileArray, FileIndex, Format, Info, Note, NoteKind, OpenOptions};
 use crate::array::{Reader, Scratch, check_read};
 use crate::axis::Axis;
 use crate::block::{Coverage, Target, size_bytes};
@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, row_major_strides};
 use crate::profile::{self, Stage};
 
+mod exact;
 mod filters;
 mod imaris;
 mod template;
@@ -85,9 +86,11 @@ fn open(path: &Path, options: &OpenOptions, _: &[Arc<dyn FileIndex>]) -> Result<
         return datasets.open(&structure, options, variable, Vec::new(), |_| {});
     }
     let (variables, datasets) = structure.variables()?;
-    let (chosen, series) = cf::choose(&variables, options)?;
+    let structures = || structures(&variables, &datasets, options.variable.as_deref());
+    let (chosen, series) = cf::choose(&variables, options).map_err(|e| e.and(structures()))?;
     let numbers = |i: usize| structure.numbers(&datasets[i]);
-    let found = cf::dimensions(&variables[chosen], &variables, &numbers)?;
+    let mut found = cf::dimensions(&variables[chosen], &variables, &numbers)?;
+    found.notes.extend(short_scales(&variables[chosen], &variables));
     let list = vec![Some(datasets[chosen].clone())];
     let one = Datasets { outer: Vec::new(), list, shape: None };
     one.finished(&structure, options, variables[chosen].clone(), found, series, |_| {})
@@ -126,11 +129,15 @@ impl Structure {
         }
         // Dimensions are named by the datasets that are their scales.
         let names: Vec<(u64, String)> = datasets.iter().map(|d| (d.address(), d.name().to_owned())).collect();
-        for (variable, dataset) in variables.iter_mut().zip(&datasets) {
-            let scales = self.scales(dataset);
-            for (dim, scale) in variable.dims.iter_mut().zip(scales) {
+        let scales: Vec<Vec<Option<u64>>> = datasets.iter().map(|dataset| self.scales(dataset)).collect();
+        let records = records(&datasets, &scales);
+        for ((variable, dataset), scales) in variables.iter_mut().zip(&datasets).zip(&scales) {
+            for (i, scale) in scales.iter().enumerate().take(variable.dims.len()) {
+                let dim = &mut variable.dims[i];
                 dim.0 =
                     scale.and_then(|at| names.iter().find(|(address, _)| *address == at)).map(|(_, name)| name.clone());
+                let length = scale.and_then(|at| records.get(&at)).filter(|_| grows(dataset, i));
+                dim.1 = length.map_or(dim.1, |length| dim.1.max(*length));
             }
             if variable.is_scale && variable.dims.len() == 1 {
                 variable.dims[0].0 = Some(dataset.name().to_owned());
@@ -168,6 +175,7 @@ impl Structure {
     /// The numbers of a dataset of one axis.
     fn numbers(&self, dataset: &Dataset) -> Result<Vec<f64>> {
         let Some((dtype, swapped)) = element(dataset.dtype()) else { return Ok(Vec::new()) };
+        exact(dataset)?;
         let bytes = dataset.read_raw_bytes().map_err(|e| fault(&e))?;
         let mut own = crate::block::Buffer::default();
         let out = own.sized(bytes.len() / dtype.size() * dtype.size());
@@ -185,6 +193,57 @@ impl Structure {
         }
         Ok((variable, first))
     }
+}
+
+/// Whether axis `i` of a dataset is a dimension without limit.
+fn grows(dataset: &Dataset, i: usize) -> bool {
+    let is_unlimited = dataset.max_dims().and_then(|most| most.get(i)) == Some(&u64::MAX);
+    is_unlimited && dataset.chunks().is_some()
+}
+
+/// Lengths of the dimensions without limit, by the addresses of their scales: that of the dataset with the most records.
+/// Others lack their last ones.
+fn records(datasets: &[Dataset], scales: &[Vec<Option<u64>>]) -> HashMap<u64, u64> {
+    let is_scale = |dataset: &&Dataset| dataset.ndim() == 1 && grows(dataset, 0);
+    let mut records: HashMap<u64, u64> =
+        datasets.iter().filter(is_scale).map(|d| (d.address(), d.shape()[0])).collect();
+    for (dataset, scales) in datasets.iter().zip(scales) {
+        for ((i, &length), scale) in dataset.shape().iter().enumerate().zip(scales) {
+            let longest = scale.filter(|_| grows(dataset, i)).and_then(|at| records.get_mut(&at));
+            if let Some(longest) = longest {
+                *longest = length.max(*longest);
+            }
+        }
+    }
+    records
+}
+
+/// Notes of coordinates that were not written for every record: those of its axis go unused.
+fn short_scales(variable: &Variable, all: &[Variable]) -> Vec<Note> {
+    let short = |(dim, length): &(Option<String>, u64)| {
+        let is_scale = |v: &&Variable| v.is_scale && v.dtype.is_some() && v.name.rsplit('/').next() == dim.as_deref();
+        let scale = all.iter().find(is_scale)?;
+        let n = scale.dims.first().map(|(_, n)| *n).filter(|n| n < length)?;
+        let text = format!("{} has {n} values for {length} records: they go unused", scale.name);
+        Some(Note::new(NoteKind::DescriptionUnused, text))
+    };
+    variable.dims.iter().filter_map(short).collect()
+}
+
+/// Of a dataset of structures that `variable` names, or the first: its fields, and the way out.
+fn structures(variables: &[Variable], datasets: &[Dataset], variable: Option<&str>) -> String {
+    let is_meant = |name: &str| variable.is_none_or(|asked| name.ends_with(asked.trim_matches('/')));
+    for (variable, dataset) in variables.iter().zip(datasets).filter(|(v, _)| v.dtype.is_none() && is_meant(&v.name)) {
+        let Datatype::Compound { fields, .. } = dataset.dtype() else { continue };
+        let Some(first) = fields.first().map(|field| &field.name) else { continue };
+        let (name, fields) = (&variable.name, fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>());
+        return format!(
+            ": {name} is of structures with fields {}: make arrays of them, in Python with \
+             'f[\"{name}_{first}\"] = f[\"{name}\"][\"{first}\"]'",
+            fields.join(", ")
+        );
+    }
+    String::new()
 }
 
 /// What an attribute holds, if it is text or numbers.
@@ -239,17 +298,34 @@ fn element(datatype: &Datatype) -> Option<(DType, bool)> {
             (Int8, _) if members.len() == 2 && members.iter().any(|m| m.name == "TRUE") => (Bool, false),
             other => other,
         },
-        Datatype::Compound { fields, .. } => match &fields[..] {
-            [CompoundField { datatype: re, .. }, CompoundField { datatype: im, .. }] if re == im => {
-                match element(re)? {
-                    (Float32, swapped) => (Complex64, swapped),
-                    (Float64, swapped) => (Complex128, swapped),
+        // As h5py writes complex numbers; two floats of other names are something else.
+        Datatype::Compound { size, fields } => match &fields[..] {
+            [re, im] if re.name == "r" && im.name == "i" && re.datatype == im.datatype => {
+                let (dtype, size_of_one, swapped) = match element(&re.datatype)? {
+                    (Float32, swapped) => (Complex64, 4, swapped),
+                    (Float64, swapped) => (Complex128, 8, swapped),
                     _ => return None,
+                };
+                if (re.byte_offset, im.byte_offset, *size) != (0, size_of_one, 2 * size_of_one) {
+                    return None;
                 }
+                (dtype, swapped)
             }
             _ => return None,
         },
         _ => return None,
+    })
+}
+
+/// Refuses numbers that are not the machine's though their size is.
+fn exact(dataset: &Dataset) -> Result<()> {
+    let datatype = dataset.raw_datatype().map_err(|e| fault(&e))?;
+    let name = dataset.name();
+    exact::check(&datatype).map_err(|found| {
+        Error::unsupported(format!(
+            "HDF5: {name} is of {found}, which are not read, only whole integers and IEEE floats are: store it so, in \
+             Python with 'new[\"{name}\"] = old[\"{name}\"][...]'"
+        ))
     })
 }
 
@@ -276,9 +352,12 @@ struct Stored {
 }
 
 impl Structure {
-    fn stored(&self, dataset: &Dataset, dtype: DType) -> Result<Stored> {
+    /// How `dataset` is stored, its chunks numbered over `shape`, which reaches at least as far as its own.
+    fn stored(&self, dataset: &Dataset, dtype: DType, shape: &[u64]) -> Result<Stored> {
+        exact(dataset)?;
+        // Addresses count from behind what is put in front of the HDF5 file.
+        let base = self.file.superblock().base_address;
         let header = self.file.get_or_parse_header(dataset.address()).map_err(|e| fault(&e))?;
-        let shape = dataset.shape();
         let mut layout = None;
         let mut filters = Vec::new();
         for message in &header.messages {
@@ -296,9 +375,10 @@ impl Structure {
         match layout {
             Some(DataLayout::Contiguous { address, size }) => {
                 let is_there = *address != u64::MAX && *size > 0;
+                let address = address.saturating_add(base);
                 let rows = slab(shape, dtype);
-                let pieces = if is_there { slabs(shape, &rows, dtype, *address) } else { Vec::new() };
-                Ok(Stored { chunk: rows, filters, whole_at: is_there.then_some(*address), pieces })
+                let pieces = if is_there { slabs(shape, &rows, dtype, address) } else { Vec::new() };
+                Ok(Stored { chunk: rows, filters, whole_at: is_there.then_some(address), pieces })
             }
             Some(DataLayout::Chunked { address, dims, chunk_indexing, .. }) => {
                 let dims = dims.get(..shape.len()).ok_or_else(|| Error::format("HDF5: chunks have too few axes"))?;
@@ -323,6 +403,7 @@ impl Structure {
                 };
                 let mut pieces: Pieces = entries.iter().filter_map(|e| Some((number(e)?, piece(e)))).collect();
                 pieces.retain(|(_, piece)| piece.at != u64::MAX);
+                pieces.iter_mut().for_each(|(_, piece)| piece.at = piece.at.saturating_add(base));
                 pieces.sort_unstable_by_key(|(number, _)| *number);
                 Ok(Stored { chunk, filters, whole_at: None, pieces })
             }
@@ -345,6 +426,11 @@ impl Structure {
         let (storage, superblock) = (self.file.storage(), self.file.superblock());
         let (offset, length, shape) = (superblock.offset_size, superblock.length_size, dataset.shape());
         let rank = shape.len();
+        // Some indexes number chunks over the largest shape there may be; those outside the present one have no place.
+        let most: Vec<u64> = match dataset.max_dims().filter(|most| most.len() == rank) {
+            Some(most) => most.iter().zip(shape).map(|(most, n)| *most.max(n)).collect(),
+            None => shape.to_vec(),
+        };
         let entries = match indexing {
             None => {
                 use hdf5_reader::btree_v1::{BTreeV1Key, collect_btree_v1_leaves_storage};
@@ -368,11 +454,11 @@ impl Structure {
                 chunk_index::collect_v2_chunk_entries_storage(storage, address, offset, length, rank as u32, dims, None)
             }
             Some(ChunkIndexing::Implicit) => {
-                chunk_index::collect_implicit_chunk_entries(address, shape, dims, size, None, storage.len())
+                chunk_index::collect_implicit_chunk_entries(address, &most, dims, size, None, storage.len())
             }
             Some(ChunkIndexing::FixedArray { .. }) => {
                 hdf5_reader::fixed_array::collect_fixed_array_chunk_entries_storage(
-                    storage, address, offset, length, shape, dims, None,
+                    storage, address, offset, length, &most, dims, None,
                 )
             }
             Some(ChunkIndexing::ExtensibleArray { .. }) => {
@@ -450,9 +536,11 @@ impl Datasets {
         found.axes = self.outer.into_iter().chain(found.axes).collect();
         let mut info = Info { series, ..cf::info(&variable, found, options) };
         more(&mut info);
+        // Records that are not written yet lie behind what is stored, what fills up whole chunks behind what counts.
+        let own = info.shape();
+        let shape: Vec<u64> = first.shape().iter().zip(&own[outer.len()..]).map(|(n, own)| *n.max(own)).collect();
         let mut stored = Vec::with_capacity(self.list.len());
         for dataset in &self.list {
-            let own = dataset.as_ref().map(|dataset| structure.stored(dataset, dtype)).transpose()?;
             if dataset.as_ref().is_some_and(|d| d.shape() != first.shape() || d.dtype() != first.dtype()) {
                 return Err(Error::format(format!(
                     "HDF5: {:?} in one dataset, {:?} in another: --variable names those that are alike",
@@ -460,7 +548,7 @@ impl Datasets {
                     dataset.as_ref().map(Dataset::shape).unwrap_or_default()
                 )));
             }
-            stored.push(own);
+            stored.push(dataset.as_ref().map(|dataset| structure.stored(dataset, dtype, &shape)).transpose()?);
         }
         if let ([Some(Stored { whole_at: Some(at), filters, .. })], []) = (&stored[..], &outer[..])
             && filters.is_empty()
@@ -473,7 +561,7 @@ impl Datasets {
             return Ok(Arc::new(Linear::open(&structure.path, *at, strides, form, info)?));
         }
         let fill = fill(first, &form);
-        let array = Chunked::new(&structure.path, info, form, fill, outer, first.shape(), stored)?;
+        let array = Chunked::new(&structure.path, info, form, fill, outer, (&shape, first.shape()), stored)?;
         Ok(Arc::new(array))
     }
 }
@@ -508,6 +596,8 @@ struct Chunked {
     /// Chunks over all axes, and over those of a dataset as it is stored.
     chunks: Grid,
     inner: Grid,
+    /// What datasets reach to; behind it are records that were not written.
+    written: Region,
     filters: Filters,
 }
 
@@ -518,7 +608,7 @@ impl Chunked {
         form: Form,
         fill: Option<Vec<u8>>,
         outer: Vec<u64>,
-        shape: &[u64],
+        (shape, written): (&[u64], &[u64]),
         stored: Vec<Option<Stored>>,
     ) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
@@ -547,8 +637,10 @@ impl Chunked {
             file_bytes,
             ..info
         };
+        let written = Region::whole(&[&outer[..], written].concat());
         let outer = Grid::new(&outer, &vec![1; outer.len()]);
-        Ok(Self { path: path.to_owned(), file, file_bytes, info, form, fill, outer, pieces, chunks, inner, filters })
+        let path = path.to_owned();
+        Ok(Self { path, file, file_bytes, info, form, fill, outer, pieces, chunks, inner, written, filters })
     }
 
     /// Where the chunk at `position` lies, if it is stored.
@@ -557,6 +649,12 @@ impl Chunked {
         let pieces = self.pieces.get(self.outer.ravel(outer) as usize)?;
         let number = self.inner.ravel(inner);
         pieces.binary_search_by_key(&number, |(number, _)| *number).ok().map(|i| pieces[i].1)
+    }
+
+    /// The fill value, for what is not stored.
+    fn fill(&self) -> Result<&[u8]> {
+        let fill = self.fill.as_deref();
+        fill.ok_or_else(|| Error::usage("is not stored, so has missing values: --missing fill makes them NaN"))
     }
 
     /// Decodes the chunk at `piece` into `scratch.stored`: elements as they are stored, those of the whole chunk.
@@ -613,6 +711,22 @@ impl FileArray for Chunked {
     }
 }
 
+/// What of `region` lies behind `written`, which begins where it does; all of it, if that is nothing.
+fn behind(region: &Region, written: Option<&Region>) -> Vec<Region> {
+    let Some(written) = written else { return vec![region.clone()] };
+    let (mut rest, mut behind) = (region.clone(), Vec::new());
+    for i in 0..rest.rank() {
+        if written.shape[i] < rest.shape[i] {
+            let mut part = rest.clone();
+            part.origin[i] += written.shape[i];
+            part.shape[i] -= written.shape[i];
+            rest.shape[i] = written.shape[i];
+            behind.push(part);
+        }
+    }
+    behind
+}
+
 /// One worker's way to read an array of chunks.
 struct ChunkedReader {
     of: Arc<Chunked>,
@@ -627,16 +741,15 @@ impl Reader for ChunkedReader {
         for position in of.chunks.overlapping(region) {
             // What of a chunk lies outside the array has no place in it.
             let Some(both) = of.chunks.region(&position).intersect(region) else { continue };
-            let mut part = target.part(&both.relative_to(&region.origin));
             let damaged = |e: Error| e.at(format_args!("chunk {position:?}")).at(of.path.display());
-            let Some(piece) = of.piece(&position) else {
-                let fill = of.fill.as_ref().ok_or_else(|| {
-                    damaged(Error::usage("is not stored, so has missing values: --missing fill makes them NaN"))
-                })?;
-                part.fill(fill);
-                coverage.lacks(both);
-                continue;
-            };
+            let stored = of.piece(&position).zip(both.intersect(&of.written));
+            // Behind what was written a chunk holds anything.
+            for absent in behind(&both, stored.as_ref().map(|(_, written)| written)) {
+                target.part(&absent.relative_to(&region.origin)).fill(of.fill().map_err(damaged)?);
+                coverage.lacks(absent);
+            }
+            let Some((piece, both)) = stored else { continue };
+            let mut part = target.part(&both.relative_to(&region.origin));
             of.decode(piece, &mut self.scratch).map_err(damaged)?;
             let origin: Vec<u64> = position.iter().zip(of.chunks.cell()).map(|(p, c)| p * c).collect();
             let mut shape = of.chunks.cell().to_vec();
