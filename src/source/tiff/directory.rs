@@ -119,7 +119,7 @@ pub struct PageIndex {
     problems: Vec<Problem>,
     /// Why the chain of directories goes no further, where that was allowed.
     broken: Option<String>,
-    /// Pages with strips or tiles that have a place but no bytes, and how many.
+    /// Pages with strips or tiles that have a place but no bytes, or bytes but no place, and how many.
     emptied: Vec<(u32, u32)>,
     /// Most bytes of one stored strip or tile.
     pub(super) largest_chunk_bytes: u64,
@@ -154,8 +154,17 @@ impl Directory {
         Self::of(HeaderInput::open(path)?.with_head()?, options)
     }
 
+    /// The first page of the file at `path` alone.
+    pub(super) fn first_page(path: &Path, options: &OpenOptions) -> Result<Self> {
+        Self::walked(HeaderInput::open(path)?.with_head()?, options, true)
+    }
+
     /// The same of a file that is open.
     pub(super) fn of(input: HeaderInput, options: &OpenOptions) -> Result<Self> {
+        Self::walked(input, options, false)
+    }
+
+    fn walked(input: HeaderInput, options: &OpenOptions, first_only: bool) -> Result<Self> {
         let mut headers = HeaderReader::new(&input);
         let n_head = headers.input.size.min(16) as usize;
         if n_head < 8 {
@@ -179,6 +188,7 @@ impl Directory {
             headers,
             limit_bytes: options.limit_bytes.unwrap_or(u64::MAX),
             skip_bad: options.skip_bad,
+            first_only,
             index,
             ifd: Vec::new(),
             table: Vec::new(),
@@ -189,8 +199,10 @@ impl Directory {
             is_lsm: false,
         };
         walk.run(first)?;
-        walk.sub_pages()?;
-        walk.overlaps()?;
+        if !first_only {
+            walk.sub_pages()?;
+            walk.overlaps()?;
+        }
         let mut index = walk.index;
         index.kinds.shrink_to_fit();
         let steps = [&mut index.at, &mut index.kind_of, &mut index.base, &mut index.stored, &mut index.parents];
@@ -260,6 +272,17 @@ impl Directory {
             self.first.get_or_init(|| found.clone());
         }
         Ok(found)
+    }
+
+    /// Where the directory of `page` and the values it points to lie, as offsets and lengths.
+    pub(super) fn header_ranges(&self, page: u32) -> Result<Vec<(u64, u64)>> {
+        let fields = self.fields(page)?;
+        let (entry, rest, inline) = if self.big_tiff { (20, 16, 8) } else { (12, 6, 4) };
+        let own = (self.page_offset(page), fields.len() as u64 * entry + rest);
+        let values = fields.iter().map(|f| (f.at, f.size_bytes())).filter(|value| value.1 > inline);
+        // What the file does not hold is nowhere.
+        let values = values.filter(|(at, len)| at.checked_add(*len).is_some_and(|end| end <= self.file_bytes));
+        Ok(std::iter::once(own).chain(values).collect())
     }
 
     /// Numbers of the tags of `page`, in order, as often as they come.
@@ -348,7 +371,8 @@ impl PageIndex {
         self.broken.as_deref()
     }
 
-    /// Pages with strips or tiles that have a place in the file but no bytes, in order, and how many they have.
+    /// Pages with strips or tiles that have a place in the file but no bytes, or bytes but no place, in order, and how
+    /// many they have.
     pub fn emptied(&self) -> &[(u32, u32)] {
         &self.emptied
     }
@@ -370,6 +394,15 @@ impl PageIndex {
             },
             Stored::Contiguous | Stored::Nowhere => unreachable!("only readable pages in pieces have a table"),
         }
+    }
+
+    /// Where the pixels of `page` lie, as offsets and lengths.
+    pub(super) fn pixel_ranges(&self, page: u32) -> impl Iterator<Item = (u64, u64)> {
+        let whole = self.contiguous_offset(page).map(|at| (at, self.kind(page).plane_bytes().unwrap_or(0)));
+        let in_table = matches!(self.stored(page), Stored::Table(_));
+        let n = if in_table { self.kind(page).n_chunks() } else { 0 };
+        let pieces = (0..n).map(move |i| self.chunk(page, i)).filter(|c| *c != Chunk::ABSENT);
+        whole.into_iter().chain(pieces.map(|chunk| (chunk.offset, chunk.count)))
     }
 
     /// Where the directory of `page` begins.
@@ -431,6 +464,8 @@ struct Walk<'a> {
     headers: HeaderReader<'a>,
     limit_bytes: u64,
     skip_bad: bool,
+    /// Whether the other pages are of no concern.
+    first_only: bool,
     index: PageIndex,
     ifd: Vec<u8>,
     /// Strips and tiles of the page at hand.
@@ -485,7 +520,7 @@ impl Walk<'_> {
                 Err(e) => return Err(Error::format(e.at(format!("page {page}")))),
             };
             self.count_bytes().map_err(|e| e.at(format!("page {page}")))?;
-            at = found.next;
+            at = if self.first_only { 0 } else { found.next };
             self.add(found)?;
             if u32::try_from(page).is_err() {
                 return Err(Error::unsupported("more than 4294967296 pages"));
@@ -657,6 +692,9 @@ impl Walk<'_> {
         // Zeiss counts the bytes of strips before LZW, which noise makes longer.
         if self.is_lsm && kind.compression == 5 {
             for i in 0..self.table.len() {
+                if self.table[i] == Chunk::ABSENT {
+                    continue;
+                }
                 let most = kind.stored_bytes(i as u64).saturating_mul(2);
                 self.table[i].count = self.table[i].count.max(most).min(self.left_from(i));
             }
@@ -707,7 +745,8 @@ impl Walk<'_> {
                 if bytes > MOST_ABSENT_BYTES {
                     return Err(PageError::Format(format!("{name} {i} of {bytes} bytes is not stored")));
                 }
-                n_emptied += u32::from(chunk.offset != 0);
+                // Where both are 0 it was left out on purpose; one alone was lost.
+                n_emptied += u32::from(*chunk != Chunk::ABSENT);
                 *chunk = Chunk::ABSENT;
                 in_one_piece = false;
                 continue;

@@ -538,8 +538,13 @@ fn notes(directory: &Directory, series: &Series) -> Vec<Note> {
     }
     match directory.emptied().iter().map(|(_, n)| u64::from(*n)).sum() {
         0 => {}
-        1 => note(NoteKind::PiecesEmptied, "1 strip or tile has a place but no bytes".to_owned()),
-        n => note(NoteKind::PiecesEmptied, format!("{n} strips or tiles have a place but no bytes")),
+        1 => {
+            note(NoteKind::PiecesEmptied, "1 strip or tile has a place but no bytes, or bytes but no place".to_owned())
+        }
+        n => note(
+            NoteKind::PiecesEmptied,
+            format!("{n} strips or tiles have a place but no bytes, or bytes but no place"),
+        ),
     }
     notes.extend(series.notes.iter().cloned());
     notes

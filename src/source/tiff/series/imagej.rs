@@ -172,7 +172,7 @@ fn pages(cx: &Context<'_>, n: u64, n_long: usize) -> Result<PageList, Unusable> 
     let needed = n.checked_mul(plane).ok_or_else(too_many)?;
     let file = directory.file_bytes;
     if let Some(offset) = directory.contiguous_offset(0).filter(|_| n_pages == 1) {
-        if let Some(planes) = cx.one_behind_another(0, n) {
+        if let Some(planes) = cx.one_behind_another(0, n)? {
             return Ok(planes);
         }
         // A stale description on a single plane is common; planes that break off are not.

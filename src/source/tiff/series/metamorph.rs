@@ -51,7 +51,13 @@ fn pages(cx: &Context<'_>, n: u64) -> Result<PageList, Unusable> {
     if u64::from(directory.n_pages()) >= n {
         return Ok(PageList::Range { first: 0, n: n as u32 });
     }
-    if let Some(planes) = cx.one_behind_another(0, n) {
+    let refused = |fault| match fault {
+        Unusable::Ignore(why) => {
+            Unusable::Refuse(Error::format(format!("MetaMorph's stack header does not fit: {why}")))
+        }
+        refuse @ Unusable::Refuse(_) => refuse,
+    };
+    if let Some(planes) = cx.one_behind_another(0, n).map_err(refused)? {
         return Ok(planes);
     }
     let kind = directory.kind(0);

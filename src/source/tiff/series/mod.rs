@@ -135,12 +135,52 @@ impl<'a> Context<'a> {
     }
 
     /// `n` planes one behind another from where `page` begins, if the file reaches so far, or breaks off and that may be.
-    fn one_behind_another(&self, page: u32, n: u64) -> Option<PageList> {
-        let offset = self.directory.contiguous_offset(page)?;
-        let plane = self.directory.kind(page).plane_bytes()?;
-        let end = plane.checked_mul(n)?.checked_add(offset)?;
-        let least = if self.salvages() { offset.checked_add(plane)? } else { end };
-        (least <= self.directory.file_bytes).then_some(PageList::Contiguous { page, offset, n })
+    ///
+    /// # Errors
+    /// `Ignore` if something else lies where the planes after the first would be.
+    fn one_behind_another(&self, page: u32, n: u64) -> Result<Option<PageList>, Unusable> {
+        let directory = self.directory;
+        let place = directory.contiguous_offset(page).zip(directory.kind(page).plane_bytes());
+        let Some((offset, plane)) = place else { return Ok(None) };
+        let ends = offset.checked_add(plane).zip(plane.checked_mul(n).and_then(|bytes| bytes.checked_add(offset)));
+        let Some((first_end, end)) = ends else { return Ok(None) };
+        if directory.file_bytes < if self.salvages() { first_end } else { end } {
+            return Ok(None);
+        }
+        match self.in_the_way(page, first_end, end)? {
+            None => Ok(Some(PageList::Contiguous { page, offset, n })),
+            Some(what) => Err(Unusable::Ignore(format!(
+                "it counts {n} planes of {plane} bytes one behind another from byte {offset} on, but {what}"
+            ))),
+        }
+    }
+
+    /// What lies between bytes `from` and `until` beside pixels of `page`, in words.
+    fn in_the_way(&self, page: u32, from: u64, until: u64) -> Result<Option<String>, Unusable> {
+        /// Pages whose directories are read, and strips and tiles that are looked at.
+        const MOST: u64 = 1 << 18;
+        let meets = |(at, len): &(u64, u64)| len > &0 && *at < until && at.saturating_add(*len) > from;
+        let all = u64::from(self.directory.n_pages()) + self.directory.n_subs();
+        if all > MOST >> 8 {
+            return Ok(Some(format!("there are {all} pages")));
+        }
+        let (mut left, others) = (MOST, (0..all as u32).filter(|&other| other != page));
+        for other in std::iter::once(page).chain(others) {
+            if let Some((at, _)) = self.directory.header_ranges(other)?.into_iter().find(meets) {
+                return Ok(Some(format!("tags of page {other} lie at byte {at}")));
+            }
+            if other == page {
+                continue;
+            }
+            left = left.saturating_sub(1 + self.directory.kind(other).n_chunks());
+            if left == 0 {
+                return Ok(Some("too many strips and tiles may lie between".to_owned()));
+            }
+            if let Some((at, _)) = self.directory.pixel_ranges(other).find(meets) {
+                return Ok(Some(format!("pixels of page {other} lie at byte {at}")));
+            }
+        }
+        Ok(None)
     }
 
     /// The pages from `first` on, behind which others of `n` are absent, of a file that breaks off if that may be.

@@ -140,8 +140,10 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Unusable> {
             // Truncated directories: the planes lie behind the first one.
             // Pages that were written one by one say where they are; a single one, where the others begin.
             let one_by_one = cx.broken_off(first, n).map(|pages| (pages, n));
-            let behind = || cx.one_behind_another(first, n).map(|planes| (planes, 1));
-            let found = if left > 1 { one_by_one.or_else(behind) } else { behind().or(one_by_one) };
+            let found = match one_by_one {
+                Some(found) if left > 1 => Some(found),
+                found => cx.one_behind_another(first, n)?.map(|planes| (planes, 1)).or(found),
+            };
             match found {
                 Some(found) => found,
                 None => return Err(Unusable::Ignore(format!("it counts {n} planes, but {left} pages follow"))),

@@ -18,6 +18,7 @@ use crate::source::tiff::directory::Directory;
 use crate::source::{Note, NoteKind, Set};
 use crate::unit;
 
+mod members;
 pub mod xml;
 
 use xml::{Ome, OmeImage};
@@ -151,7 +152,7 @@ fn series(
     uuid: Option<&str>,
 ) -> Result<Option<Series>, Unusable> {
     let own_name = cx.directory.path().file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let (names, own) = files(ome, image, uuid, &own_name);
+    let (names, found, own) = files(cx, ome, image, uuid, &own_name);
     let n_pages = u64::from(cx.directory.n_pages());
     // Any page of the image says how many samples it has.
     let is_own = |file: Option<&str>| own.is_some() && file_index(&names, file, own) == own;
@@ -196,7 +197,7 @@ fn series(
         series.notes.extend(notes);
         return Ok(Some(series));
     }
-    let set = set(index, image, &names, &planes, &described);
+    let set = Set { files: found, ..set(index, image, &names, &planes, &described) };
     let Some(own) = own else { return Ok(None) };
     let there: Vec<Place> = planes.iter().map(|place| place.filter(|_| is_there(place))).collect();
     let Some(mut series) = own_part(cx, described, n_leading, &there, own)? else { return Ok(None) };
@@ -212,15 +213,22 @@ fn key(data: &xml::TiffData) -> Option<&str> {
     data.file.as_deref().or(data.uuid.as_deref())
 }
 
-/// Names of the files of `image`, and which of them is this one.
-fn files(ome: &Ome, image: &OmeImage, uuid: Option<&str>, own_name: &str) -> (Vec<String>, Option<u32>) {
-    let mut names: Vec<String> = Vec::new();
+/// Names of the files of `image`, those under which they are found, and which of them is this one.
+fn files(
+    cx: &Context<'_>,
+    ome: &Ome,
+    image: &OmeImage,
+    uuid: Option<&str>,
+    own_name: &str,
+) -> (Vec<String>, Vec<String>, Option<u32>) {
+    let (mut names, mut wanted): (Vec<String>, Vec<Option<&str>>) = (Vec::new(), Vec::new());
     let mut index: HashMap<&str, u32> = HashMap::new();
     let mut own = None;
     for data in &image.tiff_data {
         let Some(name) = key(data) else { continue };
         let i = *index.entry(name).or_insert_with(|| {
             names.push(name.to_owned());
+            wanted.push(data.file.as_ref().and(data.uuid.as_deref()));
             names.len() as u32 - 1
         });
         let same = data.uuid.is_some() && data.uuid.as_deref() == uuid;
@@ -229,14 +237,23 @@ fn files(ome: &Ome, image: &OmeImage, uuid: Option<&str>, own_name: &str) -> (Ve
         }
     }
     if names.is_empty() {
-        return (vec![own_name.to_owned()], Some(0));
+        return (vec![own_name.to_owned()], vec![own_name.to_owned()], Some(0));
     }
     // A renamed file that never spoke of any other.
     let alone = ome.images.iter().flat_map(|i| &i.tiff_data).all(|d| key(d).is_none_or(|k| k == names[0]));
     if own.is_none() && alone {
         own = Some(0);
     }
-    (names, own)
+    let found = members::found(cx, &names, &wanted, ome.uuid.as_deref());
+    // The name under which it was found by its identity says more than the one that the text has for it.
+    if found != names {
+        own = found
+            .iter()
+            .position(|name| name.to_lowercase() == own_name)
+            .map(|i| i as u32)
+            .or_else(|| wanted.iter().position(|wanted| wanted.is_some() && *wanted == uuid).map(|i| i as u32));
+    }
+    (names, found, own)
 }
 
 fn file_index(names: &[String], name: Option<&str>, own: Option<u32>) -> Option<u32> {

@@ -88,6 +88,22 @@ impl TiffData {
 /// Elements inside one another, more than any document has.
 const MOST_DEPTH: usize = 128;
 
+/// Identity of the file that `text` is in, from the document's first element.
+pub(super) fn identity(text: &str) -> Option<String> {
+    let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}'));
+    let mut parser = Parser::default();
+    loop {
+        match reader.read_event().ok()? {
+            Event::Start(element) | Event::Empty(element) => {
+                parser.open(&element).ok()?;
+                return parser.ome.uuid;
+            }
+            Event::Eof => return None,
+            _ => {}
+        }
+    }
+}
+
 impl Ome {
     /// Reads a document.
     ///
