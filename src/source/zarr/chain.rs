@@ -19,6 +19,7 @@ use zarrs::metadata::v3::MetadataV3;
 use zarrs::storage::store::MemoryStore;
 use zarrs::storage::{StoreKey, WritableStorageTraits};
 
+use super::filters::ElementFilter;
 use super::{codecs, group};
 use crate::block::size_bytes;
 use crate::codec::Contexts;
@@ -219,7 +220,29 @@ fn non_zero(shape: &[u64]) -> Result<Vec<NonZeroU64>> {
 }
 
 fn chain_of(list: &[MetadataV3]) -> Result<CodecChain> {
+    refuse_order(list)?;
     CodecChain::from_metadata(list).map_err(|e| Error::unsupported(format!("Zarr: {e}")))
+}
+
+/// Refuses filters of elements that would be undone wrongly here, where they come before the bytes are put in order.
+fn refuse_order(list: &[MetadataV3]) -> Result<()> {
+    let Some(filter) = list.iter().find(|m| ElementFilter::is_known(m.name())) else { return Ok(()) };
+    let set = |m: &MetadataV3, is: &dyn Fn(&str) -> bool| {
+        m.configuration().is_some_and(|c| c.iter().any(|(_, value)| value.as_str().is_some_and(is)))
+    };
+    let swapped = |m: &MetadataV3| match m.name() {
+        "bytes" | "endian" => set(m, &|text| text == "big"),
+        name => ElementFilter::is_known(name) && set(m, &|text| text.starts_with('>')),
+    };
+    let mut after = list.iter().skip_while(|m| !ElementFilter::is_ordered(m.name()));
+    let why = if list.iter().any(swapped) {
+        "of big-endian elements"
+    } else if after.any(|m| m.name() == "transpose") {
+        "before a transpose"
+    } else {
+        return Ok(());
+    };
+    Err(Error::unsupported(format!("Zarr: the filter {} {why} is not read: store the array without it", filter.name())))
 }
 
 /// Takes apart the one codec of a sharded array whose shards have the shape `shard`.

@@ -8,7 +8,7 @@ use crate::axis::{Axis, AxisKind, Calibration, Provenance, unnamed};
 use crate::bytes::{self, within};
 use crate::error::{Error, Result};
 use crate::pattern::natural_cmp;
-use crate::source::OpenOptions;
+use crate::source::{Note, NoteKind, OpenOptions};
 
 /// Metadata documents larger than this are not looked at.
 const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
@@ -241,11 +241,23 @@ pub(super) fn text(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// Name of an axis, and its kind if that is said.
+type Described = (String, Option<AxisKind>);
+
 /// Axes of an array of `shape`, by what the image, or else the array itself, says of them.
 ///
-/// `names` are the array's own. Axes that nobody names are `z y x` from the last, then `dim_0`, `dim_1`.
-pub(super) fn axes(shape: &[u64], names: Option<&[Option<String>]>, image: Option<&Multiscale>) -> Vec<Axis> {
-    let described = image.and_then(|i| i.described_axes(shape.len()));
+/// `names` are the array's own. Axes that nobody names are `z y x` from the last, then `dim_0`, `dim_1`. Beside them
+/// a note of what the image says that makes no sense.
+pub(super) fn axes(
+    shape: &[u64],
+    names: Option<&[Option<String>]>,
+    image: Option<&Multiscale>,
+) -> (Vec<Axis>, Option<Note>) {
+    let unused = |what: &str, why: String| Note::new(NoteKind::DescriptionUnused, format!("{what} not used: {why}"));
+    let (described, mut note) = match image.map(|i| i.described_axes(shape.len())).transpose() {
+        Ok(described) => (described.flatten(), None),
+        Err(why) => (None, Some(unused("the image's axes are", why))),
+    };
     let mut axes: Vec<Axis> = Vec::with_capacity(shape.len());
     for (i, &length) in shape.iter().enumerate() {
         let own = names.and_then(|n| n.get(i)).and_then(Option::as_deref);
@@ -260,10 +272,13 @@ pub(super) fn axes(shape: &[u64], names: Option<&[Option<String>]>, image: Optio
         axes.push(axis);
     }
     if let Some(image) = image {
-        image.calibrate(&mut axes);
+        // Steps of axes that are not known are of no axis.
+        if note.is_none() {
+            note = image.calibrate(&mut axes).err().map(|why| unused("the image's scale is", why));
+        }
         image.label(&mut axes);
     }
-    axes
+    (axes, note)
 }
 
 impl Multiscale {
@@ -275,12 +290,18 @@ impl Multiscale {
     }
 
     /// Name and kind of each of `rank` axes: objects since NGFF 0.4, names in 0.3, five known ones before.
-    fn described_axes(&self, rank: usize) -> Option<Vec<(String, Option<AxisKind>)>> {
+    ///
+    /// # Errors
+    /// Why those that are listed cannot be the array's, in words.
+    fn described_axes(&self, rank: usize) -> Result<Option<Vec<Described>>, String> {
         let Some(listed) = self.multiscale.get("axes") else {
             let five = ["t", "c", "z", "y", "x"];
-            return (rank == five.len()).then(|| five.iter().map(|n| ((*n).to_owned(), None)).collect());
+            return Ok((rank == five.len()).then(|| five.iter().map(|n| ((*n).to_owned(), None)).collect()));
         };
-        let listed = listed.as_array().filter(|l| l.len() == rank)?;
+        let Some(listed) = listed.as_array() else { return Err("they are no list".to_owned()) };
+        if listed.len() != rank {
+            return Err(format!("{} are listed for an array of {rank}", listed.len()));
+        }
         let one = |axis: &Value| match axis {
             Value::String(name) => Some((name.clone(), None)),
             Value::Object(axis) => {
@@ -294,34 +315,30 @@ impl Multiscale {
             }
             _ => None,
         };
-        listed.iter().map(one).collect()
+        let described: Option<Vec<Described>> = listed.iter().map(one).collect();
+        let Some(described) = described else { return Err("one has no name".to_owned()) };
+        let is_again = |i: &usize| described[..*i].iter().any(|axis| axis.0 == described[*i].0);
+        match (0..rank).find(is_again) {
+            Some(i) => Err(format!("two are called '{}'", described[i].0)),
+            None => Ok(Some(described)),
+        }
     }
 
     /// Steps, units and origins from the level's and the image's transformations.
-    fn calibrate(&self, axes: &mut [Axis]) {
-        let level = self.multiscale.get("datasets").and_then(|d| d.get(self.level));
-        let transformations = [level, Some(&self.multiscale)]
-            .into_iter()
-            .flatten()
-            .flat_map(|scope| scope.get("coordinateTransformations").and_then(Value::as_array).into_iter().flatten());
-        let mut scale = vec![1.0; axes.len()];
-        let mut origin = vec![0.0; axes.len()];
-        for transformation in transformations {
-            let numbers = |key: &str| -> Option<Vec<f64>> {
-                let list = transformation.get(key)?.as_array()?;
-                list.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>().filter(|l| l.len() == axes.len())
-            };
-            if let Some(by) = numbers("scale") {
-                scale.iter_mut().zip(&by).for_each(|(s, by)| *s *= by);
-                origin.iter_mut().zip(&by).for_each(|(o, by)| *o *= by);
-            }
-            if let Some(by) = numbers("translation") {
-                origin.iter_mut().zip(&by).for_each(|(o, by)| *o += by);
-            }
-        }
+    ///
+    /// # Errors
+    /// Why they are not known, in words.
+    fn calibrate(&self, axes: &mut [Axis]) -> Result<(), String> {
+        let listed = |i: usize| self.multiscale.get("axes").and_then(|a| a.get(i));
+        let unit = |i: usize| listed(i).and_then(|a| a.get("unit")).and_then(Value::as_str).map(String::from);
+        let (scale, origin) = self.transformed(axes.len())?;
+        let Some(scale) = scale else {
+            axes.iter_mut().zip(&origin).filter(|(_, o)| o.is_finite()).for_each(|(axis, o)| axis.origin = *o);
+            let measured = (0..axes.len()).any(|i| unit(i).is_some());
+            return if measured { Err("there is none beside the units of the axes".to_owned()) } else { Ok(()) };
+        };
         for (i, axis) in axes.iter_mut().enumerate() {
-            let listed = self.multiscale.get("axes").and_then(|a| a.get(i));
-            let unit = listed.and_then(|a| a.get("unit")).and_then(Value::as_str).map(String::from);
+            let unit = unit(i);
             // A step of 1 without a unit is what is written when nothing is known.
             let is_known = scale[i] != 1.0 || unit.is_some() || origin[i] != 0.0;
             if scale[i].is_finite() && scale[i] != 0.0 && is_known {
@@ -331,6 +348,50 @@ impl Multiscale {
                 axis.origin = origin[i];
             }
         }
+        Ok(())
+    }
+
+    /// The scale, if there is one, and the origin that the transformations make together.
+    ///
+    /// # Errors
+    /// Which of them cannot be followed, in words.
+    fn transformed(&self, rank: usize) -> Result<(Option<Vec<f64>>, Vec<f64>), String> {
+        let level = self.multiscale.get("datasets").and_then(|d| d.get(self.level));
+        let transformations = [level, Some(&self.multiscale)]
+            .into_iter()
+            .flatten()
+            .flat_map(|scope| scope.get("coordinateTransformations").and_then(Value::as_array).into_iter().flatten());
+        let (mut scale, mut origin) = (None, vec![0.0; rank]);
+        for transformation in transformations {
+            let numbers = |key: &str| -> Result<Vec<f64>, String> {
+                let list = transformation.get(key).and_then(Value::as_array);
+                let list: Option<Vec<f64>> = list.and_then(|list| list.iter().map(Value::as_f64).collect());
+                let list = list.ok_or_else(|| format!("a {key} is not given as a list of numbers"))?;
+                if list.len() == rank {
+                    Ok(list)
+                } else {
+                    Err(format!("a {key} of {} numbers for {rank} axes", list.len()))
+                }
+            };
+            let keys = ["scale", "translation"].into_iter().find(|key| transformation.get(key).is_some());
+            match transformation.get("type").and_then(Value::as_str).or(keys) {
+                Some("identity") => {
+                    scale.get_or_insert_with(|| vec![1.0; rank]);
+                }
+                Some("scale") => {
+                    let by = numbers("scale")?;
+                    let scale = scale.get_or_insert_with(|| vec![1.0; rank]);
+                    scale.iter_mut().zip(&by).for_each(|(s, by)| *s *= by);
+                    origin.iter_mut().zip(&by).for_each(|(o, by)| *o *= by);
+                }
+                Some("translation") => {
+                    let by = numbers("translation")?;
+                    origin.iter_mut().zip(&by).for_each(|(o, by)| *o += by);
+                }
+                other => return Err(format!("a transformation is of type '{}'", other.unwrap_or_default())),
+            }
+        }
+        Ok((scale, origin))
     }
 
     /// Labels and coordinates one by one, from our own attributes, else channels from `omero`.

@@ -197,7 +197,7 @@ impl ZarrSource {
             return Err(Error::format("Zarr: chunks and array differ in number of axes"));
         }
         let chunks = Grid::new(stored.shape(), &stored.unit);
-        let axes = group::axes(stored.shape(), stored.names.as_deref(), chosen.image.as_ref());
+        let (axes, note) = group::axes(stored.shape(), stored.names.as_deref(), chosen.image.as_ref());
         let index_bytes = stored.sharding.as_ref().map_or(0, |s| n_elements(&s.counts).saturating_mul(16));
         let most_open = (INDEX_BYTES / index_bytes.max(1)).clamp(2, MOST_OPEN_SHARDS);
         let by = |shape: &[u64]| shape.iter().map(u64::to_string).collect::<Vec<_>>().join("x");
@@ -226,7 +226,7 @@ impl ZarrSource {
         };
         let most_open = most_open as usize;
         let mut source = Self { info, stored, chunks, chunk_bytes, open: Mutex::default(), most_open };
-        source.info.notes = source.census(&chosen.array)?;
+        source.info.notes = note.into_iter().chain(source.census(&chosen.array)?).collect();
         Ok(source)
     }
 
