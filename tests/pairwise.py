@@ -196,6 +196,55 @@ def decompositions():
     assert b"components" in done.stderr
 
 
-for check in [metrics, exact, outputs, decompositions]:
+def decompositions_at_limits():
+    def made(a, *args, code=0):
+        np.save(WORK / "limits.npy", a)
+        done = run("decompose", "limits.npy", "--along", "z", "-o", "l.npy", "--overwrite", *args, code=code)
+        return done.stderr if code else [np.load(WORK / name) for name in ["l_values.npy", "l.npy"]]
+
+    def denoised(a, *args):
+        made(a, "--denoised", "e.npy", *args)
+        return np.load(WORK / "e.npy")
+
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=(5, 4, 6))
+    # What has no component is the mean, once.
+    for number in [7.0, 0.1]:
+        close(denoised(np.full((4, 3, 3), number)), np.full((4, 3, 3), number), 1e-14, "equal rows")
+    close(denoised(10 + normal), 10 + normal, 1e-11, "all components")
+    # Far from zero, of floats and of whole numbers.
+    for a in [1e4 + normal, 1e6 + normal, 1e8 + normal, np.round(60000 + normal).astype("u2")]:
+        x = (a.astype("f8") - a.mean(0, dtype="f8")).reshape(5, -1)
+        u, s, v = np.linalg.svd(x, full_matrices=False)
+        close(made(a, "--components", 3)[0], s[:3], 1e-6 * s[0] if a.max() > 1e7 else 1e-8 * s[0], "far: values")
+        expected = a.mean(0, dtype="f8") + (u[:, :3] * s[:3] @ v[:3]).reshape(a.shape)
+        close(denoised(a, "--components", 3) - expected, np.zeros(a.shape), 4e-15 * a.max(), "far: denoised")
+    # Rows that depend on each other have no QR.
+    for seed in range(8):
+        r = np.random.default_rng(seed)
+        told = made((r.normal(size=(6, 2)) @ r.normal(size=(2, 24))).reshape(6, 4, 6), "--kind", "qr", code=1)
+        assert b"depend on each other" in told, told
+    # Squares that float64 does not hold, and numbers that are none.
+    small = np.array([[[1.0, 2]], [[3, 5]]])
+    for unit in [1e155, 1e-200]:
+        for kind in ["svd", "qr"]:
+            expected = np.linalg.svd(small[:, 0], compute_uv=False) if kind == "svd" else abs(np.diag(np.linalg.qr(small[:, 0].T)[1]))
+            values, components = made(small * unit, "--kind", kind)
+            np.testing.assert_allclose(values, expected * unit, rtol=1e-12)
+            close(components[:, 0] @ components[:, 0].T, np.eye(2), 1e-12, "large or small")
+    for bad in [np.nan, np.inf]:
+        a = normal.copy()
+        a[1, 2, 3] = bad
+        for kind in ["pca", "svd", "qr"]:
+            assert b"row 1 along z has a NaN or infinite number" in made(a, "--kind", kind, code=1)
+    # More rows than elements.
+    many = rng.normal(size=(12, 2, 3))
+    exact = np.linalg.svd(many.reshape(12, 6), compute_uv=False)
+    close(made(many, "--kind", "svd", "--components", 6)[0], exact, 1e-12, "more rows than elements")
+    close(made(many, "--kind", "svd")[0], exact, 1e-12, "more rows than elements, by default")
+    assert b"have 1 to 6" in made(many, "--components", 7, code=2)
+
+
+for check in [metrics, exact, outputs, decompositions, decompositions_at_limits]:
     check()
 print(n_checked, "results are SciPy's and NumPy's")

@@ -106,7 +106,7 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
 /// The rows of `array`, how many components are asked for, and the memory that there is for working on them, in bytes.
 fn rows(args: &DecomposeArgs, array: &Arc<dyn Array>, budget: &Resources) -> Result<(Rows, usize, u64), Error> {
     let rows = super::pairwise::rows(&args.along, array)?;
-    let k = args.components.unwrap_or(FEW.min(rows.n_rows() as usize));
+    let k = args.components.unwrap_or(FEW.min(rows.n_rows().min(rows.n_columns()) as usize));
     let limit = budget.room(&**array).saturating_sub(held_bytes(rows.n_rows(), k as u64));
     Ok((rows, k, limit))
 }

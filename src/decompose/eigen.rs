@@ -270,7 +270,7 @@ pub(super) fn singular(mut rows: Vec<f64>, n: usize) -> Eigen {
                 let aa: f64 = a.iter().map(|x| x * x).sum();
                 let bb: f64 = b.iter().map(|x| x * x).sum();
                 let ab: f64 = a.iter().zip(&*b).map(|(x, y)| x * y).sum();
-                if ab.abs() <= 1e-15 * (aa * bb).sqrt() {
+                if ab.abs() <= 1e-15 * aa.sqrt() * bb.sqrt() {
                     continue;
                 }
                 turned = true;

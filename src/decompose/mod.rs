@@ -3,8 +3,10 @@
 //! The rows are far too long for memory, but there are few of them. One reading gives their products (the Gram matrix), whose
 //! eigenvectors say how to put rows together to components; the components are an array that is read region by region. Where
 //! the wanted singular values are so small that the Gram matrix has lost them, a second reading reduces the rows by
-//! Householder's reflections instead (TSQR), which keeps them.
+//! Householder's reflections instead (TSQR), which keeps them. Products of rows far from zero lose what is left of them once
+//! the mean is taken away; then they are made again, of centred rows.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use multiversion::multiversion;
@@ -20,6 +22,8 @@ use crate::pairwise::{BlockPass, Metric, Rows, distances};
 
 mod eigen;
 mod tall;
+
+use tall::Change;
 
 /// What is made of the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +53,14 @@ impl std::str::FromStr for Factors {
 const LOST: f64 = 1e-6;
 /// A QR by products of the rows is as far from orthogonal as the square of this part allows.
 const LOST_QR: f64 = 1e-3;
+/// Centred products are made again if less than this part of the sum of squares is left of them.
+const CANCELLED: f64 = 1e-4;
+/// Sums of squares that are worked with as they are; rows beyond are divided first.
+const SQUARES: RangeInclusive<f64> = 1e-140..=1e140;
+/// Sizes of the greatest number that rows may have, so that neither it nor its reciprocal overflows.
+const SIZES: RangeInclusive<f64> = 1e-290..=1e290;
+/// Orthonormal rows may be uncertain by this much.
+const UNCERTAIN: f64 = 1e-3;
 /// More rows are not reduced by reflections.
 const MOST_REFLECTED: u64 = 1024;
 
@@ -76,7 +88,7 @@ impl Decomposition {
         let (vectors, has_mean) = self.vectors.as_ref()?;
         let n = self.rows.n_rows() as usize;
         let mean = if *has_mean { 1.0 / n as f64 } else { 0.0 };
-        // What the vectors have of the mean itself comes with it.
+        // The vectors have nothing of the mean.
         let mut weights = vec![mean; n * n];
         for vector in vectors.chunks_exact(n) {
             for (row, v) in weights.chunks_exact_mut(n).zip(vector) {
@@ -90,8 +102,8 @@ impl Decomposition {
 /// Decomposes `rows` into `k` components.
 ///
 /// # Errors
-/// `Usage` if there are fewer than `k` rows or rows are shorter than many; `Limit`; `Format` if rows depend on each other
-/// where a QR needs them not to; what reading says.
+/// `Usage` if there are fewer than `k` rows or elements of each, or numbers are too large or too small; `Limit`; `Format` if
+/// numbers are not finite, or rows depend on each other where a QR needs them not to; what reading says.
 pub fn decompose(
     rows: Rows,
     kind: Factors,
@@ -103,29 +115,47 @@ pub fn decompose(
 ) -> Result<Decomposition> {
     let (n, d) = (rows.n_rows() as usize, rows.n_columns());
     let k = if kind == Factors::Qr { n } else { k };
-    if k == 0 || k > n || n as u64 > d {
-        let why = format!("--components {k}: {n} rows of {d} elements have 1 to {}", (n as u64).min(d));
+    let most = (n as u64).min(d);
+    if kind == Factors::Qr && n as u64 > d {
+        let why = format!(
+            "--kind qr: {n} rows of {d} elements depend on each other: take {most} rows at most with --select, or --kind svd"
+        );
         return Err(Error::usage(why));
     }
+    if k == 0 || k as u64 > most {
+        return Err(Error::usage(format!("--components {k}: {n} rows of {d} elements have 1 to {most}")));
+    }
     let mut products = distances(&rows, None, Metric::Dot, limit_bytes, way, progress)?;
+    let change = Change { unit: unit(&rows, &products, n, limit_bytes, way)?, centred: kind == Factors::Pca };
+    let (mut size, mut method) = (0.0, "products of the rows");
+    if change.centred {
+        size = centre(&mut products, n, is_exact(rows.array().dtype()));
+    }
+    if change.unit != 1.0 || trace(&products, n) < CANCELLED * size * size {
+        tall::products(&rows, change, limit_bytes, way, &mut products)?;
+        size = 0.0;
+        method = if change.centred { "products of the centred rows" } else { method };
+    }
     if kind == Factors::Qr {
-        return qr(rows, &products, n, dtype, limit_bytes, way);
+        return qr(rows, &products, (n, change), dtype, limit_bytes, way);
     }
-    if kind == Factors::Pca {
-        centre(&mut products, n);
-    }
-    let total: f64 = (0..n).map(|i| products[i * n + i]).sum();
+    let total = trace(&products, n);
     let found = eigen::greatest(&products, n, k);
-    let values: Vec<f64> = found.values.iter().map(|v| v.max(0.0).sqrt()).collect();
+    let mut values: Vec<f64> = found.values.iter().map(|v| v.max(0.0).sqrt()).collect();
     let mut vectors = found.vectors;
-    let (mut values, mut method) = (values, "products of the rows");
-    let is_lost = values.iter().any(|v| *v < LOST * values[0]);
+    let is_lost = values.iter().any(|v| *v < LOST * values[0].max(size));
     if is_lost && n as u64 <= MOST_REFLECTED {
-        let triangle = tall::triangle(&rows, kind == Factors::Pca, limit_bytes, way)?;
+        let triangle = tall::triangle(&rows, change, limit_bytes, way)?;
         let found = eigen::singular(transposed(&triangle, n), n);
         (values, vectors) = (found.values[..k].to_vec(), found.vectors[..k * n].to_vec());
         method = "reflections (TSQR), since small values are lost in products";
     }
+    if change.centred {
+        // Where nothing is left, a vector may have some of the mean, which comes by itself.
+        without_means(&mut vectors, n);
+    }
+    let explained = values.iter().map(|v| v * v / total.max(f64::MIN_POSITIVE)).collect();
+    values.iter_mut().for_each(|v| *v *= change.unit);
     settle_signs(&mut vectors, n);
     let mut scores = vec![0.0; n * k];
     let mut weights = vec![0.0; k * n];
@@ -136,16 +166,12 @@ pub fn decompose(
             weights[c * n + i] = if *value > values[0] * 1e-14 { vectors[c * n + i] / value } else { 0.0 };
         }
     }
-    if kind == Factors::Pca {
+    if change.centred {
         // Weights whose sum is zero take the mean away.
-        for row in weights.chunks_exact_mut(n) {
-            let mean = row.iter().sum::<f64>() / n as f64;
-            row.iter_mut().for_each(|w| *w -= mean);
-        }
+        without_means(&mut weights, n);
     }
-    let explained = values.iter().map(|v| v * v / total.max(f64::MIN_POSITIVE)).collect();
     let components = Arc::new(Combined::new(rows.clone(), weights, "component", dtype));
-    let vectors = Some((vectors, kind == Factors::Pca));
+    let vectors = Some((vectors, change.centred));
     Ok(Decomposition { values, explained, scores, components, method, rows, vectors, dtype })
 }
 
@@ -153,7 +179,7 @@ pub fn decompose(
 fn qr(
     rows: Rows,
     products: &[f64],
-    n: usize,
+    (n, change): (usize, Change),
     dtype: DType,
     limit_bytes: u64,
     way: &mut BlockPass<'_>,
@@ -163,28 +189,103 @@ fn qr(
         let most = (0..n).map(|i| t[i * n + i]).fold(0.0, f64::max);
         (0..n).any(|i| t[i * n + i] < LOST_QR * most)
     };
-    if triangle.as_ref().is_none_or(|t| is_lost(t)) && n as u64 <= MOST_REFLECTED {
-        triangle = Some(tall::triangle(&rows, false, limit_bytes, way)?);
+    let is_reflected = triangle.as_ref().is_none_or(|t| is_lost(t)) && n as u64 <= MOST_REFLECTED;
+    if is_reflected {
+        triangle = Some(tall::triangle(&rows, change, limit_bytes, way)?);
         method = "reflections (TSQR), since rows are nearly dependent";
     }
-    let triangle = triangle.filter(|t| (0..n).all(|i| t[i * n + i].abs() > f64::MIN_POSITIVE));
-    let triangle = triangle
+    let triangle = triangle.filter(|t| {
+        let grown = growth(t, &inverse_transposed(t, n), n);
+        f64::EPSILON * if is_reflected { grown } else { grown * grown } <= UNCERTAIN
+    });
+    let mut triangle = triangle
         .ok_or_else(|| Error::format("the rows depend on each other: they have no QR with orthonormal rows"))?;
-    let values: Vec<f64> = (0..n).map(|i| triangle[i * n + i]).collect();
-    let total: f64 = (0..n).map(|i| products[i * n + i]).sum();
+    let total = trace(products, n);
     let explained = (0..n).map(|i| triangle[i * n..(i + 1) * n].iter().map(|t| t * t).sum::<f64>() / total).collect();
+    triangle.iter_mut().for_each(|t| *t *= change.unit);
+    let values: Vec<f64> = (0..n).map(|i| triangle[i * n + i]).collect();
     let weights = inverse_transposed(&triangle, n);
     let components = Arc::new(Combined::new(rows.clone(), weights, "component", dtype));
     let scores = transposed(&triangle, n);
     Ok(Decomposition { values, explained, scores, components, method, rows, vectors: None, dtype })
 }
 
-/// Takes the mean of rows away from their products.
-fn centre(products: &mut [f64], n: usize) {
+/// By how much roundings of rows grow in the orthonormal rows that `weights` make of them; those in products do twice.
+fn growth(triangle: &[f64], weights: &[f64], n: usize) -> f64 {
+    let size = |i: usize| (0..=i).map(|k| triangle[k * n + i].powi(2)).sum::<f64>().sqrt();
+    let sizes: Vec<f64> = (0..n).map(size).collect();
+    let of_row = |row: &[f64]| row.iter().zip(&sizes).map(|(w, size)| w.abs() * size).sum::<f64>();
+    // A diagonal of zeros gives what is no number.
+    let grown = weights.chunks_exact(n).map(of_row).map(|x| if x.is_nan() { f64::INFINITY } else { x });
+    grown.fold(0.0, f64::max)
+}
+
+/// What rows are divided by so that their products do not overflow or vanish: 1 for nearly all.
+fn unit(rows: &Rows, products: &[f64], n: usize, limit_bytes: u64, way: &mut BlockPass<'_>) -> Result<f64> {
+    let squares = || (0..n).map(|i| products[i * n + i]);
+    let most = squares().fold(0.0, f64::max);
+    let is_whole = rows.array().dtype().is_integer();
+    if squares().all(f64::is_finite) && (is_whole || SQUARES.contains(&most)) {
+        return Ok(1.0);
+    }
+    let extent = tall::extent(rows, limit_bytes, way)?;
+    if let Some(row) = extent.first_bad {
+        return Err(Error::format(format!(
+            "row {row} along {} has a NaN or infinite number, one of {} in all, and components are of finite ones: replace them \
+             first, as with stackctl calc 'where(abs(a) < 1e99, a, 0)', or leave rows out with --select",
+            rows.name(),
+            extent.n_bad
+        )));
+    }
+    match extent.most {
+        0.0 => Ok(1.0),
+        most if SIZES.contains(&most) => Ok(2f64.powi(most.log2() as i32)),
+        most => Err(Error::usage(format!(
+            "the greatest number is {most:e} in size: components are of {:e} to {:e}: multiply all by a number with `calc`",
+            SIZES.start(),
+            SIZES.end()
+        ))),
+    }
+}
+
+/// Whether products of such numbers are sums without a rounding.
+fn is_exact(dtype: DType) -> bool {
+    dtype.is_integer() && dtype.size() <= 2
+}
+
+/// The sum of squares of all rows, of their products.
+fn trace(products: &[f64], n: usize) -> f64 {
+    (0..n).map(|i| products[i * n + i]).sum()
+}
+
+/// Takes the mean of rows away from their products, which are those of whole numbers if `is_exact`. Returns the size of what
+/// was rounded meanwhile.
+fn centre(products: &mut [f64], n: usize, is_exact: bool) -> f64 {
+    /// Whole numbers up to here are all there as `float64`.
+    const WHOLE: f64 = (1u64 << 53) as f64;
+    let size = trace(products, n).sqrt();
+    if is_exact && products.iter().all(|p| p.abs() < WHOLE) {
+        let sums: Vec<i128> = products.chunks_exact(n).map(|row| row.iter().map(|p| *p as i128).sum()).collect();
+        let (sum, wide) = (sums.iter().sum::<i128>(), n as i128);
+        for (k, p) in products.iter_mut().enumerate() {
+            let centred = wide * wide * (*p as i128) - wide * (sums[k / n] + sums[k % n]) + sum;
+            *p = centred as f64 / (n * n) as f64;
+        }
+        return 0.0;
+    }
     let means: Vec<f64> = products.chunks_exact(n).map(|row| row.iter().sum::<f64>() / n as f64).collect();
     let mean = means.iter().sum::<f64>() / n as f64;
     for i in 0..n {
         (0..n).for_each(|j| products[i * n + j] += mean - means[i] - means[j]);
+    }
+    size
+}
+
+/// Takes its mean away from each vector.
+fn without_means(vectors: &mut [f64], n: usize) {
+    for vector in vectors.chunks_exact_mut(n) {
+        let mean = vector.iter().sum::<f64>() / n as f64;
+        vector.iter_mut().for_each(|v| *v -= mean);
     }
 }
 
