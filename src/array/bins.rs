@@ -57,9 +57,11 @@ impl Bins {
         input
     }
 
-    /// Whether numbers are exact in 64-bit integers on the way.
+    /// Whether numbers are exact in 64-bit integers on the way; sums are where their type holds them.
     fn is_whole(&self) -> bool {
-        !self.inner.dtype().is_float() && self.inner.dtype() != DType::Uint64
+        let dtype = self.inner.dtype();
+        let fits = self.statistic != Statistic::Mean || dtype != DType::Int64;
+        !dtype.is_float() && dtype != DType::Uint64 && fits
     }
 }
 

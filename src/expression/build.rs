@@ -94,7 +94,8 @@ fn call(builder: &mut Builder<'_>, name: &str, arguments: &[Argument], whole: &E
     let function = functions::find(name);
     call.check(builder, function.map_or(MANY, |f| f.most))?;
     if let Some(function) = function {
-        return (function.make)(builder, &call);
+        let made = (function.make)(builder, &call)?;
+        return call.check_asked(builder).map(|()| made);
     }
     if reductions::is_reduction(builder, &call)? {
         return reductions::reduce(builder, &call);
@@ -102,6 +103,7 @@ fn call(builder: &mut Builder<'_>, name: &str, arguments: &[Argument], whole: &E
     match (name, named(name)) {
         // Of any number of arrays.
         ("min" | "max", Some((operation, _))) => {
+            call.named(builder, &[])?;
             let mut values = call.placed.iter().map(|e| builder.value(e)).collect::<Result<Vec<_>>>()?.into_iter();
             let first = values.next().ok_or_else(|| builder.fault(&whole.span, "needs two arrays"))?;
             let mut fold = |a, b| builder.apply(operation, vec![a, b], &whole.span);

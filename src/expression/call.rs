@@ -1,5 +1,6 @@
 //! The call of a function, and the reading of its arguments.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -41,8 +42,8 @@ pub(super) struct Call<'a> {
     pub(super) span: Range<usize>,
     /// Arguments by their place.
     pub(super) placed: Vec<&'a Expression>,
-    /// Arguments by their names.
-    given: Vec<(&'a str, &'a str, &'a Range<usize>)>,
+    /// Arguments by their names, and whether they were asked for.
+    given: Vec<(&'a str, &'a str, &'a Range<usize>, Cell<bool>)>,
 }
 
 impl<'a> Call<'a> {
@@ -51,7 +52,9 @@ impl<'a> Call<'a> {
         for argument in arguments {
             match argument {
                 Argument::Placed(value) => placed.push(value),
-                Argument::Named(name, value, span) => given.push((name.as_str(), value.as_str(), span)),
+                Argument::Named(name, value, span) => {
+                    given.push((name.as_str(), value.as_str(), span, Cell::new(false)))
+                }
             }
         }
         Self { name, text: whole.to_string(), span: whole.span.clone(), placed, given }
@@ -64,7 +67,15 @@ impl<'a> Call<'a> {
             return Err(builder.fault(&argument.span, format!("{name} takes no more than {most} by place: name it")));
         }
         match self.given.iter().enumerate().find(|(i, g)| self.given[..*i].iter().any(|other| other.0 == g.0)) {
-            Some((_, (name, _, span))) => Err(builder.fault(span, format!("{name} is given twice"))),
+            Some((_, (name, _, span, _))) => Err(builder.fault(span, format!("{name} is given twice"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses names that nothing has asked for.
+    pub(super) fn check_asked(&self, builder: &Builder<'_>) -> Result<()> {
+        match self.given.iter().find(|g| !g.3.get()) {
+            Some((name, _, span, _)) => Err(builder.fault(span, format!("{} has no argument {name}", self.name))),
             None => Ok(()),
         }
     }
@@ -80,7 +91,7 @@ impl<'a> Call<'a> {
 
     /// The values of the arguments called as `known`, empty where they are not given; no other is allowed.
     pub(super) fn named(&self, builder: &Builder<'_>, known: &[&str]) -> Result<Vec<String>> {
-        if let Some((name, _, span)) = self.given.iter().find(|g| !known.contains(&g.0)) {
+        if let Some((name, _, span, _)) = self.given.iter().find(|g| !known.contains(&g.0)) {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             return Err(builder.fault(span, format!("{} has no argument {name}: {known}", self.name)));
         }
@@ -89,7 +100,10 @@ impl<'a> Call<'a> {
 
     /// The value of the argument called `name`.
     pub(super) fn get(&self, name: &str) -> Option<&'a str> {
-        self.given.iter().find(|g| g.0 == name).map(|g| g.1)
+        self.given.iter().find(|g| g.0 == name).map(|(_, value, _, asked)| {
+            asked.set(true);
+            *value
+        })
     }
 
     /// Arguments whose names are axes of the array, with the axis; others must be among `known`.
@@ -100,7 +114,12 @@ impl<'a> Call<'a> {
         known: &[&str],
     ) -> Result<Vec<(usize, &'a str, Range<usize>)>> {
         let others = self.given.iter().filter(|g| !known.contains(&g.0));
-        others.map(|(name, value, span)| Ok((builder.axis(axes, name, span)?, *value, (*span).clone()))).collect()
+        others
+            .map(|(name, value, span, asked)| {
+                asked.set(true);
+                Ok((builder.axis(axes, name, span)?, *value, (*span).clone()))
+            })
+            .collect()
     }
 
     /// Whether no argument has a name.

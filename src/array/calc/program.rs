@@ -46,7 +46,7 @@ pub enum Term {
 impl Node {
     /// What rules see of it.
     pub fn operand(&self) -> Operand {
-        Operand { values: self.values, is_typed: matches!(self.term, Term::Number(..)) }
+        Operand { values: self.values, is_typed: matches!(self.term, Term::Number(value, _) if in_single(value)) }
     }
 
     /// `operation` on `operands`.
@@ -64,6 +64,14 @@ impl Node {
         let values = whole.map_or(Values::Double, |n| Values::Whole { low: n, high: n });
         Rc::new(Self { term: Term::Number(value, whole), values })
     }
+}
+
+/// Whether single precision holds the size of `value`, and all digits of a whole number.
+fn in_single(value: f64) -> bool {
+    let normal = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
+    value == 0.0
+        || !value.is_finite()
+        || normal.contains(&value.abs()) && (value.fract() != 0.0 || f64::from(value as f32) == value)
 }
 
 /// A register and the machine type of what it holds.

@@ -144,11 +144,11 @@ fn uniform(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
 fn total(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     let (value, array) = call.first(builder)?;
     let reach = boxed(&sizes(builder, call, array.axes(), 1, &[])?);
-    summed(builder, call, &value, &reach)
+    summed(builder, call, &value, &reach, false)
 }
 
 /// Sums of boxes: whole numbers of whole numbers.
-fn summed(builder: &mut Builder<'_>, call: &Call<'_>, value: &Value, reach: &Reach) -> Result<Value> {
+fn summed(builder: &mut Builder<'_>, call: &Call<'_>, value: &Value, reach: &Reach, squared: bool) -> Result<Value> {
     let n: u64 = reach.iter().map(|(before, after)| before + after + 1).product();
     let values = match value.node.values {
         Values::Bool => Values::Whole { low: 0, high: n.into() },
@@ -166,27 +166,49 @@ fn summed(builder: &mut Builder<'_>, call: &Call<'_>, value: &Value, reach: &Rea
         _ => DType::Float64,
     };
     let array = builder.array(value, &call.span)?;
-    let array = through(builder, call, array, Separable::total(reach.clone(), dtype))?;
+    let mut edges = call.edges(builder, array.dtype(), DEFAULT)?;
+    if squared && edges.mode == Mode::Constant {
+        let constant = call.get("value").unwrap_or("0");
+        let square = match constant.parse::<i128>() {
+            Ok(n) => n.checked_mul(n).map(|n| n.to_string()),
+            Err(_) => constant.parse::<f64>().ok().map(|x| (x * x).to_string()),
+        };
+        let square = square.ok_or_else(|| builder.fault(&call.span, format!("value={constant} has no square")))?;
+        edges.value = array.dtype().parse_element(&square).map_err(|e| builder.pointed(e, &call.span))?;
+    }
+    let array = within(builder, call, array, Separable::total(reach.clone(), dtype), edges)?;
     let values = if dtype == DType::Float64 { Values::Double } else { values };
     Ok(builder.leaf_of(array, value.loose.clone(), values))
 }
 
 fn variance(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
-    let (value, array) = call.first(builder)?;
+    let (mut value, array) = call.first(builder)?;
+    let is_float = array.dtype().is_float();
+    if is_float {
+        // Squares need twice the digits.
+        value = builder.apply(Operation::ToDouble, vec![value], &call.span)?;
+    }
     let reach = boxed(&sizes(builder, call, array.axes(), 1, &[])?);
     let n: u64 = reach.iter().map(|(before, after)| before + after + 1).product();
     let apply = |builder: &mut Builder<'_>, operation, a: &Value, b: &Value| {
         builder.apply(operation, vec![a.clone(), b.clone()], &call.span)
     };
     let square = apply(builder, Operation::Multiply, &value, &value)?;
-    let (sums, squares) = (summed(builder, call, &value, &reach)?, summed(builder, call, &square, &reach)?);
+    let sums = summed(builder, call, &value, &reach, false)?;
+    let squares = summed(builder, call, &square, &reach, true)?;
     let n = crate::expression::builder::number(n as f64, Some(n.into()));
     // (n sum(x^2) - sum(x)^2) / n^2, exact for whole numbers but for the division.
     let all = apply(builder, Operation::Multiply, &squares, &n)?;
     let mean = apply(builder, Operation::Multiply, &sums, &sums)?;
     let difference = apply(builder, Operation::Subtract, &all, &mean)?;
     let n_squared = apply(builder, Operation::Multiply, &n, &n)?;
-    apply(builder, Operation::Divide, &difference, &n_squared)
+    let variance = apply(builder, Operation::Divide, &difference, &n_squared)?;
+    if !is_float {
+        return Ok(variance);
+    }
+    // What is left of rounding is no variance below zero.
+    let zero = crate::expression::builder::number(0.0, Some(0));
+    apply(builder, Operation::Maximum, &variance, &zero)
 }
 
 /// Weights of a Gaussian of deviation `sigma`, or of its derivative, cut at `truncate` deviations.
@@ -400,14 +422,23 @@ fn open_close(builder: &mut Builder<'_>, call: &Call<'_>, is_closing: bool) -> R
 
 fn white_tophat(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     let opened = open_close(builder, call, false)?;
-    let value = builder.value(call.placed[0])?;
-    builder.apply(Operation::Excess, vec![value, opened], &call.span)
+    let (value, array) = call.first(builder)?;
+    let operation = difference(builder, call, array.axes())?;
+    builder.apply(operation, vec![value, opened], &call.span)
+}
+
+/// What takes an opening away: it is never above, but where constants beyond the edge or boxes of even sizes lift it.
+fn difference(builder: &mut Builder<'_>, call: &Call<'_>, axes: &[Axis]) -> Result<Operation> {
+    let are_odd = sizes(builder, call, axes, 1, &[])?.iter().flatten().all(|n| n % 2.0 == 1.0);
+    let is_even = call.get("mode").is_none_or(|mode| matches!(mode, "reflect" | "nearest"));
+    Ok(if are_odd && is_even { Operation::Excess } else { Operation::Subtract })
 }
 
 fn black_tophat(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     let closed = open_close(builder, call, true)?;
-    let value = builder.value(call.placed[0])?;
-    builder.apply(Operation::Excess, vec![closed, value], &call.span)
+    let (value, array) = call.first(builder)?;
+    let operation = difference(builder, call, array.axes())?;
+    builder.apply(operation, vec![closed, value], &call.span)
 }
 
 fn convolve(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
