@@ -113,6 +113,17 @@ impl Axis {
         }
     }
 
+    /// The distance of neighbours, where one number says it: places that are known one by one are less than half of it from
+    /// where it puts them.
+    pub fn spacing(&self) -> Option<&Calibration> {
+        let calibration = self.calibration.as_ref()?;
+        let is_even = |places: &Vec<f64>| {
+            let off = |(i, place): (usize, &f64)| (place - places[0] - i as f64 * calibration.step).abs();
+            places.iter().enumerate().map(off).all(|off| 2.0 * off < calibration.step.abs())
+        };
+        self.coordinates.as_ref().is_none_or(is_even).then_some(calibration)
+    }
+
     /// Says places that are evenly apart by the first one and the step.
     pub fn settle(&mut self) {
         let Some(places) = self.coordinates.take() else { return };

@@ -966,9 +966,10 @@ pub struct ReduceArgs {
     /// Zarr format of a .zarr output: 3 or 2
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = zarr_format, help_heading = "Storage")]
     pub zarr_format: u8,
-    /// Codec of a .zarr output: blosc, smaller, blosc:lz4,5,shuffle, zstd:3, gzip:6, none
-    #[arg(long, value_name = "CODEC", value_parser = CODEC, hide_possible_values = true, default_value = "blosc:lz4,1,bitshuffle", help_heading = "Storage")]
-    pub codec: Codec,
+    /// Codec of a .zarr output: blosc, smaller, blosc:lz4,5,shuffle, zstd:3, gzip:6, none [default:
+    /// blosc:lz4,1,bitshuffle]; of tiles of an .ome.tif: deflate:6, zstd:3, lzw, none [default: deflate:6]
+    #[arg(long, value_name = "CODEC", value_parser = CODEC, hide_possible_values = true, help_heading = "Storage")]
+    pub codec: Option<Codec>,
     /// How values become a picture.
     #[command(flatten)]
     pub picture: PictureArgs,
@@ -1068,7 +1069,7 @@ pub struct DecomposeArgs {
     /// What: pca (the mean of all rows is taken away first), svd (rows as they are), or qr
     #[arg(long, value_name = "KIND", default_value = "pca", value_parser = KIND, hide_possible_values = true)]
     pub kind: Factors,
-    /// Number of components [default: 10, or one for each row where there are fewer]; a QR has one for each row
+    /// Number of components [default: 10, or one for each row or element where there are fewer]; a QR has one for each row
     #[arg(long, value_name = "N")]
     pub components: Option<usize>,
     /// Where to write the components: a name ending in .zarr, .npy or .tif. Weights of the rows and singular values go

@@ -104,7 +104,7 @@ pub(super) fn reduce(args: &ReduceArgs) -> Result<()> {
     places(output, &[&by[..], &["op"]].concat(), how)?;
     all_placed(output, &by, "")?;
     if sink::is_zarr(Path::new(output)) {
-        args.codec.check_zarr()?;
+        args.codec.as_ref().map_or(Ok(()), Codec::check_zarr)?;
     }
     free(Path::new(output), &args.input, args.overwrite)
 }

@@ -159,7 +159,7 @@ fn one(
         "elements": format!("{:?}", args.elements),
         "missing": format!("{:?}", args.names.missing),
         "zarr_format": args.zarr_format,
-        "codec": args.codec.to_string(),
+        "codec": args.codec.as_ref().map(ToString::to_string),
         "picture": format!("{:?}", args.picture),
     });
     let job = resources::job(&args.run, &*array, &inputs, &plan, settings, &losses)?;

@@ -144,7 +144,7 @@ fn band(target: &Destination, output: &OperatorOutput, tile: &[u64]) -> Option<V
 
 /// Memory of writing the results of so many elements of a tile, in bytes.
 pub(super) fn write_bytes(args: &ReduceArgs, reducer: &Reducer) -> Result<WriteBytes, Error> {
-    let codec = args.codec.clone();
+    let codec = args.codec.clone().unwrap_or_else(quick);
     let per_element: Vec<u64> = (0..reducer.outputs().len())
         .map(|i| {
             let own = n_elements(&reducer.outputs()[i].shape()) / n_elements(&reducer.frame()).max(1);
@@ -165,14 +165,18 @@ pub(super) fn on_the_way(reducer: &Arc<Reducer>) -> Reduction {
     Reduction::new(Arc::clone(reducer), Box::new(|n| n.saturating_mul(64)))
 }
 
+/// The codec of results that are a Zarr.
+fn quick() -> Codec {
+    "blosc:lz4,1,bitshuffle".parse().unwrap_or(Codec::DEFAULT)
+}
+
 /// How results on the way are written.
 pub(super) fn fast(overwrite: bool) -> OutputOptions {
     let image = sink::zarr::ImageOptions { plain: true, ..Default::default() };
-    let codec = "blosc:lz4,1,bitshuffle".parse().unwrap_or(Codec::DEFAULT);
     OutputOptions {
         overwrite,
         durability: crate::store::Durability::None,
-        codec: Some(codec),
+        codec: Some(quick()),
         image,
         ..OutputOptions::default()
     }
@@ -224,13 +228,16 @@ pub(super) fn outputs(
         overwrite: args.overwrite,
         durability: args.run.durability,
         format: if args.zarr_format == 2 { ZarrFormat::V2 } else { ZarrFormat::V3 },
-        codec: Some(args.codec.clone()).filter(|codec| *codec != Codec::DEFAULT),
+        codec: args.codec.clone(),
         png: args.picture.options(),
         ..OutputOptions::default()
     };
     let first = targets.first().and_then(Destination::path);
     let output = |(i, target): (usize, &Destination)| {
-        let options = OutputOptions { first: first.filter(|_| i > 0).map(Path::to_owned), ..options.clone() };
+        let mut options = OutputOptions { first: first.filter(|_| i > 0).map(Path::to_owned), ..options.clone() };
+        if options.codec.is_none() && target.path().is_some_and(sink::is_zarr) {
+            options.codec = Some(quick());
+        }
         let output = &reducer.outputs()[i];
         let mut provenance = provenance.clone();
         provenance["operator"] = output.label.clone().into();

@@ -200,7 +200,7 @@ fn one(
         lineage.unit = Vec::new();
     }
     if let ([input], true) = (lineage.inputs.paths(), is_single) {
-        lineage.attributes = kept_attributes(args, input)?;
+        lineage.attributes = kept_attributes(args, input, calculated.is_some())?;
     }
     if let Some(why) = misfit(array.axes()).filter(|_| args.collection) {
         return Err(Error::usage(format!("{}: a collection holds images, but {why}", shown.display())).into());
@@ -261,11 +261,15 @@ pub(super) fn made(
     Ok((Arc::clone(&made.array), Some(made)))
 }
 
-/// Attributes of the one array that is copied.
-fn kept_attributes(args: &StitchArgs, input: &Path) -> Result<Map<String, Value>, Error> {
+/// Attributes of the one array that is copied; display windows only where its values are what they were.
+fn kept_attributes(args: &StitchArgs, input: &Path, is_changed: bool) -> Result<Map<String, Value>, Error> {
     let (series, level, follow) = (args.names.series, args.names.level, args.input.follow);
     let which = OpenOptions { series, level, follow, ..OpenOptions::default() };
     let mut attributes = zarr::kept_attributes(input, &which)?;
+    let channels = attributes.get_mut("omero").and_then(|o| o.get_mut("channels")).and_then(Value::as_array_mut);
+    for channel in channels.into_iter().flatten().filter_map(Value::as_object_mut).filter(|_| is_changed) {
+        channel.remove("window");
+    }
     // Where the image lies that the labels are of is not known of a copy.
     if let Some(label) = attributes.get_mut("image-label").and_then(|l| l.as_object_mut()) {
         label.remove("source");

@@ -130,6 +130,11 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
     options.image.name.clone_from(&how.name);
     let is_zarr = sink::is_zarr(output);
     let is_label = sink::zarr::is_label(output);
+    if is_label && !array.dtype().is_integer() {
+        let (name, dtype) = (output.display(), array.dtype());
+        let why = format!("{name}: labels are whole numbers, and these are {dtype}: use --dtype uint32");
+        return Err(Error::usage(why).into());
+    }
     if is_label {
         options.image.attributes.insert("image-label".into(), serde_json::json!({"source": {"image": "../../"}}));
         let n_levels = sink::zarr::levels_of_labelled(output, options.format)?;

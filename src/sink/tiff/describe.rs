@@ -18,7 +18,7 @@ pub(super) fn imagej(axes: &[Axis], lengths: [u64; 3], n_pages: u64) -> String {
         text += "hyperstack=true\n";
     }
     text += if c > 1 { "mode=composite\n" } else { "mode=grayscale\n" };
-    let step = |name: &str| axes.iter().find(|a| a.name == name).and_then(|a| a.calibration.as_ref());
+    let step = |name: &str| axes.iter().find(|a| a.name == name).and_then(Axis::spacing);
     let plane = step("x").or(step("y"));
     if let Some(unit) = plane.and_then(|p| p.unit.as_deref()) {
         text += &format!("unit={}\n", short(unit));
@@ -29,7 +29,7 @@ pub(super) fn imagej(axes: &[Axis], lengths: [u64; 3], n_pages: u64) -> String {
         text += &format!("spacing={spacing}\n");
     }
     if let Some(time) = step("t")
-        && let Some(interval) = time.unit.as_deref().and_then(seconds).map(|s| s * time.step)
+        && let Some(interval) = time.unit.as_deref().and_then(seconds).map(|s| s * time.step.abs())
     {
         text += &format!("finterval={interval}\n");
     }
@@ -64,7 +64,7 @@ pub(super) struct Resolution {
 /// Resolution from the steps of x and y: in ImageJ's own unit, which its description names, else in
 /// centimetres.
 pub(super) fn resolution(axes: &[Axis], for_imagej: bool) -> Option<Resolution> {
-    let step = |name: &str| axes.iter().find(|a| a.name == name).and_then(|a| a.calibration.as_ref());
+    let step = |name: &str| axes.iter().find(|a| a.name == name).and_then(Axis::spacing);
     let (x, y) = (step("x").or(step("y"))?, step("y").or(step("x"))?);
     let (factor, unit) = if for_imagej {
         (1.0, 1)
@@ -75,32 +75,33 @@ pub(super) fn resolution(axes: &[Axis], for_imagej: bool) -> Option<Resolution> 
         }
     };
     let along_y = in_unit_of(y, x)?;
-    Some(Resolution { x: rational(1.0 / (x.step * factor))?, y: rational(1.0 / (along_y * factor))?, unit })
+    Some(Resolution { x: rational(1.0 / (x.step.abs() * factor))?, y: rational(1.0 / (along_y * factor))?, unit })
 }
 
-/// The step in the unit of another, if the two can be compared.
+/// The size of a step in the unit of another, if the two can be compared.
 fn in_unit_of(step: &Calibration, other: &Calibration) -> Option<f64> {
     if step.unit == other.unit {
-        return Some(step.step);
+        return Some(step.step.abs());
     }
     let factor = metres(step.unit.as_deref()?)? / metres(other.unit.as_deref()?)?;
-    Some(step.step * factor)
+    Some(step.step.abs() * factor)
 }
 
-/// A fraction near `value`, with a denominator of a million where that fits.
+/// The simplest fraction that is `value` as nearly as 32 bits allow: of its continued fraction, as far as that goes.
 fn rational(value: f64) -> Option<(u32, u32)> {
-    if !value.is_finite() || value <= 0.0 {
-        return None;
-    }
-    let mut denominator = 1_000_000u32;
-    while value * f64::from(denominator) > f64::from(u32::MAX) {
-        denominator /= 10;
-        if denominator == 0 {
-            return None;
+    let (mut before, mut last, mut rest) = ((0u32, 1u32), (1u32, 0u32), value);
+    while rest.is_finite() && rest >= 0.0 && rest <= f64::from(u32::MAX) {
+        let whole = rest as u32;
+        let next = |a: u32, b: u32| whole.checked_mul(b)?.checked_add(a);
+        let Some(fraction) = next(before.0, last.0).zip(next(before.1, last.1)) else { break };
+        (before, last) = (last, fraction);
+        let found = f64::from(last.0) / f64::from(last.1);
+        if (found - value).abs() <= 4.0 * f64::EPSILON * value {
+            break;
         }
+        rest = 1.0 / (rest - f64::from(whole));
     }
-    let numerator = (value * f64::from(denominator)).round() as u32;
-    (numerator > 0).then_some((numerator, denominator))
+    Some(last).filter(|(n, d)| *n > 0 && *d > 0)
 }
 
 /// What ImageJ calls a unit; text of a TIFF tag is ASCII.
@@ -140,10 +141,14 @@ mod tests {
             assert!(text.lines().any(|l| l == line || l.starts_with(line)), "{line} in {text}");
         }
         let found = resolution(&axes, true).unwrap();
-        assert_eq!((found.x, found.unit), ((10_000_000, 1_000_000), 1));
+        assert_eq!((found.x, found.unit), ((10, 1), 1));
         let found = resolution(&axes, false).unwrap();
-        assert_eq!((found.x, found.unit), ((1_000_000_000, 10_000), 3));
+        assert_eq!((found.x, found.unit), ((100_000, 1), 3));
         assert!(resolution(&axes[..2], true).is_none());
+        assert_eq!(
+            [1.0 / 300_000.0, 1.0 / 6.5, 1.0 / 0.104998].map(rational),
+            [(1, 300_000), (2, 13), (500_000, 52_499)].map(Some)
+        );
         assert!(rational(0.0).is_none() && rational(1e300).is_none() && rational(1e-300).is_none());
     }
 

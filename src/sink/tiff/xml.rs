@@ -136,19 +136,19 @@ fn pixel_type(dtype: DType) -> Result<&'static str> {
 fn sizes(axes: &[Axis]) -> String {
     let mut text = String::new();
     for axis in axes {
-        let Some(calibration) = axis.calibration.as_ref().filter(|c| c.step.is_finite() && c.step > 0.0) else {
-            continue;
-        };
+        let Some(calibration) = axis.spacing().filter(|c| c.step.is_finite() && c.step != 0.0) else { continue };
+        // What is reversed has the same size.
+        let step = calibration.step.abs();
         let Some(unit) = calibration.unit.as_deref() else { continue };
         let (key, value, unit) = match axis.name.as_str() {
             "x" | "y" | "z" => {
                 let Some(metres) = metres(unit) else { continue };
-                let step = if unit == "micrometer" { calibration.step } else { calibration.step * metres * 1e6 };
+                let step = if unit == "micrometer" { step } else { step * metres * 1e6 };
                 (format!("PhysicalSize{}", axis.name.to_uppercase()), step, "µm")
             }
             "t" => {
                 let Some(seconds) = seconds(unit) else { continue };
-                ("TimeIncrement".to_owned(), calibration.step * seconds, "s")
+                ("TimeIncrement".to_owned(), step * seconds, "s")
             }
             _ => continue,
         };

@@ -110,7 +110,7 @@ fn step(axis: &Axis) -> f64 {
     if axis.kind == AxisKind::Channel {
         return 1.0;
     }
-    let stated = axis.calibration.as_ref().map(|c| c.step).filter(|s| s.is_finite() && *s != 0.0);
+    let stated = axis.spacing().map(|c| c.step).filter(|s| s.is_finite() && *s != 0.0);
     stated.or_else(|| regular(axis).map(|(_, step)| step)).unwrap_or(1.0)
 }
 
