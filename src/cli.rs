@@ -1365,7 +1365,7 @@ pub struct StorageArgs {
     pub shards: Sharding,
     /// Codec of chunks: blosc, smaller, blosc:lz4,5,shuffle, zstd:3, gzip:6, none [default: blosc:zstd,3,bitshuffle]; of
     /// tiles of an .ome.tif: deflate:6, zstd:3, lzw, none, the first three behind a predictor [default: deflate:6]
-    #[arg(long, value_name = "CODEC", value_parser = CODEC, hide_possible_values = true)]
+    #[arg(long, alias = "compression", value_name = "CODEC", value_parser = CODEC, hide_possible_values = true)]
     pub codec: Option<Codec>,
     /// Largest number of files that the output may have; shards grow to keep it
     #[arg(long, value_name = "N")]
@@ -1386,7 +1386,7 @@ pub struct StorageArgs {
     pub contrast: Contrast,
     /// Colours of the channels in order, such as 00FF00,magenta
     /// [default: as the input says, else by wavelength, dye and order]
-    #[arg(long, value_name = "COLORS", value_delimiter = ',')]
+    #[arg(long, alias = "colors", value_name = "COLORS", value_delimiter = ',')]
     pub channel_colors: Vec<String>,
     /// Write the array alone: a plain Zarr array without group, levels and OME-Zarr metadata
     #[arg(long)]

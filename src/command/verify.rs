@@ -63,6 +63,11 @@ pub(super) fn run(args: &VerifyArgs) -> Result<()> {
         verified.take_in(member.strip_prefix(place).unwrap_or(member), one);
     }
     if !members.is_empty() {
+        let is_there = |image: &str| members.contains(&place.join(image));
+        for image in zarr::collected(place)?.iter().filter(|image| !is_there(image)) {
+            let text = "the collection names it, and there is no such image".to_owned();
+            verified.checked.fault(image, DamageKind::Missing, text);
+        }
         let n = count(members.len() as u64, "image");
         verified.unproven.push(format!("what describes the collection of {n} has no checksums of its own"));
     }

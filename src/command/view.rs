@@ -219,8 +219,9 @@ fn shown(scene: &mut Scene, graphics: Graphics, columns: Option<u32>, keys: &Key
     }
 }
 
-/// Where the picture lies, and what keys do.
+/// Where the picture lies, and what keys do, as far as a line has room for that.
 fn status(scene: &Scene) -> String {
+    const KEYS: [&str; 5] = ["q end", "arrows t z", "m max", "w contrast", "h l u d cross"];
     let place = |(axis, at): (&Axis, &u64)| {
         let label = axis.labels.as_ref().and_then(|labels| labels.get(*at as usize));
         let label = label.map_or(String::new(), |label| format!(" {label}"));
@@ -228,5 +229,13 @@ fn status(scene: &Scene) -> String {
             .then(|| format!("{} {}/{}{label}", axis.name, at, axis.length))
     };
     let places: Vec<String> = scene.axes().iter().zip(&scene.at).filter_map(place).collect();
-    format!("\x1b[7m {} \x1b[0m arrows t z, h l u d cross, m max, w contrast, q end", places.join("  "))
+    let places = places.join("  ");
+    let mut room = super::voice::width().saturating_sub(places.chars().count() + 2);
+    let fits = |key: &&&str| {
+        let rest = room.checked_sub(key.len() + 2);
+        room = rest.unwrap_or(0);
+        rest.is_some()
+    };
+    let keys: Vec<&str> = KEYS.iter().take_while(fits).copied().collect();
+    format!("\x1b[7m {places} \x1b[0m {}", keys.join(", "))
 }

@@ -69,7 +69,10 @@ impl Request {
                 finer.extend(split.groups.into_iter().map(|(label, own)| (joined(label), absolute(own))));
             }
             groups = finer;
-            reading.infer.arrange.drop.push(field.to_owned());
+            // What every array has stays an axis of one place, with its name and coordinate.
+            if !matches!(field, "t" | "c" | "z" | "y" | "x") {
+                reading.infer.arrange.drop.push(field.to_owned());
+            }
         }
         let survey = |(label, files): (String, Vec<u32>)| {
             let paths = files.iter().map(|i| paths[*i as usize].clone()).collect();

@@ -182,7 +182,7 @@ impl<'a> Report<'a> {
             "plane": names[n_outer..],
             "histogram": {"of": format!("1 in {} rows", self.sink.planes.stride()),
                           "bins": "from, to, number of values at least the one and below the other"},
-            "sharpness": "mean squared difference of neighbours along the last axis over the squared mean",
+            "sharpness": "mean squared difference of every second element along the last axis and the one before it, over the squared mean",
             "channels": self.channels.iter().map(channel).collect::<Vec<_>>(),
         })
         .to_string();

@@ -65,7 +65,8 @@ pub struct Checked {
 }
 
 impl Checked {
-    fn fault(&mut self, object: &str, kind: DamageKind, text: String) {
+    /// Counts a fault of `object`, and keeps it unless there are too many.
+    pub fn fault(&mut self, object: &str, kind: DamageKind, text: String) {
         self.n_faults += 1;
         self.faults.insert(Damage { object: object.to_owned(), kind, text });
         if self.faults.len() > MOST_KEPT {

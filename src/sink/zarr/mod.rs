@@ -146,7 +146,11 @@ pub struct ZarrOptions {
 pub fn misfit(axes: &[Axis]) -> Option<String> {
     let why = ngff::misfit(axes)?;
     let extra = ngff::extra(axes).join(",");
-    Some(if extra.is_empty() { why } else { format!("{why}: --by {extra} writes an image for each value") })
+    Some(if extra.is_empty() {
+        why
+    } else {
+        format!("{why}: --by {extra} writes an image for each value that names have, --select chooses one")
+    })
 }
 
 /// A name for every channel of `axis`: its own, its wavelength, or its number.

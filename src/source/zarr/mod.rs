@@ -97,6 +97,35 @@ pub fn kept_attributes(path: &Path, options: &OpenOptions) -> Result<serde_json:
     Ok(group::choose(path, options)?.image.map(|image| image.kept()).unwrap_or_default())
 }
 
+/// Paths of the images that the group at `path` names: those in the wells of a plate, a well that names none by itself, or
+/// those of a list of series.
+///
+/// # Errors
+/// As [`provenance`].
+pub fn collected(path: &Path) -> Result<Vec<String>> {
+    let claim = |folder: &Path| -> Result<serde_json::Value> {
+        let mut attributes = group::attributes(folder)?;
+        Ok(attributes.remove("ome").unwrap_or(serde_json::Value::Object(attributes)))
+    };
+    let inside = |path: &str| !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    let texts = |list: &serde_json::Value, key: Option<&str>| -> Vec<String> {
+        let entries = list.as_array().into_iter().flatten();
+        let texts = entries.filter_map(|entry| key.map_or(entry, |key| &entry[key]).as_str());
+        texts.filter(|text| inside(text)).map(String::from).collect()
+    };
+    let own = claim(path)?;
+    if own["bioformats2raw.layout"].is_number() && own["plate"].is_null() {
+        return Ok(texts(&claim(&path.join("OME"))?["series"], None));
+    }
+    let mut images = Vec::new();
+    for well in texts(&own["plate"]["wells"], Some("path")) {
+        let fields = texts(&claim(&path.join(&well))?["well"]["images"], Some("path"));
+        images.extend(fields.iter().map(|field| format!("{well}/{field}")));
+        images.extend(Some(well).filter(|_| fields.is_empty()));
+    }
+    Ok(images)
+}
+
 /// What the Zarr at `path` says of its origin, if stackctl wrote it.
 ///
 /// # Errors

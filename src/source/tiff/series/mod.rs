@@ -14,6 +14,7 @@ use super::page::PageKind;
 use crate::axis::{self, Axis};
 use crate::error::{Error, Result};
 use crate::source::{Note, NoteKind, OpenOptions, Set};
+use crate::unit;
 
 mod fluoview;
 pub mod imagej;
@@ -352,6 +353,23 @@ impl Series {
         let alike = kind(self).zip(kind(next)).is_some_and(|(a, b)| a.stacks_with(b));
         if !alike || apart(self) || apart(next) || shape(self) != shape(next) {
             return false;
+        }
+        let both = || self.axes.iter().zip(&next.axes);
+        // Where both state a step, it is one.
+        let steps = |(a, b): (&Axis, &Axis)| {
+            a.calibration.as_ref().zip(b.calibration.as_ref()).is_none_or(|(a, b)| unit::agree(a, b))
+        };
+        if !both().all(steps) {
+            return false;
+        }
+        let renamed = both().find_map(|(a, b)| a.labels.as_ref().zip(b.labels.as_ref()).filter(|(a, b)| a != b));
+        if let Some((own, other)) = renamed {
+            let text = format!(
+                "names of one series are not used: {} where the first has {}",
+                other.join(", "),
+                own.join(", ")
+            );
+            self.notes.push(Note::new(NoteKind::DescriptionUnused, text));
         }
         self.pages.append(&next.pages);
         if self.levels.len() == next.levels.len() {
