@@ -1,6 +1,8 @@
 //! What is around a part of the names, and in it, says what it may be: one table, and the few doubts that
 //! other parts of the same names raise.
 
+use std::collections::BTreeSet;
+
 use super::atoms::{Column, Sort};
 use crate::unit::{Quantity, Unit};
 
@@ -106,10 +108,15 @@ const CLUES: [(At, &str, &str, Strength); 46] = [
     ),
 ];
 
+/// Whether `word` is one of `words`, which are in lower case.
+fn is_among(words: &str, word: &str) -> bool {
+    let lower = word.to_lowercase();
+    words.split_whitespace().any(|w| w == lower)
+}
+
 /// What a word means at a place.
 fn clues(at: At, word: &str) -> Vec<Reading> {
-    let lower = word.to_lowercase();
-    let says = |row: &&(At, &str, &str, Strength)| row.0 == at && row.1.split_whitespace().any(|w| w == lower);
+    let says = |row: &&(At, &str, &str, Strength)| row.0 == at && is_among(row.1, word);
     CLUES.iter().filter(says).map(|(_, _, axis, strength)| Reading::new(axis, *strength)).collect()
 }
 
@@ -128,15 +135,13 @@ pub(super) fn before(letters: &str) -> Vec<Reading> {
 /// What two words before a number mean: both as one (`time_point`), the first where the second only counts
 /// (`z_position`), or the second.
 fn of_two(first: &str, second: &str) -> Vec<Reading> {
-    let (first, second) = (first.to_lowercase(), second.to_lowercase());
-    let is_of = |words: &str, word: &str| words.split_whitespace().any(|w| w == word);
-    let (both, one) = (clues(Before, &format!("{first}{second}")), clues(Before, &first));
+    let (both, one) = (clues(Before, &format!("{first}{second}")), clues(Before, first));
     let mut found = match () {
         () if !both.is_empty() => both,
-        () if is_of(NUMBERS, &second) && !one.is_empty() => one,
-        () => clues(Before, &second),
+        () if is_among(NUMBERS, second) && !one.is_empty() => one,
+        () => clues(Before, second),
     };
-    if is_of(LASTING, &first) && second == "time" {
+    if is_among(LASTING, first) && is_among("time", second) {
         found.iter_mut().filter(|r| r.axis == "t").for_each(|r| r.strength = Possible);
     }
     found
@@ -257,7 +262,7 @@ pub(super) fn readings(columns: &[Column<'_>], at: usize) -> (Vec<Reading>, Stri
         let along = from_head.iter().filter(|h| matches!(h.axis.as_str(), "z" | "x" | "y")).max_by_key(|h| h.strength);
         if let Some(along) = along {
             (r.axis, r.strength) = (along.axis.clone(), along.strength);
-        } else if head.is_some_and(|word| MEASURED.split_whitespace().any(|w| word.eq_ignore_ascii_case(w))) {
+        } else if head.is_some_and(|word| is_among(MEASURED, word)) {
             (r.axis, r.strength) = ("z".to_owned(), Possible);
         }
     }
@@ -343,12 +348,14 @@ const MAGNIFICATIONS: [&str; 14] = ["1", "2", "4", "5", "10", "16", "20", "25", 
 /// Whether `1p1` to `2p3` may count positions within something, since every whole part has every fraction.
 pub(super) fn is_point_or_position(column: &Column<'_>) -> bool {
     let texts = column.texts();
-    let parts: Option<Vec<(&str, &str)>> = texts.iter().map(|t| t.split_once('p')).collect();
-    let Some(parts) = parts.filter(|_| column.sort == Sort::Number) else { return false };
-    let distinct =
-        |of: fn(&(&str, &str)) -> String| parts.iter().map(of).collect::<std::collections::BTreeSet<_>>().len();
-    let (wholes, fractions) = (distinct(|part| part.0.to_owned()), distinct(|part| part.1.to_owned()));
-    wholes > 1 && fractions > 1 && wholes * fractions == texts.len()
+    column.sort == Sort::Number && are_of_two(&texts, |text| text.split_once('p'))
+}
+
+/// Whether the texts, each cut in two, are all that some heads and some tails make.
+fn are_of_two<'n>(texts: &[&'n str], cut: impl Fn(&'n str) -> Option<(&'n str, &'n str)>) -> bool {
+    let Some(parts) = texts.iter().map(|text| cut(text)).collect::<Option<Vec<_>>>() else { return false };
+    let (heads, tails): (BTreeSet<&str>, BTreeSet<&str>) = parts.into_iter().unzip();
+    heads.len() > 1 && tails.len() > 1 && heads.len() * tails.len() == texts.len()
 }
 
 /// Where digits such as `010000`, a channel and a plane without anything between, may be cut in two.
@@ -362,14 +369,7 @@ pub(super) fn two_numbers(column: &Column<'_>) -> Option<(usize, usize)> {
     if numbers.last()?.checked_sub(*numbers.first()?)? < 2 * numbers.len() as u64 {
         return None;
     }
-    let distinct = |part: &dyn Fn(&str) -> Option<String>| {
-        texts.iter().filter_map(|t| part(t)).collect::<std::collections::BTreeSet<_>>().len()
-    };
-    let cuts = |cut: &usize| {
-        let heads = distinct(&|t| t.get(..*cut).map(str::to_owned));
-        let tails = distinct(&|t| t.get(*cut..).map(str::to_owned));
-        heads > 1 && tails > 1 && heads * tails == texts.len()
-    };
+    let cuts = |cut: &usize| are_of_two(&texts, |text| text.split_at_checked(*cut));
     (1..width).find(cuts).map(|cut| (cut, width - cut))
 }
 

@@ -175,7 +175,7 @@ fn follow(all: &mut [Varying<'_, '_>], n_names: usize) {
             }
             let both_ways = fixes(b, a);
             // What comes back is not what time or depth bring about, and letters behind a number may be its unit.
-            let is_glued = b.column.sort == Sort::Letters && all.iter().any(|v| v.at + 1 == b.at && v.at == a.at);
+            let is_glued = b.column.sort == Sort::Letters && a.at + 1 == b.at;
             if b.key().is_none() && (is_glued || matches!(axis.as_str(), "t" | "z") && comes_back(a, b)) {
                 continue;
             }
@@ -263,7 +263,7 @@ fn tiles(all: &mut [Varying<'_, '_>]) {
         if let Some(number) = all.iter().position(goes) {
             all[number].follows = Some(format!("{} and {}", all[row].called, all[column].called));
         }
-        return;
+        break;
     }
 }
 
