@@ -1,5 +1,8 @@
 //! Pixels in memory: a block is a region with its elements; a target is a strided place to read into.
 
+use std::sync::OnceLock;
+
+use crate::crc::{Remainders, remainder};
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements, row_major_strides};
@@ -60,6 +63,8 @@ pub struct Block {
     buffer: Buffer,
     /// Which of its elements nothing covers.
     pub coverage: Coverage,
+    /// Of its bytes, once somebody has asked or told.
+    remainders: OnceLock<Remainders>,
 }
 
 /// A part of a file that was read.
@@ -153,13 +158,13 @@ impl Block {
         let bytes =
             bytes.ok_or_else(|| Error::limit(format!("a block {region} of {dtype} cannot be held in memory")))?;
         buffer.sized(bytes);
-        Ok(Self { region, dtype, buffer, coverage: Coverage::default() })
+        Ok(Self::of(buffer, region, dtype))
     }
 
     /// A block of `region` whose elements `buffer` holds.
     pub(crate) fn of(buffer: Buffer, region: Region, dtype: DType) -> Self {
         debug_assert_eq!(buffer.bytes().len() as u64, size_bytes(&region.shape, dtype));
-        Self { region, dtype, buffer, coverage: Coverage::default() }
+        Self { region, dtype, buffer, coverage: Coverage::default(), remainders: OnceLock::new() }
     }
 
     /// Where it lies.
@@ -179,7 +184,22 @@ impl Block {
 
     /// Its elements as bytes, to write to.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.remainders = OnceLock::new();
         self.buffer.bytes_mut()
+    }
+
+    /// What `n_bytes` from `start` on leave by [`remainder`]. Consumers that go through a block in the same runs have each
+    /// computed once.
+    pub fn remainder(&self, start: usize, n_bytes: usize) -> u64 {
+        let known = self.remainders.get_or_init(|| Remainders::of(self.bytes(), n_bytes)).of_run(start, n_bytes);
+        known.unwrap_or_else(|| remainder(&self.bytes()[start..start + n_bytes]))
+    }
+
+    /// Takes over what its reader has found out of its bytes.
+    pub fn remember(&mut self, remainders: Remainders) {
+        if remainders.is_whole() {
+            self.remainders = OnceLock::from(remainders);
+        }
     }
 
     /// Its elements, row-major.
@@ -213,7 +233,7 @@ impl Block {
     /// The whole block as a place to read into.
     pub fn target(&mut self) -> Target<'_> {
         let (shape, dtype) = (self.region.shape.clone(), self.dtype);
-        Target::dense(self.buffer.bytes_mut(), &shape, dtype)
+        Target::dense(self.bytes_mut(), &shape, dtype)
     }
 
     /// Gives the storage back for another block.

@@ -4,15 +4,16 @@
 //! A CRC is linear: the bytes of a box add to it what they would add if all others were zero, which is their own
 //! remainder, moved by the number of bytes that follow. What boxes add is joined by exclusive or.
 
-use crc_fast::{CrcAlgorithm, Digest};
-
-use crate::block::Block;
-use crate::crc::{Crc64Nvme, Move};
+use crate::block::{Block, size_bytes};
+use crate::crc::{Crc64Nvme, Move, remainder};
 use crate::dtype::DType;
 use crate::grid::{Region, n_elements, row_major_strides};
 
 /// Elements that lie apart are collected in runs of so many bytes.
 const GATHERED_BYTES: u64 = 16 << 10;
+
+/// Planes from this length on are runs of their own.
+const PLANE_BYTES: u64 = 4 << 10;
 
 /// Elements of a region that lie somewhere in memory.
 pub struct Elements<'a> {
@@ -26,15 +27,14 @@ pub struct Elements<'a> {
     pub dtype: DType,
 }
 
-/// The remainder of some bytes.
-fn remainder(bytes: &[u8]) -> u64 {
-    let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc64Nvme, 0);
-    digest.update(bytes);
-    !digest.finalize()
-}
-
-/// What `elements` of `region` add to the digest of an array of `shape`.
-pub fn part(shape: &[u64], region: &Region, elements: &Elements<'_>) -> u64 {
+/// What `elements` of `region` add to the digest of an array of `shape`; `remainder_of` gives what a run leaves that
+/// lies in their memory so, from where, so many bytes.
+pub fn part(
+    shape: &[u64],
+    region: &Region,
+    elements: &Elements<'_>,
+    mut remainder_of: impl FnMut(usize, usize) -> u64,
+) -> u64 {
     if region.is_empty() {
         return 0;
     }
@@ -52,7 +52,7 @@ pub fn part(shape: &[u64], region: &Region, elements: &Elements<'_>) -> u64 {
         let start = at.iter().zip(elements.strides).map(|(n, s)| *n as isize * s).sum::<isize>();
         let start = elements.start.wrapping_add_signed(start);
         sum ^= match is_dense {
-            true => remainder(&elements.bytes[start..start + run_bytes as usize]),
+            true => remainder_of(start, run_bytes as usize),
             false => {
                 gathered.clear();
                 gather(&mut gathered, inner, start, &elements.strides[axis..], elements);
@@ -72,14 +72,30 @@ pub fn part(shape: &[u64], region: &Region, elements: &Elements<'_>) -> u64 {
 
 /// What a block adds to the digest of an array of `shape`.
 pub fn of_block(shape: &[u64], block: &Block) -> u64 {
-    let (region, dtype) = (block.region(), block.dtype());
-    let strides: Vec<isize> =
-        row_major_strides(&region.shape).iter().map(|s| *s as isize * dtype.size() as isize).collect();
-    part(shape, region, &Elements { bytes: block.bytes(), start: 0, strides: &strides, dtype })
+    of_inside(shape, block.region(), block, 0)
 }
 
-/// From which axis on a region's elements follow one another in the array, and whether they do in memory too. Those that
-/// lie apart in memory are to be gathered, not too many at once.
+/// What plane number `i` of a block, which the last two axes span, adds to the digest of the whole plane of an array of
+/// `shape`.
+pub fn of_plane(shape: &[u64], block: &Block, i: usize) -> u64 {
+    let (n_outer, region) = (shape.len() - 2, block.region());
+    let part = Region::new(&region.origin[n_outer..], &region.shape[n_outer..]);
+    let start = i * size_bytes(&part.shape, block.dtype()) as usize;
+    of_inside(&shape[n_outer..], &part, block, start)
+}
+
+/// What `region` of an array of `shape` adds to its digest, whose elements lie in `block` from `start` on.
+fn of_inside(shape: &[u64], region: &Region, block: &Block, start: usize) -> u64 {
+    let (bytes, dtype) = (block.bytes(), block.dtype());
+    let strides: Vec<isize> =
+        row_major_strides(&region.shape).iter().map(|s| *s as isize * dtype.size() as isize).collect();
+    let elements = Elements { bytes, start, strides: &strides, dtype };
+    part(shape, region, &elements, |start, n_bytes| block.remainder(start, n_bytes))
+}
+
+/// From which axis on a region's elements follow one another in the array, and whether they do in memory too: in runs
+/// that end with planes if these are long enough, as others look at planes too. Those that lie apart in memory are to be
+/// gathered, not too many at once.
 fn run(shape: &[u64], region: &Region, elements: &Elements<'_>) -> (usize, bool) {
     let size = elements.dtype.size() as u64;
     let along = |dense: bool| {
@@ -87,7 +103,8 @@ fn run(shape: &[u64], region: &Region, elements: &Elements<'_>) -> (usize, bool)
         while axis > 0 {
             let n = region.shape[axis - 1];
             let fits = if dense {
-                n == 1 || elements.strides[axis - 1] == bytes as isize
+                let is_plane = axis + 2 == shape.len() && bytes >= PLANE_BYTES;
+                n == 1 || !is_plane && elements.strides[axis - 1] == bytes as isize
             } else {
                 bytes * n <= GATHERED_BYTES
             };
@@ -150,7 +167,7 @@ mod tests {
     fn digits_have_the_known_digest() {
         let bytes = b"123456789";
         let digits = Elements { bytes, start: 0, strides: &[1], dtype: DType::Uint8 };
-        assert_eq!(whole(part(&[9], &Region::whole(&[9]), &digits), 9), 0xae8b_1486_0a79_9888);
+        assert_eq!(whole(part(&[9], &Region::whole(&[9]), &digits, |_, _| remainder(bytes)), 9), 0xae8b_1486_0a79_9888);
         assert_eq!(whole(0, 0), 0);
     }
 
@@ -182,7 +199,8 @@ mod tests {
             let sum = (0..grid.len()).rev().fold(0, |sum, i| {
                 let region = grid.region(&grid.unravel(i));
                 let start: isize = region.origin.iter().zip(&placed).map(|(o, s)| *o as isize * s).sum();
-                sum ^ part(&shape, &region, &elements(&memory, start as usize, &placed))
+                let elements = elements(&memory, start as usize, &placed);
+                sum ^ part(&shape, &region, &elements, |at, n| remainder(&memory[at..at + n]))
             });
             prop_assert_eq!(whole(sum, 2 * n as u64), expected);
         }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::array::{Array, Losses, Reader, Scratch, check_read};
 use crate::axis::Axis;
-use crate::block::{Coverage, Portion, Target};
+use crate::block::{Block, Buffer, Coverage, Portion, Target};
 use crate::bytes::Watch;
-use crate::digest::Elements;
+use crate::crc::{Remainders, remainder};
+use crate::digest::{self, Elements};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Region, n_elements};
@@ -76,11 +77,15 @@ impl Stack {
         self.headers().info(file).map_or(0, |info| n_elements(&info.shape()))
     }
 
-    /// What was just read of `file`: `inside`, in its own axes, to `into`.
-    fn portion(&self, file: u32, inside: &Region, into: &Target<'_>) -> Option<Portion> {
+    /// What was just read of `file`: `inside`, in its own axes, to `into`. The runs that were summed up go to `known`.
+    fn portion(&self, file: u32, inside: &Region, into: &Target<'_>, known: &mut Remainders) -> Option<Portion> {
         let shape = self.headers().info(file).filter(|_| self.summed)?.shape();
         let elements = Elements { bytes: into.bytes, start: into.start, strides: &into.strides, dtype: into.dtype };
-        let sum = crate::digest::part(&shape, inside, &elements);
+        let sum = digest::part(&shape, inside, &elements, |start, n_bytes| {
+            let found = remainder(&into.bytes[start..start + n_bytes]);
+            known.add(into.bytes.len(), start, n_bytes, found);
+            found
+        });
         Some(Portion { file: self.first_file + file, sum, n_elements: inside.n_elements() })
     }
 
@@ -230,7 +235,7 @@ impl Array for Stack {
     }
 
     fn reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
-        Box::new(StackReader { stack: self, open: None, scratch })
+        Box::new(StackReader { stack: self, open: None, scratch, remainders: Remainders::default() })
     }
 }
 
@@ -240,6 +245,8 @@ struct StackReader {
     /// The file read from last; it has the scratch memory.
     open: Option<(u32, Box<dyn Reader>)>,
     scratch: Scratch,
+    /// Of what was summed up of the last region.
+    remainders: Remainders,
 }
 
 impl StackReader {
@@ -311,6 +318,7 @@ impl Reader for StackReader {
         check_read(&*stack, region, target)?;
         let (file_axes, size) = (stack.layout.file_axes(), stack.dtype().size() as isize);
         let mut coverage = Coverage::default();
+        self.remainders = Remainders::default();
         for (common, cell_origin, part) in stack.cells(region) {
             let mut piece = target.part(&common.relative_to(&region.origin));
             let Some(part) = part else {
@@ -324,7 +332,8 @@ impl Reader for StackReader {
             let mut into = Target { start, shape, strides, dtype, bytes: piece.bytes };
             let found = self.read_part(part.file, &inside, &mut into)?;
             if found.absent().is_empty() {
-                stack.portion(part.file, &inside, &into).into_iter().for_each(|portion| coverage.read(portion));
+                let portion = stack.portion(part.file, &inside, &into, &mut self.remainders);
+                portion.into_iter().for_each(|portion| coverage.read(portion));
                 continue;
             }
             let own = stack.files.get(part.file).is_ok_and(|file| file.fill().is_some());
@@ -357,6 +366,13 @@ impl Reader for StackReader {
                 n_axes,
             ));
         }
+    }
+
+    fn block(&mut self, region: &Region, dtype: DType, buffer: Buffer) -> Result<Block> {
+        let mut block = Block::reusing(buffer, region.clone(), dtype)?;
+        block.coverage = self.read(region, &mut block.target())?;
+        block.remember(std::mem::take(&mut self.remainders));
+        Ok(block)
     }
 
     fn release(self: Box<Self>) -> Scratch {

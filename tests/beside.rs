@@ -156,7 +156,7 @@ fn a_run_that_ended_between_two_names_is_finished() {
     let whole = made(folder.path());
     clear(folder.path());
     let in_the_way = folder.path().join("stats.json");
-    let mut run = std::process::Command::new(assert_cmd::cargo::cargo_bin("stackctl"))
+    let mut run = std::process::Command::new(run::PROGRAM)
         .args(&arguments)
         .current_dir(folder.path())
         .stderr(std::process::Stdio::piped())

@@ -12,7 +12,7 @@ use crate::common::{self, run};
 use serde_json::Value;
 
 use common::skipped;
-use run::{message, stackctl};
+use run::{Succeeds as _, message, stackctl};
 
 /// The name of the first device there is; where there is none, this test says so and checks nothing.
 fn device() -> Option<String> {
@@ -66,7 +66,7 @@ const SMOOTH: [&str; 6] = ["calc", "gaussian(a, 2)", "a.npy", "-o", "out.npy", "
 
 /// What the processors make of [`SMOOTH`].
 fn expected(folder: &Path) -> Vec<u8> {
-    stackctl(folder).args(SMOOTH).assert().success();
+    stackctl(folder).args(SMOOTH).succeeds();
     fs::read(folder.join("out.npy")).unwrap()
 }
 
@@ -81,7 +81,7 @@ fn without_a_device_it_is_said_what_there_is() {
     let text = message(&output);
     assert!(text.contains("--device") && (text.contains("libOpenCL.so.1") || text.contains("has none")), "{text}");
     let mut auto = stackctl(folder.path());
-    auto.args(SMOOTH).args(["--device", "auto"]).env("OCL_ICD_VENDORS", "/nonexistent").assert().success();
+    auto.args(SMOOTH).args(["--device", "auto"]).env("OCL_ICD_VENDORS", "/nonexistent").succeeds();
     assert!(fs::read(folder.path().join("out.npy")).unwrap() == expected);
     // No library at all.
     let broken = tempdir().unwrap();
@@ -232,7 +232,7 @@ fn a_device_that_fails_ends_the_run_or_leaves_it_to_the_processors() {
     ];
     for (output, command) in commands {
         let output = folder.path().join(output);
-        stackctl(folder.path()).args(command).assert().success();
+        stackctl(folder.path()).args(command).succeeds();
         let expected = fs::read(&output).unwrap();
         let run = |device: &str, fail: &str| {
             let mut run = stackctl(folder.path());
@@ -261,7 +261,7 @@ fn a_device_that_fails_ends_the_run_or_leaves_it_to_the_processors() {
     }
     // Nobody loads what was not asked for: drivers take memory and time.
     let mut plain = stackctl(folder.path());
-    plain.env("LD_LIBRARY_PATH", library.path()).env("FAIL", "load").args(SMOOTH).assert().success();
+    plain.env("LD_LIBRARY_PATH", library.path()).env("FAIL", "load").args(SMOOTH).succeeds();
     // Adding costs less than the way there and back.
     let mut cheap = stackctl(folder.path());
     cheap.env("LD_LIBRARY_PATH", library.path());

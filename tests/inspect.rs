@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::common::tempdir;
 use crate::common::{run, tiff};
-use run::{Acquisition, failure, message, read_zarr, stackctl};
+use run::{Acquisition, Succeeds as _, failure, message, read_zarr, stackctl};
 use serde_json::Value;
 
 const PATTERN: &str = "_ch{c}_*_stack{t}_{c@nm}nm_{t@ms}msec_";
@@ -119,7 +119,7 @@ fn the_command_it_prints_does_what_it_says() {
     let words: Vec<&str> =
         found["arrays"][0]["command"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
     assert_eq!(words[..2], ["stackctl", "stitch"]);
-    stackctl(folder.path()).args(&words[1..]).assert().success();
+    stackctl(folder.path()).args(&words[1..]).succeeds();
     let (shape, bytes) = read_zarr(&folder.path().join("raw.zarr"));
     assert_eq!(shape, [3, 2, 5, 37, 50]);
     let elements: Vec<u16> = bytes.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]])).collect();
@@ -135,7 +135,7 @@ fn faults_that_can_be_left_out_are_left_out_of_the_command() {
     let found = json(folder.path(), &["raw", "--pattern", PATTERN]);
     let words: Vec<&str> =
         found["arrays"][0]["command"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
-    stackctl(folder.path()).args(&words[1..]).assert().success();
+    stackctl(folder.path()).args(&words[1..]).succeeds();
     assert_eq!(read_zarr(&folder.path().join("raw.zarr")).0, [6, 3, 5, 37, 50]);
 }
 
@@ -153,9 +153,8 @@ fn names_alone_are_enough() {
     let folder = tempdir().unwrap();
     let names: String = (0..40).filter(|t| *t != 7).map(|t| format!("s_t{t:03}_c0.tif\n")).collect();
     let run = |more: &[&str]| {
-        let output =
-            stackctl(folder.path()).args(["inspect", "--names-only"]).args(more).write_stdin(names.clone()).output();
-        String::from_utf8(output.unwrap().stdout).unwrap()
+        let mut inspect = stackctl(folder.path());
+        String::from_utf8(run::fed(inspect.args(["inspect", "--names-only"]).args(more), &names).stdout).unwrap()
     };
     let text = run(&["--pattern", "_t{t}_c{c}"]);
     assert!(
@@ -272,7 +271,7 @@ fn no_command_is_proposed_that_replaces_what_is_there() {
     let words = |input: &str| command(input).iter().map(|w| w.as_str().unwrap().to_owned()).collect::<Vec<_>>();
     let first = words("raw");
     assert!(first.join(" ").contains("{c@nm}nm_{t@ms}msec"), "{first:?}");
-    stackctl(folder.path()).args(&first[1..]).arg("-q").assert().success();
+    stackctl(folder.path()).args(&first[1..]).arg("-q").succeeds();
     for input in ["raw", "raw.zarr"] {
         assert_eq!(words(input).last().unwrap(), "raw-2.zarr");
     }

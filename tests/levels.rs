@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::tempdir;
 use crate::common::{self, run, tiff};
-use run::{Acquisition, PATTERN, failure, message, names, stackctl, tree};
+use run::{Acquisition, PATTERN, Succeeds as _, failure, message, names, stackctl, tree};
 use serde_json::{Value, json};
 use stackctl::axis::Axis;
 use stackctl::block::Block;
@@ -256,11 +256,8 @@ fn levels_are_added_in_place() {
         let pyramid = ["pyramid", "out.zarr", "--levels", "4", "--codec", "zstd:5", "-q"];
         let before = read(&folder.path().join("out.zarr").join(group));
         for _ in 0..2 {
-            let mut run = std::process::Command::new(assert_cmd::cargo::cargo_bin("stackctl"))
-                .args(pyramid)
-                .current_dir(folder.path())
-                .spawn()
-                .unwrap();
+            let mut run =
+                std::process::Command::new(run::PROGRAM).args(pyramid).current_dir(folder.path()).spawn().unwrap();
             std::thread::sleep(std::time::Duration::from_millis(150));
             if run.try_wait().unwrap().is_none() {
                 run.kill().unwrap();
@@ -316,7 +313,7 @@ fn samples_of_colour_pictures_have_their_colours() {
         (&["--channel-colors", "white,cyan,yellow"], ["FFFFFF", "00FFFF", "FFFF00"]),
     ] {
         let command = ["stitch", "a_t0.tif", "a_t1.tif", "--pattern", "_t{t}.tif", "-o", "out.zarr", "--overwrite"];
-        stackctl(folder.path()).args(command).args(more).assert().success();
+        stackctl(folder.path()).args(command).args(more).succeeds();
         let omero = attributes(&folder.path().join("out.zarr"))["ome"]["omero"].clone();
         assert_eq!([0, 1, 2].map(|i| omero["channels"][i]["color"].clone()), wanted, "{more:?}");
     }

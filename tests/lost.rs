@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::common::tempdir;
 use crate::common::{run, tiff};
-use run::{Acquisition, PATTERN, failure, message, read_zarr, stackctl};
+use run::{Acquisition, PATTERN, Succeeds as _, failure, message, read_zarr, stackctl};
 use serde_json::{Value, json};
 use tiff::{Layout, entry, u32_at};
 
@@ -124,7 +124,7 @@ fn inspect_proposes_to_pass_over_what_cannot_be_read() {
     assert_eq!(array["holes"]["count"], 4, "{array}");
     let words: Vec<&str> = array["command"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(words.contains(&"--skip-bad") && words.contains(&"fill") && !words.contains(&"--exclude"), "{words:?}");
-    stackctl(folder.path()).args(&words[1..]).assert().success();
+    stackctl(folder.path()).args(&words[1..]).succeeds();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::common::run;
 use crate::common::skipped;
 use crate::common::tempdir;
-use run::{Acquisition, PATTERN, message, names, stackctl};
+use run::{Acquisition, PATTERN, Succeeds as _, message, names, stackctl};
 
 /// A command, its exit code, and what its message holds; an exclamation mark begins what it must not hold.
 type Row<'a> = (&'a [&'a str], i32, &'a [&'a str]);
@@ -228,7 +228,7 @@ fn place() -> tempfile::TempDir {
     ["czi", "nd2", "lif", "png"].iter().for_each(|e| make(&format!("zeiss/a.{e}"), b"PK\x03\x04 no TIFF"));
     ["ims", "nc", "h5"].iter().for_each(|e| make(&format!("odd/a.{e}"), b"PK\x03\x04 no TIFF"));
     fs::create_dir(folder.path().join("zarrs")).unwrap();
-    stackctl(folder.path()).args(["stitch", "raw", "--pattern", P, "-q", "-o", "zarrs/x.zarr"]).assert().success();
+    stackctl(folder.path()).args(["stitch", "raw", "--pattern", P, "-q", "-o", "zarrs/x.zarr"]).succeeds();
     folder
 }
 
@@ -299,7 +299,7 @@ fn an_input_that_the_expression_does_not_name_is_told() {
 fn there_are_as_many_components_as_rows_at_most() {
     let folder = place();
     let words = ["decompose", "zarrs/x.zarr", "--along", "t", "-o", "d.npy", "-q"];
-    stackctl(folder.path()).args(words).assert().success();
+    stackctl(folder.path()).args(words).succeeds();
     let header = fs::read(folder.path().join("d.npy")).unwrap();
     assert!(String::from_utf8_lossy(&header[..128]).contains("(3, 2, 5, 37, 50)"), "{header:?}");
 }
@@ -355,7 +355,7 @@ mod names {
         let pipe = folder.path().join("raw").join(Acquisition::name(0, 9));
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         let words = ["stitch", pipe.to_str().unwrap(), "--pattern", P, "-o", "a.zarr"];
-        let output = stackctl(folder.path()).args(words).timeout(std::time::Duration::from_secs(60)).output().unwrap();
+        let output = run::within_a_minute(folder.path()).args(words).output().unwrap();
         assert!(output.status.code() == Some(1) && message(&output).contains("is a pipe"), "{}", message(&output));
     }
 
@@ -372,8 +372,8 @@ mod names {
             command.args(["stitch", "--pattern", P, "-q", "-o"]);
             command
         };
-        command().arg("one.npy").arg("raw").assert().success();
-        command().arg("two.npy").args(&files).assert().success();
+        command().arg("one.npy").arg("raw").succeeds();
+        command().arg("two.npy").args(&files).succeeds();
         let bytes = |name: &str| fs::read(folder.path().join(name)).unwrap();
         assert!(bytes("one.npy") == bytes("two.npy"));
     }
@@ -401,7 +401,7 @@ mod names {
     fn an_endless_list_of_names_is_no_list() {
         let folder = place();
         let words = ["stitch", "--files-from", "/dev/zero", "--pattern", P, "-o", "a.zarr"];
-        let output = stackctl(folder.path()).args(words).timeout(std::time::Duration::from_secs(60)).output().unwrap();
+        let output = run::within_a_minute(folder.path()).args(words).output().unwrap();
         assert!(
             output.status.code() == Some(1) && message(&output).contains("no list of names"),
             "{}",
@@ -451,9 +451,9 @@ fn elements_that_become_narrower_for_imagej_are_told() {
 fn wavelengths_of_names_choose_channels() {
     let folder = place();
     let chosen = ["stitch", "raw", "--pattern", NM, "--select", "c@nm=560", "-q", "-o", "a.npy"];
-    stackctl(folder.path()).args(chosen).assert().success();
+    stackctl(folder.path()).args(chosen).succeeds();
     let whole = ["stitch", "raw", "--pattern", NM, "--select", "c=1", "-q", "-o", "b.npy"];
-    stackctl(folder.path()).args(whole).assert().success();
+    stackctl(folder.path()).args(whole).succeeds();
     let bytes = |name: &str| fs::read(folder.path().join(name)).unwrap();
     assert!(bytes("a.npy") == bytes("b.npy"));
 }
@@ -541,13 +541,9 @@ fn reasons_are_told_when_asked_for_and_a_log_keeps_everything() {
 fn each_value_of_a_field_is_reduced_into_a_file_of_its_own() {
     let folder = place();
     let base = ["reduce", "raw", "--pattern", P, "--op", "max,mean", "--axis", "z", "-q"];
-    stackctl(folder.path()).args(base).args(["--by", "c", "-o", "c{c}_{op}.npy"]).assert().success();
+    stackctl(folder.path()).args(base).args(["--by", "c", "-o", "c{c}_{op}.npy"]).succeeds();
     for (c, select) in [("0", "c=0:1"), ("1", "c=1:2")] {
-        stackctl(folder.path())
-            .args(base)
-            .args(["--select", select, "-o", "{op}.npy", "--overwrite"])
-            .assert()
-            .success();
+        stackctl(folder.path()).args(base).args(["--select", select, "-o", "{op}.npy", "--overwrite"]).succeeds();
         for op in ["max", "mean"] {
             let bytes = |name: String| fs::read(folder.path().join(name)).unwrap();
             assert!(bytes(format!("c{c}_{op}.npy")) == bytes(format!("{op}.npy")), "{c} {op}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::common::tempdir;
 use crate::common::{run, tiff};
-use run::{Acquisition, PATTERN, failure, message, stackctl};
+use run::{Acquisition, PATTERN, Succeeds as _, failure, message, stackctl};
 use serde_json::Value;
 use stackctl::array::{Array, Scratch};
 use stackctl::block::Buffer;
@@ -129,7 +129,7 @@ fn planes_are_named_by_file_where_names_give_positions() {
     let output = stackctl(folder.path()).args(base).args(["--missing", "fill", "--json"]).output().unwrap();
     assert_eq!(json(&output.stdout)["holes"], 3);
     // Without the files that were cut short there is nothing to refuse.
-    stackctl(folder.path()).args(base).args(["--exclude", "*p3*", "--exclude", "*p1*"]).assert().success();
+    stackctl(folder.path()).args(base).args(["--exclude", "*p3*", "--exclude", "*p1*"]).succeeds();
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn nobody_listening_on_standard_error_changes_nothing() {
     let run = |arguments: &[&str]| {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("stackctl"));
+        let mut command = std::process::Command::new(run::PROGRAM);
         command.current_dir(folder.path()).args(arguments).stderr(writer).output().unwrap()
     };
     let stitched = run(&["stitch", "raw", "--pattern", PATTERN, "-o", "out.zarr"]);
@@ -179,7 +179,7 @@ fn nobody_listening_on_standard_error_changes_nothing() {
 fn an_output_stays_out_of_its_inputs() {
     let folder = tempdir().unwrap();
     Acquisition::default().write(&folder.path().join("raw"));
-    stackctl(folder.path()).args(["stitch", "raw", "--pattern", PATTERN, "-o", "in.zarr", "-q"]).assert().success();
+    stackctl(folder.path()).args(["stitch", "raw", "--pattern", PATTERN, "-o", "in.zarr", "-q"]).succeeds();
     let before = run::tree(&folder.path().join("in.zarr"));
     for output in ["in.zarr/x.zarr", "in.zarr/0/deep/x.zarr", "./in.zarr/../in.zarr/x.zarr", "in.zarr/new/../x.zarr"] {
         for command in [&["stitch", "in.zarr"][..], &["reduce", "in.zarr", "--op", "max", "--axis", "z"]] {
@@ -193,7 +193,7 @@ fn an_output_stays_out_of_its_inputs() {
     assert_eq!(run::tree(&folder.path().join("in.zarr")), before);
     // A folder of files is no store.
     let beside = ["stitch", "raw", "--pattern", PATTERN, "-o", "raw/out.zarr", "-q"];
-    stackctl(folder.path()).args(beside).assert().success();
+    stackctl(folder.path()).args(beside).succeeds();
 }
 
 #[test]

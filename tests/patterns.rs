@@ -1,7 +1,7 @@
 //! Every known way of naming files: names to axes, labels, coordinates and cells, and the properties that
 //! keep a plane from the wrong place.
 
-use crate::common::tempdir;
+use crate::common::{run, tempdir};
 use crate::schemes;
 use proptest::prelude::*;
 use schemes::Scheme;
@@ -139,9 +139,8 @@ fn patterns_are_taken_by_a_shell_as_they_are_printed() {
     for z in -1..2 {
         std::fs::write(folder.path().join(format!("-z{z}.tif")), "").unwrap();
     }
-    let program = assert_cmd::cargo::cargo_bin!("stackctl");
     for flags in ["--pattern '-z{z:int}.tif'", "--regex '-z(?P<z>-?[0-9]).tif'", "--pattern '-z{z:int}' --axes z,y,x"] {
-        let line = format!("{} inspect --names-only {flags} .", program.display());
+        let line = format!("{} inspect --names-only {flags} .", run::PROGRAM);
         let ran = std::process::Command::new("sh").args(["-c", &line]).current_dir(folder.path()).output().unwrap();
         assert!(ran.status.success(), "{flags}: {}", String::from_utf8_lossy(&ran.stderr));
     }

@@ -3,25 +3,11 @@ import json
 import os
 import sys
 
-import numpy
 import tifffile
 import zarr
 
-TABLE = []
-for byte in range(256):
-    for _ in range(8):
-        byte = byte >> 1 ^ (0x9A6C9329AC4BC9B5 if byte & 1 else 0)
-    TABLE.append(byte)
+from crc64 import crc
 
-
-def crc(array):
-    state = 2**64 - 1
-    for byte in numpy.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes():
-        state = TABLE[(state ^ byte) & 255] ^ state >> 8
-    return f"{state ^ (2**64 - 1):016x}"
-
-
-assert crc(numpy.frombuffer(b"123456789", "u1")) == "ae8b14860a799888"
 folder = sys.argv[1]
 
 

@@ -4,11 +4,10 @@
 
 use std::path::Path;
 
-use crate::common;
+use crate::common::{self, run};
 
 #[test]
 fn real_files_are_right_or_refused() {
     let Some(corpus) = common::corpus() else { return };
-    let exe = assert_cmd::cargo::cargo_bin("stackctl");
-    common::python("stitch_corpus.py", &[Path::new(&exe), &corpus]);
+    common::python("stitch_corpus.py", &[Path::new(run::PROGRAM), &corpus]);
 }

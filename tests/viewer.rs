@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::tempdir;
 use crate::common::{self, run};
+use run::Succeeds as _;
 
 /// A Chromium, under one of its names.
 fn browser() -> Option<PathBuf> {
@@ -25,7 +26,7 @@ fn a_viewer_shows_the_specimen_and_the_names_of_its_channels() {
     let sizes = ["--channel-names", "DAPI,GFP", "--voxel-size", "z=1um,y=0.2um,x=0.2um"];
     for (format, name) in [("3", "v5.zarr"), ("2", "v4.zarr")] {
         let pile = ["stitch", "spec_c0.tif", "spec_c1.tif", "--pages", "z", "-q", "--zarr-format", format, "-o", name];
-        run::stackctl(folder.path()).args(pile).args(sizes).assert().success();
+        run::stackctl(folder.path()).args(pile).args(sizes).succeeds();
     }
     let names = [Path::new("v5.zarr"), Path::new("v4.zarr")];
     common::python("viewer.py", &[&[Path::new("look"), &browser, folder.path()][..], &names].concat());

@@ -7,7 +7,7 @@
 use multiversion::multiversion;
 
 use crate::block::Block;
-use crate::crc::{self, Crc32c, Move};
+use crate::digest;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{positions, row_major_strides};
@@ -55,9 +55,8 @@ pub struct PlaneFigures {
     differences: f64,
     /// How often values occur, by bin.
     bins: Vec<(i32, u64)>,
-    /// CRC-32C of all elements, little-endian, and their bytes.
-    pub crc: u32,
-    n_bytes: u64,
+    /// What a plane's parts add up to: the sum of its digest.
+    pub sum_of_bytes: u64,
 }
 
 /// A part of a plane: where it lies, and its rows.
@@ -65,8 +64,6 @@ struct PlanePart {
     origin: [u64; 2],
     shape: [u64; 2],
     figures: PlaneFigures,
-    /// Checksums of rows where the part has only some of their elements.
-    rows: Vec<u32>,
 }
 
 /// How the planes of an array are looked at.
@@ -99,13 +96,7 @@ impl Planes {
     /// Memory of looking at a task of shape `task`.
     pub fn cost(&self, task: &[u64]) -> Cost {
         let n_planes = crate::grid::n_elements(&task[..task.len() - 2]);
-        let rows = task[task.len() - 2].min(self.shape[task.len() - 2]);
-        let own = if task[task.len() - 1] < self.shape[task.len() - 1] { 8 * rows } else { 0 };
-        Cost {
-            work_bytes: 16 << 10,
-            kept_bytes: n_planes.saturating_mul(PART_BYTES.saturating_add(own)),
-            ..Cost::default()
-        }
+        Cost { work_bytes: 16 << 10, kept_bytes: n_planes.saturating_mul(PART_BYTES), ..Cost::default() }
     }
 
     /// Memory of what is known of all planes.
@@ -140,26 +131,19 @@ impl Planes {
             origin: [y, x],
             shape: [height as u64, width as u64],
             figures: PlaneFigures { min: f64::INFINITY, max: f64::NEG_INFINITY, ..PlaneFigures::default() },
-            rows: Vec::new(),
         };
+        part.figures.sum_of_bytes = digest::of_plane(&self.shape, block, i);
         let mut bins = Bins::new(T::IS_FLOAT);
         let is_counted = |k: usize| (y + k as u64).is_multiple_of(self.stride);
         let has_holes = !block.coverage.absent().is_empty();
         // Where pairs of neighbours follow one another from row to row, all rows of integers are like one.
         let is_one = !T::IS_FLOAT && !has_holes && x % 2 == 0 && width % 2 == 0;
-        let is_whole = width as u64 == self.shape[last];
         let mut k = 0..;
         for rows in plane.chunks(width * (CACHED / width).max(1)) {
-            if is_whole {
-                part.figures.crc = crc_of(part.figures.crc, rows);
-            }
             if is_one {
                 part.figures.join(&T::fast(rows, x), false);
             }
             for (row, k) in rows.chunks_exact(width).zip(&mut k) {
-                if !is_whole {
-                    part.rows.push(crc_of(0, row));
-                }
                 let place = || position.iter().copied().chain([y + k as u64]).collect::<Vec<u64>>();
                 let absent = if has_holes { absent_in_row(block, &place()) } else { Vec::new() };
                 let bins = is_counted(k).then_some(&mut bins);
@@ -174,7 +158,6 @@ impl Planes {
             }
         }
         part.figures.bins = bins.found();
-        part.figures.n_bytes = size_of_val(plane) as u64;
         part
     }
 }
@@ -188,18 +171,6 @@ fn slow_row<T: Value>(row: &[T], x: u64, absent: &[bool], bins: Option<&mut Bins
         values.iter().filter(|v| v.is_finite()).for_each(|v| bins.add(*v));
     }
     T::slow(&values, x, absent.iter().filter(|a| **a).count() as u64)
-}
-
-/// The CRC-32C of what `before` is that of and of `elements`, little-endian.
-fn crc_of<T: bytemuck::Pod>(before: u32, elements: &[T]) -> u32 {
-    if cfg!(target_endian = "little") {
-        return crc32c::crc32c_append(before, bytemuck::cast_slice(elements));
-    }
-    elements.iter().fold(before, |crc, element| {
-        let mut bytes = bytemuck::bytes_of(element).to_vec();
-        bytes.reverse();
-        crc32c::crc32c_append(crc, &bytes)
-    })
 }
 
 impl PlaneFigures {
@@ -216,6 +187,7 @@ impl PlaneFigures {
             self.mean += apart * (other.n as f64 / n);
         }
         (self.min, self.max) = (min, max);
+        self.sum_of_bytes ^= other.sum_of_bytes;
         (self.n, self.n_odd, self.n_zero) = (self.n + other.n, self.n_odd + other.n_odd, self.n_zero + other.n_zero);
         (self.sum, self.squares) = (self.sum + other.sum, self.squares + other.squares);
         (self.n_pairs, self.differences) = (self.n_pairs + other.n_pairs, self.differences + other.differences);
@@ -285,7 +257,7 @@ impl PlaneFigures {
     }
 
     fn save(&self, state: &mut Vec<u8>) {
-        [self.n, self.n_odd, self.n_max, self.n_zero, self.n_pairs, self.n_bytes, u64::from(self.crc)]
+        [self.n, self.n_odd, self.n_max, self.n_zero, self.n_pairs, self.sum_of_bytes]
             .iter()
             .for_each(|n| put(state, *n));
         state.extend(self.sum.to_le_bytes());
@@ -301,11 +273,11 @@ impl PlaneFigures {
     }
 
     fn load(state: &mut &[u8]) -> Option<Self> {
-        let mut counts = [0; 7];
+        let mut counts = [0; 6];
         for n in &mut counts {
             *n = take(state)?;
         }
-        let [n, n_odd, n_max, n_zero, n_pairs, n_bytes, crc] = counts;
+        let [n, n_odd, n_max, n_zero, n_pairs, sum_of_bytes] = counts;
         let (sum, rest) = state.split_first_chunk::<16>()?;
         let (squares, rest) = rest.split_first_chunk::<16>()?;
         let (sum, squares) = (i128::from_le_bytes(*sum), u128::from_le_bytes(*squares));
@@ -319,7 +291,6 @@ impl PlaneFigures {
         for _ in 0..take(state)? {
             bins.push((u32::try_from(take(state)?).ok()?.cast_signed(), take(state)?));
         }
-        let crc = u32::try_from(crc).ok()?;
         Some(Self {
             n,
             n_odd,
@@ -334,8 +305,7 @@ impl PlaneFigures {
             n_pairs,
             differences,
             bins,
-            crc,
-            n_bytes,
+            sum_of_bytes,
         })
     }
 }
@@ -344,24 +314,12 @@ impl PlanePart {
     fn save(&self, state: &mut Vec<u8>) {
         self.origin.iter().chain(&self.shape).for_each(|n| put(state, *n));
         self.figures.save(state);
-        put(state, self.rows.len() as u64);
-        self.rows.iter().for_each(|crc| state.extend(crc.to_le_bytes()));
     }
 
     fn load(state: &mut &[u8]) -> Option<Self> {
         let (origin, shape) = ([take(state)?, take(state)?], [take(state)?, take(state)?]);
         let figures = PlaneFigures::load(state)?;
-        let n_rows = take(state)?;
-        if n_rows > shape[0] {
-            return None;
-        }
-        let mut rows = Vec::new();
-        for _ in 0..n_rows {
-            let (crc, rest) = state.split_first_chunk::<4>()?;
-            *state = rest;
-            rows.push(u32::from_le_bytes(*crc));
-        }
-        Some(Self { origin, shape, figures, rows })
+        Some(Self { origin, shape, figures })
     }
 }
 
@@ -417,23 +375,7 @@ impl PlaneTally {
 /// A plane of all its `parts`.
 fn together(mut parts: Vec<PlanePart>, dtype: DType) -> PlaneFigures {
     parts.sort_by_key(|part| part.origin);
-    let mut total = PlaneFigures::of_all(parts.iter().map(|part| &part.figures), dtype);
-    let size = dtype.size() as u64;
-    // Parts with the same rows lie beside each other.
-    for beside in parts.chunk_by(|a, b| a.origin[0] == b.origin[0]) {
-        if beside[0].rows.is_empty() {
-            let PlaneFigures { crc, n_bytes, .. } = beside[0].figures;
-            total.crc = crc::joined(total.crc, crc, n_bytes);
-            continue;
-        }
-        let moves: Vec<Move> = beside.iter().map(|part| Crc32c::past(part.shape[1] * size)).collect();
-        for row in 0..beside[0].rows.len() {
-            for (part, by) in beside.iter().zip(&moves) {
-                total.crc = by.of(total.crc.into()) as u32 ^ part.rows.get(row).copied().unwrap_or(0);
-            }
-        }
-    }
-    total
+    PlaneFigures::of_all(parts.iter().map(|part| &part.figures), dtype)
 }
 
 fn is_float(dtype: DType) -> bool {

@@ -12,6 +12,7 @@ use crate::axis::{Axis, AxisKind};
 use crate::block::Block;
 use crate::consume::planes::{PlaneFigures, PlaneTally, Planes};
 use crate::consume::{Consumer, Place};
+use crate::digest;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::positions;
@@ -156,7 +157,8 @@ impl<'a> Report<'a> {
         positions(self.sink.planes.outer()).zip(self.all).map(move |(at, figures)| {
             let channel = self.axis.map_or(0, |i| at[i] as usize);
             let mut object = self.object(figures, self.channels[channel].2, n_plane);
-            object.insert("crc32c".into(), json!(format!("{:08x}", figures.crc)));
+            let digest = digest::whole(figures.sum_of_bytes, n_plane * self.sink.dtype.size() as u64);
+            object.insert("crc64nvme".into(), json!(digest::text(digest)));
             (at, object)
         })
     }
@@ -201,13 +203,17 @@ impl<'a> Report<'a> {
     fn csv(&'a self) -> Box<dyn Iterator<Item = String> + 'a> {
         let n_outer = self.sink.planes.outer().len();
         let row = |place: Vec<String>, object: &Map<String, Value>| {
-            let cells = object.iter().filter(|(key, _)| *key != "crc32c").map(|(_, value)| cell(value));
-            let crc = object.get("crc32c").map_or_else(String::new, cell);
+            let cells = object.iter().filter(|(key, _)| *key != "crc64nvme").map(|(_, value)| cell(value));
+            let crc = object.get("crc64nvme").map_or_else(String::new, cell);
             place.into_iter().chain(cells).chain([crc]).collect::<Vec<_>>().join(",") + "\n"
         };
         let first = self.object(&PlaneFigures::default(), None, 0);
-        let head: Vec<&str> =
-            self.names()[..n_outer].iter().copied().chain(first.keys().map(String::as_str)).chain(["crc32c"]).collect();
+        let head: Vec<&str> = self.names()[..n_outer]
+            .iter()
+            .copied()
+            .chain(first.keys().map(String::as_str))
+            .chain(["crc64nvme"])
+            .collect();
         let planes = self.planes().map(move |(at, object)| row(at.iter().map(u64::to_string).collect(), &object));
         let whole = self.channels.iter().enumerate().map(move |(i, (_, figures, full))| {
             let place = (0..n_outer).map(|a| if Some(a) == self.axis { i.to_string() } else { "all".into() }).collect();

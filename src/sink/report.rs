@@ -194,7 +194,9 @@ impl<'a> Page<'a> {
         let strides = crate::grid::row_major_strides(&self.outer);
         let before = |i: usize| &self.all[i - strides[t] as usize];
         let own = self.planes().enumerate().filter(|(_, (at, _))| at[t] > 0);
-        let same = own.filter(|(i, (_, f))| f.n > 0 && f.min < f.max && f.crc == before(*i).crc && f.n == before(*i).n);
+        let same = own.filter(|(i, (_, f))| {
+            f.n > 0 && f.min < f.max && f.sum_of_bytes == before(*i).sum_of_bytes && f.n == before(*i).n
+        });
         same.map(|(_, (at, _))| self.text_of(&at)).collect()
     }
 

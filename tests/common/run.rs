@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use assert_cmd::Command;
 use stackctl::array::Scratch;
 use stackctl::block::Buffer;
 use stackctl::grid::Region;
@@ -83,15 +83,51 @@ impl Acquisition {
     }
 }
 
+/// Where the program lies.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_stackctl");
+
 /// The program, in `folder`, free of the caller's terminal and scheduler.
 pub(crate) fn stackctl(folder: &Path) -> Command {
-    let mut command = Command::cargo_bin("stackctl").unwrap();
+    freed(Command::new(PROGRAM), folder)
+}
+
+/// As [`stackctl`], which ends with code 124 where it takes longer.
+pub(crate) fn within_a_minute(folder: &Path) -> Command {
+    let mut command = freed(Command::new("timeout"), folder);
+    command.args(["60", PROGRAM]);
+    command
+}
+
+fn freed(mut command: Command, folder: &Path) -> Command {
     command.current_dir(folder);
     for name in ["SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "PBS_RESC_MEM", "COLUMNS"] {
         command.env_remove(name);
     }
     command.env("NO_COLOR", "1");
     command
+}
+
+/// Runs that must end well.
+pub(crate) trait Succeeds {
+    /// Runs it, and gives what it wrote.
+    fn succeeds(&mut self) -> Output;
+}
+
+impl Succeeds for Command {
+    #[track_caller]
+    fn succeeds(&mut self) -> Output {
+        let output = self.output().unwrap();
+        assert!(output.status.success(), "{self:?}: {}", message(&output));
+        output
+    }
+}
+
+/// What a run writes that reads `input`.
+pub(crate) fn fed(command: &mut Command, input: &str) -> Output {
+    let mut run = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Whoever has seen enough may be gone.
+    let _ = run.stdin.take().unwrap().write_all(input.as_bytes());
+    run.wait_with_output().unwrap()
 }
 
 /// What a failed run says.
@@ -109,7 +145,7 @@ pub(crate) fn failure(folder: &Path, arguments: &[&str]) -> (i32, String) {
 /// Runs that are killed at random moments of `wall`, and one that is left alone: it ends well, or finds everything done.
 pub(crate) fn killed(folder: &Path, arguments: &[&str], n_kills: u64, wall: Duration, random: &mut Numbers) {
     for _ in 0..n_kills {
-        let mut run = std::process::Command::new(assert_cmd::cargo::cargo_bin("stackctl"))
+        let mut run = Command::new(PROGRAM)
             .args(arguments)
             .current_dir(folder)
             .env("NO_COLOR", "1")
