@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::common::tempdir;
 use crate::common::{self, run, tiff};
-use run::{Acquisition, PATTERN, failure, killed, message, names, stackctl, tree};
+use run::{Acquisition, PATTERN, Succeeds as _, failure, killed, message, names, stackctl, tree};
 use tiff::{Layout, Numbers};
 
 fn stitch(folder: &Path, arguments: &[&str]) -> String {
@@ -109,6 +109,40 @@ fn killed_collections_go_on() {
 }
 
 /// Archives hold the chunks that folders hold; threads, memory and kills change nothing.
+/// What is in an archive is read as from a folder, and checked by the archive's checksums and the digest of the pixels.
+fn archives_are_folders(folder: &Path) {
+    common::python("groups.py", &[Path::new("repacked"), folder]);
+    let elements = |input: &str| {
+        stackctl(folder).args(["convert", input, "-o", "read.npy", "-q", "--overwrite"]).succeeds();
+        fs::read(folder.join("read.npy")).unwrap()
+    };
+    let expected = elements("a.zarr");
+    for input in ["a.ozx", "b.zarr.zip", "c.zip", "b.zarr.zip/0", "deflated.zip/a.zarr", "deflated.zip/a.zarr/0"] {
+        assert!(elements(input) == expected, "{input}");
+    }
+    let (code, said) = failure(folder, &["inspect", "deflated.zip"]);
+    assert!(code == 2 && said.contains("deflated.zip/a.zarr"), "{said}");
+    for sound in ["a.ozx", "b.zarr.zip", "c.zip"] {
+        stackctl(folder).args(["verify", sound]).succeeds();
+    }
+    let mut flipped = fs::read(folder.join("a.ozx")).unwrap();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 4;
+    fs::write(folder.join("flipped.ozx"), &flipped).unwrap();
+    fs::write(folder.join("cut.ozx"), &flipped[..middle]).unwrap();
+    for (bad, words) in [
+        ("flipped.ozx", "is not what the archive's checksum is of"),
+        ("lost.zip", "its elements have the digest"),
+        ("swapped.zip", "its elements have the digest"),
+        ("cut.ozx", "is no zip archive that is whole"),
+    ] {
+        let output = stackctl(folder).args(["verify", bad]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &message(&output);
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(output.status.code() == Some(3) && said.contains(words), "{bad}: {said}");
+    }
+}
+
 #[test]
 fn archives_are_zarrs_in_one_file() {
     let folder = tempdir().unwrap();
@@ -130,6 +164,7 @@ fn archives_are_zarrs_in_one_file() {
     let folders = [&input[..], &["-o", "a.zarr", "--shards", "none", "--coordinates"]].concat();
     stitch(folder.path(), &folders);
     common::python("groups.py", &[Path::new("archives"), folder.path()]);
+    archives_are_folders(folder.path());
     let (code, said) = failure(folder.path(), &["stitch", "raw", "-o", "d.ozx", "--zarr-format", "2"]);
     assert!(code == 2 && said.contains(".ozx holds OME-Zarr 0.5"), "{said}");
     let shards = ["stitch", "raw", "-o", "d.ozx", "--shards", "1,1,8,256,256", "--chunks", "1,1,4,64,64"];

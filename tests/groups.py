@@ -2,6 +2,7 @@
 
 Usage: groups.py groups FOLDER [folder of ngff_0.4 and ngff_0.5 with the JSON schemas]
        groups.py archives FOLDER
+       groups.py repacked FOLDER
 """
 
 import json
@@ -119,8 +120,27 @@ def archives(folder):
     print("3 archives")
 
 
+def repacked(folder):
+    """a.zarr packed as folders are, and b.zarr.zip without a chunk, and with two of them in each other's place."""
+    with zipfile.ZipFile(folder / "deflated.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((folder / "a.zarr").rglob("*")):
+            archive.write(path, path.relative_to(folder))
+    with zipfile.ZipFile(folder / "b.zarr.zip") as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    first, second = [name for name in content if name.startswith("0/c/")][:2]
+    lost = {name: data for name, data in content.items() if name != second}
+    swapped = {**content, first: content[second], second: content[first]}
+    assert content[first] != content[second]
+    for name, entries in (("lost.zip", lost), ("swapped.zip", swapped)):
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            for key, data in entries.items():
+                archive.writestr(key, data)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "groups":
         groups(Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+    elif sys.argv[1] == "repacked":
+        repacked(Path(sys.argv[2]))
     else:
         archives(Path(sys.argv[2]))

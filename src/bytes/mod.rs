@@ -3,12 +3,14 @@
 
 use std::fs::File;
 
+mod archive;
 mod ranged;
 #[cfg_attr(not(feature = "remote"), path = "absent.rs")]
 mod remote;
 mod watch;
 mod within;
 
+pub use archive::{check as check_archive, is_archive};
 pub use ranged::{Ranged, entries, is_file, is_folder, read};
 pub use remote::{ask, below, is_remote, listed, read_now, remove, send};
 pub use watch::{Seen, Watch};

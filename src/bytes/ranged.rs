@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use super::archive;
 use super::remote::{self, Object, is_remote};
 
 /// An open file.
@@ -15,6 +16,8 @@ use super::remote::{self, Object, is_remote};
 pub enum Ranged {
     /// Of a file system, and its size in bytes when it was opened.
     Local(File, u64),
+    /// Of an archive, from where on, and its size in bytes.
+    Part(File, u64, u64),
     /// An object.
     Remote(Object),
     /// All bytes of one.
@@ -28,10 +31,9 @@ impl Ranged {
     /// What the system or the server said; so for all others.
     pub fn open(path: &Path) -> io::Result<Self> {
         if is_remote(path) {
-            Object::open(path).map(Self::Remote)
-        } else {
-            open(path).map(|(file, n_bytes)| Self::Local(file, n_bytes))
+            return Object::open(path).map(Self::Remote);
         }
+        archive::entry(path).unwrap_or_else(|| open(path).map(|(file, n_bytes)| Self::Local(file, n_bytes)))
     }
 
     /// Opens a file of which the last `n_bytes` are read first.
@@ -49,7 +51,7 @@ impl Ranged {
     /// Its size in bytes when it was opened.
     pub fn n_bytes(&self) -> u64 {
         match self {
-            Self::Local(_, n_bytes) => *n_bytes,
+            Self::Local(_, n_bytes) | Self::Part(_, _, n_bytes) => *n_bytes,
             Self::Remote(object) => object.n_bytes(),
             Self::Whole(bytes) => bytes.len() as u64,
         }
@@ -60,6 +62,10 @@ impl Ranged {
     pub fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
         match self {
             Self::Local(file, _) => file.read_exact_at(bytes, at),
+            Self::Part(_, _, n) if at.checked_add(bytes.len() as u64).is_none_or(|end| end > *n) => {
+                Err(ErrorKind::UnexpectedEof.into())
+            }
+            Self::Part(file, start, _) => file.read_exact_at(bytes, start + at),
             Self::Remote(object) => object.read_exact_at(bytes, at),
             Self::Whole(all) => {
                 let part = all.get(at as usize..).and_then(|part| part.get(..bytes.len()));
@@ -73,6 +79,7 @@ impl Ranged {
     pub fn advise(&self, at: u64, n_bytes: u64) {
         match self {
             Self::Local(file, _) => super::advise(file, at, n_bytes),
+            Self::Part(file, start, _) => super::advise(file, start + at, n_bytes),
             Self::Remote(object) => object.advise(at, n_bytes),
             Self::Whole(_) => {}
         }
@@ -85,6 +92,12 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     if is_remote(path) {
         return remote::read(path, true);
     }
+    if let Some(entry) = archive::entry(path) {
+        let entry = entry?;
+        let mut bytes = vec![0; entry.n_bytes() as usize];
+        entry.read_exact_at(&mut bytes, 0)?;
+        return Ok(bytes);
+    }
     let mut bytes = Vec::new();
     open(path)?.0.read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -92,7 +105,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Opens a file of a file system and gives its size. What is none is refused: a pipe would be waited for, a device may have
 /// no end.
-fn open(path: &Path) -> io::Result<(File, u64)> {
+pub(super) fn open(path: &Path) -> io::Result<(File, u64)> {
     let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     let about = file.metadata()?;
     if !about.is_file() {
@@ -103,12 +116,15 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
 
 /// Whether a file is at `path`, as far as that can be told: what may be one is.
 pub fn is_file(path: &Path) -> bool {
-    if is_remote(path) { !read(path).is_err_and(|e| e.kind() == ErrorKind::NotFound) } else { path.is_file() }
+    if is_remote(path) {
+        return !read(path).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+    }
+    archive::is_file(path).unwrap_or_else(|| path.is_file())
 }
 
 /// Whether `path` may be a folder: one of objects is what their names begin with.
 pub fn is_folder(path: &Path) -> bool {
-    is_remote(path) || path.is_dir()
+    is_remote(path) || path.is_dir() || archive::is_folder(path)
 }
 
 /// Names in the folder at `path`, and whether each is a folder, links followed.
@@ -116,6 +132,9 @@ pub fn is_folder(path: &Path) -> bool {
 pub fn entries(path: &Path) -> io::Result<Vec<(String, bool)>> {
     if is_remote(path) {
         return remote::entries(path);
+    }
+    if let Some(entries) = archive::entries(path) {
+        return entries;
     }
     let entry = |entry: io::Result<fs::DirEntry>| {
         let entry = entry?;

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
+use super::archive;
 use super::remote;
 use crate::error::{Error, Result};
 use crate::pool::Pool;
@@ -236,7 +237,7 @@ fn seen_by(path: &Path) -> io::Result<(String, Option<fs::Metadata>)> {
     if remote::is_remote(path) {
         return Ok((remote::state(path)?, None));
     }
-    let found = match fs::metadata(path) {
+    let found = match fs::metadata(archive::file_of(path)) {
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(("not there".to_owned(), None));
         }

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use super::resources::Resources;
 use super::{print, print_json, stop, tell};
+use crate::bytes;
 use crate::cli::{RunArgs, VerifyArgs};
+use crate::digest;
 use crate::error::Error;
 use crate::exec::budget::Bytes;
 use crate::report::count;
@@ -183,12 +185,39 @@ impl Verified<'_> {
         Ok(())
     }
 
+    /// Checks every entry of an archive by the checksum that the archive has of it.
+    fn check_archive(&mut self) {
+        let checked = &mut self.checked;
+        let each = bytes::check_archive(&self.args.output, &mut |key, is_sound| match is_sound {
+            Ok(true) => checked.objects += 1,
+            Ok(false) => {
+                checked.fault(key, DamageKind::Damaged, "is not what the archive's checksum is of".to_owned());
+            }
+            Err(e) => checked.fault(key, DamageKind::Unreadable, format!("cannot be read: {e}")),
+        });
+        if let Err(e) = each {
+            checked.fault("", DamageKind::Damaged, e.to_string());
+        }
+        if self.own["crc64nvme"].is_null() {
+            let text = "an archive's checksums do not prove that it holds what was written, nor that nothing is lost";
+            self.unproven.push(text.to_owned());
+        }
+    }
+
     /// Checks a Zarr without checksums.
     fn check_foreign(&mut self) -> Result<()> {
-        let is_file = self.place().is_file();
+        let is_archive = bytes::is_archive(self.place());
+        let is_file = self.place().is_file() && !is_archive;
         if is_file && let Some(checked) = file(self.place())? {
             self.checked = checked;
             return Ok(());
+        }
+        if is_archive {
+            self.check_archive();
+            // What is damaged need not be decoded.
+            if self.checked.n_faults > 0 {
+                return Ok(());
+            }
         }
         let arrays = if is_file { vec![self.place().to_owned()] } else { zarr::arrays(self.place())? };
         let budget = Resources::new(&self.run_args());
@@ -208,8 +237,14 @@ impl Verified<'_> {
                 Err(e) => return Err(e.into()),
             };
             let prefix = folder.strip_prefix(self.place()).unwrap_or(folder);
-            let checked = chunks(&array, folder, &self.sample, budget.threads, budget.room(&*array))?;
-            self.checked.objects += checked.objects;
+            let (mut checked, found) = chunks(&array, folder, &self.sample, budget.threads, budget.room(&*array))?;
+            // The full resolution is the first.
+            let written = self.own["crc64nvme"].as_str().filter(|_| folder == &arrays[0] && self.sample.share >= 1.0);
+            if let Some(written) = written.filter(|written| checked.n_faults == 0 && **written != digest::text(found)) {
+                let text = format!("its elements have the digest {}, were written with {written}", digest::text(found));
+                checked.fault("", DamageKind::Damaged, text);
+            }
+            self.checked.objects += if is_archive { 0 } else { checked.objects };
             self.checked.bytes += checked.bytes;
             self.checked.n_faults += checked.n_faults;
             let named = |mut fault: Damage| {
@@ -217,6 +252,9 @@ impl Verified<'_> {
                 fault
             };
             self.checked.faults.extend(checked.faults.into_iter().map(named));
+        }
+        if is_archive {
+            return Ok(());
         }
         let why = if is_file {
             "it holds no checksum: that all of it can be decoded does not prove that it holds what was written"

@@ -528,8 +528,9 @@ fn open_like(path: &Path, options: &OpenOptions, others: &[Arc<dyn FileIndex>]) 
     }
     // Opening a pipe would wait for somebody who writes into it.
     let found = std::fs::metadata(path).ok();
-    let is_file = found.as_ref().is_some_and(|found| found.is_file());
-    if found.is_some_and(|found| !is_file && !found.is_dir()) {
+    let is_archive = bytes::is_archive(path);
+    let is_file = found.as_ref().is_some_and(|found| found.is_file()) && !is_archive;
+    if found.is_some_and(|found| !found.is_file() && !found.is_dir()) {
         return Err(
             Error::Format("is a pipe, a socket or a device: expected a file or a folder".into()).at(path.display())
         );
@@ -545,10 +546,13 @@ fn open_like(path: &Path, options: &OpenOptions, others: &[Arc<dyn FileIndex>]) 
         let why = format!("--variable {name}: a file of {} holds one array: leave it out", format.name);
         return Err(Error::usage(why).at(path.display()));
     }
-    if is_remote && format.magic.is_some() {
+    if (is_remote || is_archive) && format.magic.is_some() {
         let text =
             format!("{}: {} is not read from there, TIFF and Zarr are: copy it first", path.display(), format.name);
         return Err(Error::Unsupported(text));
+    }
+    if is_archive && first.is_none() && !is_image(path) {
+        return Err(of_archive(path).at(path.display()));
     }
     let array = (format.open)(path, options, others).map_err(|e| match (e, foreign::known(path)) {
         (io @ Error::Io { .. }, _) => io,
@@ -556,6 +560,19 @@ fn open_like(path: &Path, options: &OpenOptions, others: &[Arc<dyn FileIndex>]) 
         (other, None) => other.at(path.display()),
     })?;
     of_possible_size(array, path)
+}
+
+/// What there is in an archive in which nothing is found.
+fn of_archive(path: &Path) -> Error {
+    let entries = match bytes::entries(path) {
+        Ok(entries) => entries,
+        Err(e) => return Error::format(e),
+    };
+    let names: Vec<&str> = entries.iter().take(4).map(|(name, _)| name.as_str()).collect();
+    let more = if entries.len() > names.len() { ", .." } else { "" };
+    let (names, place) = (names.join(", "), path.display());
+    let first = entries.first().map_or("NAME", |(name, _)| name);
+    Error::usage(format!("has no Zarr at its root, but {names}{more}: name what is meant in it, as in {place}/{first}"))
 }
 
 fn of_possible_size(array: Arc<dyn FileArray>, path: &Path) -> Result<Arc<dyn FileArray>> {

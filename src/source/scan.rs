@@ -106,6 +106,10 @@ fn expand(input: &str, paths: &mut Vec<PathBuf>) -> Result<()> {
         )));
     }
     let path = &path_of_text(input);
+    if bytes::is_archive(path) {
+        paths.push(path.to_owned());
+        return Ok(());
+    }
     match fs::metadata(path) {
         Ok(meta) if meta.is_dir() && !super::is_foldered_file(path) => return walk(path, paths),
         Ok(_) => {

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Checked, DamageKind, Sample, each};
 use crate::array::Scratch;
 use crate::block::{Buffer, size_bytes};
+use crate::digest;
 use crate::error::{Error, Result};
 use crate::grid::Grid;
 use crate::source::FileArray;
 
 /// Decodes a `sample` of the chunks of `array`, which lies at `place`, on up to `threads` threads that use `limit_bytes`
-/// together.
+/// together. Gives the digest of all elements too, which means nothing where some are not looked at.
 ///
 /// # Errors
 /// `Limit` if no chunk fits.
@@ -21,7 +22,7 @@ pub fn chunks(
     sample: &Sample,
     threads: usize,
     limit_bytes: u64,
-) -> Result<Checked> {
+) -> Result<(Checked, u64)> {
     let (shape, cell) = (array.shape(), array.info().unit.clone());
     let grid = Grid::new(&shape, &cell);
     let chunk_bytes = size_bytes(&cell, array.dtype()).saturating_add(array.needs(&cell));
@@ -29,14 +30,17 @@ pub fn chunks(
         return Err(Error::limit(format!("one chunk takes {chunk_bytes} bytes to decode: raise --memory")));
     }
     let fitting = usize::try_from(limit_bytes / chunk_bytes.max(1)).unwrap_or(usize::MAX);
-    let checked = Mutex::new(Checked::default());
+    let checked = Mutex::new((Checked::default(), 0));
     let reader = || (Arc::clone(array).reader(Scratch::default()), Buffer::default());
     let numbers = (0..grid.len()).filter(|number| sample.has(*number));
     each(numbers, threads.min(fitting).max(1), reader, |number, (reader, buffer)| {
         let region = grid.region(&grid.unravel(number));
         let read = reader.block(&region, array.dtype(), std::mem::take(buffer));
         let bytes = size_bytes(&region.shape, array.dtype());
+        let part = read.as_ref().map_or(0, |block| digest::of_block(&shape, block));
         let mut checked = checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let (checked, sum) = &mut *checked;
+        *sum ^= part;
         match read {
             Ok(block) => {
                 checked.objects += u64::from(block.coverage.n_absent() < region.n_elements());
@@ -53,5 +57,6 @@ pub fn chunks(
             }
         }
     });
-    Ok(checked.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let (checked, sum) = checked.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok((checked, digest::whole(sum, size_bytes(&shape, array.dtype()))))
 }

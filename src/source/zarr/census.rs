@@ -1,6 +1,5 @@
 //! Which of an array's chunks are stored, by the names of its files: no chunk is opened.
 
-use std::fs;
 use std::path::Path;
 
 use super::chain::StoredArray;
@@ -73,9 +72,7 @@ fn each_file(folder: &Path, see: &mut dyn FnMut(String)) -> Result<bool> {
     let mut n_files = 0;
     let mut open = vec![(folder.to_owned(), String::new())];
     while let Some((path, inside)) = open.pop() {
-        for entry in fs::read_dir(&path).map_err(|e| Error::io(&path, "cannot list", e))? {
-            let entry = entry.map_err(|e| Error::io(&path, "cannot list", e))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
+        for (name, is_folder) in bytes::entries(&path).map_err(|e| Error::io(&path, "cannot list", e))? {
             if !is_part(&name, &inside) {
                 continue;
             }
@@ -84,9 +81,8 @@ fn each_file(folder: &Path, see: &mut dyn FnMut(String)) -> Result<bool> {
                 return Ok(false);
             }
             let key = format!("{inside}{name}");
-            let kind = entry.file_type().map_err(|e| Error::io(&path, "cannot list", e))?;
-            if kind.is_dir() || kind.is_symlink() && entry.path().is_dir() {
-                open.push((entry.path(), key + "/"));
+            if is_folder {
+                open.push((path.join(name), key + "/"));
             } else {
                 see(key);
             }
