@@ -122,6 +122,12 @@ impl Coverage {
         self.absent.iter().map(Region::n_elements).sum()
     }
 
+    /// Whether nothing covers any element of `region`.
+    pub fn lacks_all(&self, region: &Region) -> bool {
+        let common = self.absent.iter().filter_map(|absent| absent.intersect(region));
+        !self.absent.is_empty() && common.map(|c| c.n_elements()).sum::<u64>() == region.n_elements()
+    }
+
     /// What was read of the files that cover the rest, where a stack is to sum that up.
     pub fn portions(&self) -> &[Portion] {
         &self.portions

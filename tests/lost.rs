@@ -224,13 +224,38 @@ fn chunks_that_are_not_stored_are_told_by_number() {
     assert!(said.contains("1 stored chunks are none of the array's, such as 2.0"), "{said}");
     let kinds: Vec<&Value> = results["notes"].as_array().unwrap().iter().map(|note| &note["kind"]).collect();
     assert_eq!(kinds, ["chunks-absent", "chunks-unused"]);
-    // Of what is written in shards the index knows.
+}
+
+/// Of a plane that nobody took no chunk is stored, and one that is zero is: what comes of the array is the same whether it is
+/// made of the files or of what was written of them.
+#[test]
+fn zeros_that_were_measured_are_no_holes() {
+    let folder = tempdir().unwrap();
     let layout = Layout { width: 64, height: 64, ..Layout::default() };
-    fs::write(at("b.tif"), layout.write(&[vec![1; 4096], vec![0; 4096], vec![1; 4096]])).unwrap();
-    let cut = ["--chunks", "1,1,1,64,64", "--shards", "1,1,4,64,64", "--contrast", "none"];
-    told(folder.path(), &[&["stitch", "b.tif", "-o", "b.zarr"][..], &cut].concat());
-    let (_, said) = told(folder.path(), &["reduce", "b.zarr", "--op", "sum"]);
-    assert!(said.contains("1 of 3 chunks are not stored"), "{said}");
+    for (z, value) in [(0, 100), (1, 100), (2, 0), (4, 100)] {
+        fs::write(folder.path().join(format!("b_z{z}.tif")), layout.write(&[vec![value; 4096]])).unwrap();
+    }
+    let pile = ["b_z0.tif", "b_z1.tif", "b_z2.tif", "b_z4.tif", "--pattern", "b_z{z}.tif", "--missing", "fill"];
+    for shards in ["none", "1,1,8,64,64"] {
+        let cut = ["--chunks", "1,1,1,64,64", "--shards", shards, "--contrast", "none", "--levels", "none"];
+        told(folder.path(), &[&["stitch", "-o", "b.zarr", "--overwrite"], &pile[..], &cut].concat());
+        for input in [&pile[..], &["b.zarr", "--missing", "fill"]] {
+            let (_, said) = told(
+                folder.path(),
+                &[&["stitch", "-o", "c.zarr", "--overwrite"], input, &["--stats", "c.json"], &cut].concat(),
+            );
+            assert_eq!(said.contains("1 of 5 chunks are not stored"), input.len() == 3, "{said}");
+            let statistics: Value = serde_json::from_slice(&fs::read(folder.path().join("c.json")).unwrap()).unwrap();
+            let channel = &statistics["channels"][0];
+            assert_eq!(
+                (&channel["absent"], &channel["mean"], &channel["min"]),
+                (&json!(4096), &json!(75.0), &json!(0.0)),
+                "{channel}"
+            );
+        }
+        let (results, _) = told(folder.path(), &["reduce", "b.zarr", "--op", "mean", "--missing", "skip"]);
+        assert_eq!(results["outputs"][0]["value"], 75.0);
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::reduce::Reduction;
 use crate::report::{count, tuple};
 use crate::run::{self, Ran};
 use crate::source::known::KnownInputs;
-use crate::store::Start;
+use crate::store::{Start, Store};
 
 /// What the process uses whatever it does: code, one worker's stack, progress, metadata, allocator slack.
 const PROGRAM_BYTES: u64 = 24 << 20;
@@ -227,7 +227,15 @@ pub(super) fn run(
             place.display()
         ));
     }
+    let mut stores = consumers.iter().filter_map(|consumer| consumer.store()).peekable();
+    let is_in_vain = stores.peek().is_some() && stores.all(Store::is_in_vain);
     came.map_err(|error| match error {
+        Error::Stopped(text) if is_in_vain => Error::Stopped(format!(
+            "{text} of {}: nothing of it is kept, for no part that is stored as one was whole: more time, or smaller ones, as \
+             with --shards none or smaller --chunks; from the beginning, {}",
+            plan.len(),
+            super::going_on()
+        )),
         Error::Stopped(text) => Error::Stopped(format!("{text} of {}; {}", plan.len(), super::going_on())),
         other => other,
     })

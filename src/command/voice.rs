@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -15,6 +16,9 @@ static VOICE: OnceLock<Voice> = OnceLock::new();
 
 /// Lines are at least so long, in characters.
 const LEAST_WIDTH: usize = 40;
+
+/// How the first line of a log goes on behind the time.
+const COMMAND: &[u8] = b"s  stackctl ";
 
 struct Voice {
     verbose: bool,
@@ -82,8 +86,16 @@ pub(super) fn has_log() -> bool {
 
 impl Log {
     fn open(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.map_err(|e| Error::named("--log", path, "cannot open the log", e))?;
+        let failed = |e| Error::named("--log", path, "cannot open the log", e);
+        let file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(failed)?;
+        // What is there is gone on with, if it is a log: an input is easily named by mistake.
+        let about = file.metadata().map_err(failed)?;
+        let mut head = [0; 11 + COMMAND.len()];
+        let mut is_log = || file.read_exact_at(&mut head, 0).is_ok() && head.ends_with(COMMAND);
+        if about.is_file() && about.len() > 0 && !is_log() {
+            let text = format!("--log {}: stands there already and is no log: give another name", path.display());
+            return Err(Error::usage(text));
+        }
         Ok(Self { file: Mutex::new(file), start: Instant::now() })
     }
 

@@ -6,20 +6,20 @@ use crate::dtype::{Complex, DType};
 use crate::grid::positions;
 use crate::unit;
 
-/// Arrays of the same `axes` with what each is called, as a table: its head, then a row for every place.
-pub fn rows(axes: &[Axis], arrays: &[(&str, &Block)]) -> Vec<Vec<String>> {
+/// Arrays of the same `axes` with what each is called, as a table: its head, then a row for every place, one by one.
+pub fn rows<'a>(axes: &'a [Axis], arrays: &'a [(&str, &Block)]) -> impl Iterator<Item = Vec<String>> + 'a {
     let columns = columns(axes);
     let head = columns.iter().map(|column| column.head()).chain(arrays.iter().map(|(name, _)| (*name).to_owned()));
-    let mut rows = vec![head.collect()];
-    for (number, position) in positions(&crate::axis::shape(axes)).enumerate() {
+    let head: Vec<String> = head.collect();
+    let row = move |(number, position): (usize, Vec<u64>)| {
         let value = |(_, block): &(&str, &Block)| {
             let size = block.dtype().size();
             element(block.dtype(), &block.bytes()[number * size..][..size])
         };
         let places = columns.iter().map(|column| column.cell(position[column.axis]));
-        rows.push(places.chain(arrays.iter().map(value)).collect());
-    }
-    rows
+        places.chain(arrays.iter().map(value)).collect()
+    };
+    std::iter::once(head).chain(positions(&crate::axis::shape(axes)).enumerate().map(row))
 }
 
 /// An array as a table with the last axis across: its head, then a row for every place along the others. Columns are called
@@ -128,7 +128,7 @@ mod tests {
         axes[2].coordinates = Some(vec![0.1, 0.9]);
         let mut block = Block::new(Region::whole(&[4, 2, 2]), DType::Float32).unwrap();
         block.elements_mut::<f32>().iter_mut().enumerate().for_each(|(i, x)| *x = i as f32 / 2.0);
-        let rows = rows(&axes, &[("mean", &block), ("max", &block)]);
+        let rows: Vec<_> = rows(&axes, &[("mean", &block), ("max", &block)]).collect();
         assert_eq!(rows[0], ["t", "t@s", "c", "q", "mean", "max"]);
         assert_eq!(rows[16], ["3", "18", "a,b", "0.9", "7.5", "7.5"]);
         assert_eq!(rows.len(), 17);

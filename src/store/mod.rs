@@ -773,7 +773,7 @@ impl Store {
     }
 
     /// Whether nothing is there yet that a later run could go on with.
-    fn is_in_vain(&self) -> bool {
+    pub fn is_in_vain(&self) -> bool {
         !self.is_shared() && self.found.done.is_empty() && self.syncer.n_recorded() == 0
     }
 

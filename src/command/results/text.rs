@@ -192,29 +192,27 @@ fn as_text(results: &[(&OperatorOutput, &Block)], terminal: bool) -> String {
 fn table(results: &[(&OperatorOutput, &Block)], terminal: bool) -> String {
     let axes = &results[0].0.axes;
     let arrays: Vec<(&str, &Block)> = results.iter().map(|(output, block)| (output.label.as_str(), *block)).collect();
-    let rows = match axes.first() {
+    match axes.first() {
         None => {
-            arrays.iter().map(|(name, block)| vec![(*name).to_owned(), element(block.dtype(), block.bytes())]).collect()
+            let row = |(name, block): &(&str, &Block)| vec![(*name).to_owned(), element(block.dtype(), block.bytes())];
+            lines(arrays.iter().map(row), terminal)
         }
         Some(first) => {
-            let mut rows = rows(axes, &arrays);
             // Exact histograms have thousands of values that do not occur.
-            if first.name == "bin" && first.length > 1024 {
-                rows.retain(|row| row[row.len() - arrays.len()..].iter().any(|value| value != "0"));
-            }
-            rows
+            let is_long = first.name == "bin" && first.length > 1024;
+            let occurs = |row: &Vec<String>| row[row.len() - arrays.len()..].iter().any(|value| value != "0");
+            lines(rows(axes, &arrays).filter(|row| !is_long || occurs(row)), terminal)
         }
-    };
-    lines(rows, terminal)
+    }
 }
 
 /// Rows in columns that line up on a terminal, and between tabs elsewhere.
-fn lines(rows: Vec<Vec<String>>, terminal: bool) -> String {
+fn lines(rows: impl Iterator<Item = Vec<String>>, terminal: bool) -> String {
     if !terminal {
-        return rows.iter().map(|cells| line(cells, '\t')).collect();
+        return rows.map(|cells| line(&cells, '\t')).collect();
     }
     let mut table = Table::default();
-    rows.into_iter().for_each(|row| table.row(row));
+    rows.for_each(|row| table.row(row));
     table.lines(width()).iter().map(|line| format!("{line}\n")).collect()
 }
 

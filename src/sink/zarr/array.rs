@@ -263,7 +263,8 @@ impl Taker for ChunkEncoder<'_> {
             let inside = array.chunks.region(&position);
             let fill = &array.fill.0;
             let bytes = profile::stage(Stage::Gather, n_bytes, || gather(block, &inside, cell, fill, &mut *chunk));
-            if array.may_omit && holds_only(&bytes, &array.fill.1) {
+            // What was measured is stored, whatever it is: others would take it for what was not.
+            if array.may_omit && block.coverage.lacks_all(&inside) && holds_only(&bytes, &array.fill.1) {
                 continue;
             }
             let bytes = match &array.prepare {
