@@ -530,15 +530,7 @@ impl ZarrSink {
     }
 
     fn put(&self, key: &str, document: &Value) -> Result<()> {
-        let text = |document| serde_json::to_vec_pretty(document).map_err(|e| Error::format(format!("{key}: {e}")));
-        let mut bytes = text(document)?;
-        let mut rest = document.clone();
-        let places = ["", "/attributes", "/metadata/.zattrs"];
-        let own = |place| rest.pointer_mut(place).and_then(|v| v.as_object_mut()).and_then(|v| v.remove("stackctl"));
-        if places.map(own).iter().any(Option::is_some) {
-            sums::settle(&mut bytes, crc32c::crc32c(&text(&rest)?));
-        }
-        self.store_object(key, &bytes)
+        self.store_object(key, &settled(document).map_err(|e| e.at(key))?)
     }
 
     fn store_object(&self, key: &str, bytes: &[u8]) -> Result<()> {
@@ -568,6 +560,23 @@ impl ZarrSink {
             state.strip_prefix(MARK).map_or(Ok(()), |state| seen.add(state))
         })
     }
+}
+
+/// A document as text, whose checksum is that of what it says beside how it was made.
+fn settled(document: &Value) -> Result<Vec<u8>> {
+    let text = |document| serde_json::to_vec_pretty(document).map_err(Error::format);
+    let (mut bytes, mut rest) = (text(document)?, document.clone());
+    if forget_origin(&mut rest) {
+        sums::settle(&mut bytes, crc32c::crc32c(&text(&rest)?));
+    }
+    Ok(bytes)
+}
+
+/// Takes from a document, and from those that it repeats, how they were made; says whether anything did.
+fn forget_origin(document: &mut Value) -> bool {
+    let Some(entries) = document.as_object_mut() else { return false };
+    let own = entries.remove("stackctl").is_some();
+    entries.values_mut().fold(own, |any, entry| forget_origin(entry) || any)
 }
 
 /// What was seen of the values: a sum that the digest is made of, and counts of channels.
