@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::beside::{Beside, Main};
 use super::calculated::Calculated;
+use super::kept::Kept;
 use super::planning::{self, fit_levels, no_image, storage};
 use super::progress::Progress;
 use super::resources::{self, Came, Resources};
@@ -97,8 +98,8 @@ pub(super) struct Lineage {
     /// Shape of what the files store as one piece; empty if nothing is known of it.
     pub(super) unit: Vec<u64>,
     pub(super) provenance: serde_json::Value,
-    /// Attributes of the input that its copy keeps.
-    pub(super) attributes: serde_json::Map<String, serde_json::Value>,
+    /// What of the input is said of the output.
+    pub(super) kept: Kept,
 }
 
 impl Lineage {
@@ -129,7 +130,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
     let is_archived = sink::zarr::is_archive(output);
     let options = storage(flags, how.overwrite, is_archived, &*array, &how.lineage.unit)?;
     let mut options = ZarrOptions { durability: run.durability, ..options };
-    options.image.attributes.clone_from(&how.lineage.attributes);
+    how.lineage.kept.clone().say(&mut options.image);
     options.image.name.clone_from(&how.name);
     let is_zarr = sink::is_zarr(output);
     let is_label = sink::zarr::is_label(output);

@@ -114,12 +114,22 @@ pub struct ImageOptions {
     pub name: Option<String>,
     /// Attributes of the image that this is a copy of, those of OME-NGFF without their version.
     pub attributes: Map<String, Value>,
+    /// Those of its array.
+    pub array_attributes: Map<String, Value>,
 }
 
 impl ImageOptions {
     /// Whether elements are labels of objects rather than brightness.
     pub fn is_label(&self) -> bool {
         self.attributes.contains_key("image-label")
+    }
+
+    /// What the one channel of an image without an axis of channels is called, if anything says so.
+    pub fn only_channel(&self) -> Option<&str> {
+        match self.attributes.get("omero")?["channels"].as_array()?.as_slice() {
+            [only] => only["label"].as_str(),
+            _ => None,
+        }
     }
 }
 
@@ -353,8 +363,8 @@ impl ZarrSink {
     /// Attributes of the group, or of the array alone; the elements have this digest.
     fn attributes(&self, tally: Option<ChannelStatistics>, digest: u64) -> Map<String, Value> {
         let image = &self.options.image;
-        let kept = image.attributes.iter().filter(|(key, _)| !OWN.contains(&key.as_str()));
-        let mut attributes: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+        let mut attributes = image.attributes.clone();
+        attributes.retain(|key, _| !OWN.contains(&key.as_str()));
         let mut own = Map::new();
         own.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
         match &self.spec.provenance {
@@ -468,13 +478,20 @@ impl ZarrSink {
         }
         let attributes = self.attributes(tally, digest);
         let plain = self.options.image.plain;
-        let (own, group) = if plain { (json!(attributes), json!({})) } else { (json!({}), json!(attributes)) };
+        let mut own = self.options.image.array_attributes.clone();
+        let group = if plain {
+            own.extend(attributes);
+            json!({})
+        } else {
+            json!(attributes)
+        };
         // Every document of an array by the array's path.
         let mut documents: Vec<(String, &str, Value)> = Vec::new();
         let full = (LEVEL.to_owned(), &self.spec, &self.options);
         let below = self.levels.iter().enumerate().map(|(i, l)| ((i + 1).to_string(), &l.spec, &l.options));
         for (path, spec, options) in std::iter::once(full).chain(below) {
-            self.describe_array(&path, spec, options, &own, &mut documents);
+            // Smaller levels come behind.
+            self.describe_array(&path, spec, options, &json!(std::mem::take(&mut own)), &mut documents);
         }
         for coordinates in self.coordinates() {
             let (key, bytes) = coordinates.chunk;
