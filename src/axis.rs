@@ -135,7 +135,9 @@ impl Axis {
             calibration.step = step;
         }
         self.origin = first;
-        self.coordinates = Some(places).filter(|_| !even || (step != 0.0 && self.calibration.is_none()));
+        // Wavelengths are known one by one, even if there is one alone.
+        let is_listed = !even || self.kind == AxisKind::Channel || (step != 0.0 && self.calibration.is_none());
+        self.coordinates = Some(places).filter(|_| is_listed);
         // One place says no step.
         self.calibration.take_if(|calibration| calibration.step == 0.0);
     }
@@ -234,6 +236,17 @@ pub fn shape(axes: &[Axis]) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_that_are_even_are_an_origin_but_for_channels() {
+        let settled = |name: &str, places: &[f64]| {
+            let mut axis = Axis { coordinates: Some(places.to_vec()), ..Axis::new(name, places.len() as u64) };
+            axis.settle();
+            (axis.origin, axis.coordinates)
+        };
+        assert_eq!(settled("z", &[488.0]), (488.0, None));
+        assert_eq!(settled("c", &[488.0]), (488.0, Some(vec![488.0])));
+    }
 
     #[test]
     fn the_better_source_of_a_calibration_wins() {

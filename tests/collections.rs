@@ -51,11 +51,20 @@ fn plates_series_and_labels_are_what_the_schemas_say() {
         stitch(folder.path(), &[&series[..], &zarr, &["--by", "field", "--collection"]].concat());
         let image = name("image");
         let input = ["masks", "--pattern", PATTERN, "-q"];
-        stitch(folder.path(), &[&input[..], &zarr, &["-o", &image, "--levels", "3"]].concat());
-        for label in ["cells", "nuclei"] {
+        let places = ["--voxel-size", "z=2um,y=0.5um,x=0.25um"];
+        stitch(folder.path(), &[&input[..], &zarr, &["-o", &image, "--levels", "3"], &places].concat());
+        for (label, own) in [("cells", &[][..]), ("nuclei", &["--voxel-size", "z=3um"][..])] {
             let output = format!("{image}/labels/{label}");
-            stitch(folder.path(), &[&input[..], &zarr, &["-o", &output]].concat());
+            stitch(folder.path(), &[&input[..], &zarr, &["-o", &output], own].concat());
         }
+        let verified = stackctl(folder.path()).args(["verify", &image]).output().unwrap();
+        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+        let output = format!("{image}/labels/lower");
+        let refused = [&["stitch"], &input[..], &zarr, &["-o", &output, "--select", "z=1:3"]].concat();
+        let (code, said) = failure(folder.path(), &refused);
+        let shapes =
+            "labels of shape (1, 1, 2, 48, 64) (t,c,z,y,x) for an image of shape (1, 1, 4, 48, 64) (t,c,z,y,x)";
+        assert!(code == 2 && said.contains(shapes), "{said}");
         let output = format!("{image}/labels/fewer");
         let refused =
             ["stitch", "masks", "--pattern", PATTERN, "-o", &output, "--levels", "2", "--zarr-format", format];

@@ -4,6 +4,7 @@ import json
 import sys
 import warnings
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -11,6 +12,7 @@ import zarr
 from PIL import Image
 
 what, folder = sys.argv[1], Path(sys.argv[2])
+NAMED = {"id": 77, "name": "odd one", "rdefs": {"model": "greyscale", "defaultT": 3, "defaultZ": 1}}
 ODD = {"lab": {"nested": [1, {"b": None}], "ü": "é ∞"}, "bignumber": 12345678901234567, "empty": {}}
 
 
@@ -29,10 +31,19 @@ def make():
     group.attrs["ome"] = {
         "version": "0.5",
         "multiscales": [{"axes": axes, "datasets": [{"path": "full", "coordinateTransformations": scale}], "name": "x"}],
-        "omero": {"channels": channels, "rdefs": {"model": "color", "defaultT": 0, "defaultZ": 1}},
+        "omero": {**NAMED, "channels": channels},
     }
     for key, value in ODD.items():
         group.attrs[key] = value
+    group["full"].attrs["long_name"] = "photons"
+    cells = group.create_group("labels", attributes={"ome": {"version": "0.5", "labels": ["cells"]}}).create_group("cells")
+    axes, scale = axes[:1] + axes[2:], [{"type": "scale", "scale": [2.0, 0.5, 0.1, 0.1]}]
+    cells.create_array("0", data=a[:, 0] % 7, chunks=(1, 2, 16, 16), dimension_names=list("tzyx"))
+    cells.attrs["ome"] = {
+        "version": "0.5",
+        "multiscales": [{"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}], "name": "cells"}],
+        "image-label": {"source": {"image": "../../"}, "colors": [{"label-value": 1, "rgba": [1, 2, 3, 4]}]},
+    }
     zarr.create_array(
         folder / "model.zarr", shape=(9, 9, 9, 99, 99), chunks=(1, 1, 1, 8, 20), shards=(2, 1, 4, 32, 60), dtype="i4",
         dimension_names=list("tczyx"), compressors=[zarr.codecs.ZstdCodec(level=7)],
@@ -48,11 +59,9 @@ def zarrs():
         for key, value in ODD.items():
             assert attributes[key] == value, (name, key)
         ome = attributes if name == "old" else attributes["ome"]
-        for channel, (label, colour, active, end) in zip(
-            ome["omero"]["channels"], [("DAPI", "112233", False, 77), ("GFP", "445566", True, 99)]
-        ):
-            found = channel["label"], channel["color"], channel["active"], channel["window"]["end"]
-            assert found == (label, colour, active, end), found
+        assert shown(ome) == [("DAPI", "112233", False, 77), ("GFP", "445566", True, 99)], (name, ome["omero"])
+        assert {key: ome["omero"][key] for key in NAMED} == NAMED, (name, ome["omero"])
+        assert group["0"].attrs["long_name"] == "photons", name
         (transform,) = ome["multiscales"][0]["datasets"][0]["coordinateTransformations"][:1]
         assert transform["scale"] == [2.0, 1, 0.5, 0.1, 0.1], transform
     again = zarr.open_array(folder / "again.zarr/0")
@@ -62,6 +71,39 @@ def zarrs():
     assert like.compressors[0].level == 7
     turned = zarr.open_group(folder / "turned.zarr", mode="r")["0"][:]
     assert (turned == a[::2, 1, :, ::-1, ::-1]).all()
+    # One channel is shown as among others, with or without an axis.
+    for name, wanted in [
+        ("turned", [("GFP", "445566", True, 99)]),
+        ("back", [("GFP", "445566", True, 99), ("DAPI", "112233", False, 77)]),
+        ("max", [("DAPI", "112233", False, 77), ("GFP", "445566", True, 99)]),
+        ("crop", [("DAPI", "112233", False, 77), ("GFP", "445566", True, 99)]),
+    ]:
+        ome = zarr.open_group(folder / f"{name}.zarr", mode="r").attrs["ome"]
+        assert shown(ome) == wanted, (name, ome["omero"])
+        assert "id" not in ome["omero"] and ome["omero"]["rdefs"] != NAMED["rdefs"], (name, ome["omero"])
+    with tifffile.TiffFile(folder / "turned.ome.tif") as tif:
+        (channel,) = ElementTree.fromstring(tif.ome_metadata).iterfind(".//{*}Channel")
+        assert (channel.get("Name"), int(channel.get("Color"))) == ("GFP", 0x445566FF), channel.attrib
+    # Windows are of other values where sums and products are; without channels nothing is said of them.
+    for name in ("sum", "twice"):
+        group = zarr.open_group(folder / f"{name}.zarr", mode="r")
+        found = shown(group.attrs["ome"])
+        assert [f[:3] for f in found] == [("DAPI", "112233", False), ("GFP", "445566", True)], found
+        assert found[0][3] != 77 and found[1][3] != 99 and "long_name" not in group["0"].attrs, found
+    (one,) = zarr.open_group(folder / "gone.zarr", mode="r").attrs["ome"]["omero"]["channels"]
+    assert (one["label"], one["color"]) == ("intensity", "FFFFFF"), one
+    for name in ("max", "sum", "crop", "twice", "gone"):
+        attributes = dict(zarr.open_group(folder / f"{name}.zarr", mode="r").attrs)
+        assert all(attributes[key] == value for key, value in ODD.items()), (name, attributes)
+    # Labels that were taken along as it was said.
+    taken = zarr.open_group(folder / "again.zarr/labels/cells", mode="r")
+    assert (np.squeeze(taken["0"][:]) == a[:, 0] % 7).all()
+    label = taken.attrs["ome"]["image-label"]
+    assert label["source"]["image"] == "../../" and label["colors"][0]["rgba"] == [1, 2, 3, 4], label
+
+
+def shown(ome):
+    return [(c["label"], c["color"], c["active"], c["window"]["end"]) for c in ome["omero"]["channels"]]
 
 
 def halved(a, how):

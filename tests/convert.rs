@@ -33,15 +33,35 @@ fn a_copy_of_a_zarr_keeps_what_is_said_of_it() {
     if !folder.path().join("odd.zarr").exists() {
         return;
     }
-    let ways: [&[&str]; 4] = [
+    let ways: [&[&str]; 6] = [
         &["-o", "again.zarr", "--chunks", "2,1,3,20,20", "--shards", "none", "--codec", "gzip:1"],
         &["-o", "old.zarr", "--zarr-format", "2"],
         &["-o", "like.zarr", "--like", "model.zarr"],
         &["-o", "turned.zarr", "--select", "t=::2,c=GFP", "--flip", "y,x"],
+        &["-o", "turned.ome.tif", "--select", "t=::2,c=GFP"],
+        &["-o", "back.zarr", "--select", "c=[1,0]"],
     ];
     for way in ways {
         convert(folder.path(), &[&["odd.zarr"], way].concat());
     }
+    let others: [&[&str]; 4] = [
+        &["reduce", "--op", "max,sum", "--axis", "z", "-o", "{op}.zarr"],
+        &["reduce", "--op", "max", "--axis", "c", "-o", "gone.zarr"],
+        &["calc", "median(a, 3)[t=1:3]", "-o", "crop.zarr"],
+        &["calc", "a * 2", "-o", "twice.zarr"],
+    ];
+    for other in others {
+        let output = stackctl(folder.path()).args(other).args(["odd.zarr", "-q"]).output().unwrap();
+        assert!(output.status.success(), "{other:?}: {}", message(&output));
+    }
+    // What is not copied is told, with what takes it along.
+    let again = [&["convert", "odd.zarr", "--overwrite"], ways[0]].concat();
+    let told = message(&stackctl(folder.path()).args(again).output().unwrap());
+    assert!(told.contains("labels cells are not copied"), "{told}");
+    let command = told.lines().find_map(|line| line.trim().strip_prefix("stackctl ")).unwrap();
+    let output = stackctl(folder.path()).args(command.split(' ')).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", message(&output));
+    assert!(stackctl(folder.path()).args(["verify", "again.zarr"]).output().unwrap().status.success());
     common::python("convert.py", &[Path::new("zarrs"), folder.path()]);
 }
 

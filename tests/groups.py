@@ -10,6 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import ome_zarr_models
 import zarr
@@ -91,6 +92,24 @@ def groups(folder, schemas):
         assert "omero" not in claim(label)
         assert type(ome_zarr_models.open_ome_zarr(label)).__name__ == "ImageLabel"
         assert (label["0"][...] == image["0"][...]).all()
+        # They lie where the image does, but for what they say themselves.
+        own, whole = claim(label)["multiscales"][0], claim(image)["multiscales"][0]
+        assert own["axes"] == whole["axes"] and whole["axes"][2]["unit"] == "micrometer", own["axes"]
+        place = lambda scales: scales["datasets"][0]["coordinateTransformations"]
+        assert place(own) == place(whole) == [{"type": "scale", "scale": [1, 1, 2, 0.5, 0.25]}], place(own)
+        moved = place(claim(image["labels/nuclei"])["multiscales"][0])
+        assert moved == [{"type": "scale", "scale": [1, 1, 3, 0.5, 0.25]}], moved
+        # What the image's documents became is listed.
+        listed, under = {}, ""
+        for line in (folder / f"image{number}.zarr/0/stackctl.checksums").read_text().splitlines()[1:-1]:
+            if line.endswith("/"):
+                under = line.lstrip("/")
+            else:
+                key, n_bytes, crc = line.rsplit(" ", 2)
+                listed[under + key] = int(n_bytes), int(crc, 16)
+        document = "zarr.json" if version == "0.5" else ".zmetadata"
+        text = (folder / f"image{number}.zarr" / document).read_bytes()
+        assert b"labels/nuclei" in text and listed[document] == (len(text), google_crc32c.value(text)), listed
         found = [[type(spec).__name__ for spec in node.specs] for node in opened(folder / f"image{number}.zarr")]
         assert sorted(kind for kinds in found for kind in kinds if kind == "Label") == ["Label"] * 2, found
     print("plates, series and labels of two versions")

@@ -294,6 +294,35 @@ fn calibration_and_labels_reach_the_output() {
     assert_eq!(group["attributes"]["stackctl"]["pattern"], PATTERN);
 }
 
+/// A wavelength beside the number of a channel is known of each alone.
+#[test]
+fn channels_apart_keep_their_wavelengths() {
+    let folder = tempdir().unwrap();
+    fs::create_dir(folder.path().join("raw")).unwrap();
+    let layout = Layout { width: 8, height: 8, bits: 16, ..Layout::default() };
+    for (c, nm) in [(1, 405), (2, 488), (3, 640)] {
+        let name = format!("raw/s_ch{c}_{nm}nm_.tif");
+        fs::write(folder.path().join(name), layout.write(&[vec![c; 128]])).unwrap();
+    }
+    let channels = [("1", "405 nm", "0000FF"), ("2", "488 nm", "00FF00"), ("3", "640 nm", "FF0000")];
+    for ending in ["zarr", "ome.tif"] {
+        let output = format!("{{c}}.{ending}");
+        let arguments = ["stitch", "raw", "--pattern", "_ch{c}_{c@nm}nm_", "--by", "c", "-q", "-o", &output];
+        let run = stackctl(folder.path()).args(arguments).output().unwrap();
+        assert!(run.status.success(), "{}", message(&run));
+    }
+    for (c, label, colour) in channels {
+        let text = fs::read(folder.path().join(format!("{c}.zarr/zarr.json"))).unwrap();
+        let group: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let channel = &group["attributes"]["ome"]["omero"]["channels"][0];
+        assert_eq!((&channel["label"], &channel["color"]), (&label.into(), &colour.into()));
+        let tiff = fs::read(folder.path().join(format!("{c}.ome.tif"))).unwrap();
+        let rgb = (u32::from_str_radix(colour, 16).unwrap() << 8 | 255) as i32;
+        let said = format!(r#"Name="{label}" Color="{rgb}""#);
+        assert!(tiff.windows(said.len()).any(|found| found == said.as_bytes()), "{c}: {said}");
+    }
+}
+
 #[test]
 fn a_run_says_how_it_read_the_names() {
     let acquisition = Acquisition { c: 1, t: 4, ..Acquisition::default() };

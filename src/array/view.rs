@@ -193,6 +193,15 @@ impl Selection {
         })
     }
 
+    /// What `text` chooses of other axes than `axis`, as text.
+    ///
+    /// # Errors
+    /// `Usage` if the text is not understood.
+    pub fn without(text: &str, axis: &str) -> Result<String> {
+        let others = parts(text)?.into_iter().filter(|part| part.axis != axis);
+        Ok(others.map(|part| part.text).collect::<Vec<_>>().join(","))
+    }
+
     /// What `text` chooses of an array of `axes`: `c=1,t=::4,z=10:20`, `c=GFP`, `t@ms=1000:2000`; of a list, all from
     /// its least to its greatest index.
     ///

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use super::kept::Kept;
 use super::resolve::{for_imagej, reduced_axes};
 use crate::array::Array;
 use crate::cli::BesideArgs;
@@ -12,7 +13,7 @@ use crate::consume::Consumer;
 use crate::consume::levels::Levels;
 use crate::error::Error;
 use crate::plan::Wants;
-use crate::reduce::{OperatorOutput, Projection, Reducer, Settings};
+use crate::reduce::{OperatorOutput, Projection, Reducer, Settings, stays_within};
 use crate::sink::zarr::{ZarrOptions, ZarrSink};
 use crate::sink::{self, OutputOptions, Spec, figures, preview};
 
@@ -129,8 +130,11 @@ fn projected(
     provenance["operator"] = quantity.label.clone().into();
     let (axes, dtype) = (quantity.axes.clone(), quantity.dtype);
     let spec = Spec { axes, dtype, fill: vec![0; dtype.size()], provenance };
+    let mut options = main.options.clone();
+    let kept = Kept::of_image(&options.image, &main.spec.axes);
+    kept.made(&spec.axes, dtype, stays_within(&quantity.label)).say(&mut options.image);
     if !sink::is_zarr(path) {
-        return Ok((sink::create(path, &spec, &main.beside(main.options))?, 1));
+        return Ok((sink::create(path, &spec, &main.beside(&options))?, 1));
     }
     if !sink::is_zarr(main.path) {
         let why = "a projection beside such an output has no chunks: write it as .tif or .npy with --mip-output";
@@ -142,7 +146,6 @@ fn projected(
         let own = spec.axes.len() - (shape.len() - reduced.len());
         spec.axes[..own].iter().map(|a| a.length).chain(kept).collect()
     };
-    let mut options = main.options.clone();
     options.chunks = left(&main.options.chunks);
     options.shards = main.options.shards.as_deref().map(left);
     options.image.levels = Levels::None;

@@ -9,9 +9,11 @@ use anyhow::Result;
 use serde_json::{Map, json};
 
 use super::calculated::{Calculated, calculated};
+use super::kept::Kept;
 use super::resources::{self, Came, Resources};
 use super::writing::{self, Lineage, Writing};
 use super::{early, plot, resolve, results, stop};
+use crate::array::Array;
 use crate::axis::Axis;
 use crate::cli::{CalcArgs, InputArgs, Missing, NameArgs};
 use crate::consume::{Assemble, Consumer, Job};
@@ -54,7 +56,11 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
         lineage.n_holes += own.n_holes;
         lineage.inputs.extend(&own.inputs);
         told.insert(name.clone(), own.provenance);
-        arrays.push((name, crate::array::select(Arc::new(stack), &dropped)?));
+        lineage.kept = Kept::of(&stack, is_single, &args.names, args.input.follow)?;
+        let all: Arc<dyn Array> = Arc::new(stack);
+        let array = crate::array::select(Arc::clone(&all), &dropped)?;
+        lineage.kept = lineage.kept.chosen(&all, &*array)?;
+        arrays.push((name, array));
     }
     let words: Vec<&str> = args.expression.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
     for (name, _) in arrays.iter().filter(|(name, _)| !words.contains(&name.as_str())) {
@@ -67,6 +73,10 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
     let how = Output { narrow: output.is_some_and(resolve::for_imagej), ..args.values.output()? };
     let made = calculated(&args.expression, &arrays, &lineage.inputs, place, &how, &args.run, &stop)?;
     let array = Arc::clone(&made.array);
+    lineage.kept = match arrays.len() {
+        1 => lineage.kept.calculated(&args.expression, &how, &*array)?,
+        _ => Kept::default(),
+    };
     if lineage.unit.len() != array.axes().len() {
         lineage.unit = Vec::new();
     }

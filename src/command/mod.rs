@@ -29,6 +29,7 @@ mod decompose;
 mod devices;
 mod early;
 mod inspect;
+mod kept;
 mod like;
 mod link;
 mod many;

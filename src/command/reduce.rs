@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::calculated::{Calculated, calculated};
+use super::kept::Kept;
 use super::many::Many;
 use super::progress::Progress;
 use super::resources::{self, Came, Resources};
@@ -86,7 +87,7 @@ fn one(
     let inputs = stack.watch().clone();
     let losses = stack.losses().cloned().unwrap_or_default();
     let place = Path::new(args.output.as_deref().unwrap_or("stackctl"));
-    let Folded { array, reducer, calculated } = folded(args, stack, is_single, place, stop)?;
+    let Folded { array, reducer, calculated, kept } = folded(args, stack, is_single, place, stop)?;
     let bytes_in = size_bytes(&array.shape(), array.dtype());
     let targets = results::targets(args, &reducer, bytes_in)?;
     for target in &targets {
@@ -109,7 +110,7 @@ fn one(
     };
     let reduction = Reduction::new(Arc::clone(&reducer), results::write_bytes(args, &reducer)?);
     let reduction = reduction.made(devices::elsewhere(devices.as_ref()));
-    let (plan, reduction) = planned(args, &targets, &budget, &*array, &reducer, reduction, &provenance)?;
+    let (plan, reduction) = planned(args, &targets, &budget, &*array, &reducer, reduction, (&provenance, &kept))?;
     let reduction = match world {
         Some(world) => reduction.among(Arc::clone(world)),
         None => reduction,
@@ -206,6 +207,8 @@ pub(super) struct Folded {
     pub(super) array: Arc<dyn Array>,
     pub(super) reducer: Arc<Reducer>,
     pub(super) calculated: Option<Calculated>,
+    /// What of the input is said of the array.
+    pub(super) kept: Kept,
 }
 
 /// What of `stack` is reduced, and how; what is computed first may lie beside `place`.
@@ -218,22 +221,23 @@ pub(super) fn folded(
 ) -> Result<Folded, Error> {
     let select = resolve::own_axes(&stack, is_single, &args.names, args.elements.select.as_slice());
     let inputs = stack.watch().clone();
-    let mut array: Arc<dyn Array> = Arc::new(stack);
-    if !select.is_empty() {
-        array = crate::array::select(array, &select)?;
-    }
+    let kept = Kept::of(&stack, is_single, &args.names, args.input.follow)?;
+    let all: Arc<dyn Array> = Arc::new(stack);
+    let mut array = crate::array::select(Arc::clone(&all), &select)?;
+    let mut kept = kept.chosen(&all, &*array)?;
     let mut made = None;
     if let Some(text) = &args.elements.calc {
         let (of, how) = ([("a".into(), array)], Output::default());
         let own = calculated(text, &of, &inputs, place, &how, &args.run, stop)?;
         array = Arc::clone(&own.array);
+        kept = kept.calculated(text, &how, &*array)?;
         made = Some(own);
     }
     if let Some(whole_groups) = trimmed(args, array.axes())? {
         array = Arc::new(View::new(array, &whole_groups)?);
     }
     let reducer = Arc::new(Reducer::new(array.axes(), array.dtype(), &settings(args, array.axes())?)?);
-    Ok(Folded { array, reducer, calculated: made })
+    Ok(Folded { array, reducer, calculated: made, kept })
 }
 
 /// The plan, and the reduction with consumers of its results that suit it.
@@ -247,9 +251,9 @@ fn planned(
     array: &dyn Array,
     reducer: &Reducer,
     reduction: Reduction,
-    provenance: &serde_json::Value,
+    said: (&serde_json::Value, &Kept),
 ) -> Result<(Plan, Reduction)> {
-    let outputs = |plan: &Plan| results::outputs(args, targets, reducer, &reduction.tile(plan), provenance);
+    let outputs = |plan: &Plan| results::outputs(args, targets, reducer, &reduction.tile(plan), said);
     let held = |outputs: &[Box<dyn Consumer>]| outputs.iter().map(|o| o.held_bytes()).fold(0, u64::saturating_add);
     let room = budget.room(array);
     let mut least = (u64::MAX, 0);

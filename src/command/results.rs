@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::kept::Kept;
 use super::plot;
 use crate::block::size_bytes;
 use crate::cli::ReduceArgs;
@@ -15,7 +16,7 @@ use crate::consume::{Assemble, Consumer, band_shape};
 use crate::error::Error;
 use crate::exec::budget::Bytes;
 use crate::grid::{Grid, Region, n_elements};
-use crate::reduce::{OperatorOutput, Reducer, Reduction, WriteBytes};
+use crate::reduce::{OperatorOutput, Reducer, Reduction, WriteBytes, stays_within};
 use crate::report::tuple;
 use crate::sink::zarr::ZarrFormat;
 use crate::sink::{self, OutputOptions, Sharding, Spec};
@@ -222,7 +223,7 @@ pub(super) fn outputs(
     targets: &[Destination],
     reducer: &Reducer,
     tile: &[u64],
-    provenance: &Value,
+    (provenance, kept): (&Value, &Kept),
 ) -> Result<Vec<Box<dyn Consumer>>, Error> {
     let options = OutputOptions {
         overwrite: args.overwrite,
@@ -239,6 +240,8 @@ pub(super) fn outputs(
             options.codec = Some(quick());
         }
         let output = &reducer.outputs()[i];
+        let is_within = args.elements.dtype.is_none() && stays_within(&output.label);
+        kept.clone().made(&output.axes, output.dtype, is_within).say(&mut options.image);
         let mut provenance = provenance.clone();
         provenance["operator"] = output.label.clone().into();
         let spec =

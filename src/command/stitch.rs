@@ -6,14 +6,16 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Result;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::calculated::{Calculated, calculated};
 use super::collection::Building;
+use super::kept::{self, Kept};
 use super::many::Many;
 use super::writing::{self, Lineage, Writing};
 use super::{early, like, print_json, resolve, stop, tell};
-use crate::array::{Array, select};
+use crate::array::{Array, Selection, select};
+use crate::axis::Axis;
 use crate::bytes::Watch;
 use crate::cli::{BesideArgs, Missing, StitchArgs};
 use crate::error::Error;
@@ -21,8 +23,9 @@ use crate::expression::Output;
 use crate::open::Opened;
 use crate::sink;
 use crate::sink::zarr::misfit;
-use crate::source::OpenOptions;
-use crate::source::zarr::{self, Storage};
+use crate::source::NoteKind;
+use crate::source::headers::GroupedNote;
+use crate::source::zarr::Storage;
 
 pub(super) fn run(args: &StitchArgs) -> Result<()> {
     if args.names.missing == Missing::Skip {
@@ -188,8 +191,15 @@ fn one(
     lineage.n_absent = if args.select.is_none() { stack.layout().n_absent_elements() } else { 0 };
     let stack = stack.summed(resolve::sums_inputs(&output, &args.run));
     let stored = stack.axes().len();
-    let (array, calculated) = made(args, Arc::new(stack), &lineage.inputs, &output, stop)?;
+    let mut kept = Kept::of(&stack, is_single, &args.names, args.input.follow)?;
+    let all: Arc<dyn Array> = Arc::new(stack);
+    let part = chosen(args, Arc::clone(&all))?;
+    if !Arc::ptr_eq(&all, &part) {
+        kept = kept.chosen(&all, &*part)?;
+    }
+    let (array, calculated) = made(args, part, &lineage.inputs, &output, stop)?;
     if let Some(made) = &calculated {
+        kept = kept.calculated(args.calc.as_deref().unwrap_or("a"), &args.values.output()?, &*array)?;
         made.tell_narrowed(&shown, &args.values.output()?);
         lineage.provenance["computed"] = serde_json::json!({"calc": args.calc, "values": format!("{:?}", args.values)});
     }
@@ -199,8 +209,14 @@ fn one(
     if args.select.is_some() || array.axes().len() != stored {
         lineage.unit = Vec::new();
     }
-    if let ([input], true) = (lineage.inputs.paths(), is_single) {
-        lineage.attributes = kept_attributes(args, input, calculated.is_some())?;
+    lineage.kept = kept;
+    let is_image = sink::is_zarr(&output) && !sink::zarr::is_label(&output) && !args.storage.plain;
+    if let ([input], true) = (lineage.inputs.paths(), is_single && is_image)
+        && let Some(text) = labels_left(args, input, &output, all.axes())
+    {
+        let note = GroupedNote::of_all(NoteKind::LabelsLeft, text);
+        tell(format_args!("note: {note}"));
+        lineage.notes.push(note);
     }
     if let Some(why) = misfit(array.axes()).filter(|_| args.collection) {
         return Err(Error::usage(format!("{}: a collection holds images, but {why}", shown.display())).into());
@@ -235,14 +251,8 @@ fn one(
     Ok(told)
 }
 
-/// What `array`, read from `inputs`, becomes by what is chosen, turned and calculated for `output`, and how that is.
-pub(super) fn made(
-    args: &StitchArgs,
-    mut array: Arc<dyn Array>,
-    inputs: &Watch,
-    output: &Path,
-    stop: &AtomicBool,
-) -> Result<(Arc<dyn Array>, Option<Calculated>), Error> {
+/// What of `array` is chosen, and turned.
+pub(super) fn chosen(args: &StitchArgs, mut array: Arc<dyn Array>) -> Result<Arc<dyn Array>, Error> {
     if let Some(text) = &args.select {
         array = select(array, text)?;
     }
@@ -251,6 +261,17 @@ pub(super) fn made(
         super::pairwise::axes_named(&args.flip, array.axes(), "--flip")?;
         array = select(array, &turned.join(","))?;
     }
+    Ok(array)
+}
+
+/// What `array`, which is [`chosen`] of what is read from `inputs`, becomes by what is calculated for `output`, and how that is.
+pub(super) fn made(
+    args: &StitchArgs,
+    array: Arc<dyn Array>,
+    inputs: &Watch,
+    output: &Path,
+    stop: &AtomicBool,
+) -> Result<(Arc<dyn Array>, Option<Calculated>), Error> {
     let (how, narrow) = (args.values.output()?, resolve::for_imagej(output));
     if args.calc.is_none() && how == Output::default() && !(narrow && array.dtype().size() == 8) {
         return Ok((array, None));
@@ -261,18 +282,18 @@ pub(super) fn made(
     Ok((Arc::clone(&made.array), Some(made)))
 }
 
-/// Attributes of the one array that is copied; display windows only where its values are what they were.
-fn kept_attributes(args: &StitchArgs, input: &Path, is_changed: bool) -> Result<Map<String, Value>, Error> {
-    let (series, level, follow) = (args.names.series, args.names.level, args.input.follow);
-    let which = OpenOptions { series, level, follow, ..OpenOptions::default() };
-    let mut attributes = zarr::kept_attributes(input, &which)?;
-    let channels = attributes.get_mut("omero").and_then(|o| o.get_mut("channels")).and_then(Value::as_array_mut);
-    for channel in channels.into_iter().flatten().filter_map(Value::as_object_mut).filter(|_| is_changed) {
-        channel.remove("window");
-    }
-    // Where the image lies that the labels are of is not known of a copy.
-    if let Some(label) = attributes.get_mut("image-label").and_then(|l| l.as_object_mut()) {
-        label.remove("source");
-    }
-    Ok(attributes)
+/// What is to be told of the labels of the image at `input` that `output` does not have: the same flags choose of them what is
+/// chosen of the array of `axes`.
+fn labels_left(args: &StitchArgs, input: &Path, output: &Path, axes: &[Axis]) -> Option<String> {
+    let c = kept::channel(axes).map_or("", |i| axes[i].name.as_str());
+    let turned: Vec<&str> = args.flip.iter().map(|axis| axis.trim()).filter(|axis| *axis != c).collect();
+    let flags = [
+        ("--select", args.select.as_deref().and_then(|text| Selection::without(text, c).ok())),
+        ("--flip", Some(turned.join(","))),
+        ("--level", args.names.level.map(|level| level.to_string())),
+        ("--zarr-format", args.storage.zarr_format.filter(|format| *format != 3).map(|format| format.to_string())),
+    ];
+    let flags = flags.into_iter().filter_map(|(flag, text)| Some((flag, text.filter(|text| !text.is_empty())?)));
+    let more: Vec<String> = flags.flat_map(|(flag, text)| [flag.to_owned(), text]).collect();
+    kept::labels_left(input, &kept::which(&args.names, args.input.follow), output, &more)
 }

@@ -17,7 +17,8 @@ use crate::error::Error;
 use crate::exec::budget::Bytes;
 use crate::report::count;
 use crate::source::{self, OpenOptions, zarr};
-use crate::verify::{Checked, Damage, DamageKind, Sample, checksums_of, chunks, file, objects};
+use crate::store::sums::checksums_of;
+use crate::verify::{Checked, Damage, DamageKind, Sample, chunks, file, objects};
 
 mod deep;
 mod inputs;

@@ -6,14 +6,17 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Result;
+use serde_json::Value;
 
 use super::beside::{Beside, Main};
 use super::calculated::Calculated;
+use super::kept::Kept;
 use super::planning::{self, fit_levels, no_image, storage};
 use super::progress::Progress;
 use super::resources::{self, Came, Resources};
 use super::{resolve, space, tell, voice};
 use crate::array::{Array, Losses};
+use crate::axis::{Axis, AxisKind, position, shape};
 use crate::block::size_bytes;
 use crate::bytes::Watch;
 use crate::cli::{BesideArgs, RunArgs, StorageArgs, StreamFormat};
@@ -30,6 +33,7 @@ use crate::sink::png::PngOptions;
 use crate::sink::zarr::{ZarrOptions, ZarrSink};
 use crate::sink::{self, OutputOptions, Spec};
 use crate::source::headers::GroupedNote;
+use crate::source::{self, OpenOptions};
 
 /// How an array is written, and what is to be told of it.
 pub(super) struct Writing<'a> {
@@ -94,8 +98,8 @@ pub(super) struct Lineage {
     /// Shape of what the files store as one piece; empty if nothing is known of it.
     pub(super) unit: Vec<u64>,
     pub(super) provenance: serde_json::Value,
-    /// Attributes of the input that its copy keeps.
-    pub(super) attributes: serde_json::Map<String, serde_json::Value>,
+    /// What of the input is said of the output.
+    pub(super) kept: Kept,
 }
 
 impl Lineage {
@@ -126,17 +130,21 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
     let is_archived = sink::zarr::is_archive(output);
     let options = storage(flags, how.overwrite, is_archived, &*array, &how.lineage.unit)?;
     let mut options = ZarrOptions { durability: run.durability, ..options };
-    options.image.attributes.clone_from(&how.lineage.attributes);
+    how.lineage.kept.clone().say(&mut options.image);
     options.image.name.clone_from(&how.name);
     let is_zarr = sink::is_zarr(output);
     let is_label = sink::zarr::is_label(output);
+    let mut axes = array.axes().to_vec();
     if is_label && !array.dtype().is_integer() {
         let (name, dtype) = (output.display(), array.dtype());
         let why = format!("{name}: labels are whole numbers, and these are {dtype}: use --dtype uint32");
         return Err(Error::usage(why).into());
     }
     if is_label {
-        options.image.attributes.insert("image-label".into(), serde_json::json!({"source": {"image": "../../"}}));
+        let label = options.image.attributes.remove("image-label").filter(Value::is_object);
+        let mut label = label.unwrap_or_else(|| serde_json::json!({}));
+        label["source"] = serde_json::json!({"image": "../../"});
+        options.image.attributes.insert("image-label".into(), label);
         let n_levels = sink::zarr::levels_of_labelled(output, options.format)?;
         let asked = match flags.levels {
             Some(Levels::Count(n)) => n,
@@ -147,6 +155,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
             return Err(unlike_image(asked, n_levels).into());
         }
         options.image.levels = Levels::Count(n_levels);
+        axes = as_labelled(output, &axes)?;
         if !run.dry_run {
             sink::zarr::begin_label(output)?;
         }
@@ -164,7 +173,7 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         notes.push(note);
     }
     provenance["storage"] = planning::recorded(&options);
-    let spec = Spec { provenance, ..Spec::of(&*array) };
+    let spec = Spec { axes, provenance, ..Spec::of(&*array) };
     let foretold = if is_zarr { Some(ZarrSink::new(output, &spec, &options)?) } else { None };
     let shapes = foretold.as_ref().map_or_else(Vec::new, ZarrSink::level_shapes);
     let most_bytes = space::most_bytes(&array, &shapes);
@@ -277,6 +286,44 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         tell(summary.text());
     }
     Ok(None)
+}
+
+/// The `axes` of labels that will be called `output`, which must be as long as those of their image: what they do not say of
+/// places is as there.
+fn as_labelled(output: &Path, axes: &[Axis]) -> Result<Vec<Axis>, Error> {
+    let path = output.ancestors().nth(2).unwrap_or(output);
+    let image = source::open(path, &OpenOptions::default()).map_err(|e| e.at(path.display()))?;
+    let of = |axis: &Axis| image.axes().iter().find(|own| own.name == axis.name && own.length == axis.length);
+    // One holds for all times and channels, but not for all planes.
+    let is_common = |axis: &Axis| {
+        axis.length == 1 && (axis.kind != AxisKind::Space || position(image.axes(), &axis.name).is_none())
+    };
+    if !axes.iter().all(|axis| of(axis).is_some() || is_common(axis)) {
+        let words = |axes: &[Axis]| {
+            let names: Vec<&str> = axes.iter().map(|axis| axis.name.as_str()).collect();
+            format!("{} ({})", tuple(&shape(axes)), names.join(","))
+        };
+        return Err(Error::usage(format!(
+            "{}: labels of shape {} for an image of shape {}: they have its length along each axis, or one for all times and \
+             channels",
+            output.display(),
+            words(axes),
+            words(image.axes())
+        )));
+    }
+    let placed = |axis: &Axis| {
+        let is_silent = axis.calibration.is_none() && axis.coordinates.is_none() && axis.origin == 0.0;
+        match of(axis).filter(|_| is_silent) {
+            Some(Axis { calibration, origin, coordinates, .. }) => Axis {
+                calibration: calibration.clone(),
+                origin: *origin,
+                coordinates: coordinates.clone(),
+                ..axis.clone()
+            },
+            None => axis.clone(),
+        }
+    };
+    Ok(axes.iter().map(placed).collect())
 }
 
 /// Labels that are to have other levels than their image.

@@ -14,5 +14,5 @@ pub mod syntax;
 
 pub use build::{Built, Output, build};
 pub use builder::{Carry, Known, NamedArrays, TreePart, Wanted};
-pub use functions::{abouts, names};
+pub use functions::{abouts, names, stays_within};
 pub use reductions::together;

@@ -43,4 +43,4 @@ pub use projection::Projection;
 pub use reducer::{OperatorOutput, Reducer};
 pub use reduction::{Reduction, WriteBytes};
 pub use settings::{Grouping, Groupings, Settings};
-pub use table::{OPERATORS, OperatorKind, check_operators, meant};
+pub use table::{OPERATORS, OperatorKind, check_operators, meant, stays_within};

@@ -75,6 +75,12 @@ pub const OPERATORS: &[OperatorKind] = &[
     ),
 ];
 
+/// Whether results of the operator that is typed as `label` are elements of the input, or lie between them.
+pub fn stays_within(label: &str) -> bool {
+    let name = label.split('=').next().unwrap_or_default();
+    matches!(name, "mean" | "min" | "max" | "median" | "quantile" | "mode" | "topk")
+}
+
 /// An operator with its name and argument as they would be typed.
 #[derive(Debug)]
 pub(super) struct Labelled {

@@ -232,6 +232,8 @@ pub enum NoteKind {
     StepsDiffer,
     /// The output is no OME-Zarr image.
     NoImage,
+    /// Labels of the image that are not copied with it.
+    LabelsLeft,
 }
 
 impl NoteKind {

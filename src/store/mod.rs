@@ -930,7 +930,8 @@ impl Store {
     /// `Io`, of this object or an earlier one; `Format` if what an earlier run recorded cannot be read.
     pub fn seal(&self, key: &str, before: Option<&Path>) -> Result<()> {
         self.syncer.settle()?;
-        let mut lines = sums::Lines::new(self.create(key)?);
+        let file = self.create(key)?;
+        let mut lines = sums::Lines::new(|text: &[u8]| file.append(text).map(drop));
         let (mut last, mut more) = (None, true);
         while more {
             let mut next = sums::Next::new(last, MOST_SORTED);
@@ -951,7 +952,8 @@ impl Store {
             more = is_full;
             last = objects.into_keys().next_back();
         }
-        lines.end()
+        lines.end()?;
+        file.close().map(drop)
     }
 
     /// Writes `bytes` at `offset` of an output that is one file; from any thread.

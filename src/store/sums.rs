@@ -24,12 +24,12 @@
 //! space for 0 and a tab for 1, behind [`MARK`]. It is that of the file with spaces in their place.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
-use super::Append;
+use super::replaced;
 use crate::crc;
 use crate::error::{Error, Result};
 
@@ -88,17 +88,17 @@ impl Next {
     }
 }
 
-/// Writes such a file.
-pub(super) struct Lines {
-    file: Append,
+/// Writes such a file, by what appends to it.
+pub(super) struct Lines<A> {
+    append: A,
     text: String,
     folder: Option<String>,
     crc: u32,
 }
 
-impl Lines {
-    pub(super) fn new(file: Append) -> Self {
-        Self { file, text: format!("{FIRST_LINE}\n"), folder: None, crc: 0 }
+impl<A: FnMut(&[u8]) -> Result<()>> Lines<A> {
+    pub(super) fn new(append: A) -> Self {
+        Self { append, text: format!("{FIRST_LINE}\n"), folder: None, crc: 0 }
     }
 
     /// Adds an object.
@@ -114,7 +114,7 @@ impl Lines {
 
     fn flush(&mut self) -> Result<()> {
         self.crc = crc32c::crc32c_append(self.crc, self.text.as_bytes());
-        self.file.append(self.text.as_bytes())?;
+        (self.append)(self.text.as_bytes())?;
         self.text.clear();
         Ok(())
     }
@@ -122,9 +122,34 @@ impl Lines {
     /// Ends the file.
     pub(super) fn end(mut self) -> Result<()> {
         self.flush()?;
-        self.file.append(format!("crc32c {:08x}\n", self.crc).as_bytes())?;
-        self.file.close().map(|_| ())
+        (self.append)(format!("crc32c {:08x}\n", self.crc).as_bytes())
     }
+}
+
+/// Key of such a file of the output at `place`, if there is one.
+pub fn checksums_of(place: &Path) -> Option<String> {
+    let keys = [CHECKSUMS.to_owned(), format!("0/{CHECKSUMS}")];
+    keys.into_iter().find(|key| fs::symlink_metadata(place.join(key)).is_ok())
+}
+
+/// Writes what is listed of the output at `place` anew, whose object `key` was changed from `before` to `after`. An object
+/// that was not as listed before stays so, to be told of; where nothing is listed, nothing is done.
+///
+/// # Errors
+/// `Io`; `Format` if the list is damaged.
+pub fn renew(place: &Path, key: &str, before: &[u8], after: &[u8]) -> Result<()> {
+    let Some(path) = checksums_of(place).map(|listed| place.join(listed)) else { return Ok(()) };
+    let of = |bytes: &[u8]| (bytes.len() as u64, crc32c::crc32c(bytes));
+    replaced(&path, |file| {
+        let append = |text: &[u8]| file.write_all(text).map_err(|e| Error::io(&path, "cannot write", e));
+        let mut lines = Lines::new(append);
+        each(&path, |sum| {
+            let is_changed = sum.key == key && (sum.n_bytes, sum.crc) == of(before);
+            let (n_bytes, crc) = if is_changed { of(after) } else { (sum.n_bytes, sum.crc) };
+            lines.add(&sum.key, n_bytes, crc)
+        })?;
+        lines.end()
+    })
 }
 
 /// Shows every object that the file at `path` lists, by key.
@@ -372,6 +397,29 @@ mod tests {
             assert_eq!((crc32c::crc32c(&document), document.len() % STEP_BYTES), (crc, 0));
             assert!(document[..n] == text && document[n..].iter().all(|b| b" \t".contains(b)));
         }
+    }
+
+    #[test]
+    fn what_is_changed_is_listed_anew_unless_others_changed_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(CHECKSUMS);
+        let list = |objects: &[(&str, &[u8])]| {
+            let mut text = Vec::new();
+            let mut lines = Lines::new(|more: &[u8]| {
+                text.extend_from_slice(more);
+                Ok(())
+            });
+            objects.iter().for_each(|(key, b)| lines.add(key, b.len() as u64, crc32c::crc32c(b)).unwrap());
+            lines.end().unwrap();
+            text
+        };
+        fs::write(&path, list(&[("0/c/0", b"chunk"), ("zarr.json", b"old")])).unwrap();
+        renew(folder.path(), "zarr.json", b"old", b"newer").unwrap();
+        let renewed = list(&[("0/c/0", b"chunk"), ("zarr.json", b"newer")]);
+        assert!(fs::read(&path).unwrap() == renewed);
+        renew(folder.path(), "zarr.json", b"by others", b"newest").unwrap();
+        assert!(fs::read(&path).unwrap() == renewed);
+        renew(&folder.path().join("none"), "zarr.json", b"a", b"b").unwrap();
     }
 
     #[test]

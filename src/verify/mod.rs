@@ -16,7 +16,7 @@ mod only;
 
 pub use chunks::chunks;
 pub use compare::{Compare, Difference, Differences};
-pub use objects::{checksums_of, file, object, objects};
+pub use objects::{file, object, objects};
 pub use only::Only;
 
 /// Faults that are kept; more are counted.

@@ -13,16 +13,10 @@ use rustix::io::Errno;
 
 use super::{Checked, DamageKind, Sample, each};
 use crate::error::{Error, Result};
-use crate::store::sums::{self, CHECKSUMS, Signature, Sum};
+use crate::store::sums::{self, CHECKSUMS, Signature, Sum, checksums_of};
 
 /// Sums that wait to be checked.
 const MOST_WAITING: usize = 256;
-
-/// Key of the file of checksums of the output at `place`, if there is one.
-pub fn checksums_of(place: &Path) -> Option<String> {
-    let keys = [CHECKSUMS.to_owned(), format!("0/{CHECKSUMS}")];
-    keys.into_iter().find(|key| fs::symlink_metadata(place.join(key)).is_ok())
-}
 
 /// Checks the objects of the output at `place` by the checksums at the key `listed`, a `sample` of them on so many
 /// `threads`.

@@ -131,7 +131,8 @@ impl Verified<'_> {
         args.run = self.run_args();
         let stack = Arc::new(self.stack(paths)?);
         let unit = if args.select.is_some() { Vec::new() } else { stack.layout().unit().to_vec() };
-        let (array, made) = stitch::made(&args, stack, &Watch::unseen(paths.to_vec()), self.place(), self.stop)?;
+        let part = stitch::chosen(&args, stack)?;
+        let (array, made) = stitch::made(&args, part, &Watch::unseen(paths.to_vec()), self.place(), self.stop)?;
         let unit = Some(unit).filter(|unit| unit.len() == array.axes().len()).unwrap_or_default();
         Ok(Reopened { unit, ..Reopened::new(array, made) })
     }
@@ -140,7 +141,8 @@ impl Verified<'_> {
         (args.run, args.input) = (self.run_args(), of_files(&args.input, paths));
         self.own["operator"].as_str().unwrap_or_default().clone_into(&mut args.op);
         let Opened { stack, is_single, .. } = reduce::request(&args)?.open()?;
-        let Folded { array, reducer, calculated } = reduce::folded(&args, stack, is_single, self.place(), self.stop)?;
+        let Folded { array, reducer, calculated, .. } =
+            reduce::folded(&args, stack, is_single, self.place(), self.stop)?;
         Ok(Reopened { reducer: Some(reducer), ..Reopened::new(array, calculated) })
     }
 

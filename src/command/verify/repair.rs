@@ -23,8 +23,8 @@ use crate::sink::zarr::{Contrast, ImageOptions, ZarrFormat, ZarrOptions, ZarrSin
 use crate::sink::{Sharding, Spec};
 use crate::source::OpenOptions;
 use crate::source::zarr;
-use crate::store::sums::{self, Sum};
-use crate::verify::{DamageKind, checksums_of, object};
+use crate::store::sums::{self, Sum, checksums_of};
+use crate::verify::{DamageKind, object};
 
 impl Verified<'_> {
     /// Makes bad objects of pixels again; those that cannot be stay faults.

@@ -79,6 +79,8 @@ impl Images {
         let kind = pixel_type(dtype)?;
         let sizes = sizes(axes);
         let shown = shown(axes, dtype, image);
+        let is_named =
+            axes.iter().find(|a| a.name == "c").map_or(image.only_channel().is_some(), |c| c.labels.is_some());
         for i in 0..self.n {
             let name = escaped(&if self.n > 1 { format!("{name} {i}") } else { name.to_owned() });
             let (x, y, z, t) = (length("x"), length("y"), self.length('Z'), self.length('T'));
@@ -90,7 +92,7 @@ impl Images {
                 let (label, colour) = shown.get(c as usize).cloned().unwrap_or_default();
                 let samples = self.samples;
                 let _ = write!(text, r#"<Channel ID="Channel:{i}:{c}" SamplesPerPixel="{samples}""#);
-                if axes.iter().any(|a| a.name == "c" && a.labels.is_some()) && samples == 1 {
+                if is_named && samples == 1 {
                     let _ = write!(text, r#" Name="{}""#, escaped(&label));
                 }
                 if let (1, Ok(rgb)) = (samples, u32::from_str_radix(&colour, 16)) {

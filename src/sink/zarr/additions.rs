@@ -10,7 +10,7 @@ use crate::bytes::within;
 use crate::consume::levels::Method;
 use crate::error::{Error, Result};
 use crate::store;
-use crate::store::sums::CHECKSUMS;
+use crate::store::sums::{CHECKSUMS, checksums_of};
 
 /// Where new levels lie, whole, before they are moved to their places.
 const ADDED: &str = ".levels";
@@ -99,8 +99,7 @@ impl Image {
 
     /// The checksums of what stands already, if they are known.
     pub(super) fn checksums(&self) -> Option<PathBuf> {
-        let places = [self.folder.join(CHECKSUMS), self.array().join(CHECKSUMS)];
-        places.into_iter().find(|path| path.is_file())
+        checksums_of(&self.folder).map(|key| self.folder.join(key))
     }
 
     /// Where the new levels are built.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::ZarrFormat;
 use crate::error::{Error, Result};
+use crate::store::sums;
 
 /// Where the images of a collection lie in its folder.
 pub enum Collection {
@@ -240,7 +241,8 @@ pub fn list_label(path: &Path, format: ZarrFormat) -> Result<()> {
     }
     group(labels, format, json!({"labels": names}))?;
     let Some(image) = labels.parent() else { return Ok(()) };
-    let file = image.join(if format == ZarrFormat::V3 { "zarr.json" } else { ".zmetadata" });
+    let key = if format == ZarrFormat::V3 { "zarr.json" } else { ".zmetadata" };
+    let file = image.join(key);
     let mut document = read(&file)?;
     let repeated = match format {
         ZarrFormat::V3 => document.pointer_mut("/consolidated_metadata/metadata"),
@@ -248,7 +250,10 @@ pub fn list_label(path: &Path, format: ZarrFormat) -> Result<()> {
     };
     let Some(repeated) = repeated.and_then(Value::as_object_mut) else { return Ok(()) };
     repeated.extend(repeats(labels, &name, format)?);
-    write(&file, &document)
+    let before = fs::read(&file).map_err(|e| Error::io(&file, "cannot read", e))?;
+    let after = super::settled(&document)?;
+    crate::store::replace(&file, &after)?;
+    sums::renew(image, key, &before, &after)
 }
 
 /// What the metadata of an image repeat of its labels called `name`.

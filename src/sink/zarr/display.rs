@@ -87,8 +87,9 @@ pub(super) fn omero(
     }
     let axis = axes.iter().find(|a| a.kind == AxisKind::Channel);
     // Without an axis of channels there is one.
-    let labels = axis.map_or_else(|| vec!["intensity".to_owned()], labels);
-    let mut kept = kept(&options.attributes, &labels);
+    let labels = axis.map_or_else(|| vec![options.only_channel().unwrap_or("intensity").to_owned()], labels);
+    let is_named = axis.is_none_or(|axis| axis.labels.is_some());
+    let mut kept = kept(&options.attributes, &labels, is_named);
     if options.contrast != Contrast::Kept {
         kept.iter_mut().flatten().for_each(|channel| drop(channel.remove("window")));
     }
@@ -103,7 +104,9 @@ pub(super) fn omero(
         set("inverted", json!(false));
         set("family", json!("linear"));
         set("window", json!({"min": window.min, "max": window.max, "start": window.start, "end": window.end}));
-        channel.insert("label".into(), json!(labels[i]));
+        if is_named || !channel.contains_key("label") {
+            channel.insert("label".into(), json!(labels[i]));
+        }
         let own = axis.and_then(|a| a.colours.as_ref()).and_then(|c| c.get(i)).cloned();
         let nm = axis.and_then(|a| a.coordinates.as_ref()).and_then(|c| c.get(i)).and_then(|nm| light(*nm));
         let colour = colour.or(own).unwrap_or_else(|| suggested(&labels[i], nm, i, labels.len()).to_owned());
@@ -114,7 +117,10 @@ pub(super) fn omero(
     let model = if labels.len() == 1 { "greyscale" } else { "color" };
     // Specimens lie in the middle more often than on the first plane.
     let middle = axes.iter().find(|a| a.name == "z").map_or(0, |z| z.length / 2);
-    Some(json!({"channels": channels, "rdefs": {"model": model, "defaultT": 0, "defaultZ": middle}}))
+    let mut omero = options.attributes.get("omero").and_then(Value::as_object).cloned().unwrap_or_default();
+    omero.insert("channels".into(), channels.into());
+    omero.entry("rdefs").or_insert(json!({"model": model, "defaultT": 0, "defaultZ": middle}));
+    Some(Value::Object(omero))
 }
 
 /// A name for every channel: its own; its wavelength where names are numbers or lacking and that is known of all of
@@ -140,15 +146,18 @@ fn light(nm: f64) -> Option<u32> {
     Some(nm.round() as u32).filter(|nm| LIGHT.contains(nm))
 }
 
-/// What the input's `omero` says of each channel, found by its label, or by its place where all channels are there.
-fn kept(attributes: &Map<String, Value>, labels: &[String]) -> Vec<Option<Map<String, Value>>> {
+/// What the input's `omero` says of each channel, found by its label, or by its place where all channels are there; first by its
+/// place where labels are no names.
+fn kept(attributes: &Map<String, Value>, labels: &[String], is_named: bool) -> Vec<Option<Map<String, Value>>> {
     let known = attributes.get("omero").and_then(|o| o.get("channels")).and_then(Value::as_array);
     let known: Vec<&Map<String, Value>> = known.into_iter().flatten().filter_map(Value::as_object).collect();
     let label = |c: &Map<String, Value>| c.get("label").and_then(Value::as_str).map(str::to_owned);
     let find = |(i, name): (usize, &String)| {
-        let mut named = known.iter().filter(|c| label(c).as_ref() == Some(name));
+        let is_called = |c: &&&Map<String, Value>| label(c).as_ref() == Some(name);
+        let placed = known.get(i).filter(|_| known.len() == labels.len());
+        let mut named = known.iter().filter(is_called);
         let only = named.next().filter(|_| named.next().is_none());
-        only.or_else(|| known.get(i).filter(|_| known.len() == labels.len())).map(|c| whole(c))
+        placed.filter(|c| !is_named || is_called(c)).or(only).or(placed).map(|c| whole(c))
     };
     labels.iter().enumerate().map(find).collect()
 }
@@ -246,6 +255,12 @@ mod tests {
         assert_eq!(found["channels"][1]["window"], window);
         assert_eq!(found["channels"][0]["window"]["end"], 255.0);
         assert_eq!(found["channels"][0]["color"], "00FF00");
+        // Without names channels are those of their places, and called as there.
+        axes[0].labels = None;
+        let found = omero(&axes, DType::Uint8, &options, &[None, None]).unwrap();
+        assert_eq!([0, 1].map(|i| &found["channels"][i]["label"]), ["a", "q"]);
+        assert_eq!(found["channels"][0]["color"], "123456");
+        axes[0].labels = Some(vec!["q".into(), "a".into()]);
         let data = ImageOptions { contrast: Contrast::Data, ..options };
         let channel = &omero(&axes, DType::Uint8, &data, &[None, None]).unwrap()["channels"][1];
         assert_eq!((&channel["window"]["start"], &channel["color"]), (&json!(0.0), &json!("123456")));

@@ -114,12 +114,22 @@ pub struct ImageOptions {
     pub name: Option<String>,
     /// Attributes of the image that this is a copy of, those of OME-NGFF without their version.
     pub attributes: Map<String, Value>,
+    /// Those of its array.
+    pub array_attributes: Map<String, Value>,
 }
 
 impl ImageOptions {
     /// Whether elements are labels of objects rather than brightness.
     pub fn is_label(&self) -> bool {
         self.attributes.contains_key("image-label")
+    }
+
+    /// What the one channel of an image without an axis of channels is called, if anything says so.
+    pub fn only_channel(&self) -> Option<&str> {
+        match self.attributes.get("omero")?["channels"].as_array()?.as_slice() {
+            [only] => only["label"].as_str(),
+            _ => None,
+        }
     }
 }
 
@@ -353,8 +363,8 @@ impl ZarrSink {
     /// Attributes of the group, or of the array alone; the elements have this digest.
     fn attributes(&self, tally: Option<ChannelStatistics>, digest: u64) -> Map<String, Value> {
         let image = &self.options.image;
-        let kept = image.attributes.iter().filter(|(key, _)| !OWN.contains(&key.as_str()));
-        let mut attributes: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+        let mut attributes = image.attributes.clone();
+        attributes.retain(|key, _| !OWN.contains(&key.as_str()));
         let mut own = Map::new();
         own.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
         match &self.spec.provenance {
@@ -468,13 +478,20 @@ impl ZarrSink {
         }
         let attributes = self.attributes(tally, digest);
         let plain = self.options.image.plain;
-        let (own, group) = if plain { (json!(attributes), json!({})) } else { (json!({}), json!(attributes)) };
+        let mut own = self.options.image.array_attributes.clone();
+        let group = if plain {
+            own.extend(attributes);
+            json!({})
+        } else {
+            json!(attributes)
+        };
         // Every document of an array by the array's path.
         let mut documents: Vec<(String, &str, Value)> = Vec::new();
         let full = (LEVEL.to_owned(), &self.spec, &self.options);
         let below = self.levels.iter().enumerate().map(|(i, l)| ((i + 1).to_string(), &l.spec, &l.options));
         for (path, spec, options) in std::iter::once(full).chain(below) {
-            self.describe_array(&path, spec, options, &own, &mut documents);
+            // Smaller levels come behind.
+            self.describe_array(&path, spec, options, &json!(std::mem::take(&mut own)), &mut documents);
         }
         for coordinates in self.coordinates() {
             let (key, bytes) = coordinates.chunk;
@@ -530,15 +547,7 @@ impl ZarrSink {
     }
 
     fn put(&self, key: &str, document: &Value) -> Result<()> {
-        let text = |document| serde_json::to_vec_pretty(document).map_err(|e| Error::format(format!("{key}: {e}")));
-        let mut bytes = text(document)?;
-        let mut rest = document.clone();
-        let places = ["", "/attributes", "/metadata/.zattrs"];
-        let own = |place| rest.pointer_mut(place).and_then(|v| v.as_object_mut()).and_then(|v| v.remove("stackctl"));
-        if places.map(own).iter().any(Option::is_some) {
-            sums::settle(&mut bytes, crc32c::crc32c(&text(&rest)?));
-        }
-        self.store_object(key, &bytes)
+        self.store_object(key, &settled(document).map_err(|e| e.at(key))?)
     }
 
     fn store_object(&self, key: &str, bytes: &[u8]) -> Result<()> {
@@ -568,6 +577,23 @@ impl ZarrSink {
             state.strip_prefix(MARK).map_or(Ok(()), |state| seen.add(state))
         })
     }
+}
+
+/// A document as text, whose checksum is that of what it says beside how it was made.
+fn settled(document: &Value) -> Result<Vec<u8>> {
+    let text = |document| serde_json::to_vec_pretty(document).map_err(Error::format);
+    let (mut bytes, mut rest) = (text(document)?, document.clone());
+    if forget_origin(&mut rest) {
+        sums::settle(&mut bytes, crc32c::crc32c(&text(&rest)?));
+    }
+    Ok(bytes)
+}
+
+/// Takes from a document, and from those that it repeats, how they were made; says whether anything did.
+fn forget_origin(document: &mut Value) -> bool {
+    let Some(entries) = document.as_object_mut() else { return false };
+    let own = entries.remove("stackctl").is_some();
+    entries.values_mut().fold(own, |any, entry| forget_origin(entry) || any)
 }
 
 /// What was seen of the values: a sum that the digest is made of, and counts of channels.

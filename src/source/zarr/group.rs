@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::axis::{Axis, AxisKind, Calibration, Provenance, unnamed};
 use crate::bytes::{self, within};
@@ -31,6 +31,8 @@ pub(super) struct Chosen {
 
 /// One `multiscales` entry and what stands beside it.
 pub(super) struct Multiscale {
+    /// Folder of the group.
+    pub(super) folder: PathBuf,
     multiscale: Value,
     level: usize,
     omero: Option<Value>,
@@ -41,8 +43,9 @@ pub(super) struct Multiscale {
     others: Map<String, Value>,
 }
 
-/// Attributes that are of the group's own members, and say nothing of a copy of its image.
-const MEMBERS: [&str; 8] = ["ome", "multiscales", "omero", "stackctl", "labels", "plate", "well", "image-label"];
+/// Attributes that are of the group's own members, or of how an array lies there, and say nothing of a copy of its image.
+const MEMBERS: [&str; 9] =
+    ["ome", "multiscales", "omero", "stackctl", "labels", "plate", "well", "image-label", "_ARRAY_DIMENSIONS"];
 
 /// Whether `folder` is a Zarr array or group.
 pub(super) fn is_zarr(folder: &Path) -> bool {
@@ -180,17 +183,20 @@ fn image_of(folder: &Path) -> Result<Option<Multiscale>> {
     let scope = attributes.get("ome").and_then(Value::as_object).unwrap_or(&attributes);
     let first = scope.get("multiscales").and_then(Value::as_array).and_then(|m| m.first());
     Ok(first.map(|multiscale| Multiscale {
+        folder: folder.to_owned(),
         multiscale: multiscale.clone(),
         level: 0,
         omero: scope.get("omero").cloned(),
         own: attributes.get("stackctl").cloned(),
         label: scope.get("image-label").cloned(),
-        others: attributes
-            .iter()
-            .filter(|(key, _)| !MEMBERS.contains(&key.as_str()))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect(),
+        others: foreign(attributes.clone()),
     }))
+}
+
+/// Those of the attributes of a group or an array that say something of a copy.
+pub(super) fn foreign(mut attributes: Map<String, Value>) -> Map<String, Value> {
+    attributes.retain(|key, _| !MEMBERS.contains(&key.as_str()));
+    attributes
 }
 
 /// The image of `folder` that has `name` among its levels.
@@ -282,9 +288,14 @@ pub(super) fn axes(
 }
 
 impl Multiscale {
-    /// What a copy of the image keeps: `omero`, `image-label`, and attributes that are not of OME-NGFF.
+    /// What a copy of the image keeps: `omero`, of smaller levels its channels alone, `image-label`, and attributes that are
+    /// not of OME-NGFF.
     pub(super) fn kept(&self) -> Map<String, Value> {
-        let omero = self.omero.iter().map(|omero| ("omero".to_owned(), omero.clone()));
+        let of_level = |omero: &Value| match self.level {
+            0 => omero.clone(),
+            _ => json!({"channels": omero["channels"]}),
+        };
+        let omero = self.omero.iter().map(|omero| ("omero".to_owned(), of_level(omero)));
         let label = self.label.iter().map(|label| ("image-label".to_owned(), label.clone()));
         self.others.clone().into_iter().chain(omero).chain(label).collect()
     }

@@ -36,6 +36,9 @@ pub const FORMAT: Format = Format {
     open: open_shared,
 };
 
+/// Attributes of a group or an array.
+pub type Attributes = serde_json::Map<String, serde_json::Value>;
+
 /// Shards whose file and index are kept at hand.
 const MOST_OPEN_SHARDS: u64 = 16;
 /// Memory for their indices, unless two need more.
@@ -86,15 +89,44 @@ fn open_shared(path: &Path, options: &OpenOptions, _: &[Arc<dyn FileIndex>]) -> 
 }
 
 /// What a copy of the image at `path` keeps of its attributes: those that are not of OME-NGFF, and how its channels
-/// are shown (`omero`). Nothing if it is no Zarr.
+/// are shown (`omero`); and of those of its array. Nothing if it is no Zarr.
 ///
 /// # Errors
 /// As [`ZarrSource::open`].
-pub fn kept_attributes(path: &Path, options: &OpenOptions) -> Result<serde_json::Map<String, serde_json::Value>> {
+pub fn kept_attributes(path: &Path, options: &OpenOptions) -> Result<[Attributes; 2]> {
     if !group::is_zarr(path) {
-        return Ok(serde_json::Map::new());
+        return Ok([Attributes::new(), Attributes::new()]);
     }
-    Ok(group::choose(path, options)?.image.map(|image| image.kept()).unwrap_or_default())
+    let chosen = group::choose(path, options)?;
+    Ok([chosen.image.map(|image| image.kept()).unwrap_or_default(), group::foreign(group::attributes(&chosen.array)?)])
+}
+
+/// Folder and names of the labels of the image at `path`; nothing if it is no image.
+///
+/// # Errors
+/// As [`ZarrSource::open`].
+pub fn labels(path: &Path, options: &OpenOptions) -> Result<Option<(PathBuf, Vec<String>)>> {
+    if !group::is_zarr(path) {
+        return Ok(None);
+    }
+    let Some(image) = group::choose(path, options)?.image else { return Ok(None) };
+    let folder = image.folder.join("labels");
+    let names = texts(&claim(&folder)?["labels"], None);
+    Ok(Some((folder, names)))
+}
+
+/// What OME-NGFF says of the group at `folder`.
+fn claim(folder: &Path) -> Result<serde_json::Value> {
+    let mut attributes = group::attributes(folder)?;
+    Ok(attributes.remove("ome").unwrap_or(serde_json::Value::Object(attributes)))
+}
+
+/// The paths of a list inside a group, each by itself or as the `key` of an entry.
+fn texts(list: &serde_json::Value, key: Option<&str>) -> Vec<String> {
+    let inside = |path: &str| !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    let entries = list.as_array().into_iter().flatten();
+    let texts = entries.filter_map(|entry| key.map_or(entry, |key| &entry[key]).as_str());
+    texts.filter(|text| inside(text)).map(String::from).collect()
 }
 
 /// Paths of the images that the group at `path` names: those in the wells of a plate, a well that names none by itself, or
@@ -103,16 +135,6 @@ pub fn kept_attributes(path: &Path, options: &OpenOptions) -> Result<serde_json:
 /// # Errors
 /// As [`provenance`].
 pub fn collected(path: &Path) -> Result<Vec<String>> {
-    let claim = |folder: &Path| -> Result<serde_json::Value> {
-        let mut attributes = group::attributes(folder)?;
-        Ok(attributes.remove("ome").unwrap_or(serde_json::Value::Object(attributes)))
-    };
-    let inside = |path: &str| !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
-    let texts = |list: &serde_json::Value, key: Option<&str>| -> Vec<String> {
-        let entries = list.as_array().into_iter().flatten();
-        let texts = entries.filter_map(|entry| key.map_or(entry, |key| &entry[key]).as_str());
-        texts.filter(|text| inside(text)).map(String::from).collect()
-    };
     let own = claim(path)?;
     if own["bioformats2raw.layout"].is_number() && own["plate"].is_null() {
         return Ok(texts(&claim(&path.join("OME"))?["series"], None));
