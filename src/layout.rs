@@ -449,6 +449,9 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
         let mut axis = Axis::new(&field.name, field.labels.len() as u64);
         if let Some(known) = inside.iter().find(|a| a.name == field.name) {
             axis.calibration.clone_from(&known.calibration);
+            if known.length == 1 && field.coordinates.is_none() {
+                axis.origin = known.origin;
+            }
         }
         // An axis of the names and the pages joins end to end; labels and steps are then those of the files.
         let own = |a: &Axis| a.name == field.name && (a.length > 1 || a.coordinates.is_some());
@@ -485,7 +488,18 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
         let at = position(&axes, name).ok_or_else(|| {
             Error::usage(format!("--voxel-size or --time-step: there is no axis {name}: the axes are {}", names(&axes)))
         })?;
+        let unit_of = |axis: &Axis| axis.calibration.as_ref().and_then(|c| c.unit.clone());
+        let before = unit_of(&axes[at]);
         axes[at] = axes[at].clone().calibrated(calibration.clone());
+        // Where it begins was told in the unit that it had.
+        let after = unit_of(&axes[at]);
+        if before != after {
+            let factor = |unit: Option<String>| unit::factor(&unit?);
+            axes[at].origin *= match (factor(before), factor(after)) {
+                (Some((before, a)), Some((after, b))) if a == b => before / after,
+                _ => 0.0,
+            };
+        }
     }
     for (name, labels) in &options.labels {
         let at = position(&axes, name).ok_or_else(|| {

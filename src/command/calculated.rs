@@ -336,6 +336,6 @@ impl crate::cli::ValueArgs {
         if self.dtype.is_some_and(DType::is_complex) {
             return Err(Error::usage("--dtype: expressions are of real numbers"));
         }
-        Ok(Output { dtype: self.dtype, cast: self.cast, scale: self.scale, offset: self.offset, narrow: false })
+        Ok(Output { dtype: self.dtype, cast: self.cast, scale: self.scale, offset: self.offset, narrow: None })
     }
 }

@@ -251,8 +251,9 @@ pub(super) fn made(
         super::pairwise::axes_named(&args.flip, array.axes(), "--flip")?;
         array = select(array, &turned.join(","))?;
     }
-    let (how, narrow) = (args.values.output()?, resolve::for_imagej(output));
-    if args.calc.is_none() && how == Output::default() && !(narrow && array.dtype().size() == 8) {
+    let (how, narrow, dtype) = (args.values.output()?, resolve::narrow(output), array.dtype());
+    let is_narrowed = dtype.size() == 8 && !dtype.is_complex() && narrow.is_some_and(|narrow| narrow != dtype);
+    if args.calc.is_none() && how == Output::default() && !is_narrowed {
         return Ok((array, None));
     }
     let text = args.calc.as_deref().unwrap_or("a");
