@@ -1151,8 +1151,9 @@ pub struct ValueArgs {
     /// Element type of the result, such as uint16 or float32 [default: the one that holds every value]
     #[arg(long, value_name = "DTYPE", value_parser = DTYPE, hide_possible_values = true)]
     pub dtype: Option<DType>,
-    /// What becomes of values that the type does not hold: error (any value that would change ends the run), round (to
-    /// the nearest whole number; outside the type ends the run), clip (to the nearest value of the type, counted)
+    /// What becomes of values that the type does not hold: error (any value that would change ends the run, except
+    /// floats that become narrower), round (to the nearest whole number; outside the type ends the run), clip (to the
+    /// nearest value of the type, counted)
     #[arg(long, value_name = "HOW", default_value = "round", value_parser = Words(CASTS), hide_possible_values = true)]
     pub cast: Cast,
     /// Multiply every value by this first

@@ -449,6 +449,9 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
         let mut axis = Axis::new(&field.name, field.labels.len() as u64);
         if let Some(known) = inside.iter().find(|a| a.name == field.name) {
             axis.calibration.clone_from(&known.calibration);
+            if known.length == 1 && field.coordinates.is_none() {
+                axis.origin = known.origin;
+            }
         }
         // An axis of the names and the pages joins end to end; labels and steps are then those of the files.
         let own = |a: &Axis| a.name == field.name && (a.length > 1 || a.coordinates.is_some());
@@ -468,6 +471,9 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
         if let Some(step) = step.filter(|_| !joins && axis.kind != AxisKind::Channel) {
             axis = axis.calibrated(Calibration { step, unit: field.unit.clone(), from: Provenance::Name });
         }
+        if axis.coordinates.is_some() && axis.kind != AxisKind::Channel {
+            retell(&mut axis, field.unit.as_deref());
+        }
         axes.push(axis);
     }
     for axis in inside {
@@ -485,7 +491,9 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
         let at = position(&axes, name).ok_or_else(|| {
             Error::usage(format!("--voxel-size or --time-step: there is no axis {name}: the axes are {}", names(&axes)))
         })?;
+        let before = axes[at].calibration.as_ref().and_then(|c| c.unit.clone());
         axes[at] = axes[at].clone().calibrated(calibration.clone());
+        retell(&mut axes[at], before.as_deref());
     }
     for (name, labels) in &options.labels {
         let at = position(&axes, name).ok_or_else(|| {
@@ -524,6 +532,20 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
         axes = ordered;
     }
     Ok((axes, notes))
+}
+
+/// Tells where `axis` lies, which was told in the unit `from`, in that of its step; not where it begins if that is another
+/// quantity.
+fn retell(axis: &mut Axis, from: Option<&str>) {
+    let factor = |unit: Option<&str>| unit::factor(unit?);
+    let to = axis.calibration.as_ref().and_then(|c| c.unit.as_deref());
+    let by = match (factor(from), factor(to)) {
+        _ if from == to => return,
+        (Some((from, a)), Some((to, b))) if a == b => from / to,
+        _ => return axis.origin = 0.0,
+    };
+    axis.origin *= by;
+    axis.coordinates.iter_mut().flatten().for_each(|place| *place *= by);
 }
 
 fn names(axes: &[Axis]) -> String {
@@ -758,6 +780,23 @@ mod tests {
         assert_eq!(layout.part(&[0, 1, 1, 0, 0, 0]).unwrap().file, 4);
         assert_eq!(layout.cell_region(&[0, 1, 1, 0, 0, 0]), Region::new([0, 1, 1, 0, 0, 0], [1, 1, 1, 5, 7, 9]));
         assert_eq!(layout.n_holes(), 0);
+    }
+
+    #[test]
+    fn places_are_told_in_the_unit_of_the_step() {
+        let step = |step, unit: &str| Calibration { step, unit: Some(unit.into()), from: Provenance::ImageJ };
+        let mut one = info(&[("t", 1), ("y", 7), ("x", 9)], &[1, 7, 9]);
+        one.axes[0].calibration = Some(step(2.5, "second"));
+        one.axes[2].calibration = Some(step(0.5, "micrometer"));
+        one.axes[2].origin = 3.0;
+        let (coordinates, unit) = (Some(vec![0.0, 2500.0, 7500.0]), Some("millisecond".into()));
+        let t = FieldAxis { coordinates, unit, mean_step: Some(3750.0), ..field("t", 3) };
+        let asked = Calibration { from: Provenance::CommandLine, ..step(250.0, "nanometer") };
+        let options = LayoutOptions { calibrations: vec![("x".into(), asked)], ..LayoutOptions::default() };
+        let layout = lay(&[t], &vec![one; 3], &options).unwrap();
+        let axis = |name: &str| &layout.axes()[position(layout.axes(), name).unwrap()];
+        assert_eq!(axis("t").calibration.as_ref().unwrap().unit.as_deref(), Some("second"));
+        assert!((axis("t").coordinate(2) - 7.5).abs() < 1e-9 && (axis("x").coordinate(1) - 3250.0).abs() < 1e-9);
     }
 
     #[test]

@@ -104,6 +104,16 @@ def operations():
         equal("float64(f) / 3", inputs, f.astype("f8") / 3, "f8")
         equal("i * 0.5", inputs, i * np.float32(0.5), "f4")
         equal("(f > 0) & ~(i == 2)", inputs, (f > 0) & ~(i == 2), bool)
+    odd = [3, -3, 0, -0.0, np.inf, -np.inf, np.nan, 7.5, -7.5, 0.1, -0.1, 1e30, -1e30, 1e-30]
+    for dtype in ["f4", "f8"]:
+        p, q = (g.copy() for g in np.meshgrid(np.array(odd, dtype), np.array(odd, dtype)))
+        inputs = [stored(f"n{dtype}", p, "yx").replace(f"n{dtype}=", "n="), stored(f"d{dtype}", q, "yx").replace(f"d{dtype}=", "d=")]
+        with np.errstate(all="ignore"):
+            equal("n // d", inputs, p // q, dtype)
+            equal("n % d", inputs, p % q, dtype)
+            # Of which sign a zero is.
+            equal("1 / (n // d)", inputs, 1 / (p // q), dtype)
+            equal("1 / (n % d)", inputs, 1 / (p % q), dtype)
     done = run("100 - 103", stored("n", i, "yx"), code=2)
     assert b"is a number" in done.stderr
 
@@ -226,6 +236,33 @@ def casts():
     equal("v[x=1:4]", inputs, np.array([[5, 15, 25]], "u2"), "u2", flags=["--dtype", "uint16", "--scale", "10"])
     equal("v[x=1:4]", inputs, np.array([[6, 16, 26]], "u2"), "u2",
           flags=["--dtype", "uint16", "--scale", "10", "--offset", "1"])
+    w = np.array([[2**24 + 1, 2**24, -(2**24) - 1, 5]], "i4")
+    long = [stored("long", w, "yx")]
+    done = run("long", *long, "-o", "y.npy", "--dtype", "float32", "--overwrite", "-q")
+    np.testing.assert_array_equal(np.load(WORK / "y.npy"), w.astype("f4"))
+    assert b"2 elements lost digits" in done.stderr, done.stderr
+    done = run("long", *long, "-o", "z.npy", "--dtype", "float32", "--cast", "error", code=1)
+    assert b"x=0: 16777217 has more digits than float32" in done.stderr, done.stderr
+    equal("long[x=1:2]", long, w[:, 1:2].astype("f4"), "f4", flags=["--dtype", "float32", "--cast", "error"])
+    u = np.array([[2**64 - 1, 2**63, 2**53 + 1, 2**53]], "u8")
+    done = run("u", stored("u64", u, "yx").replace("u64=", "u="), "-o", "y.npy", "--dtype", "float64", "--overwrite", "-q")
+    np.testing.assert_array_equal(np.load(WORK / "y.npy"), u.astype("f8"))
+    assert b"2 elements lost digits" in done.stderr, done.stderr
+    h = np.array([[1e300, -1e300, 65519, -65520, 7e4, np.inf, np.nan, 0.1]])
+    wide = [stored("h", h, "yx")]
+    for dtype, n in [("float16", 4), ("float32", 2)]:
+        most = np.finfo(dtype).max
+        done = run("h", *wide, "-o", "y.npy", "--dtype", dtype, "--cast", "clip", "--overwrite", "-q")
+        expected = np.where(np.isinf(h), h, h.clip(-most, most)).astype(dtype)
+        np.testing.assert_array_equal(np.load(WORK / "y.npy"), expected)
+        assert f"{n} elements outside the type".encode() in done.stderr, done.stderr
+        for how in ["round", "error"]:
+            done = run("h", *wide, "-o", "z.npy", "--dtype", dtype, "--cast", how, code=1)
+            assert b"x=0: 1" in done.stderr and b"is too large" in done.stderr, done.stderr
+        equal("h[x=5:]", wide, h[:, 5:].astype(dtype), dtype, flags=["--dtype", dtype, "--cast", "error"])
+    clipped = run("long * 9", *long, "-o", "y.npy", "--dtype", "float16", "--cast", "clip", "--overwrite", "-q")
+    np.testing.assert_array_equal(np.load(WORK / "y.npy"), np.array([[65504, 65504, -65504, 45]], "f2"))
+    assert b"3 elements outside" in clipped.stderr and b"lost" not in clipped.stderr, clipped.stderr
     done = run("v / (v - v)", *inputs)
     assert b"infinite" in done.stderr and b"NaN" in done.stderr, done.stderr
     i = np.array([[7, 8]], "u2")

@@ -102,6 +102,25 @@ for dtype in ["u1", "i1", "i2", "u4", "i4", "i8", "u8", "f4", "f8"]:
 
 
 
+# NaN spreads to every window that holds it, wherever it is: as NumPy's least and greatest of all windows.
+for dtype, chunks in [("f4", (2, 8, 16)), ("f8", (3, 20, 33)), ("f2", (1, 5, 7))]:
+    n = RNG.normal(size=(3, 20, 33)).astype(dtype)
+    n[RNG.random(n.shape) < 0.02] = np.nan
+
+    def extreme(a, size, of):
+        before = [((s // 2), (s - 1) // 2) for s in size]
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(a, before, mode="symmetric"), size)
+        return of(windows, axis=(-3, -2, -1))
+
+    own = stored(f"n{dtype}", n, "zyx", chunks)
+    for size, text in [((1, 3, 5), "y=3, x=5"), ((3, 3, 3), "3"), ((1, 1, 9), "x=9"), ((1, 7, 1), "y=7")]:
+        least, greatest = extreme(n, size, np.min), extreme(n, size, np.max)
+        check(f"minimum(n{dtype}, {text})", own, least)
+        check(f"maximum(n{dtype}, {text})", own, greatest)
+        check(f"opening(n{dtype}, {text})", own, extreme(least, size, np.max))
+        check(f"closing(n{dtype}, {text})", own, extreme(greatest, size, np.min))
+
+
 def brute(a, radius, make):
     """What `make` gives for every element of a plane, from the shifted planes with their offsets."""
     n = int(np.ceil(radius))

@@ -169,6 +169,41 @@ def ome():
             assert [c.color.as_hex() for c in pixels.channels] == ["#f00", "#00f"]
 
 
+def places():
+    import ome_types
+
+    steps = {"z": 0.5, "y": 0.1, "x": 0.104}
+    origin = {"z": 1.0, "y": 1.0, "x": 2.08}
+    pixels = ome_types.from_tiff(folder / "part.ome.tif", validate=True).images[0].pixels
+    assert len(pixels.planes) == 3 * 2 * 2
+    for plane in pixels.planes:
+        at = {"z": plane.position_z, "y": plane.position_y, "x": plane.position_x}
+        expected = {**origin, "z": origin["z"] + plane.the_z * steps["z"]}
+        assert all(abs(at[axis] - expected[axis]) < 1e-9 for axis in at), (at, expected)
+        assert plane.position_x_unit.value == plane.position_z_unit.value == "µm"
+    with tifffile.TiffFile(folder / "part.tif") as tif:
+        told = tif.imagej_metadata
+    assert told["Labels"] == ["DAPI", "µ <GFP>"] * (3 * 2), told
+    assert np.allclose([told[f"{axis}origin"] for axis in "xyz"], [-20, -10, -2]), told
+    for table, colour in zip(told["LUTs"], [(255, 128, 0), (0, 0, 255)], strict=True):
+        ramp = np.arange(256)[None] * np.array(colour)[:, None] / 255
+        assert np.abs(table.astype("f8") - ramp).max() <= 0.5 and table.shape == (3, 256)
+    with tifffile.TiffFile(folder / "cut/s_t0001_c0.tif") as tif:
+        assert tif.imagej_metadata["finterval"] == 43.7, tif.imagej_metadata
+    sizes = {"micrometer": 1, "nanometer": 1e-3, "second": 1}
+    for name in ["part_ome_tif", "part_tif", "cut"]:
+        attributes = zarr.open_group(folder / f"{name}.zarr", mode="r").attrs["ome"]
+        (image,) = attributes["multiscales"]
+        scale, translation = image["datasets"][0]["coordinateTransformations"]
+        factors = {axis["name"]: sizes.get(axis.get("unit"), 0) for axis in image["axes"]}
+        found = {n: s * factors[n] for n, s in zip("tczyx", scale["scale"])}
+        assert all(abs(found[n] - s) < 1e-9 for n, s in {**steps, "t": 43.7}.items()), (name, found)
+        found = {n: s * factors[n] for n, s in zip("tczyx", translation["translation"])}
+        assert all(abs(found[n] - s) < 1e-9 for n, s in origin.items()), (name, found)
+        channels = [(c["label"], c["color"]) for c in attributes["omero"]["channels"]]
+        assert name == "cut" or channels == [("DAPI", "FF8000"), ("µ <GFP>", "0000FF")], (name, channels)
+
+
 def select():
     import re
 
@@ -260,5 +295,5 @@ def series():
     np.testing.assert_array_equal(tif, full[1, 0])
 
 
-parts = [make, zarrs, ome, series, select, planes, pictures]
+parts = [make, zarrs, ome, places, series, select, planes, pictures]
 {part.__name__: part for part in parts}[what]()

@@ -137,6 +137,22 @@ fn ome_tiff_is_read_by_others() {
     common::python("convert.py", &[Path::new("ome"), folder.path()]);
 }
 
+/// A part of an image lies where it lay, and has its steps, names and colours, in OME-TIFF, TIFF and files along axes.
+#[test]
+fn parts_keep_their_place_in_tiff() {
+    let folder = tempdir().unwrap();
+    image(folder.path());
+    convert(folder.path(), &["in.zarr", "-o", "colours.zarr", "--channel-colors", "FF8000,0000FF"]);
+    for (output, input) in
+        [("part.ome.tif", "part.ome.tif"), ("part.tif", "part.tif"), ("cut/s_t{t:04}_c{c}.tif", "cut")]
+    {
+        convert(folder.path(), &["colours.zarr", "--select", "z=2:4,y=10:,x=20:", "-o", output]);
+        let back = format!("{}.zarr", input.replace('.', "_"));
+        assert!(stackctl(folder.path()).args(["stitch", input, "-q", "-o", &back]).status().unwrap().success());
+    }
+    common::python("convert.py", &[Path::new("places"), folder.path()]);
+}
+
 /// Bio-Formats, whose package of one jar `BIOFORMATS_JAR` names, copies every flavour without a change.
 #[test]
 fn ome_tiff_is_read_by_bio_formats() {
@@ -362,7 +378,8 @@ fn what_a_format_cannot_hold_is_refused() {
     for (arguments, says) in [
         (&["-o", "a.ome.tif", "--codec", "blosc"][..], "deflate:6, zstd:3, lzw or none"),
         (&["-o", "a.ome.tif", "--chunks", "1,1,1,100,100"], "multiples of 16"),
-        (&["-o", "a.ome.tif", "--dtype", "int64"], "--dtype float32"),
+        (&["-o", "a.ome.tif", "--dtype", "int64"], "--dtype float64"),
+        (&["-o", "a.ome.tif", "--dtype", "float16"], "--dtype float32"),
         (&["-o", "a.ome.tif", "--axes", "x,t,c,z,y"], "ends with axes y,x"),
         (&["-o", "a.ome.tif", "--share", "0/2"], "use .zarr to share"),
         (&["-o", "a.zarr", "--codec", "lzw"], "gzip or zstd"),

@@ -156,6 +156,7 @@ for dtype in DTYPES:
     for cast in ["clip", "round", "error"]:
         check("float64(a) / 3", a, ["--dtype", "uint8", "--cast", cast])
     check("float64(a) + 1", a, ["--dtype", "float16", "--cast", "clip"])
+    check("float64(a) // -7.5 + float64(a) % -2.5 + float64(a) // (float64(a) / 0)", a)
     if whole and dtype != "bool":
         check("a + 0", a, ["--dtype", "int16", "--cast", "clip"])
         check("(a ^ 5) | (a & 3)", a)

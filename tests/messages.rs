@@ -438,6 +438,12 @@ fn elements_that_become_narrower_for_imagej_are_told() {
     }
     let exact = said(&["calc", "a - mean(a, t)", "-o", "c.npy"]);
     assert!(!exact.contains("ImageJ"), "{exact}");
+    // OME knows floats of 64 bits, and no integers.
+    for (operator, is_told) in [("mean", false), ("sum", true)] {
+        let text = said(&["reduce", "--op", operator, "--axis", "t", "-o", "r.ome.tif"]);
+        assert_eq!(text.contains("as float64, since an OME-TIFF has no integers of 64 bits"), is_told, "{text}");
+        assert_eq!(type_of("r.ome.tif"), "float64");
+    }
     // Values that are stored are as wide as results.
     for (more, dtype) in [(&[][..], "float32"), (&["--dtype", "float64"], "float64")] {
         let words = [&["stitch", "c.npy", "-o", "d.tif", "--overwrite", "-q"], more].concat();

@@ -13,12 +13,14 @@ pub struct CastTally {
     pub nan: AtomicU64,
     /// Results that are infinite.
     pub infinite: AtomicU64,
+    /// Whole numbers with more digits than the float that they became.
+    pub rounded: AtomicU64,
 }
 
 impl CastTally {
-    /// Adds so many elements: clipped, divided by zero, NaN, infinite.
-    pub fn add(&self, counts: [u64; 4]) {
-        let all = [&self.clipped, &self.zero_divisors, &self.nan, &self.infinite];
+    /// Adds so many elements: clipped, divided by zero, NaN, infinite, rounded.
+    pub fn add(&self, counts: [u64; 5]) {
+        let all = [&self.clipped, &self.zero_divisors, &self.nan, &self.infinite, &self.rounded];
         for (to, n) in all.into_iter().zip(counts).filter(|(_, n)| *n > 0) {
             to.fetch_add(n, Ordering::Relaxed);
         }

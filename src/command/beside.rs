@@ -6,11 +6,12 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::kept::Kept;
-use super::resolve::{for_imagej, reduced_axes};
+use super::resolve::{narrow, reduced_axes};
 use crate::array::Array;
 use crate::cli::BesideArgs;
 use crate::consume::Consumer;
 use crate::consume::levels::Levels;
+use crate::dtype::DType;
 use crate::error::Error;
 use crate::plan::Wants;
 use crate::reduce::{OperatorOutput, Projection, Reducer, Settings, stays_within};
@@ -83,15 +84,15 @@ impl Beside {
         let reduced = reduced_axes("--mip", &names, array.axes())?;
         let extension = sink::extension(main.path);
         let template = template.map_or_else(|| format!("{{name}}_{{op}}_{{axis}}.{extension}"), str::to_owned);
-        let narrow = for_imagej(Path::new(&template));
+        let narrow = narrow(Path::new(&template));
         let settings =
             Settings { operators: operators.to_owned(), axes: reduced.clone(), narrow, ..Settings::default() };
         let reducer = Arc::new(Reducer::new(array.axes(), array.dtype(), &settings).map_err(at)?);
         let mut outputs = Vec::new();
         for quantity in reducer.outputs() {
             let path = named(&template, main.path, quantity, &names.join(""));
-            if narrow && quantity.dtype == crate::dtype::DType::Float32 && array.dtype() != quantity.dtype {
-                self.notes.push(narrowed(&path));
+            if quantity.natural != quantity.dtype {
+                self.notes.push(narrowed(&path, quantity.dtype));
             }
             let (output, n_files) = projected(&path, quantity, &reduced, main)?;
             outputs.push(output);
@@ -104,8 +105,8 @@ impl Beside {
 }
 
 /// Says that what ImageJ is to open has fewer digits than there are.
-pub(super) fn narrowed(path: &Path) -> String {
-    format!("{}: written as float32, since ImageJ opens no elements of 64 bits", path.display())
+pub(super) fn narrowed(path: &Path, dtype: DType) -> String {
+    format!("{}: written as {dtype}, since ImageJ and OME-TIFF have no such elements of 64 bits", path.display())
 }
 
 /// Where the projection of `main` goes.

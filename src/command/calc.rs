@@ -70,7 +70,7 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
         super::refuse_inputs(output, &lineage.inputs)?;
     }
     let place = output.unwrap_or(Path::new("stackctl"));
-    let how = Output { narrow: output.is_some_and(resolve::for_imagej), ..args.values.output()? };
+    let how = Output { narrow: output.and_then(resolve::narrow), ..args.values.output()? };
     let made = calculated(&args.expression, &arrays, &lineage.inputs, place, &how, &args.run, &stop)?;
     let array = Arc::clone(&made.array);
     lineage.kept = match arrays.len() {

@@ -105,13 +105,14 @@ impl Calculated {
 }
 
 /// What is to be told of the elements that were made.
-fn told(tally: &CastTally) -> [(&'static str, &'static str, u64); 4] {
+fn told(tally: &CastTally) -> [(&'static str, &'static str, u64); 5] {
     let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
     [
         ("clipped", "outside the type became its nearest value", get(&tally.clipped)),
         ("zero_divisors", "divided as whole numbers by zero, which gives 0", get(&tally.zero_divisors)),
         ("nan", "NaN", get(&tally.nan)),
         ("infinite", "infinite", get(&tally.infinite)),
+        ("rounded", "lost digits, of which the float type has fewer", get(&tally.rounded)),
     ]
 }
 
@@ -335,6 +336,6 @@ impl crate::cli::ValueArgs {
         if self.dtype.is_some_and(DType::is_complex) {
             return Err(Error::usage("--dtype: expressions are of real numbers"));
         }
-        Ok(Output { dtype: self.dtype, cast: self.cast, scale: self.scale, offset: self.offset, narrow: false })
+        Ok(Output { dtype: self.dtype, cast: self.cast, scale: self.scale, offset: self.offset, narrow: None })
     }
 }

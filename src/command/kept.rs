@@ -102,7 +102,7 @@ impl Kept {
             self.image.remove("omero");
         }
         let own = self.made(array.axes(), array.dtype(), stays_within(&syntax::parse(text)?));
-        let is_cast = Output { narrow: false, ..*how } != Output::default();
+        let is_cast = Output { narrow: None, ..*how } != Output::default();
         Ok(if is_cast { own.of_other_values() } else { own })
     }
 

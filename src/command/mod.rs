@@ -126,15 +126,14 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Tells if a result has another type than its values would have, since ImageJ is to open it.
+/// Tells if a result has another type than its values would have, for the sake of who opens it.
 fn tell_narrowed(path: &Path, natural: DType, dtype: DType) {
-    if natural != dtype {
-        let path = path.display();
-        tell(format_args!(
-            "note: {path}: {natural} as {dtype}, since ImageJ opens no elements of 64 bits: --dtype {natural} keeps them, and \
-             .zarr and .npy are exact"
-        ));
-    }
+    let why = match dtype {
+        same if same == natural => return,
+        DType::Float64 => "an OME-TIFF has no integers of 64 bits:".to_owned(),
+        _ => format!("ImageJ opens no elements of 64 bits: --dtype {natural} keeps them, and"),
+    };
+    tell(format_args!("note: {}: {natural} as {dtype}, since {why} .zarr and .npy are exact", path.display()));
 }
 
 /// Tells of a picture that would have one pixel, which nobody asks for.

@@ -350,6 +350,6 @@ fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings, Error> {
         keep_axes: elements.keepdims,
         groupings,
         dtype: elements.dtype,
-        narrow: args.output.as_deref().is_some_and(|name| resolve::for_imagej(Path::new(name))),
+        narrow: args.output.as_deref().and_then(|name| resolve::narrow(Path::new(name))),
     })
 }

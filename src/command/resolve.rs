@@ -11,6 +11,7 @@ use crate::array::{Array, Losses};
 use crate::axis::{Axis, Calibration};
 use crate::bytes::{self, Seen};
 use crate::cli::{InputArgs, NameArgs, RunArgs};
+use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit, processors};
 use crate::layout::LayoutOptions;
@@ -332,9 +333,13 @@ fn without(keys: &[&str], mut provenance: Value) -> Value {
     provenance
 }
 
-/// Whether ImageJ is to open `output`, which opens no elements of 64 bits.
-pub(super) fn for_imagej(output: &Path) -> bool {
-    matches!(sink::extension(output).as_str(), "tif" | "tiff" | "btf")
+/// What elements of 64 bits become in `output` unless a type is asked for: ImageJ opens none, and OME-TIFF has floats alone.
+pub(super) fn narrow(output: &Path) -> Option<DType> {
+    match sink::extension(output).as_str() {
+        _ if sink::is_ome_tiff(output) => Some(DType::Float64),
+        "tif" | "tiff" | "btf" => Some(DType::Float32),
+        _ => None,
+    }
 }
 
 /// Numbers of the axes that `names`, given by `flag`, say by name or number; `all`, or none, are all.

@@ -272,8 +272,9 @@ pub(super) fn made(
     output: &Path,
     stop: &AtomicBool,
 ) -> Result<(Arc<dyn Array>, Option<Calculated>), Error> {
-    let (how, narrow) = (args.values.output()?, resolve::for_imagej(output));
-    if args.calc.is_none() && how == Output::default() && !(narrow && array.dtype().size() == 8) {
+    let (how, narrow, dtype) = (args.values.output()?, resolve::narrow(output), array.dtype());
+    let is_narrowed = dtype.size() == 8 && !dtype.is_complex() && narrow.is_some_and(|narrow| narrow != dtype);
+    if args.calc.is_none() && how == Output::default() && !is_narrowed {
         return Ok((array, None));
     }
     let text = args.calc.as_deref().unwrap_or("a");

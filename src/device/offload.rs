@@ -93,7 +93,8 @@ struct OffloadedReader {
 
 impl OffloadedReader {
     /// Reads `region` by devices. Nothing if it is left to the processors: where they are faster or devices failed, where
-    /// something is absent, and where an element ends the run, which they say better.
+    /// something is absent, and where an element ends the run or loses digits, which they say
+    /// better.
     fn offloaded(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Option<Coverage>> {
         let of = Arc::clone(&self.of);
         let n_bytes = size_bytes(&region.shape, of.dtype());
@@ -129,7 +130,7 @@ impl OffloadedReader {
         }
         for (launch, [clipped, zero, nan, infinite, _]) in routine.launches.iter().zip(counts) {
             if let Some(tally) = &launch.tally {
-                tally.add([clipped, zero, nan, infinite].map(u64::from));
+                tally.add([clipped, zero, nan, infinite, 0].map(u64::from));
             }
         }
         if let Some(result) = &self.result {

@@ -23,8 +23,8 @@ pub struct Output {
     pub scale: Option<f64>,
     /// This is added then.
     pub offset: Option<f64>,
-    /// Whether elements of 64 bits become `float32` unless a type is asked for.
-    pub narrow: bool,
+    /// What elements of 64 bits become unless a type is asked for.
+    pub narrow: Option<DType>,
 }
 
 /// An expression as an array.
@@ -80,7 +80,7 @@ pub fn build(
         return Err(fault(text, &expression.span, "is a number: an expression names an input at least once"));
     }
     let natural = value.node.values.dtype();
-    let narrowed = natural.filter(|dtype| output.narrow && dtype.size() == 8).map(|_| DType::Float32);
+    let narrowed = natural.filter(|dtype| dtype.size() == 8).and(output.narrow);
     let calc = builder.calc(&value, output.dtype.or(narrowed), output.cast).map_err(|e| e.at(text))?;
     let tally = calc.tally();
     let array = carry(Arc::new(calc));

@@ -298,7 +298,7 @@ impl Reducer {
             cell.folds.remove(0).fold.finish(&cell.counts).map_err(|refusal| placed(refusal, &part))
         };
         let mut values: Vec<Results> = partial.cells.iter_mut().zip(parts()).map(finish).collect::<Result<_>>()?;
-        let asked = self.settings.dtype.is_some() || self.settings.narrow;
+        let asked = self.settings.dtype.is_some() || self.settings.narrow.is_some();
         let stored = |values, part: &Region| store(values, dtype, asked).map_err(|refusal| placed(refusal, part));
         if let ([_], Some(only)) = (&partial.cells[..], values.pop_if(|_| partial.cells.len() == 1)) {
             return Block::reusing(stored(only, &partial.tile)?, region, dtype);

@@ -137,7 +137,7 @@ impl Reducer {
         }
         let natural = operator.dtype(&input)?;
         let is_wide = natural.size() == 8 && !natural.is_complex();
-        let kept = if self.settings.narrow && is_wide { DType::Float32 } else { natural };
+        let kept = self.settings.narrow.filter(|_| is_wide).unwrap_or(natural);
         let dtype = self.settings.dtype.unwrap_or(kept);
         if natural.is_complex() && !dtype.is_complex() {
             return Err(Error::usage(format!("a complex {label} cannot be {dtype}")));

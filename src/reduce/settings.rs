@@ -26,8 +26,8 @@ pub struct Settings {
     pub groupings: Groupings,
     /// Type of the results; that of each operator if `None`.
     pub dtype: Option<DType>,
-    /// Whether results of 64 bits become float32 unless a type is asked for.
-    pub narrow: bool,
+    /// What results of 64 bits become unless a type is asked for.
+    pub narrow: Option<DType>,
 }
 
 /// Numbers of axes with the parts that are reduced one by one.

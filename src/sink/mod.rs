@@ -171,9 +171,9 @@ struct Entry(&'static [&'static str], Create, Option<series::HeadOf>);
 /// Every output format.
 const FORMATS: &[Entry] = &[
     Entry(&["zarr", "ozx", "zip"], zarr::create, None),
-    Entry(&["npy"], npy::create, Some(npy::head_of)),
+    Entry(&["npy"], npy::create, Some(|spec, _, _| npy::head_of(spec))),
     Entry(&["npz"], npz::create, None),
-    Entry(&["raw"], npy::create_raw, Some(|_| Ok(Vec::new()))),
+    Entry(&["raw"], npy::create_raw, Some(|_, _, _| Ok(Vec::new()))),
     Entry(&["ome.tif", "ome.tiff", "ome.btf"], tiff::create_ome, None),
     Entry(&["tif", "tiff", "btf"], tiff::create, Some(tiff::head_of)),
     Entry(&["png"], png::create, None),

@@ -21,8 +21,8 @@ use crate::unit;
 /// The document by which a series is known.
 const ABOUT: &str = "stackctl-series.json";
 
-/// What stands before the elements of a file.
-pub(super) type HeadOf = fn(&Spec) -> Result<Vec<u8>>;
+/// What stands before the elements of a file, which has one place along the axes that are given beside it.
+pub(super) type HeadOf = fn(&Spec, &[Axis], &OutputOptions) -> Result<Vec<u8>>;
 
 /// Files on their way into a folder.
 struct Series {
@@ -76,8 +76,11 @@ impl Series {
         let named = |i: usize| texts.iter().any(|(axis, _)| *axis == i);
         let object: Vec<u64> =
             spec.axes.iter().enumerate().map(|(i, axis)| if named(i) { 1 } else { axis.length }).collect();
-        let inner = spec.axes.iter().enumerate().filter(|(i, _)| !named(*i)).map(|(_, axis)| axis.clone()).collect();
-        let head = head(&Spec { axes: inner, ..spec.clone() })?;
+        let of = |is_named: bool| {
+            let axes = spec.axes.iter().enumerate().filter(move |(i, _)| named(*i) == is_named);
+            axes.map(|(_, axis)| axis.clone()).collect::<Vec<_>>()
+        };
+        let head = head(&Spec { axes: of(false), ..spec.clone() }, &of(true), options)?;
         let place = Place::new(folder, OutputKind::Folder(is_series), options.overwrite, options.durability);
         let series = Self { place, spec: spec.clone(), pattern, texts, object, head };
         let mut seen = std::collections::BTreeSet::new();

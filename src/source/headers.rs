@@ -278,9 +278,12 @@ impl Headers {
         if kind == next {
             self.kinds.push(FileKind { info, first: file, n_files: 0 });
         } else {
-            let known = &self.kinds[kind as usize].info.axes;
+            let known = &mut self.kinds[kind as usize].info.axes;
+            // Files that begin at different places have no common one.
+            let placed = known.iter_mut().zip(&info.axes).filter(|(known, _)| known.coordinates.is_none());
+            placed.filter(|(known, own)| known.origin != own.origin).for_each(|(known, _)| known.origin = 0.0);
             let differs = |(own, known): &(Axis, &Axis)| own.coordinates.is_some() && own != *known;
-            let own: Vec<Axis> = info.axes.into_iter().zip(known).filter(differs).map(|(own, _)| own).collect();
+            let own: Vec<Axis> = info.axes.into_iter().zip(&*known).filter(differs).map(|(own, _)| own).collect();
             if !own.is_empty() {
                 self.own_axes.insert(file, own);
             }

@@ -33,7 +33,7 @@ pub(super) trait Number: bytemuck::Pod + PartialOrd + Default {
     fn sub(self, b: Self) -> Self;
     fn mul(self, b: Self) -> Self;
     fn div(self, b: Self) -> Self;
-    /// Rounded down; 0 for whole numbers by zero.
+    /// Rounded down; 0 for whole numbers by zero. Of floats what NumPy's `floor_divide` and `remainder` make.
     fn floor_div(self, b: Self) -> Self;
     /// With the sign of the divisor; 0 for whole numbers by zero.
     fn rem(self, b: Self) -> Self;
@@ -154,12 +154,23 @@ macro_rules! float {
             }
             #[inline(always)]
             fn floor_div(self, b: Self) -> Self {
-                if b == 0.0 { self / b } else { ((self - self.rem(b)) / b).round_ties_even() }
+                let r = self % b;
+                let q = (self - r) / b - if r != 0.0 && (r < 0.0) != (b < 0.0) { 1.0 } else { 0.0 };
+                let low = q.floor();
+                match q {
+                    _ if b == 0.0 => self / b,
+                    0.0 => q.copysign(self / b),
+                    _ => low + if q - low > 0.5 { 1.0 } else { 0.0 },
+                }
             }
             #[inline(always)]
             fn rem(self, b: Self) -> Self {
                 let r = self % b;
-                if r != 0.0 && (r < 0.0) != (b < 0.0) { r + b } else { r }
+                match r {
+                    0.0 => r.copysign(b),
+                    _ if (r < 0.0) != (b < 0.0) => r + b,
+                    _ => r,
+                }
             }
             #[inline(always)]
             fn power(self, b: Self) -> Self {
@@ -391,16 +402,53 @@ pub(crate) fn convert(from: DType, source: &[u8], to: DType, out: &mut [u8]) {
 pub(super) struct Met {
     /// Numbers outside the type.
     pub(super) outside: u32,
-    /// Numbers with a fraction, where the type has none.
+    /// Numbers with a fraction, where the type has none; whole numbers with more digits than a float has.
     pub(super) rounded: u32,
 }
 
-/// Rounds numbers to the nearest that `to` has, limits for those outside, 0 for NaN.
+/// The greatest finite number of a float type that is narrower than others.
+pub(super) fn greatest(dtype: DType) -> f32 {
+    if dtype == DType::Float16 { f16::MAX.to_f32() } else { f32::MAX }
+}
+
+/// Puts limits in place of infinity among floats that `source`, numbers of `from`, became, where it was none before. Gives
+/// how many there are.
+fn limit(from: DType, source: &[u8], to: DType, out: &mut [u8]) -> u32 {
+    let (n_infinite, before) = (not_finite(to, out).1, not_finite(from, source).1);
+    if n_infinite > before {
+        let n = out.len() / to.size();
+        let mut wide = vec![0f64; 2 * n];
+        let (was, is) = wide.split_at_mut(n);
+        convert(from, source, DType::Float64, bytemuck::cast_slice_mut(was));
+        convert(to, out, DType::Float64, bytemuck::cast_slice_mut(is));
+        let most = f64::from(greatest(to));
+        let made = is.iter_mut().zip(was).filter(|(is, was)| is.is_infinite() && was.is_finite());
+        made.for_each(|(is, was)| *is = most.copysign(*was));
+        convert(DType::Float64, bytemuck::cast_slice(is), to, out);
+    }
+    (n_infinite - before) as u32
+}
+
+/// How many of `source`, whole numbers of `from`, are others as floats, which `out` holds.
+fn n_changed(from: DType, source: &[u8], to: DType, out: &[u8]) -> u32 {
+    let mut back = vec![0u64; source.len().div_ceil(8)];
+    let back = &mut bytemuck::cast_slice_mut(&mut back)[..source.len()];
+    convert(to, out, from, back);
+    real!(from, A => {
+        // A float above all whole numbers comes back as the greatest of them, which is no float.
+        let (was, is) = (bytemuck::cast_slice::<u8, A>(source), bytemuck::cast_slice::<u8, A>(back));
+        was.iter().zip(is).map(|(was, is)| u32::from(was != is || *was == A::MAX)).sum()
+    }, else 0)
+}
+
+/// Rounds numbers to the nearest that `to` has, limits for those outside, 0 for NaN where it has none.
 pub(super) fn cast(from: DType, source: &[u8], to: DType, out: &mut [u8]) -> Met {
     let Some((low, high)) = super::values::range(to).or((to == DType::Bool).then_some((0, 1))) else {
-        let before = not_finite(from, source).1;
         convert(from, source, to, out);
-        return Met { outside: (not_finite(to, out).1 - before) as u32, rounded: 0 };
+        let outside = limit(from, source, to, out);
+        // Floats that become narrower are rounded, as all that is made of them.
+        let rounded = if from.is_float() { 0 } else { n_changed(from, source, to, out) - outside };
+        return Met { outside, rounded };
     };
     macro_rules! floats {
         ($F:ty) => {

@@ -134,7 +134,8 @@ impl Calc {
 
     fn count(&self, counts: CastCounts) {
         let clipped = if self.program.clips() { counts.met.outside.into() } else { 0 };
-        self.tally.add([clipped, counts.zero_divisors, counts.nan, counts.infinite]);
+        let rounded = if self.dtype.is_float() { counts.met.rounded.into() } else { 0 };
+        self.tally.add([clipped, counts.zero_divisors, counts.nan, counts.infinite, rounded]);
     }
 }
 
@@ -346,9 +347,9 @@ impl CalcReader {
                     })
                     .collect();
                 let counts = of.program.run(&mut self.registers, &slices, strip);
-                if let Some((i, value)) = of.program.refused(&self.registers, counts.met, n) {
+                if let Some((i, value, met)) = of.program.refused(&self.registers, counts.met, n) {
                     let place = place(region, &position, (first + i) as u64, &of.axes);
-                    return Err(refusal(of.dtype, value, &place));
+                    return Err(refusal(of.dtype, value, met, &place));
                 }
                 of.count(counts);
             }
@@ -369,11 +370,12 @@ fn place(region: &Region, position: &[u64], number: u64, axes: &[Axis]) -> Strin
     axes.iter().zip(at).map(|(axis, i)| format!("{}={i}", axis.name)).collect::<Vec<_>>().join(", ")
 }
 
-fn refusal(dtype: DType, value: f64, place: &str) -> Error {
+fn refusal(dtype: DType, value: f64, met: kernels::Met, place: &str) -> Error {
     let (why, ways) = match range(dtype) {
-        Some((low, high)) if value.fract() != 0.0 && (low as f64..=high as f64).contains(&value) => {
-            ("has a fraction".to_owned(), "--cast round rounds it")
+        _ if met.outside == 0 && dtype.is_float() => {
+            (format!("has more digits than {dtype} holds"), "--cast round rounds it")
         }
+        _ if met.outside == 0 => ("has a fraction".to_owned(), "--cast round rounds it"),
         Some((low, high)) => (format!("is not from {low} to {high}"), "--cast clip takes the nearest value"),
         None => ("is too large".to_owned(), "--cast clip takes the nearest value"),
     };

@@ -14,11 +14,13 @@ pub(super) const STRIP: usize = 1024;
 /// What becomes of values that a narrower type does not hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Cast {
-    /// Any value that changes is an error: outside the type, NaN, or a fraction.
+    /// Any value that changes is an error: outside the type, NaN, a fraction, or a whole number with more digits than a
+    /// float has. Floats that become narrower are rounded.
     Error,
-    /// The nearest value of the type, which is 0 for NaN; those outside it are counted.
+    /// The nearest value of the type, which is 0 for NaN of whole numbers; those outside it are counted.
     Clip,
-    /// Fractions are rounded to the nearest whole number, half to even; a value outside the type is an error.
+    /// Fractions are rounded to the nearest whole number, half to even; a value outside the type is an error. Whole
+    /// numbers that become floats are rounded to their digits and counted.
     #[default]
     Round,
 }
@@ -135,14 +137,9 @@ impl Program {
     /// Why there is none.
     pub(super) fn new(root: &Rc<Node>, dtype: DType, cast: Cast) -> Result<Self, String> {
         let natural = root.values.dtype().ok_or("has values that no type holds")?;
-        let held = |to: Values| match (root.values.as_numbers(), to.as_numbers()) {
-            (Values::Whole { low, high }, Values::Whole { low: l, high: h }) => l <= low && high <= h,
-            (Values::Whole { .. } | Values::Single, to) => matches!(to, Values::Single | Values::Double),
-            (Values::Double, to) => to == Values::Double,
-            _ => false,
-        };
+        let is_held = |to: Values| root.values.are_held_by(to);
         let fits = dtype == natural
-            || (dtype != DType::Bool && dtype != DType::Float16 && Values::of(dtype).is_some_and(held));
+            || (dtype != DType::Bool && dtype != DType::Float16 && Values::of(dtype).is_some_and(is_held));
         let program = Self {
             steps: Vec::new(),
             constants: Vec::new(),
@@ -231,8 +228,8 @@ impl Program {
         counts
     }
 
-    /// Whether what was met ends the run, and where: the first element and its value.
-    pub(super) fn refused(&self, registers: &Registers, met: Met, n: usize) -> Option<(usize, f64)> {
+    /// Whether what was met ends the run, and where: the first element, its value, and what is met there.
+    pub(super) fn refused(&self, registers: &Registers, met: Met, n: usize) -> Option<(usize, f64, Met)> {
         let is_refused = match self.cast {
             Cast::Clip => false,
             Cast::Round => met.outside > 0,
@@ -254,7 +251,7 @@ impl Program {
             let met = kernels::cast(class, aligned, self.dtype, &mut bytemuck::cast_slice_mut(&mut place)[..size]);
             out.copy_from_slice(&bytemuck::cast_slice(&place)[..size]);
             kernels::convert(class, aligned, DType::Float64, bytemuck::cast_slice_mut(&mut value));
-            (met.outside > 0 || (self.cast == Cast::Error && met.rounded > 0)).then_some((i, value[0]))
+            (met.outside > 0 || (self.cast == Cast::Error && met.rounded > 0)).then_some((i, value[0], met))
         })
     }
 

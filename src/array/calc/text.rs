@@ -1,5 +1,6 @@
 //! A program as one kernel in OpenCL C, which does the same with each element, bit by bit where numbers are whole.
 
+use super::kernels::greatest;
 use super::operation::Operation;
 use super::program::{Cast, Program, ProgramStep, Slot};
 use super::values::{MachineType, range};
@@ -11,8 +12,11 @@ const OPERATIONS: &str = "\
 #define SAT(T, x) ((x) != (x) ? (T)0 : convert_##T##_sat(x))
 #define REMAINDER(a, b) ((b) == 0 ? 0 : (a) % (b) != 0 && ((a) % (b) < 0) != ((b) < 0) ? (a) % (b) + (b) : (a) % (b))
 #define FLOOR_DIVIDE(a, b) ((b) == 0 ? 0 : (a) % (b) != 0 && ((a) % (b) < 0) != ((b) < 0) ? (a) / (b) - 1 : (a) / (b))
-#define FLOAT_REMAINDER(a, b) (fmod(a, b) != 0 && (fmod(a, b) < 0) != ((b) < 0) ? fmod(a, b) + (b) : fmod(a, b))
-#define FLOAT_FLOOR_DIVIDE(a, b) ((b) == 0 ? (a) / (b) : rint(((a) - FLOAT_REMAINDER(a, b)) / (b)))
+#define FLOATS(T) T remainder_##T(T a, T b) { const T r = fmod(a, b); \\
+ return r == 0 ? copysign(r, b) : (r < 0) != (b < 0) ? r + b : r; } \\
+T floor_divide_##T(T a, T b) { const T r = fmod(a, b), q = (a - r) / b - (r != 0 && (r < 0) != (b < 0) ? 1 : 0); \\
+ return b == 0 ? a / b : q == 0 ? copysign(q, a / b) : floor(q) + (q - floor(q) > 0.5f ? 1 : 0); }
+FLOATS(float) FLOATS(double)
 #define POWER(T, U) T power_##T(T a, T b) { U r = 1, x = (U)a; \\
  for (uint e = (uint)b; e; e >>= 1, x *= x) if (e & 1) r *= x; return (T)r; }
 POWER(int, uint) POWER(long, ulong) POWER(ulong, ulong)
@@ -80,8 +84,10 @@ fn applied(operation: Operation, class: MachineType, a: &str, b: &str, c: &str) 
         Subtract => format!("{a} - {b}"),
         Multiply => format!("{a} * {b}"),
         Divide if is_float => format!("{a} / {b}"),
-        Divide | FloorDivide => format!("{}FLOOR_DIVIDE({a}, {b})", if is_float { "FLOAT_" } else { "" }),
-        Remainder => format!("{}REMAINDER({a}, {b})", if is_float { "FLOAT_" } else { "" }),
+        FloorDivide if is_float => format!("floor_divide_{t}({a}, {b})"),
+        Divide | FloorDivide => format!("FLOOR_DIVIDE({a}, {b})"),
+        Remainder if is_float => format!("remainder_{t}({a}, {b})"),
+        Remainder => format!("REMAINDER({a}, {b})"),
         Power if is_float => format!("{b} == 2 ? {a} * {a} : pow({a}, {b})"),
         Power => format!("power_{t}({a}, {b})"),
         Minimum => format!("{a} != {a} || {a} < {b} ? {a} : {b}"),
@@ -119,7 +125,8 @@ fn applied(operation: Operation, class: MachineType, a: &str, b: &str, c: &str) 
 
 impl Program {
     /// The kernel for leaves of `dtypes` at `places`. It counts what elements come to as
-    /// [`CastTally::add`](crate::array::CastTally::add) takes it; the count behind these is of elements that end the run.
+    /// [`CastTally::add`](crate::array::CastTally::add) takes it; in place of its last count is one of elements that end the
+    /// run, or lose digits.
     pub(super) fn text(&self, dtypes: &[DType], places: &Places) -> String {
         let leaves: String =
             dtypes.iter().enumerate().map(|(i, d)| format!("__global const {} *a{i}, ", c_name(*d))).collect();
@@ -189,13 +196,27 @@ impl Program {
             }
             (Some(_), true) if self.dtype == DType::Bool => stored(&as_class(class, &x, MachineType::Bool)),
             (Some(_), true) => stored(&converted(class, &x, wide)),
-            (None, false) => format!(
-                "{}const {} v = {read};\nconst bool outside = isinf(v) && !({});\n{}{floats}",
-                stored(&converted(class, &x, wide)),
-                float(self.dtype),
-                if class.is_float() { format!("isinf({x})") } else { "false".to_owned() },
-                refused("false"),
-            ),
+            (None, false) => {
+                let most = constant(MachineType::F32, greatest(self.dtype).into(), None);
+                // Whole numbers are compared with what comes back of them, as the processors do.
+                let (was_infinite, lost) = match class {
+                    class if class.is_float() => (format!("isinf({x})"), "false".to_owned()),
+                    MachineType::Bool => ("false".to_owned(), "false".to_owned()),
+                    _ => {
+                        let (_, most) = ends(class);
+                        let is_most = format!("{x} == {}", whole(class, most));
+                        ("false".to_owned(), format!("SAT({t}, {read}) != {x} || {is_most}"))
+                    }
+                };
+                format!(
+                    "{}const bool outside = isinf({read}) && !{was_infinite};\nif (outside) {}{}{}const {} v = {read};\n{floats}",
+                    stored(&converted(class, &x, wide)),
+                    stored(&format!("({wide})({x} > 0 ? {most} : -{most})")),
+                    refused("false"),
+                    if class.is_float() { String::new() } else { format!("if (!outside && ({lost})) n[4] = 1;\n") },
+                    float(self.dtype),
+                )
+            }
             (Some((low, high)), false) if class.is_float() => format!(
                 "const {t} v = rint({x});\nconst bool outside = !(v >= {} && v < {});\n{}{}",
                 constant(class, low as f64, None),
@@ -204,12 +225,7 @@ impl Program {
                 stored(&format!("SAT({out}, v)", out = c_name(self.dtype))),
             ),
             (Some((low, high)), false) => {
-                let (least, most) = match class {
-                    MachineType::Bool => (0, u8::MAX.into()),
-                    MachineType::I32 => (i32::MIN.into(), i32::MAX.into()),
-                    MachineType::U64 => (0, u64::MAX.into()),
-                    _ => (i64::MIN.into(), i64::MAX.into()),
-                };
+                let (least, most) = ends(class);
                 let (low, high) = (whole(class, low.max(least)), whole(class, high.min(most)));
                 format!(
                     "const bool outside = {x} < {low} || {x} > {high};\n{}{}",
@@ -218,6 +234,16 @@ impl Program {
                 )
             }
         }
+    }
+}
+
+/// The least and the greatest of whole numbers of a machine type.
+fn ends(class: MachineType) -> (i128, i128) {
+    match class {
+        MachineType::Bool => (0, u8::MAX.into()),
+        MachineType::I32 => (i32::MIN.into(), i32::MAX.into()),
+        MachineType::U64 => (0, u64::MAX.into()),
+        _ => (i64::MIN.into(), i64::MAX.into()),
     }
 }
 

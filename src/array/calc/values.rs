@@ -22,8 +22,9 @@ pub enum Values {
 
 use Values::{Bool, Double, Single, Whole};
 
-/// Whole numbers up to this are exact in `float32`.
+/// Whole numbers up to these are exact in `float32` and in `float64`.
 const EXACT_IN_SINGLE: i128 = 1 << 24;
+const EXACT_IN_DOUBLE: i128 = 1 << 53;
 
 /// A machine type that operations are done in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +83,21 @@ impl Values {
             Single => Some(DType::Float32),
             Double => Some(DType::Float64),
             Whole { low, high } => WHOLE.iter().find(|w| w.1 <= low && high <= w.2).map(|w| w.0),
+        }
+    }
+
+    /// Whether each of these is, as it is, one of `to`; floats may become wider.
+    pub(super) fn are_held_by(self, to: Self) -> bool {
+        let within = |low, high| match to.as_numbers() {
+            Single => -EXACT_IN_SINGLE <= low && high <= EXACT_IN_SINGLE,
+            Double => -EXACT_IN_DOUBLE <= low && high <= EXACT_IN_DOUBLE,
+            Whole { low: l, high: h } => l <= low && high <= h,
+            Bool => false,
+        };
+        match self.as_numbers() {
+            Whole { low, high } => within(low, high),
+            Single => matches!(to, Single | Double),
+            float => float == to,
         }
     }
 
@@ -188,5 +204,11 @@ mod tests {
         assert_eq!(Double.with(false, Double, true), Double);
         assert_eq!(Single.with(false, Double, true), Single);
         assert_eq!(Bool.with(false, Bool, false), whole(0, 1));
+        assert!(whole(0, 1 << 24).are_held_by(Single) && !whole(0, (1 << 24) + 1).are_held_by(Single));
+        assert!(
+            Single.are_held_by(Double)
+                && !Double.are_held_by(Single)
+                && !Values::of(DType::Int64).unwrap().are_held_by(Double)
+        );
     }
 }

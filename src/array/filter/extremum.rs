@@ -1,7 +1,7 @@
 //! Minima and maxima of boxes, along one axis after the other.
 //!
 //! Along a line, extrema of two neighbours make those of four, these of eight: the window of any length is the extremum of
-//! two overlapping ones of a power of two.
+//! two overlapping ones of a power of two. NaN is in every window that holds one, as in NumPy's minimum and maximum.
 
 use half::f16;
 use multiversion::multiversion;
@@ -151,7 +151,7 @@ impl Filter for Extremum {
             let body = format!(
                 "{of} v[{n}]; for (int j = 0; j < {n}; j++) v[j] = AT(j);\n\
                  for (int have = 1, step; have < {n}; have += step) {{ step = min(have, {n} - have);\n\
-                 for (int j = 0; j < {n} - have; j++) v[j] = v[j + step] {} v[j] ? v[j + step] : v[j]; }}\nconst {of} r = v[0];",
+                 for (int j = 0; j < {n} - have; j++) v[j] = v[j + step] {} v[j] || v[j + step] != v[j + step] ? v[j + step] : v[j]; }}\nconst {of} r = v[0];",
                 if self.is_greatest { ">" } else { "<" }
             );
             from = routine.along((from, dtype), (&lengths, axis, shape[axis]), (of, dtype), (&body, Vec::new()));
@@ -168,22 +168,23 @@ trait Ordered: bytemuck::Pod {
 }
 
 macro_rules! ordered {
-    ($($t:ty),*; $least:expr, $greatest:expr) => { $(
+    ($($t:ty),*; |$a:ident, $b:ident| $least:expr, $greatest:expr) => { $(
         impl Ordered for $t {
             #[inline(always)]
-            fn least(self, other: Self) -> Self {
-                ($least)(self, other)
+            fn least(self, $b: Self) -> Self {
+                let $a = self;
+                $least
             }
             #[inline(always)]
-            fn greatest(self, other: Self) -> Self {
-                ($greatest)(self, other)
+            fn greatest(self, $b: Self) -> Self {
+                let $a = self;
+                $greatest
             }
         }
     )* };
 }
-ordered!(u8, u16, u32, u64, i8, i16, i32, i64; Ord::min, Ord::max);
-// Of two that have no order, the first.
-ordered!(f16, f32, f64; |a, b| if b < a { b } else { a }, |a, b| if b > a { b } else { a });
+ordered!(u8, u16, u32, u64, i8, i16, i32, i64; |a, b| a.min(b), a.max(b));
+ordered!(f16, f32, f64; |a, b| if b < a || b.is_nan() { b } else { a }, if b > a || b.is_nan() { b } else { a });
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn fold<T: Ordered>(a: &[T], b: &[T], out: &mut [T], is_greatest: bool) {

@@ -33,7 +33,40 @@ pub(super) fn imagej(axes: &[Axis], lengths: [u64; 3], n_pages: u64) -> String {
     {
         text += &format!("finterval={interval}\n");
     }
+    for axis in axes.iter().filter(|a| matches!(a.name.as_str(), "x" | "y" | "z") && a.origin != 0.0) {
+        // Counted in pixels, from the first one on.
+        if let Some(step) = axis.spacing().map(|c| c.step).filter(|step| *step > 0.0) {
+            text += &format!("{}origin={}\n", axis.name, -axis.origin / step);
+        }
+    }
     text + "loop=false\n"
+}
+
+/// ImageJ's own block of metadata, and the sizes of its parts: the name of its channel as the label of each page, and the
+/// colours of several channels as tables. `shown` are names and colours. Nothing if there is neither.
+pub(super) fn imagej_block(
+    axes: &[Axis],
+    lengths: [u64; 3],
+    shown: &[(String, String)],
+) -> Option<(Vec<u32>, Vec<u8>)> {
+    let [t, z, c] = lengths;
+    let channels = axes.iter().find(|a| a.name == "c" && a.length == c)?;
+    let label = |text: &String| text.encode_utf16().flat_map(u16::to_ne_bytes).collect();
+    let labels = channels.labels.iter().flat_map(|names| names.iter().cycle().take((t * z * c) as usize).map(label));
+    let table = |(_, colour): &(String, String)| {
+        let rgb = u32::from_str_radix(colour, 16).unwrap_or(0xFF_FFFF).to_be_bytes();
+        rgb[1..].iter().flat_map(|most| (0..256).map(|i| ((i * u32::from(*most) + 127) / 255) as u8)).collect()
+    };
+    let tables = shown.iter().take(if c > 1 { c as usize } else { 0 }).map(table);
+    let parts: [(&[u8; 4], Vec<Vec<u8>>); 2] = [(b"labl", labels.collect()), (b"luts", tables.collect())];
+    let word = |text: &[u8; 4]| u32::from_be_bytes(*text).to_ne_bytes();
+    let mut head = word(b"IJIJ").to_vec();
+    for (kind, values) in parts.iter().filter(|(_, values)| !values.is_empty()) {
+        head.extend([word(kind), (values.len() as u32).to_ne_bytes()].concat());
+    }
+    let all = || parts.iter().flat_map(|(_, values)| values);
+    let sizes = std::iter::once(&head).chain(all()).map(|part| part.len() as u32).collect();
+    all().next().is_some().then(|| (sizes, std::iter::once(&head).chain(all()).flatten().copied().collect()))
 }
 
 /// tifffile's description of pages that are an array of the axes' shape.

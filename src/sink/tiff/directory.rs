@@ -4,8 +4,12 @@
 pub(super) enum TagValue {
     /// 16-bit numbers.
     Shorts(Vec<u16>),
+    /// Bytes.
+    Bytes(Vec<u8>),
     /// One 32-bit number.
     Long(u32),
+    /// 32-bit numbers.
+    Longs(Vec<u32>),
     /// A size in bytes, as wide as offsets are.
     Size(u64),
     /// Places or sizes in bytes.
@@ -129,9 +133,10 @@ impl TagValue {
     /// TIFF's number for the type, and bytes of one value.
     fn kind(&self, big: bool) -> (u16, usize) {
         match self {
+            Self::Bytes(_) => (1, 1),
             Self::Text(_) => (2, 1),
             Self::Shorts(_) => (3, 2),
-            Self::Long(_) => (4, 4),
+            Self::Long(_) | Self::Longs(_) => (4, 4),
             Self::Size(_) | Self::Sizes(_) | Self::PlaneOffset if big => (16, 8),
             Self::Size(_) | Self::Sizes(_) | Self::PlaneOffset => (4, 4),
             Self::Rational(_) => (5, 8),
@@ -142,7 +147,9 @@ impl TagValue {
         let wide = |n: u64| if big { n.to_ne_bytes().to_vec() } else { (n as u32).to_ne_bytes().to_vec() };
         match self {
             Self::Shorts(values) => values.iter().flat_map(|v| v.to_ne_bytes()).collect(),
+            Self::Bytes(bytes) => bytes.clone(),
             Self::Long(value) => value.to_ne_bytes().to_vec(),
+            Self::Longs(values) => values.iter().flat_map(|v| v.to_ne_bytes()).collect(),
             Self::Size(value) => wide(*value),
             Self::Sizes(values) => values.iter().flat_map(|value| wide(*value)).collect(),
             Self::PlaneOffset => wide(plane),

@@ -17,6 +17,7 @@ use crate::consume::Consumer;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::n_elements;
+use crate::sink::zarr::shown;
 use crate::store::Store;
 
 mod describe;
@@ -37,22 +38,22 @@ const BATCH_BYTES: usize = 1 << 20;
 pub(super) fn create(path: &Path, spec: &Spec, options: &OutputOptions) -> Result<Box<dyn Consumer>> {
     let planes = Planes::new(&spec.axes, spec.dtype).map_err(|e| e.at(path.display()))?;
     let strides = planes.strides.clone();
-    let head = Head::new(planes, spec);
+    let head = Head::new(planes, spec, &[], options);
     let placement = Placement { start: head.start(), strides };
     let write = move |store: &Store| head.write(&mut |at, bytes| store.put_at(at, bytes).map(|_| ()));
     Ok(Box::new(FlatSink::file(path, spec, options, Box::new(write), placement)?))
 }
 
-/// What stands before the elements of an array of `spec`, which follow it row-major.
+/// What stands before the elements of an array of `spec`, which follow it row-major, in one of the files along `named`.
 ///
 /// # Errors
 /// As [`create`].
-pub(super) fn head_of(spec: &Spec) -> Result<Vec<u8>> {
+pub(super) fn head_of(spec: &Spec, named: &[Axis], options: &OutputOptions) -> Result<Vec<u8>> {
     let mut planes = Planes::new(&spec.axes, spec.dtype)?;
     if planes.strides != Placement::row_major(0, &spec.shape(), spec.dtype).strides {
         planes.hyperstack = None;
     }
-    let head = Head::new(planes, spec);
+    let head = Head::new(planes, spec, named, options);
     let mut bytes = Vec::new();
     head.write(&mut |_, more| {
         bytes.extend_from_slice(more);
@@ -72,12 +73,15 @@ struct Head {
 }
 
 impl Head {
-    fn new(planes: Planes, spec: &Spec) -> Self {
+    fn new(planes: Planes, spec: &Spec, named: &[Axis], options: &OutputOptions) -> Self {
         let data_bytes = size_bytes(&spec.shape(), spec.dtype);
+        let shown = || shown(&spec.axes, spec.dtype, &options.image);
+        let block = planes.hyperstack.and_then(|lengths| describe::imagej_block(&spec.axes, lengths, &shown()));
+        let block_bytes = block.as_ref().map_or(0, |(sizes, bytes)| 4 * sizes.len() + bytes.len()) as u64;
         // What stands before the planes depends on the format only by less than this.
-        let most_before = planes.n_pages.saturating_mul(512).saturating_add(64 << 10);
+        let most_before = planes.n_pages.saturating_mul(512).saturating_add(64 << 10).saturating_add(block_bytes);
         let big = data_bytes.saturating_add(most_before) > u64::from(u32::MAX);
-        let (template, shared) = planes.template(spec, big);
+        let (template, shared) = planes.template(spec, named, block, big);
         Self { planes, big, template, shared }
     }
 
@@ -202,14 +206,20 @@ impl Planes {
     }
 
     /// The directory that every page has, and the bytes that all of them point to, which follow the header.
-    fn template(&self, spec: &Spec, big: bool) -> (DirectoryTemplate, Vec<u8>) {
+    fn template(
+        &self,
+        spec: &Spec,
+        named: &[Axis],
+        block: Option<(Vec<u32>, Vec<u8>)>,
+        big: bool,
+    ) -> (DirectoryTemplate, Vec<u8>) {
         let dtype = spec.dtype;
         let bits = 8 * dtype.size() as u16;
         let samples = self.samples as u16;
         let is_colour = is_colour(self.samples, dtype);
         let n_extra = usize::from(samples) - if is_colour { 3 } else { 1 };
         let text = match self.hyperstack {
-            Some(lengths) => describe::imagej(&spec.axes, lengths, self.n_pages),
+            Some(lengths) => describe::imagej(&[named, &spec.axes].concat(), lengths, self.n_pages),
             None => describe::shaped(&spec.axes),
         };
         let software = concat!("stackctl ", env!("CARGO_PKG_VERSION"));
@@ -238,6 +248,10 @@ impl Planes {
             directory.add(338, TagValue::Shorts(vec![0; n_extra]));
         }
         directory.add(339, TagValue::Shorts(vec![sample_format(dtype); usize::from(samples)]));
+        if let Some((sizes, bytes)) = block {
+            directory.add_to_first(50838, TagValue::Longs(sizes));
+            directory.add_to_first(50839, TagValue::Bytes(bytes));
+        }
         let shared = directory.place(if big { 16 } else { 8 });
         (directory, shared)
     }

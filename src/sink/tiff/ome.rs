@@ -113,11 +113,11 @@ impl OmeSink {
             let tile_bytes = codec.bound(size_bytes(a.chunk_shape(), dtype)).saturating_add(16);
             a.n_objects().saturating_mul(tile_bytes).saturating_add(n_pages.saturating_mul(PAGE_BYTES))
         };
-        let most = arrays.iter().map(bound).fold(64 << 10, u64::saturating_add);
-        let is_big = most > u64::from(u32::MAX) || super::super::extension(path) == "btf";
         let stem = path.file_name().unwrap_or_default().to_string_lossy();
         let name = stem.split(".ome.").next().unwrap_or_default();
         let description = images.describe(name, axes, dtype, &options.image)?;
+        let most = arrays.iter().map(bound).fold((64 << 10) + description.len() as u64, u64::saturating_add);
+        let is_big = most > u64::from(u32::MAX) || super::super::extension(path) == "btf";
         let pages = Mutex::new(Pages::new(arrays.into_iter(), is_big));
         let place = Place::new(path, OutputKind::File, options.overwrite, options.durability);
         let plane = Plane { n_pages, tile, samples, codec, predictor };

@@ -102,10 +102,39 @@ impl Images {
                 text += "/>";
             }
             let first = i * n_pages;
-            let _ = write!(text, r#"<TiffData IFD="{first}" PlaneCount="{n_pages}"/></Pixels></Image>"#);
+            let _ = write!(text, r#"<TiffData IFD="{first}" PlaneCount="{n_pages}"/>"#);
+            self.place(axes, &mut text);
+            text += "</Pixels></Image>";
         }
         Ok(text + "</OME>")
     }
+
+    /// Where each plane lies, if the image does not begin at zero.
+    fn place(&self, axes: &[Axis], text: &mut String) {
+        let is_placed =
+            |a: &&Axis| matches!(a.name.as_str(), "x" | "y" | "z") && a.spacing().is_some_and(|c| c.step > 0.0);
+        let axes: Vec<(&Axis, f64)> =
+            axes.iter().filter(is_placed).filter_map(|a| Some((a, micrometres(a)?))).collect();
+        if axes.iter().all(|(axis, _)| axis.origin == 0.0) {
+            return;
+        }
+        let [n_t, n_z, n_c] = ['T', 'Z', 'C'].map(|letter| self.length(letter));
+        for [t, z, c] in (0..n_t).flat_map(|t| (0..n_z).flat_map(move |z| (0..n_c).map(move |c| [t, z, c]))) {
+            let _ = write!(text, r#"<Plane TheZ="{z}" TheT="{t}" TheC="{c}""#);
+            for (axis, factor) in &axes {
+                let key = format!("Position{}", axis.name.to_uppercase());
+                let at = axis.coordinate(if axis.name == "z" { z } else { 0 }) * factor;
+                let _ = write!(text, r#" {key}="{at}" {key}Unit="µm""#);
+            }
+            *text += "/>";
+        }
+    }
+}
+
+/// Micrometres of the unit of an axis.
+fn micrometres(axis: &Axis) -> Option<f64> {
+    let unit = axis.calibration.as_ref()?.unit.as_deref()?;
+    if unit == "micrometer" { Some(1.0) } else { metres(unit).map(|metres| metres * 1e6) }
 }
 
 fn letter(name: &str) -> Option<char> {
@@ -130,7 +159,10 @@ fn pixel_type(dtype: DType) -> Result<&'static str> {
         DType::Float64 => "double",
         DType::Complex64 => "complex",
         DType::Complex128 => "double-complex",
-        other => return Err(Error::usage(format!("an OME-TIFF has no elements of {other}: use --dtype float32"))),
+        other => {
+            let wider = if other == DType::Float16 { DType::Float32 } else { DType::Float64 };
+            return Err(Error::usage(format!("an OME-TIFF has no elements of {other}: use --dtype {wider}")));
+        }
     })
 }
 
@@ -144,9 +176,8 @@ fn sizes(axes: &[Axis]) -> String {
         let Some(unit) = calibration.unit.as_deref() else { continue };
         let (key, value, unit) = match axis.name.as_str() {
             "x" | "y" | "z" => {
-                let Some(metres) = metres(unit) else { continue };
-                let step = if unit == "micrometer" { step } else { step * metres * 1e6 };
-                (format!("PhysicalSize{}", axis.name.to_uppercase()), step, "µm")
+                let Some(factor) = micrometres(axis) else { continue };
+                (format!("PhysicalSize{}", axis.name.to_uppercase()), step * factor, "µm")
             }
             "t" => {
                 let Some(seconds) = seconds(unit) else { continue };

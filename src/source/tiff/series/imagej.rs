@@ -37,6 +37,8 @@ pub struct ImagejDescription {
     pub interval: Option<f64>,
     /// Unit of that time, as written; seconds if none.
     pub time_unit: Option<String>,
+    /// Where x, y and z are zero, in pixels behind the first one.
+    pub origins: [Option<f64>; 3],
     /// Offset and factor of values, where they are not 0 and 1.
     pub values: (f64, f64),
 }
@@ -67,7 +69,8 @@ impl ImagejDescription {
                 Ok(n) if n > 0 => Ok(n),
                 _ => Err(format!("'{key}={value}' is no count")),
             };
-            let positive = || value.parse::<f64>().ok().filter(|v| v.is_finite() && *v > 0.0);
+            let finite = || value.parse::<f64>().ok().filter(|v| v.is_finite());
+            let positive = || finite().filter(|v| *v > 0.0);
             let text = || (!value.is_empty()).then(|| value.to_owned());
             match key {
                 "images" => found.images = count()?,
@@ -83,6 +86,9 @@ impl ImagejDescription {
                 }
                 "finterval" => found.interval = positive(),
                 "tunit" => found.time_unit = text(),
+                "xorigin" => found.origins[0] = finite(),
+                "yorigin" => found.origins[1] = finite(),
+                "zorigin" => found.origins[2] = finite(),
                 "c0" => found.values.0 = value.parse().unwrap_or(0.0),
                 "c1" => found.values.1 = value.parse().unwrap_or(1.0),
                 _ => {}
@@ -146,8 +152,9 @@ pub(super) fn read(cx: &Context<'_>) -> Result<Option<Vec<Series>>, Unusable> {
     let mut page_axes = kind.axes();
     calibrate_page(&mut page_axes, &description, kind.resolution);
     axes.extend(page_axes);
+    place(&mut axes, &description);
     let mut series = cx.series("ImageJ", axes, pages)?;
-    label_channels(cx, &mut series, n);
+    describe_channels(cx, &mut series, n);
     if description.values != (0.0, 1.0) {
         let (offset, factor) = description.values;
         let text = format!("values are kept as stored: ImageJ's calibration of {offset} + {factor} v is not applied");
@@ -223,13 +230,25 @@ fn calibrate_page(axes: &mut [Axis], description: &ImagejDescription, resolution
     }
 }
 
+/// Where axes of a known step begin.
+fn place(axes: &mut [Axis], description: &ImagejDescription) {
+    for (name, origin) in ["x", "y", "z"].into_iter().zip(description.origins) {
+        if let Some(axis) = axes.iter_mut().find(|a| a.name == name)
+            && let (Some(origin), Some(calibration)) = (origin.filter(|o| *o != 0.0), &axis.calibration)
+        {
+            axis.origin = -origin * calibration.step;
+        }
+    }
+}
+
 const METADATA_COUNTS: u16 = 50838;
 const METADATA: u16 = 50839;
 /// Most bytes of ImageJ's own metadata that are looked at.
 const METADATA_BYTES: u64 = 16 << 20;
 
-/// Names the channels by the slice labels, where all planes of a channel have one label.
-fn label_channels(cx: &Context<'_>, series: &mut Series, n: u64) {
+/// Names the channels by the slice labels, where all planes of a channel have one label, and gives them the colours of their
+/// tables.
+fn describe_channels(cx: &Context<'_>, series: &mut Series, n: u64) {
     let Some(position) = series.axes.iter().position(|a| a.name == "c") else { return };
     let n_leading = series.axes.len() - cx.directory.kind(0).axes().len();
     if position >= n_leading {
@@ -237,11 +256,16 @@ fn label_channels(cx: &Context<'_>, series: &mut Series, n: u64) {
     }
     let tag = |tag| cx.tag(tag, METADATA_BYTES).ok().flatten();
     let (Some(counts), Some(bytes)) = (tag(METADATA_COUNTS), tag(METADATA)) else { return };
+    let length = series.axes[position].length as usize;
+    let tables = values(LOOKUP_TABLES, &counts.uints(), &bytes.bytes, bytes.big_endian);
+    let colours: Option<Vec<String>> = tables.into_iter().map(colour).collect();
+    // Grey says nothing of a channel.
+    let tells = |all: &Vec<String>| all.len() == length && all.iter().any(|colour| colour != "FFFFFF");
+    series.axes[position].colours = colours.filter(tells);
     let labels = labels(&counts.uints(), &bytes.bytes, bytes.big_endian);
     if labels.len() as u64 != n {
         return;
     }
-    let length = series.axes[position].length as usize;
     let inner: u64 = series.axes[position + 1..n_leading].iter().map(|a| a.length).product();
     let mut names: Vec<Option<&str>> = vec![None; length];
     for (plane, label) in labels.iter().enumerate() {
@@ -259,14 +283,36 @@ fn label_channels(cx: &Context<'_>, series: &mut Series, n: u64) {
     }
 }
 
+const LABELS: u32 = u32::from_be_bytes(*b"labl");
+const LOOKUP_TABLES: u32 = u32::from_be_bytes(*b"luts");
+
 /// Slice labels of ImageJ's private metadata.
+pub fn labels(counts: &[u64], bytes: &[u8], big_endian: bool) -> Vec<String> {
+    let text = |value: &[u8]| {
+        let units = value.chunks_exact(2).map(|u| uint(u, big_endian) as u16);
+        char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect()
+    };
+    values(LABELS, counts, bytes, big_endian).into_iter().map(text).collect()
+}
+
+/// The colour that a table of 256 reds, greens and blues goes to evenly from black, as six hexadecimal digits.
+fn colour(table: &[u8]) -> Option<String> {
+    let is_even = |part: &[u8]| {
+        let most = usize::from(part[255]);
+        part.iter().enumerate().all(|(i, value)| (i * most / 255).abs_diff(usize::from(*value)) <= 1)
+    };
+    let parts = table.as_chunks::<256>().0;
+    let all = (table.len() == 768 && parts.iter().all(|part| is_even(part))).then_some(parts)?;
+    Some(all.iter().map(|part| format!("{:02X}", part[255])).collect())
+}
+
+/// Values of one type in ImageJ's private metadata.
 ///
 /// The block opens with a magic number and pairs of type and count; the values follow in that order, their
 /// sizes are in the tag of counts, the first of which is the size of the opening.
-pub fn labels(counts: &[u64], bytes: &[u8], big_endian: bool) -> Vec<String> {
-    const LABELS: u32 = u32::from_be_bytes(*b"labl");
+fn values<'b>(wanted: u32, counts: &[u64], bytes: &'b [u8], big_endian: bool) -> Vec<&'b [u8]> {
     let word = |b: &[u8]| -> Option<u32> { Some(uint(b.get(..4)?, big_endian) as u32) };
-    let read = || -> Option<Vec<String>> {
+    let read = || -> Option<Vec<&'b [u8]>> {
         let (&head, sizes) = counts.split_first()?;
         let (head, mut rest) = bytes.split_at_checked(usize::try_from(head).ok()?)?;
         if word(head)? != u32::from_be_bytes(*b"IJIJ") {
@@ -280,12 +326,9 @@ pub fn labels(counts: &[u64], bytes: &[u8], big_endian: bool) -> Vec<String> {
                 let size = usize::try_from(*sizes.next()?).ok()?;
                 let (value, after) = rest.split_at_checked(size)?;
                 rest = after;
-                if kind == LABELS {
-                    let units = value.chunks_exact(2).map(|u| uint(u, big_endian) as u16);
-                    found.push(char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect());
-                }
+                found.push(value);
             }
-            if kind == LABELS {
+            if kind == wanted {
                 return Some(found);
             }
         }
@@ -333,6 +376,26 @@ mod tests {
         assert!(ImagejDescription::parse("OME").is_none());
         assert!(ImagejDescription::parse("ImageJ=1\nslices=0\n").unwrap().is_err());
         assert!(ImagejDescription::parse("ImageJ=1\nimages=-4\n").unwrap().is_err());
+    }
+
+    #[test]
+    fn pixels_before_zero_are_a_place_of_axes_with_a_step() {
+        let found = parse("ImageJ=1.5\nunit=nm\nspacing=2\nxorigin=-20\nyorigin=3\nzorigin=0.5\n");
+        let mut axes = vec![Axis::new("z", 3), Axis::new("y", 4), Axis::new("x", 5)];
+        calibrate(&mut axes, &found);
+        calibrate_page(&mut axes, &found, [Some((2, 1)), None]);
+        place(&mut axes, &found);
+        assert_eq!([0, 1, 2].map(|i| axes[i].origin), [-1.0, 0.0, 10.0]);
+    }
+
+    #[test]
+    fn a_table_that_goes_to_a_colour_is_that_colour() {
+        let ramp = |most: u32| (0..256).map(move |i| (i * most / 255) as u8);
+        let table: Vec<u8> = ramp(255).chain(ramp(128)).chain(ramp(0)).collect();
+        assert_eq!(colour(&table).as_deref(), Some("FF8000"));
+        let mut fire = table.clone();
+        fire[100] += 9;
+        assert!(colour(&fire).is_none() && colour(&table[..767]).is_none());
     }
 
     #[test]

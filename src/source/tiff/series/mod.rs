@@ -371,6 +371,9 @@ impl Series {
             );
             self.notes.push(Note::new(NoteKind::DescriptionUnused, text));
         }
+        // Nor do images that lie elsewhere begin at one place.
+        let apart = self.axes.iter_mut().zip(&next.axes).filter(|(own, other)| own.origin != other.origin);
+        apart.for_each(|(own, _)| own.origin = 0.0);
         self.pages.append(&next.pages);
         if self.levels.len() == next.levels.len() {
             self.levels.iter_mut().zip(&next.levels).for_each(|(own, more)| own.append(more));

@@ -333,6 +333,12 @@ fn describe(ome: &Ome, image: &OmeImage, lengths: &[(char, u64)], kind: &super::
             let calibration =
                 Calibration { step: *step, unit: unit::described(unit).map(str::to_owned), from: Provenance::Ome };
             *axis = axis.clone().calibrated(calibration);
+            let metres = |unit: &str| unit::metres(unit::described(unit)?);
+            if let Some((at, own)) = image.origins.get(&letter).and_then(Option::as_ref)
+                && let Some((own, unit)) = metres(own).zip(metres(unit))
+            {
+                axis.origin = if own == unit { *at } else { at * own / unit };
+            }
         }
         if letter == 'c' && image.channels.len() as u64 == axis.length {
             let names: Option<Vec<String>> = image.channels.iter().map(|c| c.name.clone()).collect();
@@ -425,6 +431,10 @@ fn own_part(
         axis.labels = axis.labels.take().and_then(part);
         axis.colours = axis.colours.take().and_then(part);
         axis.length = h - l;
+        let step = axis.calibration.as_ref().map_or(0.0, |c| c.step);
+        if axis.origin != 0.0 {
+            axis.origin += *l as f64 * step;
+        }
     }
     let absent = pages.iter().filter(|p| p.is_none()).count();
     drop_single(&mut axes, n_leading);

@@ -42,6 +42,8 @@ pub struct OmeImage {
     pub sizes: HashMap<char, u64>,
     /// Step and unit as written of x, y, z, t.
     pub steps: HashMap<char, (f64, String)>,
+    /// Where x, y and z begin, and in which unit; nothing where planes disagree.
+    pub origins: HashMap<char, Option<(f64, String)>>,
     /// Channels, in order.
     pub channels: Vec<Channel>,
     /// Where the planes are.
@@ -238,6 +240,22 @@ impl Parser {
                     image.tiff_data.push(data);
                 }
             }
+            ("Pixels", "Plane") => {
+                // Without a unit it is in one that nobody knows.
+                let position = |axis: char| {
+                    let key = format!("Position{axis}");
+                    let at = take(&key)?.trim().parse::<f64>().ok().filter(|at| at.is_finite())?;
+                    Some((at, take(&format!("{key}Unit"))?))
+                };
+                let is_first = number("TheZ") == Some(0);
+                for axis in ['X', 'Y', 'Z'].into_iter().filter(|axis| *axis != 'Z' || is_first) {
+                    if let (Some(image), Some(found)) = (self.ome.images.last_mut(), position(axis)) {
+                        let known =
+                            image.origins.entry(axis.to_ascii_lowercase()).or_insert_with(|| Some(found.clone()));
+                        known.take_if(|known| *known != found);
+                    }
+                }
+            }
             ("TiffData", "UUID") => {
                 let name = take("FileName").map(|name| once(&mut self.names, &name));
                 if let Some(data) = self.ome.images.last_mut().and_then(|i| i.tiff_data.last_mut()) {
@@ -327,7 +345,9 @@ mod tests {
         <o:Channel ID="c0" Name="DAPI" EmissionWavelength="461"/>
         <o:Channel ID="c1" SamplesPerPixel="1" EmissionWavelength="1" EmissionWavelengthUnit="mm"/>
         <o:TiffData IFD="3" FirstC="1" PlaneCount="2"><o:UUID FileName="b.ome.tif">urn:uuid:2</o:UUID></o:TiffData>
-        <o:TiffData/></o:Pixels></o:Image>
+        <o:TiffData/><o:Plane TheZ="0" TheC="0" TheT="0" PositionX="1.5" PositionXUnit="mm" PositionY="1" PositionYUnit="µm"
+         PositionZ="-3" PositionZUnit="nm"/><o:Plane TheZ="1" TheC="0" TheT="0" PositionX="1.5" PositionXUnit="mm"
+         PositionY="2" PositionYUnit="µm" PositionZ="-1" PositionZUnit="nm"/></o:Pixels></o:Image>
         <o:StructuredAnnotations><o:XMLAnnotation ID="Annotation:3" Namespace="openmicroscopy.org/omero/dimension/modulo">
         <o:Value><Modulo><ModuloAlongZ Type="angle" Start="0" End="90" Step="45"/></Modulo></o:Value>
         </o:XMLAnnotation></o:StructuredAnnotations></o:OME>"#;
@@ -343,6 +363,8 @@ mod tests {
         assert_eq!(image.steps[&'x'], (0.5, "µm".to_owned()));
         assert_eq!(image.steps[&'z'], (2.0, "nm".to_owned()));
         assert!(!image.steps.contains_key(&'t'));
+        assert_eq!(image.origins[&'x'], Some((1.5, "mm".to_owned())));
+        assert_eq!((&image.origins[&'y'], &image.origins[&'z']), (&None, &Some((-3.0, "nm".to_owned()))));
         assert_eq!(image.channels[0].name.as_deref(), Some("DAPI"));
         assert_eq!([0, 1].map(|c| image.channels[c].wavelength), [Some(461.0), None]);
         let data = &image.tiff_data[0];
