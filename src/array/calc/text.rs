@@ -9,7 +9,7 @@ use crate::dtype::DType;
 /// What operations come to; arguments are names.
 const OPERATIONS: &str = "\
 #define SAT(T, x) ((x) != (x) ? (T)0 : convert_##T##_sat(x))
-#define REMAINDER(a, b) ((b) == 0 ? 0 : (a) % (b) != 0 && ((a) % (b) < 0) != ((b) < 0) ? (a) % (b) + (b) : (a) % (b))
+#define REMAINDER(a, b) ((b) == 0 || ((b) < 0 && (b) == -1) ? 0 : (a) % (b) != 0 && ((a) % (b) < 0) != ((b) < 0) ? (a) % (b) + (b) : (a) % (b))
 #define FLOOR_DIVIDE(a, b) ((b) == 0 ? 0 : (a) % (b) != 0 && ((a) % (b) < 0) != ((b) < 0) ? (a) / (b) - 1 : (a) / (b))
 #define FLOAT_REMAINDER(a, b) (fmod(a, b) != 0 && (fmod(a, b) < 0) != ((b) < 0) ? fmod(a, b) + (b) : fmod(a, b))
 #define FLOAT_FLOOR_DIVIDE(a, b) ((b) == 0 ? (a) / (b) : rint(((a) - FLOAT_REMAINDER(a, b)) / (b)))
