@@ -186,6 +186,7 @@ fn one(
     lineage.ledger = resolve::ledger(&stack, &output);
     // Of a part nobody knows how much of it is absent.
     lineage.n_absent = if args.select.is_none() { stack.layout().n_absent_elements() } else { 0 };
+    lineage.may_lack = !beside.mip.is_empty() && stack.may_lack();
     let stack = stack.summed(resolve::sums_inputs(&output, &args.run));
     let stored = stack.axes().len();
     let (array, calculated) = made(args, Arc::new(stack), &lineage.inputs, &output, stop)?;
