@@ -175,6 +175,11 @@ pub fn joined(parts: &[&Axis]) -> Axis {
     axis
 }
 
+/// Names of elements along the axis `name`: those that have one, and numbers for the others.
+pub fn numbered(name: &str, labels: impl Iterator<Item = Option<String>>) -> Vec<String> {
+    labels.enumerate().map(|(i, label)| label.unwrap_or_else(|| format!("{name} {i}"))).collect()
+}
+
 /// What the axis number `i` of `rank` is called where nothing says: the last three are `z`, `y` and `x`.
 pub fn unnamed(i: usize, rank: usize) -> String {
     match ["x", "y", "z"].get(rank - 1 - i).filter(|_| rank > 1) {

@@ -112,6 +112,39 @@ impl Coverage {
         self.absent.push(region);
     }
 
+    /// Nothing covers `region` either, of which parts may be known.
+    pub fn lacks_also(&mut self, region: Region) {
+        let mut rest = vec![region];
+        for known in &self.absent {
+            rest = rest.into_iter().flat_map(|part| part.without(known)).collect();
+        }
+        rest.into_iter().for_each(|part| self.lacks(part));
+    }
+
+    /// Nothing covers the elements of `region`, numbered row by row, of which `is_lacking` says so.
+    pub fn lacks_where(&mut self, region: &Region, is_lacking: impl Fn(usize) -> bool) {
+        let Some((&length, outer)) = region.shape.split_last() else {
+            return if is_lacking(0) {
+                self.lacks(region.clone())
+            };
+        };
+        for (row, position) in crate::grid::positions(outer).enumerate() {
+            let first = row * length as usize;
+            let lacking: Vec<bool> = (first..first + length as usize).map(&is_lacking).collect();
+            let mut at = 0;
+            for run in lacking.chunk_by(|a, b| a == b) {
+                let mut part = Region::new(position.clone(), vec![1; outer.len()]);
+                part.origin.push(at);
+                part.shape.push(run.len() as u64);
+                part.origin.iter_mut().zip(&region.origin).for_each(|(own, origin)| *own += origin);
+                at += run.len() as u64;
+                if run[0] {
+                    self.lacks(part);
+                }
+            }
+        }
+    }
+
     /// The boxes.
     pub fn absent(&self) -> &[Region] {
         &self.absent
@@ -471,6 +504,20 @@ mod tests {
         let mut part = whole.part(&Region::new([0, 1, 0], [2, 1, 4]));
         part.permuted(&[2, 0]).paste(&counted(&[4, 2]));
         assert_eq!(block.elements::<u16>(), [7, 7, 7, 7, 0, 2, 4, 6, 7, 7, 7, 7, 7, 7, 7, 7, 1, 3, 5, 7, 7, 7, 7, 7]);
+    }
+
+    #[test]
+    fn what_is_lacking_twice_counts_once() {
+        let mut coverage = Coverage::default();
+        for (origin, shape) in [([1, 1], [3, 3]), ([0, 2], [2, 1]), ([2, 0], [4, 6]), ([2, 0], [4, 6])] {
+            coverage.lacks_also(Region::new(origin, shape));
+        }
+        assert_eq!(coverage.n_absent(), 9 + 1 + (24 - 6));
+        let own = coverage.absent();
+        assert!(own.iter().enumerate().all(|(i, one)| own[..i].iter().all(|other| one.intersect(other).is_none())));
+        let (mut rows, region) = (Coverage::default(), Region::new([5, 10], [2, 4]));
+        rows.lacks_where(&region, |i| [1, 2, 5, 6, 7].contains(&i));
+        assert_eq!(rows.absent(), [Region::new([5, 11], [1, 2]), Region::new([6, 11], [1, 3])]);
     }
 
     #[test]

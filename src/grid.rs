@@ -78,6 +78,24 @@ impl Region {
         (0..self.rank()).all(|i| other.origin[i] >= self.origin[i] && other.end(i) <= self.end(i))
     }
 
+    /// Boxes that share no element and hold what of it does not lie in `other`.
+    #[must_use]
+    pub fn without(mut self, other: &Self) -> Vec<Self> {
+        let Some(both) = self.intersect(other) else { return vec![self] };
+        let mut parts = Vec::new();
+        for axis in 0..self.rank() {
+            for (from, to) in [(self.origin[axis], both.origin[axis]), (both.end(axis), self.end(axis))] {
+                if from < to {
+                    let mut part = self.clone();
+                    (part.origin[axis], part.shape[axis]) = (from, to - from);
+                    parts.push(part);
+                }
+            }
+            (self.origin[axis], self.shape[axis]) = (both.origin[axis], both.shape[axis]);
+        }
+        parts
+    }
+
     /// The smallest box of whole `unit`s, counted from zero, that covers it within `shape`.
     #[must_use]
     pub fn grown_to(&self, unit: &[u64], shape: &[u64]) -> Self {

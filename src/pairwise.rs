@@ -281,7 +281,9 @@ impl Rows {
         out.n_columns = region.n_elements() as usize / out.n_rows.max(1);
         out.dtype = self.array.dtype();
         let bytes = out.bytes.sized(out.n_rows * out.n_columns * size);
-        let step = n.div_ceil(rayon::current_num_threads() as u64).max(1);
+        // What is decoded together is read together.
+        let stored = first.filter(|_| self.array.coded()).map_or(1, |i| self.array.grain(i, 1).1);
+        let step = n.div_ceil(rayon::current_num_threads() as u64).max(1).next_multiple_of(stored.max(1));
         let each = bytes.len() / n as usize * step as usize;
         let parts: Vec<(usize, &mut [u8])> = bytes.chunks_mut(each.max(1)).enumerate().collect();
         parts.into_par_iter().try_for_each(|(k, bytes)| {

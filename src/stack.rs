@@ -60,6 +60,12 @@ impl Stack {
         self.losses.as_ref()
     }
 
+    /// Whether nothing may cover some elements: positions without a file, what cannot be read, or what a file need not store.
+    pub fn may_lack(&self) -> bool {
+        let stores_all = || self.files.get(0).is_ok_and(|file| file.fill().is_none());
+        self.layout.n_absent_elements() > 0 || self.losses.is_some() || !stores_all()
+    }
+
     /// The same, whose readers sum up what they read of every file: [`Coverage::portions`].
     #[must_use]
     pub fn summed(self, summed: bool) -> Self {

@@ -118,6 +118,19 @@ def operations():
     assert b"is a number" in done.stderr
 
 
+def remainders():
+    """Nothing is left of the least number by -1, whose quotient its type does not hold."""
+    for dtype in ["i1", "i2", "i4", "i8"]:
+        least = np.iinfo(dtype).min
+        inputs = [stored(f"least{dtype}", np.array([[least, least, 7]], dtype), "yx"),
+                  stored(f"by{dtype}", np.array([[-1, 1, -1]], dtype), "yx")]
+        inputs = [f"{name}={text.split('=')[1]}" for name, text in zip("ab", inputs)]
+        for expression in ["a % b", "a % -1"] + ["a // b * b + a % b - a"] * (dtype != "i8"):
+            equal(expression, inputs, np.zeros((1, 3)))
+    inputs = [stored("wide", np.array([[5, 2**64 - 1]], "u8"), "yx").replace("wide=", "a=")]
+    equal(f"a % {2**64 - 1}", inputs, np.array([[5, 0]]))
+
+
 def whole():
     """Pitfall: uint16 differences wrap elsewhere."""
     a = np.array([[100, 65535]], "u2")
@@ -171,7 +184,8 @@ def shapes():
     equal("shift(s, x=2, mode=wrap)", inputs, np.roll(a, 2, 2), "i2")
     equal("diff(s, t)", inputs, np.diff(wide, axis=0))
     equal("cumsum(s, y)", inputs, np.cumsum(wide, axis=1))
-    equal("stack(s, s + 1, axis=c)", inputs, np.stack([wide, wide + 1]))
+    equal("stack(s, s + 1, axis=c)", inputs, np.stack([wide, wide + 1], 1))
+    equal("stack(s, s + 1, axis=q)", inputs, np.stack([wide, wide + 1]))
     equal("concat(s, -s, axis=t)", inputs, np.concatenate([wide, -wide]))
     equal("flip(s, x, t)", inputs, a[::-1, :, ::-1], "i2")
     equal("transpose(s, x, t, y)", inputs, a.transpose(2, 0, 1), "i2")
@@ -284,6 +298,8 @@ def inputs_and_errors():
     for expression, said in [
         ("a - mean(a, q)", b"there is no axis q"), ("a +", b"character 4"), ("a - gauss(a)", b"there is no function gauss"),
         ("mean(a, t", b"',' or ')'"), ("a[q=1]", b"there is no axis 'q'"), ("a & 1.5", b"truth values"),
+        ("threshold(a / 2, otsu)", b"a threshold by otsu is of whole numbers"), ("gaussian(a, 1, 2)", b"as in gaussian(a, z=1um"),
+        ("convolve(a, 3)", b"an .npy by its path"),
     ]:
         done = run(expression, "pile/", code=2)
         assert said in done.stderr and b"^" in done.stderr, (expression, done.stderr)
@@ -313,6 +329,60 @@ def results_on_the_way_that_do_not_fit():
     assert b"pass" not in done.stdout and b"float64, reads 16.00 of what it gives" in done.stdout, done.stdout
 
 
+def axes_of_results():
+    """What is joined agrees as operands do; names, steps and places of results are those of what they are made of."""
+    a = np.zeros((2, 2, 3, 8, 9), "u1")
+    a[:, 1] = 2
+    np.save(WORK / "j.npy", a)
+
+    def image(name, channels="DAPI,GFP", x="5um"):
+        stitch = [EXE, "stitch", "j.npy", "--pages", "t,c,z", "--channel-names", channels, "--voxel-size",
+                  f"z=2um,y=3um,x={x}", "--time-step", "10s", "-o", f"{name}.zarr", "-q"]
+        assert subprocess.run(stitch, cwd=WORK).returncode == 0
+        return f"{name}={name}.zarr"
+
+    def written(expression, *inputs):
+        run(expression, *inputs, "-o", "joined.zarr", "--overwrite", "-q")
+        attributes = json.loads((WORK / "joined.zarr/zarr.json").read_text())["attributes"]["ome"]
+        (found,) = attributes["multiscales"]
+        scale = found["datasets"][0]["coordinateTransformations"][0]["scale"]
+        return scale, [channel["label"] for channel in attributes["omero"]["channels"]]
+
+    p, turned, wider = image("p"), image("turned", channels="GFP,DAPI"), image("wider", x="6um")
+    for expression, other, said in [
+        ("concat(p, turned, axis=t)", turned, b"'concat' meets labels 'DAPI' and 'GFP' at c=0"),
+        ("stack(p[t=0], turned[t=0], axis=t)", turned, b"'stack' meets labels 'DAPI' and 'GFP' at c=0"),
+        ("concat(p, wider, axis=t)", wider, b"meets steps of"),
+        ("concat(p, wider, axis=x)", wider, b"meets steps of"),
+    ]:
+        done = run(expression, p, other, "-o", "no.zarr", code=2)
+        assert said in done.stderr, (expression, done.stderr)
+    own = [10, 1, 2, 3, 5]
+    for expression in ["concat(p, p, axis=x)", "concat(p, p, axis=t)", "concat(p[z=2:], p[z=:2], axis=z)", "concat(p, turned[c=[1,0]], axis=z)"]:
+        found = written(expression, p, turned)
+        assert np.allclose(found[0], own) and found[1] == ["DAPI", "GFP"], (expression, found)
+    for expression, labels in [
+        ("concat(p, p, axis=c)", ["DAPI", "GFP", "DAPI", "GFP"]),
+        ("concat(p, mean(p, c), axis=c)", ["DAPI", "GFP", "c 2"]),
+        ("stack(p[c=GFP], p[c=DAPI], axis=c)", ["GFP", "DAPI"]),
+        ("stack(p[c=GFP] * 2, p[c=DAPI] - p[c=GFP], axis=c)", ["GFP", "c 1"]),
+        ("pad(p, c=1)", ["c 0", "DAPI", "GFP", "c 3"]),
+    ]:
+        assert written(expression, p)[1] == labels, (expression, labels)
+    np.testing.assert_array_equal(calc("stack(p[c=GFP], p[c=DAPI], axis=c)", p), a[:, ::-1])
+    # Planes of a stage scan: sin(angle) of its way from each other, cos(angle) to the side.
+    assert np.allclose(written("deskew(p, angle=30)", p)[0], [10, 1, 1, 3, 5])
+    assert np.allclose(written("deskew(p, angle=30, z=1um, x=0.5um)", p)[0], [10, 1, 0.5, 3, 0.5])
+    for angle, more in [(90, 0), (60, 1), (120, 1)]:
+        assert calc(f"deskew(p, angle={angle}, z=10um)", p).shape == (2, 2, 3, 8, 9 + 2 * more), angle
+    # The place of a bin is the mean of its elements' places.
+    (WORK / "uneven").mkdir()
+    for t, ms in enumerate((0, 1000, 2000, 7000, 20000)):
+        tifffile.imwrite(WORK / f"uneven/s_t{t}_{ms:05d}ms.tif", np.zeros((8, 9), "u2"))
+    run("bin(a, t=2)", "uneven", "--pattern", "s_t{t}_{t@ms}ms", "-o", "binned.zarr", "--coordinates", "-q")
+    np.testing.assert_allclose(zarr.open_group(WORK / "binned.zarr")["t"][:], [0.5, 4.5, 20])
+
+
 def other_commands():
     a = RNG.integers(0, 4096, (4, 3, 10, 12), dtype="u2")
     stored("o", a, "tzyx", (1, 2, 5, 12))
@@ -333,7 +403,7 @@ def other_commands():
     np.testing.assert_allclose(np.load(WORK / "m.npy"), (a - np.quantile(a, 0.1, axis=0)).max(1), rtol=1e-12)
 
 
-for check in [operations, whole, broadcasting, shapes, reductions, casts, inputs_and_errors, other_commands,
+for check in [operations, remainders, whole, broadcasting, shapes, reductions, casts, inputs_and_errors, axes_of_results, other_commands,
               results_on_the_way_that_do_not_fit]:
     check()
 assert not [p.name for p in WORK.iterdir() if "reduced" in p.name]

@@ -63,7 +63,7 @@ for mode in MODES:
             for expression, expected in results.items():
                 check(expression, inputs, expected)
         else:
-            check(f"stack({', '.join(results)}, axis=c)", inputs, np.stack([*results.values()]))
+            check(f"stack({', '.join(results)}, axis=c)", inputs, np.stack([*results.values()], 1))
     check(f"tophat(a, y=15, x=15{m})", inputs, nd.white_tophat(a, (1, 1, 15, 15), mode=mode))
     # SciPy's wraps where a constant beyond the edges takes the closing below the elements: a difference has a sign.
     closed = nd.grey_closing(a, (1, 1, 15, 15), mode=mode).astype("i8")
@@ -83,6 +83,11 @@ for mode in MODES:
     np.save(WORK / "whole.npy", np.arange(6, dtype="i4").reshape(2, 3) - 2)
     check(f"convolve(a, whole.npy{m})", inputs,
           nd.convolve(a.astype("i8"), (np.arange(6).reshape(1, 1, 2, 3) - 2), mode=mode))
+# By a path, in quotes or not.
+(WORK / "my-kernels").mkdir()
+np.save(WORK / "my-kernels/3.npy", kernel)
+for path in ["my-kernels/3.npy", "'my-kernels/3.npy'", "./my-kernels/3.npy"]:
+    check(f"convolve(a, {path})", inputs, np.stack([nd.convolve(v, kernel) for v in f]), 2e-6)
 g = nd.gaussian_filter
 check("dog(a, 1, 2)", inputs, np.stack([g(v, 1) - g(v, 2) for v in f]), 2e-6)
 check("unsharp(a, 2, amount=0.7)", inputs, np.stack([v + 0.7 * (v - g(v, 2)) for v in f]), 2e-6)

@@ -222,6 +222,10 @@ fn chunks_that_are_not_stored_are_told_by_number() {
     assert_eq!(results["outputs"][0]["value"], 18 + 6 * 9);
     assert!(said.contains("1 of 4 chunks are not stored and hold the fill value"), "{said}");
     assert!(said.contains("1 stored chunks are none of the array's, such as 2.0"), "{said}");
+    let filled = ["reduce", "a.zarr", "--op", "sum", "--missing", "fill", "--fill-value", "5"];
+    let (same, noted) = told(folder.path(), &filled);
+    assert_eq!(same["outputs"], results["outputs"]);
+    assert!(noted.contains("--fill-value is for what no file covers"), "{noted}");
     let kinds: Vec<&Value> = results["notes"].as_array().unwrap().iter().map(|note| &note["kind"]).collect();
     assert_eq!(kinds, ["chunks-absent", "chunks-unused"]);
 }

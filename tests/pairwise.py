@@ -219,6 +219,20 @@ def decompositions_at_limits():
         close(made(a, "--components", 3)[0], s[:3], 1e-6 * s[0] if a.max() > 1e7 else 1e-8 * s[0], "far: values")
         expected = a.mean(0, dtype="f8") + (u[:, :3] * s[:3] @ v[:3]).reshape(a.shape)
         close(denoised(a, "--components", 3) - expected, np.zeros(a.shape), 4e-15 * a.max(), "far: denoised")
+    # Rows that have nearly all in common.
+    for offset in [1e3, 1e8, 1e12]:
+        for kind in ["qr", "svd"]:
+            components = made(offset + rng.normal(size=(6, 40, 50)), "--kind", kind)[1].reshape(6, -1)
+            close(components @ components.T, np.eye(6), 2e-8 if offset < 1e6 else 1e-10, (offset, kind, "orthonormal"))
+    # The mean takes a dimension: what is left has no further component.
+    eight = rng.normal(size=(8, 10, 12))
+    for args in [[], ["--components", 8]]:
+        values, components = made(eight, *args)
+        assert len(values) == 7 and len(components) == 7, values
+        close(np.linalg.norm(components.reshape(7, -1), axis=1), np.ones(7), 1e-10, "length")
+    np.save(WORK / "limits.npy", eight)
+    said = run("decompose", "limits.npy", "--along", "z", "--components", 8, "-o", "l.npy", "--overwrite").stderr
+    assert b"1 component left out" in said, said
     # Rows that depend on each other have no QR.
     for seed in range(8):
         r = np.random.default_rng(seed)

@@ -344,6 +344,46 @@ def holes():
     run(*pile, "--op", "max", "--axis", "t,z", "-o", WORK / "max.png", "--missing", "skip", "-q")
     assert (WORK / "max.png").read_bytes().startswith(b"\x89PNG")
 
+    # Within an expression holes are left out too; what a filter makes of one is a hole.
+    def within(expression, op, *flags):
+        out = ["--op", op, "--axis", "t", "-o", WORK / "within.npy", "--overwrite", "-q"]
+        run(*pile, "--calc", expression, *out, "--missing", "skip", *flags)
+        return np.load(WORK / "within.npy")[0]
+
+    wide = expected.astype("f8")
+    for expression, op, there in [
+        ("a - mean(a, t)", "max", (wide - wide.mean(0)).max(0)),
+        ("mean(a, t)", "mean", wide.mean(0)),
+        ("min(a, t)", "min", wide.min(0)),
+        ("count(a, t)", "max", 3),
+        ("a - quantile(a, 0.1, t) + quantile(a, 0.9, t) * 0", "max", (wide - np.quantile(wide, 0.1, axis=0)).max(0)),
+        ("bin(a, t=4, mean)", "max", wide.mean(0)),
+        ("bin(a, t=4, min)", "max", wide.min(0)),
+        ("bin(a, t=2, sum)", "max", np.maximum(wide[0] + wide[1], wide[2])),
+        ("cumsum(a, t)", "max", wide.sum(0)),
+        ("gaussian(a, y=1)", "count", 3),
+        ("gaussian(a, t=1)", "count", 0),
+        ("minimum(a, t=2)", "count", 2),
+        # Of nothing but a hole there is nothing.
+        ("min(a[t=2:3], t)", "count", 0),
+        ("a[t=2:] - max(a[t=2:3], t)", "count", 0),
+    ]:
+        np.testing.assert_allclose(within(expression, op), np.broadcast_to(there, wide.shape[1:]), rtol=1e-12, atol=1e-9,
+                                   err_msg=expression)
+    done = run(*pile, "--op", "max", "--axis", "z", "--missing", "skip", "-q", code=2)
+    assert b"--calc 'float64(a)'" in done.stderr, done.stderr
+    run(*pile, "--op", "max", "--axis", "z", "--calc", "float64(a)", "-o", WORK / "nan.npy", "--missing", "skip", "-q")
+    assert np.isnan(np.load(WORK / "nan.npy")).sum() == 7 * 9
+    # Projections beside a stitch leave them out too.
+    stitch = [EXE, "stitch", *pile, "--missing", "fill", "--fill-value", "7", "-o", WORK / "mip.zarr", "-q"]
+    stitch += ["--mip", "t=min,mean,count", "--mip", "z=max"]
+    assert subprocess.run(stitch).returncode == 0
+    for name, there in [("min_t", wide.min(0)), ("mean_t", wide.mean(0)), ("count_t", np.full(wide.shape[1:], 3))]:
+        np.testing.assert_allclose(zarr.open(WORK / f"mip_{name}.zarr", mode="r")["0"][0], there, rtol=1e-12, err_msg=name)
+    # Where there is nothing stands the fill value.
+    most = zarr.open(WORK / "mip_max_z.zarr", mode="r")["0"][:, 0]
+    np.testing.assert_array_equal(most, [expected[0].max(0), expected[1].max(0), np.full((7, 9), 7), expected[2].max(0)])
+
 
 def pictures():
     """Grey levels between percentiles, in 8 and 16 bits; the message says which values are black and white."""

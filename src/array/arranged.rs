@@ -40,15 +40,20 @@ impl Arranged {
         Self { inner, axes, of }
     }
 
-    /// `inner` with a new axis of length one in front.
+    /// `inner` with the new axis `axis`, of length one: where it stands in t, c, z, y, x, others in front.
     ///
     /// # Errors
     /// `Usage` if it has the axis.
-    pub fn lifted(inner: Arc<dyn Array>, name: &str) -> Result<Self> {
-        if crate::axis::position(inner.axes(), name).is_some() {
-            return Err(Error::usage(format!("there is an axis {name} already")));
+    pub fn lifted(inner: Arc<dyn Array>, axis: Axis) -> Result<Self> {
+        const ORDER: [&str; 5] = ["t", "c", "z", "y", "x"];
+        let place = |axis: &Axis| ORDER.iter().position(|name| *name == axis.name);
+        let mut axes = inner.axes().to_vec();
+        if crate::axis::position(&axes, &axis.name).is_some() {
+            return Err(Error::usage(format!("there is an axis {} already", axis.name)));
         }
-        let axes = std::iter::once(Axis::new(name, 1)).chain(inner.axes().iter().cloned()).collect();
+        let is_before = |own: &Axis| place(own).is_some_and(|own| Some(own) < place(&axis));
+        let at = axes.iter().rposition(is_before).map_or(0, |last| last + 1);
+        axes.insert(at, axis);
         Self::new(inner, axes)
     }
 

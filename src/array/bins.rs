@@ -27,11 +27,13 @@ pub struct Bins {
     factors: Vec<u64>,
     statistic: Statistic,
     dtype: DType,
+    skips: bool,
 }
 
 impl Bins {
-    /// `inner` in boxes of `factors` elements along each axis, results as `dtype`, which holds them.
-    pub fn new(inner: Arc<dyn Array>, factors: Vec<u64>, statistic: Statistic, dtype: DType) -> Self {
+    /// `inner` in boxes of `factors` elements along each axis, results as `dtype`, which holds them. If it `skips`, elements
+    /// that nothing covers are left out.
+    pub fn new(inner: Arc<dyn Array>, factors: Vec<u64>, statistic: Statistic, dtype: DType, skips: bool) -> Self {
         let binned = |(axis, &n): (&Axis, &u64)| {
             let length = axis.length.div_ceil(n);
             if n == 1 {
@@ -41,10 +43,15 @@ impl Bins {
             let calibration = axis.calibration.as_ref().map(|c| Calibration { step: c.step * n as f64, ..c.clone() });
             // A box lies where its middle is.
             let origin = axis.origin + step * (n - 1) as f64 / 2.0;
-            Axis { length, calibration, origin, labels: None, colours: None, coordinates: None, ..axis.clone() }
+            let mean = |several: &[f64]| several.iter().sum::<f64>() / several.len() as f64;
+            let coordinates = axis.coordinates.as_ref().map(|all| all.chunks(n as usize).map(mean).collect());
+            let mut binned =
+                Axis { length, calibration, origin, labels: None, colours: None, coordinates, ..axis.clone() };
+            binned.settle();
+            binned
         };
         let axes = inner.axes().iter().zip(&factors).map(binned).collect();
-        Self { inner, axes, factors, statistic, dtype }
+        Self { inner, axes, factors, statistic, dtype, skips }
     }
 
     fn input(&self, region: &Region) -> Region {
@@ -129,15 +136,30 @@ impl BinsReader {
         }
     }
 
-    /// Number of elements in the box of each element of `region`.
-    fn count(&self, region: &Region, position: &[u64]) -> u64 {
-        let of = &self.of;
-        let along = |i: usize| {
-            let from = (region.origin[i] + position[i]) * of.factors[i];
-            of.factors[i].min(of.inner.axes()[i].length - from)
+    /// Number of elements in the box of each element of `region`, but for those of `absent`.
+    fn counts(&self, region: &Region, absent: &[Region]) -> Vec<u64> {
+        let count = |position: Vec<u64>| {
+            let at: Vec<u64> = position.iter().zip(&region.origin).map(|(p, o)| p + o).collect();
+            let own = self.of.input(&Region::new(at, vec![1; region.rank()]));
+            let lacking = absent.iter().filter_map(|absent| absent.intersect(&own)).map(|both| both.n_elements());
+            own.n_elements() - lacking.sum::<u64>()
         };
-        (0..position.len()).map(along).product()
+        crate::grid::positions(&region.shape).map(count).collect()
     }
+}
+
+/// An element of `dtype` that changes no `statistic`.
+fn neutral(dtype: DType, statistic: Statistic) -> Result<Vec<u8>> {
+    let (least, greatest) = match crate::array::calc::range(dtype) {
+        Some((low, high)) => (low.to_string(), high.to_string()),
+        None if dtype == DType::Bool => ("0".to_owned(), "1".to_owned()),
+        None => ("-inf".to_owned(), "inf".to_owned()),
+    };
+    dtype.parse_element(match statistic {
+        Statistic::Min => &greatest,
+        Statistic::Max => &least,
+        Statistic::Mean | Statistic::Sum => "0",
+    })
 }
 
 impl Reader for BinsReader {
@@ -145,7 +167,15 @@ impl Reader for BinsReader {
         super::check_read(&*self.of, region, target)?;
         let of = Arc::clone(&self.of);
         let input = of.input(region);
-        let block = self.inner.block(&input, of.inner.dtype(), std::mem::take(&mut self.buffer))?;
+        let mut block = self.inner.block(&input, of.inner.dtype(), std::mem::take(&mut self.buffer))?;
+        let absent = block.coverage.absent().to_vec();
+        for absent in absent.iter().filter(|_| of.skips) {
+            let neutral = neutral(block.dtype(), of.statistic)?;
+            block.target().part(&absent.relative_to(&input.origin)).fill(&neutral);
+        }
+        // Elements are counted where somebody needs the number.
+        let is_counted = of.statistic == Statistic::Mean || !absent.is_empty();
+        let present = if is_counted { self.counts(region, &absent) } else { Vec::new() };
         let n = region.n_elements() as usize;
         let mut words = vec![0u64; n];
         let whole = of.is_whole();
@@ -184,29 +214,23 @@ impl Reader for BinsReader {
         let mut out = Buffer::default();
         let out = out.sized(n * of.dtype.size());
         if of.statistic == Statistic::Mean {
-            let means: Vec<f64> = crate::grid::positions(&region.shape)
-                .zip(&words)
-                .map(|(p, &w)| {
-                    (if whole { w as i64 as f64 } else { f64::from_bits(w) }) / self.count(region, &p) as f64
-                })
-                .collect();
+            let all = if of.skips || absent.is_empty() { present.clone() } else { self.counts(region, &[]) };
+            let sum = |w: u64| if whole { w as i64 as f64 } else { f64::from_bits(w) };
+            let means: Vec<f64> = words.iter().zip(&all).map(|(&w, &n)| sum(w) / n as f64).collect();
             convert(DType::Float64, bytemuck::cast_slice(&means), of.dtype, out);
         } else {
             convert(wide, bytemuck::cast_slice(&words), of.dtype, out);
         }
         target.paste(out);
         let mut coverage = Coverage::default();
-        coverage.take(&block.coverage, |absent| {
-            // A box lacks what all its elements lack.
-            let mut own = absent.clone();
-            for (i, &n) in of.factors.iter().enumerate() {
-                let at_end = absent.end(i) == of.inner.axes()[i].length;
-                let end = if at_end { absent.end(i).div_ceil(n) } else { absent.end(i) / n };
-                own.origin[i] = absent.origin[i].div_ceil(n);
-                own.shape[i] = end.saturating_sub(own.origin[i]);
-            }
-            (!own.is_empty()).then_some(own)
-        });
+        coverage.take(&block.coverage, |_| None);
+        // A box lacks what all its elements lack.
+        if !absent.is_empty() {
+            coverage.lacks_where(region, |i| present[i] == 0);
+        }
+        for lacking in coverage.absent().iter().filter(|_| of.skips) {
+            target.part(&lacking.relative_to(&region.origin)).fill(&of.fill_bytes());
+        }
         self.buffer = block.into_buffer();
         Ok(coverage)
     }

@@ -15,12 +15,14 @@ pub struct Cumulative {
     inner: Arc<dyn Array>,
     axis: usize,
     dtype: DType,
+    skips: bool,
 }
 
 impl Cumulative {
-    /// Running sums of `inner` along axis number `axis`, made and given as `dtype`, one of eight bytes.
-    pub fn new(inner: Arc<dyn Array>, axis: usize, dtype: DType) -> Self {
-        Self { inner, axis, dtype }
+    /// Running sums of `inner` along axis number `axis`, made and given as `dtype`, one of eight bytes. If it `skips`, elements
+    /// that nothing covers are left out.
+    pub fn new(inner: Arc<dyn Array>, axis: usize, dtype: DType, skips: bool) -> Self {
+        Self { inner, axis, dtype, skips }
     }
 }
 
@@ -78,6 +80,10 @@ impl Reader for CumulativeReader {
             slice.origin[axis] = at;
             let block: Block = self.inner.block(&slice, self.of.inner.dtype(), std::mem::take(&mut self.buffer))?;
             convert(block.dtype(), block.bytes(), dtype, bytemuck::cast_slice_mut(&mut next));
+            for absent in block.coverage.absent().iter().filter(|_| self.of.skips) {
+                let mut all = Target::dense(bytemuck::cast_slice_mut(&mut next), &slice.shape, dtype);
+                all.part(&absent.relative_to(&slice.origin)).fill(&[0; 8]);
+            }
             add(&mut sums, &next, dtype);
             if at >= region.origin[axis] {
                 let mut place = Region::whole(&region.shape);

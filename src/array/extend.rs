@@ -104,12 +104,46 @@ pub(super) fn sources(mode: Mode, shape: &[u64], origin: &[i64], lengths: &[u64]
 
 /// Reads the box at `origin` of `lengths`, which may reach outside the array of `shape`, into `out`, dense.
 ///
-/// Gives what nothing covers inside, in coordinates of the array.
+/// Gives what nothing covers of it, copies beyond the edges too, in coordinates of the box.
 pub(crate) fn read(
     reader: &mut dyn Reader,
     (shape, dtype): (&[u64], DType),
     (origin, lengths): (&[i64], &[u64]),
     edges: &Edges,
+    out: &mut [u8],
+) -> Result<Coverage> {
+    let sources = sources(edges.mode, shape, origin, lengths);
+    let found = read_elements(reader, (shape, dtype), (origin, lengths), (&sources, edges), out)?;
+    let mut coverage = Coverage::default();
+    coverage.take(&found, |_| None);
+    for absent in found.absent() {
+        // Runs of indices along each axis at which something of it stands.
+        let along = |(k, sources): (usize, &Vec<i64>)| {
+            let holds = |&i: &i64| i >= 0 && (absent.origin[k]..absent.end(k)).contains(&(i as u64));
+            let mut runs: Vec<(u64, u64)> = Vec::new();
+            for (d, _) in (0..).zip(sources).filter(|(_, i)| holds(i)) {
+                match runs.last_mut() {
+                    Some((from, n)) if *from + *n == d => *n += 1,
+                    _ => runs.push((d, 1)),
+                }
+            }
+            runs
+        };
+        let runs: Vec<_> = sources.iter().enumerate().map(along).collect();
+        for position in crate::grid::positions(&runs.iter().map(|r| r.len() as u64).collect::<Vec<_>>()) {
+            let (origin, shape): (Vec<u64>, Vec<u64>) = runs.iter().zip(&position).map(|(r, &i)| r[i as usize]).unzip();
+            coverage.lacks_also(Region { origin, shape });
+        }
+    }
+    Ok(coverage)
+}
+
+/// The same, but for coverage, which is in coordinates of the array; `sources` stand in the box.
+fn read_elements(
+    reader: &mut dyn Reader,
+    (shape, dtype): (&[u64], DType),
+    (origin, lengths): (&[i64], &[u64]),
+    (sources, edges): (&[Vec<i64>], &Edges),
     out: &mut [u8],
 ) -> Result<Coverage> {
     let within = inside(shape, origin, lengths);
@@ -124,10 +158,7 @@ pub(crate) fn read(
             false => reader.read(&within, &mut whole.part(&Region::new(place, within.shape.clone()))),
         };
     }
-    let sources: Vec<Vec<u64>> = sources(edges.mode, shape, origin, lengths)
-        .into_iter()
-        .map(|sources| sources.into_iter().map(|i| i as u64).collect())
-        .collect();
+    let sources: Vec<Vec<u64>> = sources.iter().map(|sources| sources.iter().map(|&i| i as u64).collect()).collect();
     let is_near = |k: usize| sources[k].iter().all(|s| (within.origin[k]..within.end(k)).contains(s));
     if !(0..shape.len()).all(is_near) {
         return read_runs(reader, &sources, &mut whole);
@@ -200,9 +231,11 @@ impl Padded {
                 return Err(Error::usage(format!("nothing of axis {} would be left", axis.name)));
             }
             if (before, after) != (0, 0) {
-                // Names of what is put there are not known.
-                axis.labels = axis.labels.take().filter(|_| before == 0 && after == 0);
-                axis.coordinates = None;
+                let label = |labels: &[String], i: i64| labels.get(usize::try_from(i - before).ok()?).cloned();
+                let numbered =
+                    |labels: Vec<String>| crate::axis::numbered(&axis.name, (0..length).map(|i| label(&labels, i)));
+                axis.labels = axis.labels.take().map(numbered);
+                (axis.colours, axis.coordinates) = (None, None);
                 axis.origin -= before as f64 * axis.calibration.as_ref().map_or(0.0, |c| c.step);
             }
             axis.length = length as u64;
@@ -273,12 +306,8 @@ impl Reader for PaddedReader {
         let mut coverage = Coverage::default();
         coverage.take(&found, |absent| {
             let mut own = absent.clone();
-            for k in 0..own.rank() {
-                let start = own.origin[k] as i64 + of.before[k];
-                own.origin[k] = start.max(0) as u64;
-                own.shape[k] = (own.shape[k] as i64 + start.min(0)).max(0) as u64;
-            }
-            own.intersect(region)
+            own.origin.iter_mut().zip(&region.origin).for_each(|(own, origin)| *own += origin);
+            Some(own)
         });
         Ok(coverage)
     }

@@ -43,7 +43,15 @@ impl Joined {
         let mut starts = vec![0];
         parts.iter().for_each(|part| starts.push(starts[starts.len() - 1] + part.axes()[axis].length));
         let mut axes = first.axes().to_vec();
-        axes[axis] = crate::axis::joined(&parts.iter().map(|part| &part.axes()[axis]).collect::<Vec<_>>());
+        let along: Vec<&Axis> = parts.iter().map(|part| &part.axes()[axis]).collect();
+        axes[axis] = crate::axis::joined(&along);
+        // Names that are known stay, and so do colours where all are.
+        let label = |part: &Axis, i: u64| part.labels.as_ref().and_then(|labels| labels.get(i as usize).cloned());
+        let labels = along.iter().flat_map(|part| (0..part.length).map(|i| label(part, i)));
+        let has_labels = along.iter().any(|part| part.labels.is_some());
+        axes[axis].labels = has_labels.then(|| crate::axis::numbered(name, labels));
+        let colours: Option<Vec<&Vec<String>>> = along.iter().map(|part| part.colours.as_ref()).collect();
+        axes[axis].colours = colours.map(|parts| parts.into_iter().flatten().cloned().collect());
         Ok(Self { parts, starts, axes, axis })
     }
 

@@ -21,6 +21,7 @@ pub mod cumulative;
 pub mod extend;
 pub mod filter;
 mod held;
+mod holed;
 mod joined;
 pub mod kernel;
 pub mod sheared;
@@ -29,6 +30,7 @@ mod view;
 
 pub use arranged::Arranged;
 pub use held::Held;
+pub use holed::Holed;
 pub use joined::Joined;
 pub use tally::CastTally;
 pub use view::{Selection, View, select};

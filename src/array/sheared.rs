@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::calc::convert;
 use super::kernel::{Datum, Launch, OnDevice, PRELUDE, Places, Routine, bytes, c_name, loaded};
 use super::{Array, Reader, Scratch};
-use crate::axis::Axis;
+use crate::axis::{Axis, Calibration};
 use crate::block::{Block, Buffer, Coverage, Target, size_bytes};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -21,19 +21,35 @@ pub struct Sheared {
     /// Elements from one plane to the next.
     shift: f64,
     dtype: DType,
+    skips: bool,
 }
 
+/// What is less than this part of an element is rounding.
+const ROUNDING: f64 = 1e-6;
+
 impl Sheared {
-    /// `inner`, its planes along axis `over` shifted by `shift` elements each along axis `along`.
-    pub fn new(inner: Arc<dyn Array>, over: usize, along: usize, shift: f64) -> Self {
+    /// `inner`, its planes along axis `over` shifted by `shift` elements each along axis `along`; `sizes` are what steps of the
+    /// two measure then. If it `skips`, nothing covers what is made of something that nothing covers.
+    pub fn new(
+        inner: Arc<dyn Array>,
+        (over, along): (usize, usize),
+        shift: f64,
+        sizes: [Calibration; 2],
+        skips: bool,
+    ) -> Self {
         let mut axes = inner.axes().to_vec();
-        let more = (shift.abs() * (axes[over].length.saturating_sub(1)) as f64).ceil() as u64;
-        let axis = &mut axes[along];
-        axis.length += more;
-        (axis.labels, axis.coordinates) = (None, None);
+        let all = shift.abs() * axes[over].length.saturating_sub(1) as f64;
+        axes[along].length += (all - ROUNDING).ceil() as u64;
+        for (i, size) in [over, along].into_iter().zip(sizes) {
+            (axes[i].labels, axes[i].coordinates, axes[i].calibration) = (None, None, Some(size));
+        }
         let dtype =
             if inner.dtype().size() <= 2 || inner.dtype() == DType::Float32 { DType::Float32 } else { DType::Float64 };
-        Self { inner, axes, over, along, shift, dtype }
+        let mut sheared = Self { inner, axes, over, along, shift, dtype, skips };
+        // The first plane stays where it was.
+        let before = sheared.offset(0) * sheared.axes[along].calibration.as_ref().map_or(0.0, |size| size.step);
+        sheared.axes[along].origin -= before;
+        sheared
     }
 
     /// Where the first element of plane `z` comes to lie.
@@ -148,7 +164,7 @@ struct ShearedReader {
 
 impl ShearedReader {
     /// One plane, whose place in `region` is `z`, as `float64`.
-    fn plane(&mut self, region: &Region, z: u64) -> Result<Vec<f64>> {
+    fn plane(&mut self, region: &Region, z: u64, coverage: &mut Coverage) -> Result<Vec<f64>> {
         let of = &self.of;
         let (from, length) = (region.origin[of.along], region.shape[of.along]);
         let (first, n) = of.span(z, from, length);
@@ -162,6 +178,15 @@ impl ShearedReader {
             return Ok(out);
         }
         let block: Block = self.inner.block(&own, of.inner.dtype(), std::mem::take(&mut self.buffer))?;
+        for absent in block.coverage.absent().iter().filter(|_| of.skips) {
+            // What lies less than an element beside it is made of it too.
+            let within = |i: f64| i.clamp(from as f64, (from + length) as f64) as u64;
+            let start = within((absent.origin[of.along] as f64 - 1.0 + of.offset(z)).floor() + 1.0);
+            let end = within((absent.end(of.along) as f64 + of.offset(z)).ceil());
+            let mut outer = absent.clone();
+            (outer.origin[of.along], outer.shape[of.along]) = (start, end - start);
+            coverage.lacks_also(outer);
+        }
         let mut values = vec![0.0f64; own.n_elements() as usize];
         convert(block.dtype(), block.bytes(), DType::Float64, bytemuck::cast_slice_mut(&mut values));
         self.buffer = block.into_buffer();
@@ -190,15 +215,16 @@ impl Reader for ShearedReader {
     fn read(&mut self, region: &Region, target: &mut Target<'_>) -> Result<Coverage> {
         super::check_read(&*self.of, region, target)?;
         let (over, dtype) = (self.of.over, self.of.dtype);
+        let mut coverage = Coverage::default();
         for k in 0..region.shape[over] {
-            let plane = self.plane(region, region.origin[over] + k)?;
+            let plane = self.plane(region, region.origin[over] + k, &mut coverage)?;
             let mut place = Region::whole(&region.shape);
             (place.origin[over], place.shape[over]) = (k, 1);
             let mut bytes = Buffer::default();
             convert(DType::Float64, bytemuck::cast_slice(&plane), dtype, bytes.sized(plane.len() * dtype.size()));
             target.part(&place).paste(bytes.bytes());
         }
-        Ok(Coverage::default())
+        Ok(coverage)
     }
 
     fn release(self: Box<Self>) -> Scratch {

@@ -224,6 +224,11 @@ impl Selection {
         Ok(Self(slices))
     }
 
+    /// The axes of the array, which has `axes`, that are left out since one element of them is chosen: with that alone.
+    pub fn single(&self, axes: &[Axis]) -> Vec<Axis> {
+        self.0.iter().zip(axes).filter(|(slice, _)| !slice.kept).map(|(slice, axis)| chosen(axis, slice)).collect()
+    }
+
     /// Whether anything of `region` is chosen.
     pub fn meets(&self, region: &Region) -> bool {
         self.0.iter().enumerate().all(|(i, slice)| slice.within(region.origin[i], region.end(i)).1 > 0)

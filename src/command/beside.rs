@@ -36,6 +36,8 @@ pub(super) struct Main<'a> {
     pub(super) spec: &'a Spec,
     pub(super) options: &'a ZarrOptions,
     pub(super) wants: Wants,
+    /// Whether nothing may cover some elements.
+    pub(super) may_lack: bool,
 }
 
 impl Main<'_> {
@@ -85,8 +87,14 @@ impl Beside {
         let extension = sink::extension(main.path);
         let template = template.map_or_else(|| format!("{{name}}_{{op}}_{{axis}}.{extension}"), str::to_owned);
         let narrow = narrow(Path::new(&template));
-        let settings =
-            Settings { operators: operators.to_owned(), axes: reduced.clone(), narrow, ..Settings::default() };
+        let settings = Settings {
+            operators: operators.to_owned(),
+            axes: reduced.clone(),
+            narrow,
+            skip_absent: main.may_lack,
+            empty: main.may_lack.then(|| array.fill_bytes()),
+            ..Settings::default()
+        };
         let reducer = Arc::new(Reducer::new(array.axes(), array.dtype(), &settings).map_err(at)?);
         let mut outputs = Vec::new();
         for quantity in reducer.outputs() {

@@ -156,7 +156,7 @@ pub(super) fn calculated(
     let mut workshop = None;
     let begin = || {
         let axes: Vec<_> = inputs.iter().map(|(name, array)| (name, array.axes(), array.dtype())).collect();
-        let job = json!([env!("CARGO_PKG_VERSION"), text, axes, watch.fingerprint()?]);
+        let job = json!([env!("CARGO_PKG_VERSION"), text, axes, how.skip_absent, watch.fingerprint()?]);
         let common = store::common(output, &job);
         let is_shared = args.share.is_some() || args.planned.is_some() || common.exists();
         let folder = if is_shared { common } else { scratch(output) };
@@ -336,6 +336,7 @@ impl crate::cli::ValueArgs {
         if self.dtype.is_some_and(DType::is_complex) {
             return Err(Error::usage("--dtype: expressions are of real numbers"));
         }
-        Ok(Output { dtype: self.dtype, cast: self.cast, scale: self.scale, offset: self.offset, narrow: None })
+        let Self { dtype, cast, scale, offset, .. } = *self;
+        Ok(Output { dtype, cast, scale, offset, ..Output::default() })
     }
 }

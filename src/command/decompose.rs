@@ -46,8 +46,8 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
         let (rows, k, limit) = rows(args, &array, &budget)?;
         let n = rows.n_rows();
         let text = format!(
-            "{} {} ({}), {} of {}\n  reads        every row once for products (again for reflections if small values are lost), \
-             once for components\n  memory       {} of {}\nnothing was read (--dry-run)\n",
+            "{} {} ({}), {} of {}\n  reads        every row once for products (again for reflections if small values are lost, and if components \
+             must be made orthonormal twice), once for components\n  memory       {} of {}\nnothing was read (--dry-run)\n",
             tuple(&array.shape()),
             array.dtype(),
             Bytes(size_bytes(&array.shape(), array.dtype())),
@@ -106,7 +106,9 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
 /// The rows of `array`, how many components are asked for, and the memory that there is for working on them, in bytes.
 fn rows(args: &DecomposeArgs, array: &Arc<dyn Array>, budget: &Resources) -> Result<(Rows, usize, u64), Error> {
     let rows = super::pairwise::rows(&args.along, array)?;
-    let k = args.components.unwrap_or(FEW.min(rows.n_rows().min(rows.n_columns()) as usize));
+    // The mean of all rows takes one of their dimensions.
+    let n_rows = if args.kind == Factors::Pca { rows.n_rows().saturating_sub(1).max(1) } else { rows.n_rows() };
+    let k = args.components.unwrap_or(FEW.min(n_rows.min(rows.n_columns()) as usize));
     let limit = budget.room(&**array).saturating_sub(held_bytes(rows.n_rows(), k as u64));
     Ok((rows, k, limit))
 }
@@ -133,6 +135,10 @@ fn tell_values(args: &DecomposeArgs, made: &Decomposition) {
         return;
     }
     tell(format_args!("by {}", made.method));
+    if made.n_left_out > 0 {
+        let left_out = count(made.n_left_out as u64, "component");
+        tell(format_args!("note: {left_out} left out, in whose directions nothing of the rows is"));
+    }
     let name = if args.kind == Factors::Qr { "diagonal" } else { "singular value" };
     for (i, (value, share)) in made.values.iter().zip(&made.explained).take(20).enumerate() {
         tell(format_args!("  component {i}: {name} {value:.6e}, {:.2} % of the sum of squares", 100.0 * share));

@@ -227,7 +227,8 @@ pub(super) fn folded(
     let mut kept = kept.chosen(&all, &*array)?;
     let mut made = None;
     if let Some(text) = &args.elements.calc {
-        let (of, how) = ([("a".into(), array)], Output::default());
+        let (of, how) =
+            ([("a".into(), array)], Output { skip_absent: args.names.missing == Missing::Skip, ..Output::default() });
         let own = calculated(text, &of, &inputs, place, &how, &args.run, stop)?;
         array = Arc::clone(&own.array);
         kept = kept.calculated(text, &how, &*array)?;
@@ -347,6 +348,7 @@ fn settings(args: &ReduceArgs, axes: &[Axis]) -> Result<Settings, Error> {
         predicate: predicate
             .skipping_nan(elements.skipna || (args.names.unpack && args.names.missing == Missing::Skip)),
         skip_absent: args.names.missing == Missing::Skip,
+        empty: None,
         keep_axes: elements.keepdims,
         groupings,
         dtype: elements.dtype,

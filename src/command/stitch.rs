@@ -189,6 +189,7 @@ fn one(
     lineage.ledger = resolve::ledger(&stack, &output);
     // Of a part nobody knows how much of it is absent.
     lineage.n_absent = if args.select.is_none() { stack.layout().n_absent_elements() } else { 0 };
+    lineage.may_lack = !beside.mip.is_empty() && stack.may_lack();
     let stack = stack.summed(resolve::sums_inputs(&output, &args.run));
     let stored = stack.axes().len();
     let mut kept = Kept::of(&stack, is_single, &args.names, args.input.follow)?;

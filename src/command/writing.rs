@@ -90,6 +90,8 @@ pub(super) struct Lineage {
     pub(super) n_holes: u64,
     /// Elements that nothing covers, as far as it is known.
     pub(super) n_absent: u64,
+    /// Whether projections must look for such elements.
+    pub(super) may_lack: bool,
     pub(super) notes: Vec<GroupedNote>,
     /// What could not be read.
     pub(super) losses: Losses,
@@ -193,7 +195,13 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         true => sink::stream(Box::new(std::io::stdout()), &spec, how.stream == StreamFormat::Raw),
         false => sink::create(output, &spec, &made)?,
     }];
-    let main = Main { path: output, spec: &spec, options: &options, wants: consumers[0].wants() };
+    let main = Main {
+        path: output,
+        spec: &spec,
+        options: &options,
+        wants: consumers[0].wants(),
+        may_lack: how.lineage.may_lack,
+    };
     let beside = Beside::new(&how.beside, &main, &*array)?;
     beside.paths.iter().try_for_each(|path| super::refuse_inputs(path, &how.lineage.inputs))?;
     beside.notes.iter().for_each(|note| tell(format_args!("note: {note}")));

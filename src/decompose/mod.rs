@@ -61,6 +61,10 @@ const SQUARES: RangeInclusive<f64> = 1e-140..=1e140;
 const SIZES: RangeInclusive<f64> = 1e-290..=1e290;
 /// Orthonormal rows may be uncertain by this much.
 const UNCERTAIN: f64 = 1e-3;
+/// Components that are farther from orthonormal by roundings are made so once more.
+const UNEVEN: f64 = 1e-8;
+/// Values below this part of the greatest are zero.
+const ZERO: f64 = 1e-14;
 /// More rows are not reduced by reflections.
 const MOST_REFLECTED: u64 = 1024;
 
@@ -74,6 +78,8 @@ pub struct Decomposition {
     pub scores: Vec<f64>,
     /// The components, along a new axis, and the axes that rows do not lie along.
     pub components: Arc<dyn Array>,
+    /// Components that were asked for and are left out, since the rows have nothing in their directions.
+    pub n_left_out: usize,
     /// How it was done.
     pub method: &'static str,
     rows: Rows,
@@ -125,6 +131,9 @@ pub fn decompose(
     if k == 0 || k as u64 > most {
         return Err(Error::usage(format!("--components {k}: {n} rows of {d} elements have 1 to {most}")));
     }
+    // What is left without the mean has one dimension less.
+    let asked = k;
+    let k = if kind == Factors::Pca { k.min(n - 1).max(1) } else { k };
     let mut products = distances(&rows, None, Metric::Dot, limit_bytes, way, progress)?;
     let change = Change { unit: unit(&rows, &products, n, limit_bytes, way)?, centred: kind == Factors::Pca };
     let (mut size, mut method) = (0.0, "products of the rows");
@@ -144,12 +153,17 @@ pub fn decompose(
     let mut values: Vec<f64> = found.values.iter().map(|v| v.max(0.0).sqrt()).collect();
     let mut vectors = found.vectors;
     let is_lost = values.iter().any(|v| *v < LOST * values[0].max(size));
-    if is_lost && n as u64 <= MOST_REFLECTED {
+    let is_reflected = is_lost && n as u64 <= MOST_REFLECTED;
+    if is_reflected {
         let triangle = tall::triangle(&rows, change, limit_bytes, way)?;
         let found = eigen::singular(transposed(&triangle, n), n);
         (values, vectors) = (found.values[..k].to_vec(), found.vectors[..k * n].to_vec());
         method = "reflections (TSQR), since small values are lost in products";
     }
+    let k = values.iter().take_while(|v| **v > ZERO * values[0]).count().max(1);
+    values.truncate(k);
+    vectors.truncate(k * n);
+    let spread = values[0] / values[k - 1];
     if change.centred {
         // Where nothing is left, a vector may have some of the mean, which comes by itself.
         without_means(&mut vectors, n);
@@ -163,16 +177,46 @@ pub fn decompose(
         for i in 0..n {
             scores[i * k + c] = vectors[c * n + i] * value;
             // What has no size has no direction.
-            weights[c * n + i] = if *value > values[0] * 1e-14 { vectors[c * n + i] / value } else { 0.0 };
+            weights[c * n + i] = if *value > 0.0 { vectors[c * n + i] / value } else { 0.0 };
         }
     }
     if change.centred {
         // Weights whose sum is zero take the mean away.
         without_means(&mut weights, n);
     }
-    let components = Arc::new(Combined::new(rows.clone(), weights, "component", dtype));
-    let vectors = Some((vectors, change.centred));
-    Ok(Decomposition { values, explained, scores, components, method, rows, vectors, dtype })
+    let off = f64::EPSILON * if is_reflected { spread } else { spread * spread };
+    let components = components(&rows, weights, dtype, off, limit_bytes, way)?;
+    let (vectors, n_left_out) = (Some((vectors, change.centred)), asked - k);
+    Ok(Decomposition { values, explained, scores, components, n_left_out, method, rows, vectors, dtype })
+}
+
+/// The components that `weights` make of `rows`: as they are, or made orthonormal once more if roundings leave them farther
+/// `off` than they may be. Of rows that have much in common, what is left of it is large beside what they have not.
+///
+/// Source: Giraud, Langou and Rozloznik, The loss of orthogonality in the Gram-Schmidt orthogonalization process, 2005: twice is
+/// enough.
+fn components(
+    rows: &Rows,
+    weights: Vec<f64>,
+    dtype: DType,
+    off: f64,
+    limit_bytes: u64,
+    way: &mut BlockPass<'_>,
+) -> Result<Arc<dyn Array>> {
+    let (rows, name) = (rows.clone(), "component");
+    if off.is_nan() || off <= UNEVEN {
+        return Ok(Arc::new(Combined::new(rows, weights, name, dtype)));
+    }
+    let once: Arc<dyn Array> = Arc::new(Combined::new(rows, weights, name, DType::Float64));
+    let along = once.axes().iter().map(|axis| axis.name == name).collect();
+    let once = Rows::new(once, along);
+    // The pass over the rows themselves may have the same blocks.
+    let prefix = way.prefix.clone();
+    way.prefix += "once more ";
+    let triangle = tall::triangle(&once, Change { unit: 1.0, centred: false }, limit_bytes, way);
+    way.prefix = prefix;
+    let (triangle, k) = (triangle?, once.n_rows() as usize);
+    Ok(Arc::new(Combined::new(once, inverse_transposed(&triangle, k), name, dtype)))
 }
 
 /// Thin QR of the transposed rows: rows are the transposed triangle times orthonormal ones.
@@ -194,20 +238,22 @@ fn qr(
         triangle = Some(tall::triangle(&rows, change, limit_bytes, way)?);
         method = "reflections (TSQR), since rows are nearly dependent";
     }
-    let triangle = triangle.filter(|t| {
+    let off = |t: &[f64]| {
         let grown = growth(t, &inverse_transposed(t, n), n);
-        f64::EPSILON * if is_reflected { grown } else { grown * grown } <= UNCERTAIN
-    });
+        f64::EPSILON * if is_reflected { grown } else { grown * grown }
+    };
+    let triangle = triangle.filter(|t| off(t) <= UNCERTAIN);
     let mut triangle = triangle
         .ok_or_else(|| Error::format("the rows depend on each other: they have no QR with orthonormal rows"))?;
+    let off = off(&triangle);
     let total = trace(products, n);
     let explained = (0..n).map(|i| triangle[i * n..(i + 1) * n].iter().map(|t| t * t).sum::<f64>() / total).collect();
     triangle.iter_mut().for_each(|t| *t *= change.unit);
     let values: Vec<f64> = (0..n).map(|i| triangle[i * n + i]).collect();
     let weights = inverse_transposed(&triangle, n);
-    let components = Arc::new(Combined::new(rows.clone(), weights, "component", dtype));
+    let components = components(&rows, weights, dtype, off, limit_bytes, way)?;
     let scores = transposed(&triangle, n);
-    Ok(Decomposition { values, explained, scores, components, method, rows, vectors: None, dtype })
+    Ok(Decomposition { values, explained, scores, components, n_left_out: 0, method, rows, vectors: None, dtype })
 }
 
 /// By how much roundings of rows grow in the orthonormal rows that `weights` make of them; those in products do twice.

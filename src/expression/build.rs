@@ -25,6 +25,8 @@ pub struct Output {
     pub offset: Option<f64>,
     /// What elements of 64 bits become unless a type is asked for.
     pub narrow: Option<DType>,
+    /// Whether elements that nothing covers are left out of what is made of several.
+    pub skip_absent: bool,
 }
 
 /// An expression as an array.
@@ -54,7 +56,7 @@ pub fn build(
     room: u64,
     output: &Output,
 ) -> Result<Built> {
-    let mut builder = Builder::new(text, call, (inputs, carry), known, room);
+    let mut builder = Builder::new(text, call, (inputs, carry), known, room, output.skip_absent);
     for (name, array) in inputs {
         if let Some(other) = inputs.iter().find(|i| crate::axis::position(i.1.axes(), name).is_some()) {
             return Err(Error::usage(format!(
@@ -92,7 +94,8 @@ pub fn build(
 fn call(builder: &mut Builder<'_>, name: &str, arguments: &[Argument], whole: &Expression) -> Result<Value> {
     let call = Call::new(name, arguments, whole);
     let function = functions::find(name);
-    call.check(builder, function.map_or(MANY, |f| f.most))?;
+    let example = function.and_then(|f| f.about.split_once(": ")).map_or("z=1um, y=3, x=3", |about| about.1);
+    call.check(builder, function.map_or(MANY, |f| f.most), example)?;
     if let Some(function) = function {
         let made = (function.make)(builder, &call)?;
         return call.check_asked(builder).map(|()| made);

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::syntax::{Argument, Expression, NodeKind, fault};
-use crate::array::calc::{Calc, Cast, Loose, Node, Operation, Term, Values, meet, named, range};
-use crate::array::{Array, select};
+use crate::array::calc::{Calc, Cast, Loose, Node, Operation, Term, Values, meet, named, range, together};
+use crate::array::{Array, Selection, select};
 use crate::axis::Axis;
 use crate::block::Block;
 use crate::dtype::DType;
@@ -69,6 +69,8 @@ pub(super) struct Builder<'a> {
     known: &'a Known,
     /// Memory that tasks may use, in bytes.
     room: u64,
+    /// Whether elements that nothing covers are left out of what is made of several.
+    pub(super) skips: bool,
     pub(super) leaves: Vec<Arc<dyn Array>>,
     /// Values by what they would be typed as: what is written twice is made once.
     memo: HashMap<String, (Value, bool)>,
@@ -86,6 +88,7 @@ impl<'a> Builder<'a> {
         (inputs, carry): (NamedArrays<'a>, Carry<'a>),
         known: &'a Known,
         room: u64,
+        skips: bool,
     ) -> Self {
         Self {
             text,
@@ -94,6 +97,7 @@ impl<'a> Builder<'a> {
             carry,
             known,
             room,
+            skips,
             leaves: Vec::new(),
             memo: HashMap::new(),
             awaits: false,
@@ -181,7 +185,11 @@ impl<'a> Builder<'a> {
         let mut loose = inner.loose.clone();
         let array = self.array(&inner, span)?;
         let chosen = choice.split(',').filter_map(|part| part.split_once('='));
-        loose.extend(chosen.filter(|c| !c.0.contains('@')).map(|(name, _)| name.trim().to_owned()));
+        loose.extend(chosen.filter(|c| !c.0.contains('@')).map(|(name, _)| (name.trim().to_owned(), None)));
+        // What is wrong is said below.
+        let single = Selection::parse(array.axes(), choice).map(|chosen| chosen.single(array.axes()));
+        let label = |axis: Axis| Some((axis.name, axis.labels?.pop()));
+        loose.extend(single.unwrap_or_default().into_iter().filter_map(label));
         let array = select(array, choice).map_err(|error| match error {
             Error::Usage(why) => self.fault(span, why.replace("--select ", "")),
             other => other,
@@ -244,7 +252,7 @@ impl<'a> Builder<'a> {
         let met: Vec<(&[Axis], &Loose)> = operands.iter().map(|o| (&o.axes[..], &o.loose)).collect();
         let name = operation.name();
         let axes = meet(&met).map_err(|why| self.fault(span, format!("'{name}' {why}")))?;
-        let loose = operands.iter().flat_map(|o| o.loose.iter().cloned()).collect();
+        let loose = together(operands.iter().map(|o| &o.loose));
         let nodes = operands.into_iter().map(|o| o.node).collect();
         let node = Node::apply(operation, nodes).map_err(|why| self.fault(span, format!("'{name}' {why}")))?;
         Ok(Value { node, axes, loose })
@@ -266,10 +274,12 @@ impl<'a> Builder<'a> {
         self.known.get(text).cloned()
     }
 
-    /// Asks for a reduction, unless what it reduces must be computed before.
-    pub(super) fn want(&mut self, wanted: Wanted) {
-        if !self.awaits {
-            self.wanted.push(wanted);
+    /// Asks for reductions of one array, unless what they reduce must be computed before.
+    pub(super) fn want(&mut self, wanted: impl IntoIterator<Item = Wanted>) {
+        for one in wanted.into_iter().filter(|_| !self.awaits) {
+            if self.wanted.iter().all(|other| other.text != one.text) {
+                self.wanted.push(one);
+            }
         }
         self.awaits = true;
     }

@@ -60,11 +60,11 @@ impl<'a> Call<'a> {
         Self { name, text: whole.to_string(), span: whole.span.clone(), placed, given }
     }
 
-    /// Refuses more than `most` arguments by place, and names that are given twice.
-    pub(super) fn check(&self, builder: &Builder<'_>, most: usize) -> Result<()> {
+    /// Refuses more than `most` arguments by place, with the `example` of names, and names that are given twice.
+    pub(super) fn check(&self, builder: &Builder<'_>, most: usize, example: &str) -> Result<()> {
         if let Some(argument) = self.placed.get(most) {
-            let name = self.name;
-            return Err(builder.fault(&argument.span, format!("{name} takes no more than {most} by place: name it")));
+            let why = format!("{} takes no more than {most} by place: name it, as in {example}", self.name);
+            return Err(builder.fault(&argument.span, why));
         }
         match self.given.iter().enumerate().find(|(i, g)| self.given[..*i].iter().any(|other| other.0 == g.0)) {
             Some((_, (name, _, span, _))) => Err(builder.fault(span, format!("{name} is given twice"))),

@@ -8,7 +8,7 @@ use super::call::Call;
 use super::folded::Folded;
 use super::syntax::NodeKind;
 use crate::array::calc::Values;
-use crate::array::{Array, Held};
+use crate::array::{Array, Held, Holed};
 use crate::axis::Axis;
 use crate::block::{Block, size_bytes};
 use crate::dtype::DType;
@@ -23,7 +23,8 @@ pub fn together(wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
             let first = &group[0];
             let told =
                 |w: &Wanted| format!("{} {:?} {:?} {:?}", w.of, w.settings.axes, w.settings.predicate, w.settings.ddof);
-            told(first) == told(&one)
+            // Of the same operator under two names each is computed.
+            told(first) == told(&one) && group.iter().all(|w| w.settings.operators != one.settings.operators)
         };
         match groups.iter_mut().find(alike) {
             Some(group) => group.push(one),
@@ -85,6 +86,8 @@ pub(super) fn reduce(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value
         axes,
         ddof,
         predicate: predicate.skipping_nan(matches!(named[2].as_str(), "true" | "1" | "yes")),
+        skip_absent: builder.skips,
+        empty: builder.skips.then(|| array.fill_bytes()),
         keep_axes: true,
         ..Settings::default()
     };
@@ -92,19 +95,29 @@ pub(super) fn reduce(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value
     let output = reducer.outputs()[0].clone();
     let values = values_of(call.name, value.node.values, &reducer, &array);
     let text = call.text.clone();
-    let result: Arc<dyn Array> = match builder.known(&text) {
-        Some(known) => known,
-        None if fits(builder, &array, &reducer) => Arc::new(Folded::new(array, reducer)),
-        None => {
+    // How many elements are left for each result says which are of none.
+    let over: Vec<&str> = settings.axes.iter().map(|&i| array.axes()[i].name.as_str()).collect();
+    let condition = if named[3].is_empty() { String::new() } else { format!(", where={}", named[3]) };
+    let skipna = if named[2].is_empty() { String::new() } else { format!(", skipna={}", named[2]) };
+    let counted = format!("count({of}, {}{condition}{skipna})", over.join(", "));
+    let result: Arc<dyn Array> = match (builder.known(&text), builder.known(&counted)) {
+        (Some(known), Some(counts)) if builder.skips => Arc::new(Holed::new(known, counts)),
+        (Some(known), _) => known,
+        _ if !builder.skips && fits(builder, &array, &reducer) => Arc::new(Folded::new(array, reducer)),
+        _ => {
             let result = Arc::new(Held::awaited(output.axes.clone(), output.dtype, false));
-            builder.want(Wanted {
-                text: text.clone(),
+            let wanted = |text: &str, operators: &str, axes: &[Axis]| Wanted {
+                text: text.to_owned(),
                 of: of.to_string(),
-                array,
-                settings,
-                axes: output.axes,
+                array: Arc::clone(&array),
+                settings: Settings { operators: operators.to_owned(), ..settings.clone() },
+                axes: axes.to_vec(),
                 then: None,
-            });
+            };
+            let own = wanted(&text, &settings.operators, &output.axes);
+            let n_own = output.axes.len() - array.axes().len();
+            let counts = builder.skips.then(|| wanted(&counted, "count", &output.axes[n_own..]));
+            builder.want(std::iter::once(own).chain(counts));
             result
         }
     };
@@ -154,12 +167,15 @@ fn values_of(name: &str, values: Values, reducer: &Reducer, array: &Arc<dyn Arra
 pub(super) fn otsu(builder: &mut Builder<'_>, call: &Call<'_>, value: &Value) -> Result<Value> {
     let array = builder.array(value, &call.span)?;
     if array.dtype().is_float() || array.dtype().size() > 2 {
-        let why = format!("is of whole numbers of up to 16 bits, not {}: whole(a, uint16) makes them", array.dtype());
+        let why = format!(
+            "a threshold by otsu is of whole numbers of up to 16 bits, not {}: whole(a, uint16) makes them",
+            array.dtype()
+        );
         return Err(builder.fault(&call.span, why));
     }
     let (low, high) = crate::array::calc::range(array.dtype()).unwrap_or((0, 1));
     let operators = format!("histogram={}:{}:{}", high - low + 1, low, high + 1);
-    let settings = Settings { operators, keep_axes: true, ..Settings::default() };
+    let settings = Settings { operators, keep_axes: true, skip_absent: builder.skips, ..Settings::default() };
     let ones = array.axes().iter().map(|axis| Axis { length: 1, labels: None, coordinates: None, ..axis.clone() });
     let axes: Vec<Axis> = ones.collect();
     let text = format!("otsu of {}", call.text);
@@ -168,7 +184,7 @@ pub(super) fn otsu(builder: &mut Builder<'_>, call: &Call<'_>, value: &Value) ->
         None => {
             let of = call.placed[0].to_string();
             let array = Arc::clone(&array);
-            builder.want(Wanted { text, of, array, settings, axes: axes.clone(), then: Some(best_cut) });
+            builder.want([Wanted { text, of, array, settings, axes: axes.clone(), then: Some(best_cut) }]);
             Arc::new(Held::awaited(axes, DType::Float64, false))
         }
     };

@@ -279,6 +279,15 @@ impl<'a> Parser<'a> {
             }
             self.at = start;
         }
+        // A file by its path, which is no expression.
+        let end = self.rest().find([',', ')']).unwrap_or(0);
+        let path = self.rest()[..end].trim_end();
+        let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.');
+        if path.ends_with(".npy") && !path.starts_with(['\'', '"']) && !path.chars().all(is_name) {
+            self.at += path.len();
+            let kind = NodeKind::Text(path.to_owned());
+            return Ok(Argument::Placed(Expression { span: start..self.at, kind }));
+        }
         self.expression(0).map(Argument::Placed)
     }
 
@@ -361,6 +370,8 @@ mod tests {
                 "(gaussian(a, z=1um, mode=nearest) > (3 * std(a, z, y, x)))",
             ),
             ("convolve(a, kernel.npy) == 'x y'", "(convolve(a, kernel.npy) == 'x y')"),
+            ("convolve(a, ../my-kernels/3 x 3.npy )", "convolve(a, '../my-kernels/3 x 3.npy')"),
+            ("convolve(a, 'sub/k.npy', mode=wrap)", "convolve(a, 'sub/k.npy', mode=wrap)"),
             ("(a < 1) == (b < 2)", "((a < 1) == (b < 2))"),
         ] {
             assert_eq!(shown(text), tree);

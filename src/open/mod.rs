@@ -18,6 +18,7 @@ use survey::fill;
 
 use crate::array::Losses;
 use crate::error::{Error, Result};
+use crate::source::NoteKind;
 use crate::source::headers::GroupedNote;
 use crate::stack::Stack;
 
@@ -75,6 +76,10 @@ impl Survey {
         let fill = fill(request, &layout)?;
         let mut notes = self.notes(Some(&layout));
         notes.extend(self.disagreements(&layout));
+        if request.fill.is_some() && notes.iter().any(|note| note.kind == NoteKind::ChunksAbsent) {
+            let text = "--fill-value is for what no file covers: chunks that are not stored keep the value that their array says";
+            notes.push(GroupedNote::of_all(NoteKind::ChunksAbsent, text.to_owned()));
+        }
         let salvages = self.options.skip_bad && request.missing != Missing::Error;
         let losses = salvages.then(Losses::default);
         Ok(Opened {

@@ -113,7 +113,7 @@ fn range<T: Real>(n: usize) -> Box<dyn Fold> {
             return Ok(Results::Float(pairs.map(range).collect()));
         }
         let range = |(i, (a, b)): (usize, (T, T))| match counts.of(i) {
-            0 => Err(Refusal::nothing(i, "range")),
+            0 => counts.nothing(i, "range", |_| 0),
             _ => Ok(b.i128() - a.i128()),
         };
         Ok(Results::Int(pairs.map(range).collect::<Result<_, _>>()?))
@@ -156,9 +156,9 @@ fn extremum_place<T: Real, const GREATEST: bool>(n: usize) -> Box<dyn Fold> {
     let join = move |best: &mut Columns<_, _>, later: &SavedColumns<'_, _, _>, _: (&Counts, &Counts)| {
         later.iter().enumerate().filter(|(_, (_, at))| *at != NONE).for_each(|(i, found)| offer(best, i, found));
     };
-    kept(Columns::new((T::Key::neutral::<GREATEST>(), NONE), n), take, join, |best, _| {
+    kept(Columns::new((T::Key::neutral::<GREATEST>(), NONE), n), take, join, |best, counts| {
         let what = if GREATEST { "place of the maximum" } else { "place of the minimum" };
-        let value = |(i, &at)| if at == NONE { Err(Refusal::nothing(i, what)) } else { Ok(i128::from(at)) };
+        let value = |(i, &at)| if at == NONE { counts.nothing(i, what, |_| 0) } else { Ok(i128::from(at)) };
         Ok(Results::Int(best.b.iter().enumerate().map(value).collect::<Result<_, _>>()?))
     })
 }

@@ -36,13 +36,14 @@ pub(super) trait Fold: Send + Sync {
 pub(super) enum Counts {
     /// The same for all.
     All(u64),
-    Each(Vec<u64>),
+    /// One for each, and what stands for a result of no element where integers have no NaN, if anything does.
+    Each(Vec<u64>, Option<Vec<u8>>),
 }
 
 impl Counts {
-    /// None for any of `n` outputs; `masked`: some elements may not count.
-    pub(super) fn new(masked: bool, n: usize) -> Self {
-        if masked { Self::Each(vec![0; n]) } else { Self::All(0) }
+    /// None for any of `n` outputs; `masked`: some elements may not count. `empty` stands for a result of no element.
+    pub(super) fn new(masked: bool, n: usize, empty: Option<&[u8]>) -> Self {
+        if masked { Self::Each(vec![0; n], empty.map(<[u8]>::to_vec)) } else { Self::All(0) }
     }
 
     /// Number of elements in output `i`.
@@ -50,7 +51,15 @@ impl Counts {
     pub(super) fn of(&self, i: usize) -> u64 {
         match self {
             Self::All(n) => *n,
-            Self::Each(each) => each[i],
+            Self::Each(each, _) => each[i],
+        }
+    }
+
+    /// What stands for the result of output `i`, which has no `what`: what `of` makes of the element that does.
+    pub(super) fn nothing<V>(&self, i: usize, what: &str, of: impl FnOnce(&[u8]) -> V) -> Result<V, Refusal> {
+        match self {
+            Self::Each(each, Some(empty)) if each[i] == 0 => Ok(of(empty)),
+            _ => Err(Refusal::nothing(i, what)),
         }
     }
 
@@ -63,7 +72,7 @@ impl Counts {
     pub(super) fn numbers(&mut self) -> &mut [u64] {
         match self {
             Self::All(n) => std::slice::from_mut(n),
-            Self::Each(each) => each,
+            Self::Each(each, _) => each,
         }
     }
 }
@@ -127,19 +136,24 @@ impl Refusal {
                 continue;
             }
             for (i, value) in values.iter_mut().enumerate().filter(|(i, _)| counts.of(*i) <= rank as u64) {
-                *value = nan::<T>().ok_or_else(|| Self::nothing(i, what))?;
+                *value = match nan::<T>() {
+                    Some(nan) => nan,
+                    None => counts.nothing(i, what, bytemuck::pod_read_unaligned)?,
+                };
             }
         }
         Ok(values)
     }
 
     /// No element went into value number `at`, which has no `what` then.
-    pub(super) fn nothing(at: usize, what: &str) -> Self {
+    fn nothing(at: usize, what: &str) -> Self {
+        // Places are whole numbers whatever the elements are.
+        let floats = if what.starts_with("place") { "" } else { "make floats of them with --calc 'float64(a)', " };
         Self::usage(
             at,
             format_args!(
                 "no element is left to take the {what} of, and integers have no NaN to say so: \
-                 choose other elements, or an operator that can say nothing (count, sum, mean)"
+                 {floats}choose other elements, or an operator that can say nothing (count, sum, mean)"
             ),
         )
     }

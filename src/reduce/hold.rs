@@ -157,7 +157,7 @@ fn load<T: Real>(panel: &Panel<'_>, column: usize, keys: &mut [T::Key], nans: &m
 impl<T: Real> Fold for Hold<T> {
     fn fold(&mut self, panel: &Panel<'_>, counts: &Counts) {
         let all = panel.before == 0 && panel.first == 0 && panel.n_reduced() == self.n_reduced;
-        if !all || matches!(counts, Counts::Each(_)) {
+        if !all || matches!(counts, Counts::Each(..)) {
             return self.keep(panel);
         }
         self.done = true;

@@ -108,7 +108,7 @@ fn take<T: Real>(states: &mut States<T>, panel: &Panel<'_>, counts: &Counts) {
     let (outputs, n) = (panel.outputs(), panel.n_outputs());
     let before = |i: usize| match counts {
         Counts::All(_) => panel.before + panel.first,
-        Counts::Each(each) => each[panel.at + i],
+        Counts::Each(each, _) => each[panel.at + i],
     };
     let firsts = &mut states.b[outputs.clone()];
     for (i, first) in firsts.iter_mut().enumerate().filter(|(i, _)| before(*i) == 0) {

@@ -174,7 +174,8 @@ impl Reducer {
         let input = Subject { n_reduced: region.n_elements() / n.max(1) as u64, ..self.input(whole) };
         let start = |o: &Labelled| Pending { fold: o.operator.start(&input, n), done: false };
         let folds = self.operators.iter().map(start).collect();
-        Cell { region, n, folds, counts: Counts::new(self.is_masked(), n), before: 0 }
+        let counts = Counts::new(self.is_masked(), n, self.settings.empty.as_deref());
+        Cell { region, n, folds, counts, before: 0 }
     }
 
     /// The state of `tile` that [`Partial::save`] gave as `bytes`, of a state that was [started](Reducer::start)
@@ -239,7 +240,7 @@ impl Reducer {
             for pending in cell.folds.iter_mut().filter(|p| !p.done) {
                 pending.fold.fold(panel, &cell.counts);
             }
-            if let (true, Counts::Each(each)) = (first, &mut cell.counts) {
+            if let (true, Counts::Each(each, _)) = (first, &mut cell.counts) {
                 count(&mut each[panel.outputs()], panel);
             }
         });

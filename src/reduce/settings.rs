@@ -20,6 +20,8 @@ pub struct Settings {
     pub predicate: Predicate,
     /// Whether elements that no file covers are left out.
     pub skip_absent: bool,
+    /// The element that stands for a result of no element where integers have no NaN; it is refused if there is none.
+    pub empty: Option<Vec<u8>>,
     /// Whether reduced axes stay, with length one.
     pub keep_axes: bool,
     /// Numbers of the reduced axes whose parts are reduced one by one, and which parts these are.

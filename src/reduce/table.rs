@@ -38,12 +38,18 @@ pub const OPERATORS: &[OperatorKind] = &[
     kind("min", "", "least element", |_, _| Ok(Box::new(Extrema::Min))),
     kind("max", "", "greatest element", |_, _| Ok(Box::new(Extrema::Max))),
     kind("range", "", "greatest minus least element", |_, _| Ok(Box::new(Extrema::Range))),
-    kind("argmin", "", "index of the first least element (row-major over several axes)", |_, _| {
-        Ok(Box::new(Extrema::ArgMin))
-    }),
-    kind("argmax", "", "index of the first greatest element (row-major over several axes)", |_, _| {
-        Ok(Box::new(Extrema::ArgMax))
-    }),
+    kind(
+        "argmin",
+        "",
+        "index of the first least element (row-major over several axes; in the whole axis, also with --every)",
+        |_, _| Ok(Box::new(Extrema::ArgMin)),
+    ),
+    kind(
+        "argmax",
+        "",
+        "index of the first greatest element (row-major over several axes; in the whole axis, also with --every)",
+        |_, _| Ok(Box::new(Extrema::ArgMax)),
+    ),
     kind("var", "", "variance, over n minus --ddof", |_, settings| {
         Ok(Box::new(Moments { root: false, ddof: settings.ddof }))
     }),

@@ -1,12 +1,23 @@
 //! Where arrays meet: by the names of their axes, whose lengths are equal or one, and whose labels and coordinates agree.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::axis::Axis;
 use crate::unit;
 
-/// Names of axes along which elements were chosen by their indices: what they are called there need not agree.
-pub type Loose = BTreeSet<String>;
+/// Names of axes along which elements were chosen by their indices: what they are called there need not agree. With them the
+/// label of the only element, where it is one that has a label.
+pub type Loose = BTreeMap<String, Option<String>>;
+
+/// What is chosen of all of `operands`; labels that differ are nobody's.
+pub fn together<'a>(operands: impl Iterator<Item = &'a Loose>) -> Loose {
+    let mut all = Loose::new();
+    for (name, label) in operands.flatten() {
+        let known = all.entry(name.clone()).or_insert_with(|| label.clone());
+        known.take_if(|known| label.as_ref() != Some(known));
+    }
+    all
+}
 
 /// Axes of what operands make together: those of the operand with most axes, with axes that it lacks in front.
 ///
@@ -24,7 +35,7 @@ pub fn meet(operands: &[(&[Axis], &Loose)]) -> Result<Vec<Axis>, String> {
     for axis in &mut axes {
         let of = |o: &(&[Axis], &Loose)| {
             let found = o.0.iter().find(|a| a.name == axis.name)?;
-            Some((found.clone(), o.1.contains(&axis.name)))
+            Some((found.clone(), o.1.contains_key(&axis.name)))
         };
         let mut all = operands.iter().filter_map(of);
         let Some((mut known, mut is_loose)) = all.next() else { continue };

@@ -79,8 +79,11 @@ macro_rules! whole {
                 if $b == 0 { 0 } else { q }
             }
             #[inline(always)]
+            #[allow(unused_comparisons)]
             fn rem(self, b: Self) -> Self {
-                if b == 0 { 0 } else { self.wrapping_sub(self.floor_div(b).wrapping_mul(b)) }
+                // -1 leaves nothing of any, also of the least, whose quotient the type does not hold.
+                let leaves_nothing = b == 0 || (b < 0 && b.wrapping_neg() == 1);
+                if leaves_nothing { 0 } else { self.wrapping_sub(self.floor_div(b).wrapping_mul(b)) }
             }
             #[inline(always)]
             fn power(self, b: Self) -> Self {

@@ -22,7 +22,7 @@ mod program;
 mod text;
 mod values;
 
-pub use agree::{Loose, meet};
+pub use agree::{Loose, meet, together};
 pub(crate) use kernels::{To, convert};
 pub use operation::{Operation, named, names};
 pub use program::{Cast, Node, Term};
@@ -262,10 +262,10 @@ impl CalcReader {
                 true => Coverage::default(),
                 false => self.readers[number].read(&own, &mut target)?,
             };
-            let known = coverage.absent().to_vec();
-            coverage.take(&found, |absent| {
-                leaf.outer(absent, region).filter(|outer| !known.iter().any(|known| known.contains(outer)))
-            });
+            // Holes of several leaves may be the same.
+            coverage.take(&found, |_| None);
+            let outer = found.absent().iter().filter_map(|absent| leaf.outer(absent, region));
+            outer.for_each(|outer| coverage.lacks_also(outer));
             self.buffers[number] = block.into_buffer();
         }
         Ok(coverage)

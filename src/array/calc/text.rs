@@ -10,7 +10,7 @@ use crate::dtype::DType;
 /// What operations come to; arguments are names.
 const OPERATIONS: &str = "\
 #define SAT(T, x) ((x) != (x) ? (T)0 : convert_##T##_sat(x))
-#define REMAINDER(a, b) ((b) == 0 ? 0 : (a) % (b) != 0 && ((a) % (b) < 0) != ((b) < 0) ? (a) % (b) + (b) : (a) % (b))
+#define REMAINDER(a, b) ((b) == 0 || ((b) < 0 && (b) == -1) ? 0 : (a) % (b) != 0 && ((a) % (b) < 0) != ((b) < 0) ? (a) % (b) + (b) : (a) % (b))
 #define FLOOR_DIVIDE(a, b) ((b) == 0 ? 0 : (a) % (b) != 0 && ((a) % (b) < 0) != ((b) < 0) ? (a) / (b) - 1 : (a) / (b))
 #define FLOATS(T) T remainder_##T(T a, T b) { const T r = fmod(a, b); \\
  return r == 0 ? copysign(r, b) : (r < 0) != (b < 0) ? r + b : r; } \\

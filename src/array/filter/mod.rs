@@ -56,6 +56,7 @@ pub struct Filtered {
     inner: Arc<dyn Array>,
     filter: Box<dyn Filter>,
     edges: Edges,
+    skips: bool,
 }
 
 /// Lengths with what is reached on both sides.
@@ -80,15 +81,16 @@ impl Filtered {
         region.origin.iter().zip(self.filter.reach()).map(|(o, r)| *o as i64 - r.0 as i64).collect()
     }
 
-    /// `inner` through `filter`, with `edges` beyond it.
+    /// `inner` through `filter`, with `edges` beyond it. If it `skips`, nothing covers what is made of something that nothing
+    /// covers.
     ///
     /// # Errors
     /// `Usage` if a filter reaches along an axis of no length.
-    pub fn new(inner: Arc<dyn Array>, filter: Box<dyn Filter>, edges: Edges) -> Result<Self> {
+    pub fn new(inner: Arc<dyn Array>, filter: Box<dyn Filter>, edges: Edges, skips: bool) -> Result<Self> {
         if inner.shape().contains(&0) {
             return Err(Error::usage("an array without elements has no neighbours"));
         }
-        Ok(Self { inner, filter, edges })
+        Ok(Self { inner, filter, edges, skips })
     }
 }
 
@@ -171,7 +173,18 @@ impl Reader for FilteredReader {
         }
         self.source = block.into_buffer();
         let mut coverage = Coverage::default();
-        coverage.take(&found, |absent| absent.intersect(region));
+        coverage.take(&found, |_| None);
+        for absent in found.absent() {
+            let mut own = absent.clone();
+            for (k, &(before, after)) in of.filter.reach().iter().enumerate() {
+                // What lies up to `after` in front of it reaches it, and up to `before` behind it.
+                let (front, behind) = if of.skips { (before + after, 0) } else { (before, before) };
+                let end = own.end(k).saturating_sub(behind).min(region.shape[k]);
+                let start = own.origin[k].saturating_sub(front).min(end);
+                (own.origin[k], own.shape[k]) = (region.origin[k] + start, end - start);
+            }
+            coverage.lacks_also(own);
+        }
         Ok(coverage)
     }
 

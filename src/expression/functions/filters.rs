@@ -117,8 +117,9 @@ fn within(
     filter: impl Filter + 'static,
     edges: Edges,
 ) -> Result<Arc<dyn Array>> {
-    let filtered: Arc<dyn Array> =
-        Arc::new(Filtered::new(array, Box::new(filter), edges).map_err(|e| builder.pointed(e, &call.span))?);
+    let filtered: Arc<dyn Array> = Arc::new(
+        Filtered::new(array, Box::new(filter), edges, builder.skips).map_err(|e| builder.pointed(e, &call.span))?,
+    );
     builder.tell(call.text.clone(), &filtered);
     Ok(filtered)
 }
@@ -391,7 +392,7 @@ fn ranked(
     i: usize,
     choose: impl Fn(usize) -> Option<usize>,
 ) -> Result<Value> {
-    call.check(builder, i + 1)?;
+    call.check(builder, i + 1, "y=5, x=5, mode=mirror")?;
     let (value, array) = call.first(builder)?;
     let reach = boxed(&sizes(builder, call, array.axes(), i, &[])?);
     let n = box_elements(builder, call, &reach, 1 << 24)?;
@@ -445,7 +446,8 @@ fn convolve(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     let (value, array) = call.first(builder)?;
     call.named(builder, &["mode", "value", "kernel"])?;
     let name = call.word(1).or(call.get("kernel"));
-    let name = name.ok_or_else(|| builder.fault(&call.span, "a kernel is needed: convolve(a, kernel.npy)"))?;
+    let name = name
+        .ok_or_else(|| builder.fault(&call.span, "a kernel is needed, an .npy by its path: convolve(a, kernel.npy)"))?;
     let (shape, mut weights) = crate::source::npy::numbers("kernel", std::path::Path::new(name))?;
     let n = array.axes().len();
     if shape.len() > n || shape.contains(&0) || shape.iter().product::<u64>() > 1 << 20 {

@@ -4,11 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::array::bins::{Bins, Statistic};
-use crate::array::calc::{Loose, Operation, Values};
+use crate::array::calc::{Loose, Operation, Values, meet, together};
 use crate::array::cumulative::Cumulative;
 use crate::array::extend::{Mode, Padded};
+use crate::array::sheared::Sheared;
 use crate::array::{Arranged, Array, Joined};
-use crate::axis::Axis;
+use crate::axis::{Axis, Calibration, Provenance};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::expression::builder::{Builder, Value};
@@ -45,7 +46,7 @@ fn shift(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     for (i, text, span) in call.by_axis(builder, array.axes(), &["mode", "value"])? {
         let by = whole_number(builder, text, &span)?;
         room[i] = (by, -by);
-        loose.insert(array.axes()[i].name.clone());
+        loose.insert(array.axes()[i].name.clone(), None);
     }
     let edges = call.edges(builder, array.dtype(), Mode::Constant)?;
     let axes = array.axes().to_vec();
@@ -82,31 +83,56 @@ fn cumsum(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
             Values::Whole { low: (low * n).min(low), high: (high * n).max(high) }
         }
     };
-    let sum =
-        Cumulative::new(array, axis, if matches!(values, Values::Double) { DType::Float64 } else { DType::Int64 });
+    let sum = Cumulative::new(
+        array,
+        axis,
+        if matches!(values, Values::Double) { DType::Float64 } else { DType::Int64 },
+        builder.skips,
+    );
     if values.dtype().is_none() {
         return Err(builder.fault(&call.span, "has sums that no integer type holds: use float64(..)"));
     }
     Ok(builder.leaf_of(Arc::new(sum), value.loose, values))
 }
 
-/// The arrays of all arguments by place, of one type that holds all their values.
-fn alike(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<(Vec<Arc<dyn Array>>, Loose)> {
+/// The arguments by place, and their arrays of one type that holds all their values.
+fn alike(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<(Vec<Value>, Vec<Arc<dyn Array>>)> {
     let values = call.placed.iter().map(|e| builder.value(e)).collect::<Result<Vec<_>>>()?;
     let all = values.iter().map(|v| v.node.values).reduce(Values::holding).and_then(Values::dtype);
     let dtype = all.ok_or_else(|| builder.fault(&call.span, "no type holds the values of all of them"))?;
-    let loose = values.iter().flat_map(|v| v.loose.iter().cloned()).collect();
     let arrays = values.iter().map(|value| builder.array_as(value, Some(dtype), &call.span)).collect::<Result<_>>()?;
-    Ok((arrays, loose))
+    Ok((values, arrays))
+}
+
+/// `arrays`, which are those of `values`, one behind the other along axis `name`; their other axes agree as those of operands
+/// do.
+fn joined(
+    builder: &Builder<'_>,
+    call: &Call<'_>,
+    (values, arrays): (&[Value], Vec<Arc<dyn Array>>),
+    name: &str,
+) -> Result<Joined> {
+    let joined = Joined::new(arrays, name).map_err(|e| builder.pointed(e, &call.span))?;
+    let other = |value: &Value| value.axes.iter().filter(|axis| axis.name != name).cloned().collect();
+    let others: Vec<Vec<Axis>> = values.iter().map(other).collect();
+    let met: Vec<(&[Axis], &Loose)> = others.iter().zip(values).map(|(axes, v)| (&axes[..], &v.loose)).collect();
+    meet(&met).map_err(|why| builder.fault(&call.span, format!("'{}' {why}", call.name)))?;
+    Ok(joined)
 }
 
 fn stack(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     let name = call.named(builder, &["axis"])?.remove(0);
     let name = if name.is_empty() { "c".to_owned() } else { name };
-    let (arrays, loose) = alike(builder, call)?;
-    let lifted = arrays.into_iter().map(|array| Ok(Arc::new(Arranged::lifted(array, &name)?) as Arc<dyn Array>));
+    let (values, arrays) = alike(builder, call)?;
+    // An element that was chosen brings its name.
+    let lifted = values.iter().zip(arrays).map(|(value, array)| {
+        let labels = value.loose.get(&name).cloned().flatten().map(|label| vec![label]);
+        Ok(Arc::new(Arranged::lifted(array, Axis { labels, ..Axis::new(&name, 1) })?) as Arc<dyn Array>)
+    });
     let lifted = lifted.collect::<Result<Vec<_>>>().map_err(|e| builder.pointed(e, &call.span))?;
-    let joined = Joined::new(lifted, &name).map_err(|e| builder.pointed(e, &call.span))?;
+    let joined = joined(builder, call, (&values, lifted), &name)?;
+    let mut loose = together(values.iter().map(|v| &v.loose));
+    loose.remove(&name);
     builder.leaf(Arc::new(joined), loose, &call.span)
 }
 
@@ -115,10 +141,44 @@ fn concat(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     if name.is_empty() {
         return Err(builder.fault(&call.span, "say along which axis: axis=t"));
     }
-    let (arrays, mut loose) = alike(builder, call)?;
-    loose.insert(name.clone());
-    let joined = Joined::new(arrays, &name).map_err(|e| builder.pointed(e, &call.span))?;
-    builder.leaf(Arc::new(joined), loose, &call.span)
+    let (values, arrays) = alike(builder, call)?;
+    let joined = joined(builder, call, (&values, arrays), &name)?;
+    let parts: Vec<&Axis> = values.iter().flat_map(|v| v.axes.iter().find(|axis| axis.name == name)).collect();
+    let is_loose = values.iter().any(|v| v.loose.contains_key(&name));
+    let steps = steps_behind(&parts, is_loose).map_err(|why| builder.fault(&call.span, format!("'concat' {why}")))?;
+    let mut loose = together(values.iter().map(|v| &v.loose));
+    loose.insert(name.clone(), None);
+    let Some((calibration, origin)) = steps else { return builder.leaf(Arc::new(joined), loose, &call.span) };
+    let mut axes = joined.axes().to_vec();
+    axes.iter_mut().filter(|axis| axis.name == name).for_each(|axis| {
+        (axis.calibration, axis.origin, axis.coordinates) = (calibration.clone(), origin, None);
+    });
+    builder.leaf(Arc::new(Arranged::renamed(Arc::new(joined), axes)), loose, &call.span)
+}
+
+/// Step and origin of axes one behind the other whose places are not those of one axis, since they do not go on: the step that
+/// all have. `None` where places are what they are.
+fn steps_behind(parts: &[&Axis], is_loose: bool) -> Result<Option<(Option<Calibration>, f64)>, String> {
+    let steps: Option<Vec<&Calibration>> = parts.iter().map(|axis| axis.calibration.as_ref()).collect();
+    let Some([first, others @ ..]) = steps.as_deref() else { return Ok(None) };
+    if parts.iter().any(|axis| axis.coordinates.is_some()) {
+        return Ok(None);
+    }
+    let places: Vec<f64> = parts.iter().flat_map(|axis| (0..axis.length).map(|i| axis.coordinate(i))).collect();
+    let goes_on = |forth: fn(&f64, &f64) -> bool| places.windows(2).all(|pair| forth(&pair[0], &pair[1]));
+    if others.iter().all(|step| step.unit == first.unit) && (goes_on(f64::lt) || goes_on(f64::gt)) {
+        return Ok(None);
+    }
+    match others.iter().find(|step| !unit::agree(first, step)) {
+        None => Ok(Some((Some((*first).clone()), parts[0].origin))),
+        Some(_) if is_loose => Ok(Some((None, 0.0))),
+        Some(other) => {
+            let (one, other, name) = (unit::words(first), unit::words(other), &parts[0].name);
+            Err(format!(
+                "meets steps of {one} and {other} along axis {name}, and places that do not follow one another"
+            ))
+        }
+    }
 }
 
 fn flip(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
@@ -204,7 +264,7 @@ fn bin(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
         (Statistic::Sum, values) => values,
     };
     let dtype = values.dtype().ok_or_else(|| builder.fault(&call.span, "has sums that no integer type holds"))?;
-    let binned: Arc<dyn Array> = Arc::new(Bins::new(array, factors, statistic, dtype));
+    let binned: Arc<dyn Array> = Arc::new(Bins::new(array, factors, statistic, dtype, builder.skips));
     builder.tell(call.text.clone(), &binned);
     Ok(builder.leaf_of(binned, value.loose, values))
 }
@@ -226,33 +286,42 @@ fn whole(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     builder.leaf(array, value.loose, &call.span)
 }
 
-/// Planes along z lie `cos(angle)` of their distance from each other along x.
+/// Planes of a stage scan lie `cos(angle)` of the way of the stage from each other along x, and `sin(angle)` along z.
 fn deskew(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     let (value, array) = call.first(builder)?;
     let [angle, z, x] = &call.named(builder, &["angle", "z", "x"])?[..] else { return Ok(value) };
     let angle: f64 =
         angle.parse().map_err(|_| builder.fault(&call.span, "say how steep the sheet is, in degrees: angle=31.8"))?;
     let (over, along) = (builder.axis(array.axes(), "z", &call.span)?, builder.axis(array.axes(), "x", &call.span)?);
-    let size = |text: &str, axis: &Axis| -> Result<f64> {
-        if let Ok(number) = text.parse::<f64>() {
-            return Ok(number);
+    let size = |text: &str, axis: &Axis| -> Result<Calibration> {
+        if let Ok(step) = text.parse::<f64>() {
+            // A number alone is measured as the axis is.
+            let unit = axis.calibration.as_ref().and_then(|own| own.unit.clone());
+            return Ok(Calibration { step, unit, from: Provenance::CommandLine });
         }
         let known = if text.is_empty() {
             axis.calibration.clone()
         } else {
             Some(unit::quantity(text).map_err(|e| builder.pointed(e, &call.span))?)
         };
-        let found = known.ok_or_else(|| {
+        known.ok_or_else(|| {
             builder.fault(&call.span, format!("say the voxel size along {}, as in {}=0.5um", axis.name, axis.name))
-        })?;
-        let factor = found.unit.as_deref().and_then(unit::factor).map_or(1.0, |f| f.0);
-        Ok(found.step.abs() * factor)
+        })
     };
-    let shift = size(z, &array.axes()[over])? * angle.to_radians().cos() / size(x, &array.axes()[along])?;
+    let length =
+        |size: &Calibration| size.step.abs() * size.unit.as_deref().and_then(unit::factor).map_or(1.0, |f| f.0);
+    let (mut apart, wide) = (size(z, &array.axes()[over])?, size(x, &array.axes()[along])?);
+    // At 90 degrees this is nothing to the last bit.
+    let shift = length(&apart) * (90.0 - angle).to_radians().sin() / length(&wide);
+    apart.step *= angle.to_radians().sin().abs();
+    if apart.step == 0.0 {
+        return Err(builder.fault(&call.span, format!("planes of an angle of {angle} degrees lie in one another")));
+    }
     if !shift.is_finite() || shift.abs() > 1e4 {
         return Err(builder.fault(&call.span, format!("planes would be shifted by {shift} elements each")));
     }
-    let sheared: Arc<dyn Array> = Arc::new(crate::array::sheared::Sheared::new(array, over, along, shift));
+    let sheared = Sheared::new(array, (over, along), shift, [apart, wide], builder.skips);
+    let sheared: Arc<dyn Array> = Arc::new(sheared);
     builder.tell(call.text.clone(), &sheared);
     builder.leaf(sheared, value.loose, &call.span)
 }

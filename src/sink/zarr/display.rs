@@ -137,7 +137,7 @@ pub(super) fn labels(axis: &Axis) -> Vec<String> {
     match (named.or(known.filter(|_| !is_said)), own) {
         (Some(wavelengths), _) => wavelengths.iter().map(|nm| format!("{nm} nm")).collect(),
         (None, Some(labels)) => labels,
-        (None, None) => (0..length).map(|i| format!("{} {i}", axis.name)).collect(),
+        (None, None) => crate::axis::numbered(&axis.name, (0..length).map(|_| None)),
     }
 }
 
