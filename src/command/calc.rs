@@ -37,9 +37,13 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
     let output = args.output.as_deref().filter(|name| !matches!(*name, "" | "-")).map(Path::new);
     let mut lineage = Lineage::default();
     let (mut arrays, mut files, mut told) = (Vec::new(), Vec::new(), Map::new());
-    for (name, request) in requests(args)? {
+    let requests = requests(args)?;
+    let is_one = requests.len() == 1;
+    for (name, request) in requests {
         let opened = resolve::open(&request, &args.run).map_err(|e| e.at(format!("input {name}")))?.pop();
-        let opened = opened.ok_or_else(|| Error::usage(format!("input {name}: nothing is there")))?;
+        let mut opened = opened.ok_or_else(|| Error::usage(format!("input {name}: nothing is there")))?;
+        // A flag would speak of all inputs.
+        opened.found = opened.found.filter(|_| is_one);
         let (own, Opened { stack, is_single, .. }) = Lineage::of(opened, &args.run)?;
         let first = u32::try_from(files.len()).map_err(Error::format)?;
         let losses = stack.losses().map(|_| lineage.losses.clone());

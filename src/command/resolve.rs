@@ -15,7 +15,7 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::exec::budget::{Bytes, Limit, processors};
 use crate::layout::LayoutOptions;
-use crate::open::{Missing, Names, Naming, Opened, Origin, Request, Survey};
+use crate::open::{Found, Missing, Names, Naming, Opened, Origin, Request, Survey};
 use crate::pattern::{InferOptions, Pattern, TileOrder};
 use crate::provenance::{Input, Ledger};
 use crate::sink;
@@ -215,24 +215,33 @@ pub(super) fn tell_losses(losses: &Losses) {
 
 /// Origin of an output: program, command line, pattern and notes.
 pub(super) fn provenance(opened: &Opened, run: &RunArgs) -> serde_json::Value {
-    serde_json::json!({
+    let mut origin = serde_json::json!({
         "program": concat!("stackctl ", env!("CARGO_PKG_VERSION")),
-        "command": command(run, opened.stack.paths()),
+        "command": command(run, opened),
         "pattern": opened.pattern,
         "notes": opened.notes,
         "n_inputs": opened.stack.paths().len(),
         "n_elements": crate::grid::n_elements(&opened.stack.shape()),
-    })
+    });
+    if !opened.elsewhere.is_empty() {
+        origin["elsewhere"] = serde_json::json!(opened.elsewhere);
+    }
+    origin
 }
 
 /// Words of a command line that are recorded; one of so many may have had more.
 pub(super) const MOST_WORDS: usize = 64;
 
-/// The command line; of many files that it names, which are recorded beside it, three dots are left.
-fn command(run: &RunArgs, files: &[PathBuf]) -> Vec<String> {
+/// The command line, with the pattern that was found in names; of many files that it names, which are recorded beside it,
+/// three dots are left.
+fn command(run: &RunArgs, opened: &Opened) -> Vec<String> {
     let mut words = run.command();
+    if let Some(found) = &opened.found {
+        let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+        words.splice(end..end, flags(found));
+    }
     if words.len() > MOST_WORDS {
-        let files: std::collections::HashSet<&Path> = files.iter().map(PathBuf::as_path).collect();
+        let files: std::collections::HashSet<&Path> = opened.stack.paths().iter().map(PathBuf::as_path).collect();
         words.iter_mut().filter(|word| files.contains(Path::new(word.as_str()))).for_each(|word| *word = "...".into());
         words.dedup_by(|a, b| a == "..." && a == b);
     }
@@ -240,8 +249,20 @@ fn command(run: &RunArgs, files: &[PathBuf]) -> Vec<String> {
     words
 }
 
-/// What was said of names, as provenance records it: what was left open is left out.
-pub(super) fn recorded(names: &NameArgs) -> Value {
+/// The words of a command that read names as they were read.
+pub(super) fn flags(found: &Found) -> Vec<String> {
+    let pattern = if found.is_regex { "--regex" } else { "--pattern" };
+    let layout = found.layout.iter().flat_map(|layout| ["--layout", layout]);
+    [pattern, &found.pattern].into_iter().chain(layout).map(str::to_owned).collect()
+}
+
+/// What was said of names or found in them, as provenance records it: what was left open is left out.
+pub(super) fn recorded(names: &NameArgs, found: Option<&Found>) -> Value {
+    let mut names = names.clone();
+    if let Some(Found { pattern, is_regex, layout }) = found.cloned() {
+        *(if is_regex { &mut names.regex } else { &mut names.pattern }) = Some(pattern);
+        names.layout.extend(layout);
+    }
     let mut value = serde_json::to_value(names).unwrap_or_default();
     if let Value::Object(entries) = &mut value {
         entries.retain(|_, v| !v.is_null() && v.as_array().is_none_or(|list| !list.is_empty()));

@@ -180,7 +180,7 @@ fn one(
     let (mut lineage, opened) = Lineage::of(opened, &args.run)?;
     super::refuse_inputs(&sink::place_of(&output), &lineage.inputs)?;
     let provenance = &mut lineage.provenance;
-    provenance["names"] = resolve::recorded(&args.names);
+    provenance["names"] = resolve::recorded(&args.names, opened.found.as_ref());
     provenance["skip_bad"] = args.input.skip_bad.into();
     provenance["follow"] = args.input.follow.into();
     provenance["select"] = args.select.clone().into();

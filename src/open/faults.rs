@@ -9,7 +9,7 @@ use super::survey::{Naming, Survey};
 use crate::array::Selection;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
-use crate::pattern::FaultKind;
+use crate::pattern::{Fault, FaultKind};
 use crate::report::count;
 use crate::source::headers::{describe, name_of};
 use crate::source::{Info, NoteKind, OpenOptions, open};
@@ -225,7 +225,11 @@ impl Survey {
         let Naming::Names { arrangement, names, .. } = &self.naming else { return Ok(()) };
         let allowed = |kind| kind == FaultKind::Missing && allowed;
         let faults = arrangement.faults(names).into_iter().filter(|fault| !allowed(fault.kind));
-        let faults: Vec<String> = faults.map(|fault| with_way_out(fault.kind, fault.text)).collect();
+        let is_short = |kind| kind == FaultKind::Missing && !arrangement.elsewhere.is_empty();
+        let more = "\n  other values of --by have files there: files that are given alone, as by --include, make an array of \
+                    their own positions";
+        let text = |fault: Fault| with_way_out(fault.kind, fault.text) + if is_short(fault.kind) { more } else { "" };
+        let faults: Vec<String> = faults.map(text).collect();
         if faults.is_empty() { Ok(()) } else { Err(Error::Format(faults.join("\n"))) }
     }
 

@@ -29,7 +29,7 @@ mod survey;
 
 pub use faults::{Obstacle, ObstacleKind, listed};
 pub use request::{Missing, Names, Request};
-pub use survey::{Naming, Origin, Survey, preset};
+pub use survey::{Found, Naming, Origin, Survey, preset};
 
 /// One lazy array and what was assumed in making it.
 #[derive(Debug)]
@@ -40,6 +40,10 @@ pub struct Opened {
     pub value: Option<String>,
     /// The pattern by which names were read, if they were.
     pub pattern: Option<String>,
+    /// The same, if nobody had said it.
+    pub found: Option<Found>,
+    /// Positions along axes that files of other arrays have: an axis and a name, each.
+    pub elsewhere: Vec<(String, String)>,
     /// What was set aside, assumed or left unused.
     pub notes: Vec<GroupedNote>,
     /// Whether one file is the array, or files make one along axes of their own: it has no axes but these.
@@ -86,6 +90,8 @@ impl Survey {
             notes,
             value: self.value.take(),
             pattern: self.pattern(),
+            found: self.found(request),
+            elsewhere: self.arrangement().map_or_else(Vec::new, |a| a.elsewhere.clone()),
             is_single: matches!(self.naming, Naming::Single | Naming::Places { .. }),
             stack: Stack::new(layout, self.headers, self.paths, self.options, fill).salvaging(losses),
         })

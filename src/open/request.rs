@@ -15,7 +15,7 @@ pub struct Request {
     pub inputs: Inputs,
     /// How their names give positions.
     pub names: Names,
-    /// Field whose values divide the files into arrays; it is then no axis.
+    /// Field whose values divide the files into arrays of one grid; it is then no axis.
     pub by: Option<String>,
     /// Names alone are looked at: no file is opened. Enough for a [`Survey`], not for an array.
     pub names_only: bool,

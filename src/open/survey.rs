@@ -37,49 +37,37 @@ impl Request {
             None if by_set => survey.by_set(self, progress)?,
             None if survey.paths.len() == 1 && !self.names_only => survey,
             None if let Some((axes, cells)) = places => Survey { naming: Naming::Places { axes, cells }, ..survey },
-            _ => survey.by_names(&reading)?,
+            _ => survey.by_names(&reading, Vec::new())?,
         };
         Ok(vec![survey])
     }
 
-    /// One array after the other: files divided by the values of fields.
+    /// One array after the other: files divided by the values of fields, on one grid.
     fn divided(&self, paths: &[PathBuf], fields: &str, progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<Survey>> {
         let mut reading = NameRule::new(&self.names);
         let texts = texts(paths);
         if reading.pattern.is_none() {
             reading.take(pattern::infer(&texts, &reading.infer)?, &texts)?;
         }
+        let by: Vec<&str> = fields.split(',').map(str::trim).collect();
+        // What every array has stays an axis of one place, with its name and coordinate.
+        let dropped = by.iter().filter(|field| !matches!(**field, "t" | "c" | "z" | "y" | "x"));
+        reading.infer.arrange.drop.extend(dropped.map(|field| (*field).to_owned()));
         let Some(pattern) = &reading.pattern else { return Ok(Vec::new()) };
-        let mut groups = vec![(String::new(), (0..texts.len() as u32).collect::<Vec<u32>>())];
-        for field in fields.split(',').map(str::trim) {
-            let mut finer = Vec::new();
-            for (value, files) in groups {
-                let own: Vec<&str> = files.iter().map(|i| texts[*i as usize].as_str()).collect();
-                let split = pattern::split(pattern, &own, field)?;
-                if let Some(first) = split.unmatched.first() {
-                    let n = count(split.unmatched.len() as u64, "name");
-                    let first = own[*first as usize];
-                    let what = format!(
-                        "{n} cannot be divided by '{field}', since '{pattern}' does not match, such as {first}"
-                    );
-                    return Err(Error::Format(format!("{what}\n  leave them out with --exclude")));
-                }
-                let joined = |label: String| if value.is_empty() { label } else { format!("{value},{label}") };
-                let absolute = |own: Vec<u32>| own.into_iter().map(|i| files[i as usize]).collect();
-                finer.extend(split.groups.into_iter().map(|(label, own)| (joined(label), absolute(own))));
-            }
-            groups = finer;
-            // What every array has stays an axis of one place, with its name and coordinate.
-            if !matches!(field, "t" | "c" | "z" | "y" | "x") {
-                reading.infer.arrange.drop.push(field.to_owned());
-            }
+        let split = pattern::split(pattern, &texts, &by, &reading.infer.arrange.drop)?;
+        if let Some(first) = split.unmatched.first() {
+            let n = count(split.unmatched.len() as u64, "name");
+            let first = &texts[*first as usize];
+            let what =
+                format!("{n} cannot be divided by '{fields}', since '{pattern}' does not match, such as {first}");
+            return Err(Error::Format(format!("{what}\n  leave them out with --exclude")));
         }
-        let survey = |(label, files): (String, Vec<u32>)| {
-            let paths = files.iter().map(|i| paths[*i as usize].clone()).collect();
-            let survey = Survey::new(paths, self, progress).by_names(&reading)?;
-            Ok(Survey { value: Some(label), ..survey })
+        let survey = |group: pattern::Group| {
+            let paths = group.names.iter().map(|i| paths[*i as usize].clone()).collect();
+            let survey = Survey::new(paths, self, progress).by_names(&reading, group.elsewhere)?;
+            Ok(Survey { value: Some(group.value), ..survey })
         };
-        groups.into_iter().map(survey).collect()
+        split.groups.into_iter().map(survey).collect()
     }
 }
 
@@ -145,6 +133,17 @@ pub enum Origin {
     Preset(String),
     /// It was found in the names.
     Inferred,
+}
+
+/// How names were read where nobody had said it: by this, a part of them is read alike.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The pattern.
+    pub pattern: String,
+    /// Whether it is a regular expression.
+    pub is_regex: bool,
+    /// The order of its tiles.
+    pub layout: Option<String>,
 }
 
 /// A pattern as it is settled.
@@ -254,12 +253,15 @@ impl Survey {
         Ok(self)
     }
 
-    /// A pattern that was given must match; one that cannot be found is a fault to be told of.
-    fn by_names(mut self, reading: &NameRule) -> Result<Self> {
+    /// A pattern that was given must match; one that cannot be found is a fault to be told of. Names `elsewhere` have
+    /// positions too.
+    fn by_names(mut self, reading: &NameRule, mut elsewhere: Vec<(String, String)>) -> Result<Self> {
         let names = texts(&self.paths);
         self.naming = match &reading.pattern {
             Some(pattern) => {
-                let arrangement = pattern::arrange(pattern, &names, &reading.infer.arrange)?;
+                let mut options = reading.infer.arrange.clone();
+                options.elsewhere.append(&mut elsewhere);
+                let arrangement = pattern::arrange(pattern, &names, &options)?;
                 let (pattern, why) = (Box::new(pattern.clone()), reading.why.clone());
                 Naming::Names { pattern, arrangement: Box::new(arrangement), names, why, from: reading.from.clone() }
             }
@@ -305,6 +307,17 @@ impl Survey {
             Naming::Names { pattern, .. } => Some(pattern.to_string()),
             _ => None,
         }
+    }
+
+    /// How names are read, if `request` did not say it.
+    pub fn found(&self, request: &Request) -> Option<Found> {
+        let Naming::Names { pattern, from, .. } = &self.naming else { return None };
+        let layout = match from {
+            Origin::Preset(name) => preset(name, &request.names.infer.presets).and_then(|own| own.layout.clone()),
+            _ => None,
+        };
+        let found = Found { pattern: pattern.to_string(), is_regex: pattern.is_regex(), layout };
+        request.names.pattern.is_none().then_some(found)
     }
 
     /// Where the files of `cells` lie.

@@ -1,8 +1,9 @@
 //! Names to a grid: which cell of the array each name fills, and what is missing, doubled or odd.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::axes::{self, ArrangeOptions, FieldColumn};
+use super::axes::{self, ArrangeOptions, ELSEWHERE, FieldColumn};
 use super::holes::Holes;
 use super::interner::Interner;
 use super::matcher::{Furthest, MatchScratch};
@@ -33,6 +34,8 @@ pub struct Arrangement {
     pub fields: Vec<FieldReport>,
     /// What was assumed, for the user to read.
     pub notes: Vec<String>,
+    /// Positions that the axes have from elsewhere: [`ArrangeOptions::elsewhere`].
+    pub elsewhere: Vec<(String, String)>,
     pub(super) pattern: Pattern,
     /// Why most cells are holes, if they are.
     pub(super) sparse: Option<String>,
@@ -54,14 +57,16 @@ pub fn arrange<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], options: &A
         return Err(Error::usage(format!("{} names are more than can be arranged at once", names.len())));
     }
     let mut outside = Outside::default();
-    let Read { matched, mut unmatched, columns } = read(pattern, names, &options.drop, Some(&mut outside));
+    let Read { matched: rows, mut unmatched, columns } = read(pattern, names, options, Some(&mut outside));
+    // Names elsewhere come last.
+    let matched = &rows[..rows.iter().position(|row| *row == ELSEWHERE).unwrap_or(rows.len())];
     if matched.is_empty() {
         return Err(Error::usage(no_match(pattern, names)));
     }
     let by_name = |a: &u32, b: &u32| compare_names(names, *a, *b);
     unmatched.sort_unstable_by(by_name);
 
-    let built = axes::build(&columns, &matched, options)?;
+    let built = axes::build(&columns, &rows, options)?;
     let axes::BuiltAxes { axes, indices, conflicts, mut notes } = built;
     let shape: Vec<u64> = axes.iter().map(FieldAxis::len).collect();
     let Some(total) = shape.iter().try_fold(1u64, |n, len| n.checked_mul(*len)) else {
@@ -88,11 +93,11 @@ pub fn arrange<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], options: &A
         .map(|same| Duplicate { cell: same[0].0, names: same.iter().map(|c| c.1).collect() })
         .collect();
     let mut fields = axes::report(&columns, &axes, &mut notes);
-    fields.extend(outside.report(&axes, &indices, &matched, &duplicates));
+    fields.extend(outside.report(&axes, &indices, matched, &duplicates));
     let sparse =
         if holes.count >= total / 2 && !holes.is_empty() { axes::sparse_because(&axes, &indices) } else { None };
-    let pattern = pattern.clone();
-    Ok(Arrangement { axes, cells, holes, duplicates, conflicts, unmatched, fields, notes, pattern, sparse })
+    let (pattern, elsewhere) = (pattern.clone(), options.elsewhere.clone());
+    Ok(Arrangement { axes, cells, holes, duplicates, conflicts, unmatched, fields, notes, elsewhere, pattern, sparse })
 }
 
 impl Arrangement {
@@ -105,45 +110,130 @@ impl Arrangement {
     }
 }
 
-/// Names divided by the value of a field.
+/// Names divided by the values of fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// Each value and the indices of its names, in the order of the values.
-    pub groups: Vec<(String, Vec<u32>)>,
+    /// In the order of their values, of the first field first.
+    pub groups: Vec<Group>,
     /// Names the pattern does not match, in natural order.
     pub unmatched: Vec<u32>,
 }
 
-/// Divides `names` by the value of the field or axis called `by`, in the order of its values.
+/// Names that share the values of the fields by which they are divided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The value of each field, joined by commas.
+    pub value: String,
+    /// Indices of the names.
+    pub names: Vec<u32>,
+    /// What [`ArrangeOptions::elsewhere`] takes for all groups to be arranged on one grid.
+    pub elsewhere: Vec<(String, String)>,
+}
+
+/// Divides `names` by the values of the fields or axes `by`, which are no axes of a group if `drop` has them.
+///
+/// All groups are to have one grid: along an axis a group has the positions that any other one has with which it shares
+/// one, directly or by others between. Groups that share none, such as those of a number that runs on through all names,
+/// keep their own; so do those of an axis of measured values alone, unless one of them has all.
 ///
 /// # Errors
 /// `Usage` if the pattern has no such field.
-pub fn split<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], by: &str) -> Result<Split> {
+pub fn split<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], by: &[&str], drop: &[String]) -> Result<Split> {
     if let Some(names) = composed(names) {
-        return split(pattern, &names, by);
+        return split(pattern, &names, by, drop);
     }
-    let wanted: Vec<usize> = (0..pattern.fields.len())
-        .filter(|i| pattern.fields[*i].axis.as_deref() == Some(by) && pattern.fields[*i].unit.is_none())
-        .collect();
-    let wanted = match (wanted.is_empty(), pattern.fields.iter().position(|f| f.name == by)) {
-        (true, Some(field)) => vec![field],
-        (true, None) => {
-            let known: Vec<&str> = pattern.fields.iter().map(|f| f.name.as_str()).filter(|name| *name != "_").collect();
-            return Err(Error::usage(format!("--by {by}: '{pattern}' has no such field: it has {}", known.join(", "))));
-        }
-        _ => wanted,
+    let Read { matched, mut unmatched, columns } = read(pattern, names, &ArrangeOptions::default(), None);
+    let along = |is_chosen: &dyn Fn(&FieldColumn<'_>) -> bool| {
+        axes::combine(&columns.iter().filter(|c| is_chosen(c)).collect::<Vec<_>>())
     };
-    let Read { matched, mut unmatched, columns } = read(pattern, names, &[], None);
-    let chosen: Vec<&FieldColumn<'_>> = columns.iter().filter(|c| wanted.contains(&c.index)).collect();
-    let (indices, labels) = axes::combine(&chosen);
-    let mut groups: Vec<(String, Vec<u32>)> = labels.into_iter().map(|label| (label, Vec::new())).collect();
-    for (name, index) in matched.iter().zip(&indices) {
-        if let Some(group) = groups.get_mut(*index as usize) {
-            group.1.push(*name);
+    let fields = by.iter().map(|by| fields_of(pattern, by)).collect::<Result<Vec<_>>>()?;
+    let fields: Vec<_> = fields.iter().map(|fields| along(&|c| fields.contains(&c.index))).collect();
+    let mut rows: BTreeMap<Vec<u32>, Vec<u32>> = BTreeMap::new();
+    for row in 0..matched.len() {
+        rows.entry(fields.iter().map(|(index, _)| index[row]).collect()).or_default().push(row as u32);
+    }
+    let group = |(ranks, rows): (&Vec<u32>, &Vec<u32>)| {
+        let values: Vec<&str> = fields.iter().zip(ranks).map(|((_, labels), at)| &*labels[*at as usize]).collect();
+        let names = rows.iter().map(|row| matched[*row as usize]).collect();
+        Group { value: values.join(","), names, elsewhere: Vec::new() }
+    };
+    let mut groups: Vec<Group> = rows.iter().map(group).collect();
+    let kept = columns.iter().map(|c| &c.field).filter(|field| is_kept(field, drop));
+    for axis in kept.filter_map(|field| field.axis.as_ref()).collect::<BTreeSet<_>>() {
+        let of_axis = |c: &FieldColumn<'_>| c.field.axis.as_ref() == Some(axis) && is_kept(&c.field, drop);
+        let (mut index, labels) = along(&|c| of_axis(c) && c.field.unit.is_none());
+        let is_measured = labels.is_empty();
+        if is_measured {
+            index = columns.iter().find(|c| of_axis(c)).map_or_else(Vec::new, |c| c.ranks.clone());
+        }
+        for (group, more) in groups.iter_mut().zip(shared(&index, &rows, is_measured)) {
+            let name = |row: u32| names[matched[row as usize] as usize].as_ref().to_owned();
+            group.elsewhere.extend(more.into_iter().map(|row| (axis.clone(), name(row))));
         }
     }
     unmatched.sort_unstable_by(|a, b| compare_names(names, *a, *b));
     Ok(Split { groups, unmatched })
+}
+
+/// Numbers of the fields that `by` means: those that count along the axis of this name, or the one so called.
+fn fields_of(pattern: &Pattern, by: &str) -> Result<Vec<usize>> {
+    let named = |is_meant: &dyn Fn(&Field) -> bool| -> Vec<usize> {
+        (0..pattern.fields.len())
+            .filter(|i| pattern.fields[*i].axis.is_some() && is_meant(&pattern.fields[*i]))
+            .collect()
+    };
+    let counting = named(&|f| f.axis.as_deref() == Some(by) && f.unit.is_none());
+    let found = if counting.is_empty() { named(&|f| f.name == by) } else { counting };
+    if found.is_empty() {
+        let known: Vec<&str> = pattern.fields.iter().map(|f| f.name.as_str()).filter(|name| *name != "_").collect();
+        return Err(Error::usage(format!("--by {by}: '{pattern}' has no such field: it has {}", known.join(", "))));
+    }
+    Ok(found)
+}
+
+/// For each group of rows, one row for each position of its grid along an axis that it has none at. `index` is the
+/// position of every row.
+fn shared(index: &[u32], groups: &BTreeMap<Vec<u32>, Vec<u32>>, is_measured: bool) -> Vec<Vec<u32>> {
+    let n = index.iter().max().map_or(0, |last| last + 1);
+    let mut first = vec![0; n as usize];
+    (0..).zip(index).rev().for_each(|(row, at)| first[*at as usize] = row);
+    let positions = |rows: &Vec<u32>| -> Vec<u32> {
+        let mut own: Vec<u32> = rows.iter().map(|row| index[*row as usize]).collect();
+        own.sort_unstable();
+        own.dedup();
+        own
+    };
+    let groups: Vec<Vec<u32>> = groups.values().map(positions).collect();
+    // Positions of one group are on one grid, and so are those of all that share one: each leads to the grid's first.
+    let mut grid: Vec<u32> = (0..n).collect();
+    for own in &groups {
+        let least = own.iter().map(|at| root(&mut grid, *at)).min().unwrap_or(0);
+        for at in own {
+            let other = root(&mut grid, *at);
+            grid[other as usize] = least;
+        }
+    }
+    let grid: Vec<u32> = (0..n).map(|at| root(&mut grid, at)).collect();
+    let (mut members, mut most) = (vec![Vec::new(); n as usize], vec![0; n as usize]);
+    (0..).zip(&grid).for_each(|(at, grid)| members[*grid as usize].push(at));
+    let grid_of = |own: &Vec<u32>| own.first().map_or(0, |at| grid[*at as usize] as usize);
+    groups.iter().for_each(|own| most[grid_of(own)] = own.len().max(most[grid_of(own)]));
+    let lacking = |own: &Vec<u32>| -> Vec<u32> {
+        let all: &Vec<u32> = &members[grid_of(own)];
+        let is_one = !is_measured || most[grid_of(own)] == all.len();
+        let absent = all.iter().filter(|at| is_one && own.binary_search(at).is_err());
+        absent.map(|at| first[*at as usize]).collect()
+    };
+    groups.iter().map(lacking).collect()
+}
+
+/// Where `at` leads to; the way there is shorter the next time.
+fn root(grid: &mut [u32], mut at: u32) -> u32 {
+    while grid[at as usize] != at {
+        grid[at as usize] = grid[grid[at as usize] as usize];
+        at = grid[at as usize];
+    }
+    at
 }
 
 pub(super) fn compare_names<N: AsRef<str>>(names: &[N], a: u32, b: u32) -> Ordering {
@@ -152,21 +242,27 @@ pub(super) fn compare_names<N: AsRef<str>>(names: &[N], a: u32, b: u32) -> Order
 }
 
 struct Read<'n> {
+    /// Numbers of the names that match, and behind them [`ELSEWHERE`] for each that is there.
     matched: Vec<u32>,
     unmatched: Vec<u32>,
     /// The fields that have an axis.
     columns: Vec<FieldColumn<'n>>,
 }
 
+/// Whether a field gives positions along an axis that is wanted.
+fn is_kept(field: &Field, drop: &[String]) -> bool {
+    field.axis.as_ref().is_some_and(|axis| !drop.contains(axis) && !drop.contains(&field.name))
+}
+
 /// Matches every name and collects the values of the fields that have an axis.
 fn read<'n, N: AsRef<str> + Sync>(
     pattern: &Pattern,
     names: &'n [N],
-    drop: &[String],
+    options: &'n ArrangeOptions,
     mut outside: Option<&mut Outside<'n>>,
 ) -> Read<'n> {
-    let kept = |f: &Field| f.axis.as_ref().is_some_and(|a| !drop.contains(a) && !drop.contains(&f.name));
-    let chosen: Vec<usize> = (0..pattern.fields.len()).filter(|i| kept(&pattern.fields[*i])).collect();
+    let chosen: Vec<usize> =
+        (0..pattern.fields.len()).filter(|i| is_kept(&pattern.fields[*i], &options.drop)).collect();
     let mut interned: Vec<Interner<'n>> = chosen.iter().map(|_| Interner::default()).collect();
     let (mut matched, mut unmatched) = (Vec::new(), Vec::new());
     let mut scratch = MatchScratch::default();
@@ -183,6 +279,21 @@ fn read<'n, N: AsRef<str> + Sync>(
         matched.push(i as u32);
         for (field, values) in chosen.iter().zip(&mut interned) {
             let text = spans[*field].and_then(|(a, b)| name.get(a as usize..b as usize));
+            values.push(text);
+        }
+    }
+    let elsewhere = if matched.is_empty() { &[] } else { options.elsewhere.as_slice() };
+    for (axis, name) in elsewhere {
+        if !pattern.find(name, &mut scratch, &mut spans) {
+            continue;
+        }
+        matched.push(ELSEWHERE);
+        for (field, values) in chosen.iter().zip(&mut interned) {
+            // Along the other axes it is where the first name is.
+            let text = match pattern.fields[*field].axis.as_ref() == Some(axis) {
+                true => spans[*field].and_then(|(a, b)| name.get(a as usize..b as usize)),
+                false => values.texts[0],
+            };
             values.push(text);
         }
     }

@@ -22,11 +22,14 @@ pub struct ArrangeOptions {
     pub drop: Vec<String>,
     /// Fields whose numbers walk over a mosaic.
     pub layout: Vec<TileOrder>,
+    /// An axis and a name that is not here, each: the grid has the position along the axis that the name has, which is a
+    /// hole unless others have it.
+    pub elsewhere: Vec<(String, String)>,
 }
 
 impl Default for ArrangeOptions {
     fn default() -> Self {
-        Self { tolerance: 0.01, find_gaps: true, drop: Vec::new(), layout: Vec::new() }
+        Self { tolerance: 0.01, find_gaps: true, drop: Vec::new(), layout: Vec::new(), elsewhere: Vec::new() }
     }
 }
 
@@ -77,6 +80,9 @@ impl<'n> FieldColumn<'n> {
     }
 }
 
+/// In place of the number of a name that is elsewhere.
+pub(super) const ELSEWHERE: u32 = u32::MAX;
+
 /// What stands for the value of an optional part that is absent.
 pub(super) const ABSENT: &str = "none";
 
@@ -88,7 +94,7 @@ pub(super) struct BuiltAxes {
     pub(super) notes: Vec<String>,
 }
 
-/// Makes axes of the columns; `matched` are the names' indices, for messages.
+/// Makes axes of the columns; `matched` are the names' indices, or [`ELSEWHERE`].
 pub(super) fn build(columns: &[FieldColumn<'_>], matched: &[u32], options: &ArrangeOptions) -> Result<BuiltAxes> {
     let mut built = BuiltAxes { axes: Vec::new(), indices: Vec::new(), conflicts: Vec::new(), notes: Vec::new() };
     let mut names: Vec<&str> = Vec::new();
@@ -292,7 +298,8 @@ fn follow(
     for ((place, rank), name) in index.iter().zip(&column.ranks).zip(matched) {
         match seen[*place as usize] {
             None => seen[*place as usize] = Some((*rank, *name)),
-            Some((known, other)) if known != *rank => {
+            // A name elsewhere says what no other one does.
+            Some((known, other)) if known != *rank && *name != ELSEWHERE => {
                 disagree[*place as usize] = true;
                 example.get_or_insert([other, *name]);
             }

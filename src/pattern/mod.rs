@@ -39,7 +39,7 @@ use std::fmt;
 
 use unicode_normalization::UnicodeNormalization;
 
-pub use arrange::{Arrangement, Split, arrange, split};
+pub use arrange::{Arrangement, Group, Split, arrange, split};
 pub use axes::ArrangeOptions;
 pub use holes::Holes;
 pub use infer::{InferOptions, Inferred, infer};

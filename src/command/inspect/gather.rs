@@ -14,7 +14,6 @@ use crate::axis::{Calibration, Provenance};
 use crate::block::size_bytes;
 use crate::cli::{InspectArgs, RunArgs};
 use crate::command::planning::{fit_levels, no_image, storage};
-use crate::command::presets;
 use crate::command::resources::Resources;
 use crate::command::space;
 use crate::draw::presence::{MapAxis, PresenceMap, State};
@@ -92,7 +91,7 @@ pub(super) fn findings(args: &InspectArgs, request: &Request, survey: &Survey) -
         duplicates,
         unmatched: Listed::new(unmatched.len(), unmatched.iter().map(|&f| survey.path(f))),
         series: headers.main_kind().map_or_else(Vec::new, |k| k.info.series.clone()),
-        command: command(args, survey, unmatched, &odd, has_holes)?,
+        command: command(args, request, survey, unmatched, &odd, has_holes),
         kinds: kinds(survey),
         unreadable: Listed::new(headers.broken.len(), unreadable),
         odd: Listed::new(odd.len(), odd_files),
@@ -274,24 +273,12 @@ fn presence(arrangement: &Arrangement, survey: &Survey, odd: &[u32]) -> Option<P
 /// The command to run next.
 fn command(
     args: &InspectArgs,
+    request: &Request,
     survey: &Survey,
     unmatched: &[u32],
     odd: &[u32],
     has_holes: bool,
-) -> Result<Vec<String>> {
-    let mut args = args.clone();
-    let (mut pattern, mut preset) = (None, None);
-    if let Naming::Names { pattern: found, from, .. } = &survey.naming {
-        pattern = Some((found.to_string(), found.is_regex()));
-        if let Origin::Preset(name) = from {
-            preset = args.names.preset.clone();
-            if preset.is_none() {
-                let own = presets::own(args.names.config.as_deref())?;
-                args.names.layout.extend(presets::named(name, &own)?.layout.clone());
-                args.names.config = None;
-            }
-        }
-    }
+) -> Vec<String> {
     let mut strangers: Vec<u32> = unmatched.iter().chain(odd).copied().collect();
     let broken = survey.headers.broken.iter().map(|b| b.0).filter(|f| !unmatched.contains(f));
     strangers.extend(broken.filter(|_| !args.input.skip_bad));
@@ -303,6 +290,6 @@ fn command(
         .map(|p| name_of(p))
         .collect();
     let exclude = if strangers.len() > MOST_EXCLUDED { &[] } else { exclude.as_slice() };
-    let next = NextCommand { args: &args, pattern, preset, paths: &survey.paths, exclude, fill: has_holes };
-    Ok(next.words())
+    let found = survey.found(request);
+    NextCommand { args, found, paths: &survey.paths, exclude, fill: has_holes }.words()
 }

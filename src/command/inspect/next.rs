@@ -4,16 +4,16 @@ use crate::command::quoted;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{InspectArgs, Missing};
+use crate::command::resolve;
+use crate::open::Found;
 use crate::sink::Sharding;
 use crate::sink::zarr::Contrast;
 
 /// What is known when the command is made.
 pub(super) struct NextCommand<'a> {
     pub(super) args: &'a InspectArgs,
-    /// The pattern, if names give the places, and whether it is a regular expression.
-    pub(super) pattern: Option<(String, bool)>,
-    /// Name of the preset whose tile order goes with the pattern.
-    pub(super) preset: Option<String>,
+    /// How names were read, if nobody had said it.
+    pub(super) found: Option<Found>,
     pub(super) paths: &'a [PathBuf],
     /// Names of files that are to be left out.
     pub(super) exclude: &'a [String],
@@ -25,24 +25,25 @@ impl NextCommand<'_> {
     pub(super) fn words(&self) -> Vec<String> {
         let (args, names, storage) = (self.args, &self.args.names, &self.args.storage);
         let mut words = vec!["stackctl".to_owned(), "stitch".to_owned()];
-        let mut flag = |name: &str, value: String| words.extend([name.to_owned(), value]);
-        match (&self.preset, &self.pattern) {
-            (Some(preset), _) => flag("--preset", preset.clone()),
-            (None, Some((pattern, true))) => flag("--regex", pattern.clone()),
-            (None, Some((pattern, false))) => flag("--pattern", pattern.clone()),
-            _ => {}
-        }
+        words.extend(self.found.iter().flat_map(resolve::flags));
         let mut maybe = |name: &str, value: Option<String>| {
             if let Some(value) = value {
-                flag(name, value);
+                words.extend([name.to_owned(), value]);
             }
         };
-        maybe("--config", names.config.as_ref().map(|p| p.display().to_string()));
+        maybe("--preset", names.preset.clone());
+        maybe("--regex", names.regex.clone());
+        maybe("--pattern", names.pattern.clone());
+        // All that it holds are presets.
+        let config = names.config.as_ref().filter(|_| self.found.is_none());
+        maybe("--config", config.map(|p| p.display().to_string()));
         maybe("--by", args.by.clone());
         maybe("--axes", names.axes.as_ref().map(|a| a.join(",")));
         maybe("--pages", names.pages.clone());
         maybe("--series", names.series.map(|n| n.to_string()));
         maybe("--level", names.level.map(|n| n.to_string()));
+        maybe("--variable", names.variable.clone());
+        maybe("--reader", names.reader.clone());
         for layout in &names.layout {
             maybe("--layout", Some(layout.clone()));
         }
@@ -72,9 +73,14 @@ impl NextCommand<'_> {
         for name in self.exclude {
             maybe("--exclude", Some(glob::Pattern::escape(name)));
         }
-        words.extend(args.input.skip_bad.then(|| "--skip-bad".to_owned()));
-        words.extend(storage.plain.then(|| "--plain".to_owned()));
-        words.extend(storage.coordinates.then(|| "--coordinates".to_owned()));
+        let switches = [
+            ("--unpack", names.unpack),
+            ("--follow", args.input.follow),
+            ("--skip-bad", args.input.skip_bad),
+            ("--plain", storage.plain),
+            ("--coordinates", storage.coordinates),
+        ];
+        words.extend(switches.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| (*name).to_owned()));
         words.extend(self.inputs());
         words.extend(["-o".to_owned(), self.output()]);
         words
@@ -105,7 +111,9 @@ impl NextCommand<'_> {
             1 => text(first.file_stem()).map(|n| n.trim_end_matches(".ome").to_owned()),
             _ => text(self.common_folder().file_name()),
         };
-        let name = name.unwrap_or_else(|| "data".into());
+        // Braces would be filled in, and a dash would begin a flag.
+        let name = name.unwrap_or_else(|| "data".into()).replace(['{', '}'], "_");
+        let name = if name.starts_with('-') { format!("./{name}") } else { name };
         if let Some(by) = &self.args.by {
             let fields: Vec<String> = by.split(',').map(|field| format!("{{{}}}", field.trim())).collect();
             return format!("{name}-zarr/{}.zarr", fields.join("_"));

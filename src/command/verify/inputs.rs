@@ -140,7 +140,7 @@ impl Verified<'_> {
     fn reduced(&self, mut args: ReduceArgs, paths: &[PathBuf]) -> Result<Reopened> {
         (args.run, args.input) = (self.run_args(), of_files(&args.input, paths));
         self.own["operator"].as_str().unwrap_or_default().clone_into(&mut args.op);
-        let Opened { stack, is_single, .. } = reduce::request(&args)?.open()?;
+        let Opened { stack, is_single, .. } = self.opened(reduce::request(&args)?)?;
         let Folded { array, reducer, calculated, .. } =
             reduce::folded(&args, stack, is_single, self.place(), self.stop)?;
         Ok(Reopened { reducer: Some(reducer), ..Reopened::new(array, calculated) })
@@ -211,11 +211,18 @@ impl Verified<'_> {
             ..of_files(&InputArgs::default(), paths)
         };
         let mut request = resolve::request(&input, &names, self.args.memory, self.args.threads)?;
-        let by = |i: usize| self.own["by"].get(i).and_then(Value::as_str).map(str::to_owned);
-        request.by = by(0);
-        let wanted = by(1);
-        let survey = request.survey(&mut |_, _| {})?.into_iter().find(|survey| survey.value == wanted);
-        Ok(survey.ok_or_else(|| Error::format("the inputs make another array now"))?.open(&request)?.stack)
+        request.by = self.own["by"].get(0).and_then(Value::as_str).map(str::to_owned);
+        request.select = self.own["select"].as_str().map(str::to_owned);
+        Ok(self.opened(request)?.stack)
+    }
+
+    /// The one array that is asked for, with the positions that files of other arrays had.
+    fn opened(&self, mut request: Request) -> Result<Opened> {
+        let elsewhere = Some(&self.own["elsewhere"]).filter(|list| list.is_array());
+        let elsewhere =
+            elsewhere.map(|list| serde_json::from_value(list.clone()).map_err(Error::format)).transpose()?;
+        request.names.infer.arrange.elsewhere = elsewhere.unwrap_or_default();
+        request.open()
     }
 
     /// The inputs that are recorded.
