@@ -197,6 +197,7 @@ impl Verified<'_> {
     ) -> Result<Arc<dyn Array>> {
         let mut request = resolve::request(&of_files(input, paths), names, self.args.memory, self.args.threads)?;
         request.stored_order = true;
+        request.select = selected.first().cloned();
         chosen(&request, names, selected)
     }
 
@@ -209,6 +210,7 @@ impl Verified<'_> {
             ..of_files(&InputArgs::default(), paths)
         };
         let mut request = resolve::request(&input, &names, self.args.memory, self.args.threads)?;
+        request.select = self.own["select"].as_str().map(str::to_owned);
         let by = |i: usize| self.own["by"].get(i).and_then(Value::as_str).map(str::to_owned);
         request.by = by(0);
         let wanted = by(1);
