@@ -8,13 +8,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::axis::{Axis, AxisKind, Calibration, Provenance, position};
+use crate::axis::{Axis, AxisKind, Calibration, Provenance, meant, position};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region};
 use crate::pattern::FieldAxis;
-use crate::source::headers::{Headers, describe, name_of};
-use crate::source::{AbsentPlanes, Info, Set};
+use crate::source::headers::{GroupedNote, Headers, describe, name_of};
+use crate::source::{AbsentPlanes, Info, NoteKind, Set};
 use crate::unit;
 
 /// The file, and where in it, that covers a cell.
@@ -46,7 +46,7 @@ pub struct Layout {
     lacking: Vec<(u32, Arc<AbsentPlanes>)>,
     /// Parts whose files have planes of which strips or tiles are lost.
     emptied: Vec<(u32, Arc<AbsentPlanes>)>,
-    notes: Vec<String>,
+    notes: Vec<GroupedNote>,
 }
 
 /// Planes next to each other that a file should hold and does not.
@@ -69,8 +69,8 @@ pub struct LayoutOptions {
     pub axes: Option<Vec<String>>,
     /// Calibrations from the command line, by axis.
     pub calibrations: Vec<(String, Calibration)>,
-    /// Labels of axes from the command line.
-    pub labels: Vec<(String, Vec<String>)>,
+    /// Axes of which one element will be chosen: an order need not name them, and they come first.
+    pub chosen: Vec<String>,
     /// Whether the user says what the pages of a file are; along an axis of the names they then join end to end.
     pub pages: bool,
 }
@@ -111,7 +111,7 @@ impl Layout {
                 )));
             }
         }
-        let (axes, notes) = combine(fields, &info.axes, options)?;
+        let (mut axes, mut notes) = combine(fields, &info.axes, options)?;
         let file_axes = map_axes(&info.axes, &axes)?;
         // Cells along every axis: those of the names, or one.
         let field_of: Vec<Option<usize>> = axes.iter().map(|a| fields.iter().position(|f| f.name == a.name)).collect();
@@ -129,15 +129,17 @@ impl Layout {
             .collect();
         parts.sort_unstable_by_key(|p| p.0);
         let cuts = cut(&axes, &cells, &parts, &file_axes, headers, paths)?;
-        for (axis, cuts) in axes.iter().zip(&cuts) {
-            if let Some(field) = fields.iter().find(|f| f.name == axis.name && f.join) {
+        for (axis, cuts) in axes.iter_mut().zip(&cuts) {
+            let Some(field) = fields.iter().find(|f| f.name == axis.name) else { continue };
+            if field.join {
                 refuse_overlap(field, cuts)?;
             }
+            notes.extend(place(axis, field, cuts).map(|text| GroupedNote::of_all(NoteKind::StepsDiffer, text)));
         }
-        let mut axes = axes;
         for (i, axis) in axes.iter_mut().enumerate().filter(|(i, _)| cells.counts()[*i] > 1) {
             if let Some(whole) = along(i, &cells, &parts, &file_axes, headers) {
-                *axis = whole;
+                let said = axis.calibration.take().filter(|c| c.from == Provenance::CommandLine);
+                *axis = said.into_iter().fold(whole, Axis::calibrated);
             }
         }
         let planes = |of: fn(&Info) -> &Option<Arc<AbsentPlanes>>| {
@@ -363,7 +365,7 @@ impl Layout {
     }
 
     /// What was left out of the array.
-    pub fn notes(&self) -> &[String] {
+    pub fn notes(&self) -> &[GroupedNote] {
         &self.notes
     }
 
@@ -442,7 +444,7 @@ fn rows(run: Range<u64>, length: u64) -> impl Iterator<Item = Range<u64>> {
 
 /// All axes, in their final order, with what names, files and the command line know of them, and what was
 /// left out.
-fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Result<(Vec<Axis>, Vec<String>)> {
+fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Result<(Vec<Axis>, Vec<GroupedNote>)> {
     let mut notes = Vec::new();
     let mut axes: Vec<Axis> = Vec::new();
     for field in fields {
@@ -455,25 +457,7 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
         }
         // An axis of the names and the pages joins end to end; labels and steps are then those of the files.
         let own = |a: &Axis| a.name == field.name && (a.length > 1 || a.coordinates.is_some());
-        let joins = field.join || inside.iter().any(own);
-        if !joins {
-            axis.labels = Some(field.labels.clone());
-            axis.coordinates.clone_from(&field.coordinates);
-            if let Some(metres) =
-                field.unit.as_deref().and_then(unit::metres).filter(|_| axis.kind == AxisKind::Channel)
-            {
-                // Wavelengths are in nanometres everywhere.
-                axis.coordinates.iter_mut().flatten().for_each(|value| *value *= metres / 1e-9);
-            }
-        }
-        // Uneven coordinates are kept one by one; the step is then their mean, which a note says.
-        let step = field.step.or(field.mean_step);
-        if let Some(step) = step.filter(|_| !joins && axis.kind != AxisKind::Channel) {
-            axis = axis.calibrated(Calibration { step, unit: field.unit.clone(), from: Provenance::Name });
-        }
-        if axis.coordinates.is_some() && axis.kind != AxisKind::Channel {
-            retell(&mut axis, field.unit.as_deref());
-        }
+        axis.labels = (!field.join && !inside.iter().any(own)).then(|| field.labels.clone());
         axes.push(axis);
     }
     for axis in inside {
@@ -491,23 +475,7 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
         let at = position(&axes, name).ok_or_else(|| {
             Error::usage(format!("--voxel-size or --time-step: there is no axis {name}: the axes are {}", names(&axes)))
         })?;
-        let before = axes[at].calibration.as_ref().and_then(|c| c.unit.clone());
         axes[at] = axes[at].clone().calibrated(calibration.clone());
-        retell(&mut axes[at], before.as_deref());
-    }
-    for (name, labels) in &options.labels {
-        let at = position(&axes, name).ok_or_else(|| {
-            Error::usage(format!("--channel-names: there is no axis {name}: the axes are {}", names(&axes)))
-        })?;
-        if labels.len() as u64 != axes[at].length {
-            return Err(Error::usage(format!(
-                "--channel-names {}: axis {name} has {} elements, and names for {} are given",
-                labels.join(","),
-                axes[at].length,
-                labels.len()
-            )));
-        }
-        axes[at].labels = Some(labels.clone());
     }
     if let Some(order) = &options.axes {
         let (mut ordered, all) = (Vec::new(), names(&axes));
@@ -520,6 +488,9 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
                 return Err(Error::usage(format!("--axes names {name} twice")));
             }
         }
+        let is_chosen =
+            |axis: &Axis| options.chosen.iter().any(|name| meant(std::slice::from_ref(axis), name).is_some());
+        let (chosen, axes): (Vec<Axis>, Vec<Axis>) = axes.into_iter().partition(is_chosen);
         if let Some(lost) = axes.iter().find(|a| a.length != 1) {
             return Err(Error::usage(format!(
                 "--axes leaves out {}, which has {} elements: name every axis of more than one",
@@ -528,24 +499,11 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
         }
         let known = |name: &str| fields.iter().any(|f| f.name == name) || position(inside, name).is_some();
         let dropped = axes.iter().filter(|axis| known(&axis.name));
-        notes.extend(dropped.map(|axis| format!("axis {}, which has one element, is left out by --axes", axis.name)));
-        axes = ordered;
+        let told = |axis: &Axis| format!("axis {}, which has one element, is left out by --axes", axis.name);
+        notes.extend(dropped.map(|axis| GroupedNote::of_all(NoteKind::AxesLeftOut, told(axis))));
+        return Ok(([chosen, ordered].concat(), notes));
     }
     Ok((axes, notes))
-}
-
-/// Tells where `axis` lies, which was told in the unit `from`, in that of its step; not where it begins if that is another
-/// quantity.
-fn retell(axis: &mut Axis, from: Option<&str>) {
-    let factor = |unit: Option<&str>| unit::factor(unit?);
-    let to = axis.calibration.as_ref().and_then(|c| c.unit.as_deref());
-    let by = match (factor(from), factor(to)) {
-        _ if from == to => return,
-        (Some((from, a)), Some((to, b))) if a == b => from / to,
-        _ => return axis.origin = 0.0,
-    };
-    axis.origin *= by;
-    axis.coordinates.iter_mut().flatten().for_each(|place| *place *= by);
 }
 
 fn names(axes: &[Axis]) -> String {
@@ -635,6 +593,61 @@ fn refuse_overlap(field: &FieldAxis, cuts: &[u64]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Puts `axis` where the names say that its blocks lie, the first elements of them if they have more than one. Gives what better
+/// sources say otherwise.
+fn place(axis: &mut Axis, field: &FieldAxis, cuts: &[u64]) -> Option<String> {
+    let places = field.coordinates.as_ref()?;
+    let (name, from) = (&field.name, Provenance::Name);
+    if axis.kind == AxisKind::Channel {
+        // Wavelengths are in nanometres everywhere.
+        let factor = field.unit.as_deref().and_then(|unit| unit::ratio(unit, "nanometer")).unwrap_or(1.0);
+        axis.coordinates = Some(places.iter().map(|place| place * factor).collect());
+        return None;
+    }
+    let said = axis.calibration.clone();
+    if cuts.windows(2).all(|cut| cut[1] - cut[0] == 1) {
+        let step = field.step.or(field.mean_step).unwrap_or(0.0);
+        let named = Calibration { step, unit: field.unit.clone(), from };
+        (axis.calibration, axis.coordinates) = (Some(named.clone()), Some(places.clone()));
+        // One place has a unit, but no step.
+        if places.len() > 1 {
+            axis.settle();
+        }
+        let said = said?;
+        *axis = axis.clone().calibrated(said.clone());
+        let is_silent = said.from == Provenance::CommandLine || places.len() == 1 || axis.coordinates.is_some();
+        let (step, other, of) = (unit::words(&said), unit::words(&named), said.from.words());
+        return (!is_silent && !unit::agree(&said, &named))
+            .then(|| format!("{name}: a step of {step} is taken from {of}, the names say {other}"));
+    }
+    let ratio = said.as_ref().and_then(|said| unit::ratio(field.unit.as_deref()?, said.unit.as_deref()?));
+    let (Some(said), Some(ratio)) = (said, ratio) else {
+        return Some(format!(
+            "{name}: the names say where blocks of elements lie, which is not kept, since nothing says how long an element is: \
+             --voxel-size and --time-step do"
+        ));
+    };
+    axis.origin = places.first()? * ratio;
+    let words = |step: f64| unit::words(&Calibration { step, ..said.clone() });
+    let step = said.step.abs();
+    places.windows(2).zip(cuts.windows(2)).find_map(|(pair, cut)| {
+        let (n, apart) = (cut[1] - cut[0], (pair[1] - pair[0]).abs() * ratio);
+        let (length, more) = (n as f64 * step, apart - n as f64 * step);
+        let how = if more < 0.0 { "overlap by" } else { "leave a gap of" };
+        let told = || {
+            format!(
+                "{name}: by the names blocks lie {} apart, but {n} elements of {} are {} long, so that they {how} {}; they are \
+                 joined end to end from the first one on",
+                words(apart),
+                words(step),
+                words(length),
+                words(more.abs())
+            )
+        };
+        (more.abs() > 0.5 * step).then(told)
+    })
 }
 
 /// Axis number `axis` of the array, put together of those of the files that lie along it, where all say where they are.
@@ -835,6 +848,43 @@ mod tests {
     }
 
     #[test]
+    fn names_in_units_place_slices_and_tiles() {
+        let lay = |name: &str, places: &[f64], file: &[(&str, u64)], said: Option<(f64, &str)>| {
+            let mean_step = Some(crate::axis::mean_step(places).0);
+            let (coordinates, unit) = (Some(places.to_vec()), Some("micrometer".to_owned()));
+            let own = FieldAxis { coordinates, unit, mean_step, ..field(name, places.len()) };
+            let calibration = |(step, unit): (f64, &str)| {
+                (name.to_owned(), Calibration { step, unit: Some(unit.into()), from: Provenance::CommandLine })
+            };
+            let options =
+                LayoutOptions { calibrations: said.map(calibration).into_iter().collect(), ..Default::default() };
+            let shape: Vec<u64> = file.iter().map(|axis| axis.1).collect();
+            let layout = lay(&[own], &vec![info(file, &shape); places.len()], &options).unwrap();
+            let axis = layout.axes()[position(layout.axes(), name).unwrap()].clone();
+            (axis, layout.notes().iter().map(|note| note.text.clone()).collect::<Vec<_>>())
+        };
+        let step = |axis: &Axis| axis.calibration.as_ref().map(|c| (c.step, c.unit.clone().unwrap_or_default()));
+        let (plane, tile) = ([("y", 4), ("x", 5)], [("y", 4), ("x", 10)]);
+        let (z, notes) = lay("z", &[10.0, 20.0, 30.0], &plane, None);
+        assert_eq!((step(&z), z.origin, notes.len()), (Some((10.0, "micrometer".into())), 10.0, 0));
+        let (z, _) = lay("z", &[10.0, 20.0, 35.0], &plane, None);
+        assert_eq!((step(&z).unwrap().0, z.coordinates), (10.0, Some(vec![10.0, 20.0, 35.0])));
+        let (z, notes) = lay("z", &[10.0, 20.0, 35.0], &plane, Some((500.0, "nanometer")));
+        assert_eq!((step(&z).unwrap().0, z.origin, z.coordinates, notes.len()), (500.0, 1e4, None, 0));
+        // Tiles of ten elements of a micrometer.
+        let (x, notes) = lay("x", &[100.0, 110.0, 120.0], &tile, Some((1.0, "micrometer")));
+        assert_eq!((x.length, x.origin, notes.len()), (30, 100.0, 0));
+        let (x, notes) = lay("x", &[100.0, 108.0, 116.0], &tile, Some((1000.0, "nanometer")));
+        assert_eq!((x.origin, notes.len()), (1e5, 1));
+        assert!(
+            notes[0].contains("8 µm apart") && notes[0].contains("10 µm long") && notes[0].contains("by 2 µm"),
+            "{notes:?}"
+        );
+        let (x, notes) = lay("x", &[100.0, 108.0, 116.0], &tile, None);
+        assert!(step(&x).is_none() && x.origin == 0.0 && notes[0].contains("--voxel-size"), "{notes:?}");
+    }
+
+    #[test]
     fn tiles_that_overlap_are_refused() {
         let tile = info(&[("y", 60), ("x", 1100)], &[1, 1100]);
         let at = |step: usize| FieldAxis { labels: (0..3).map(|i| (i * step).to_string()).collect(), ..field("x", 3) };
@@ -934,7 +984,11 @@ mod tests {
             "axis p, which has one element, is left out by --axes",
             "axis c, which has one element, is left out by --axes",
         ];
-        assert_eq!(layout.notes(), notes);
+        assert_eq!(layout.notes().iter().map(|note| &note.text).collect::<Vec<_>>(), notes);
+        // Of one that has more than one element, one may be chosen later.
+        let options = LayoutOptions { chosen: vec!["p".into()], ..options };
+        let layout = lay(&[field("p", 2)], &[one.clone(), one], &options).unwrap();
+        assert_eq!(names(layout.axes()), "p, y, x");
     }
 
     #[test]

@@ -3,8 +3,55 @@
 
 use std::fmt;
 
-use crate::axis::{Calibration, Provenance};
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result, nearest};
+
+/// Where a calibration came from. Earlier variants win over later ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provenance {
+    /// A flag of the command line.
+    CommandLine,
+    /// OME-XML in the file, or NGFF metadata of a Zarr group.
+    Ome,
+    /// ImageJ's description and resolution tags.
+    ImageJ,
+    /// Another program's own tags: MetaMorph, LSM, Micro-Manager.
+    Vendor,
+    /// Coordinate variables of a NetCDF or HDF5 file.
+    Coordinates,
+    /// TIFF resolution tags with an absolute unit.
+    Resolution,
+    /// The file names.
+    Name,
+}
+
+impl Provenance {
+    /// The same in words: `OME metadata`.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::CommandLine => "the command line",
+            Self::Ome => "OME metadata",
+            Self::ImageJ => "ImageJ's description",
+            Self::Vendor => "the acquisition program's tags",
+            Self::Coordinates => "the coordinates in the file",
+            Self::Resolution => "the TIFF resolution tags",
+            Self::Name => "the names",
+        }
+    }
+}
+
+/// What one step of an axis measures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Distance between neighbouring indices, in `unit`.
+    pub step: f64,
+    /// Unit by its UDUNITS name (`micrometer`, `second`, `degree`), if known.
+    pub unit: Option<String>,
+    /// Who said so.
+    pub from: Provenance,
+}
 
 /// What a unit measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +151,17 @@ pub fn metres(name: &str) -> Option<f64> {
 /// Seconds that the unit called `name` has, if it is a time.
 pub fn seconds(name: &str) -> Option<f64> {
     factor(name).filter(|f| f.1 == Time).map(|f| f.0)
+}
+
+/// How many `to` one `from` is; `None` if they do not measure the same, or nobody knows them.
+pub fn ratio(from: &str, to: &str) -> Option<f64> {
+    if from == to || named(from).is_some_and(|name| Some(name) == named(to)) {
+        return Some(1.0);
+    }
+    let ((a, kind), (b, other)) = (factor(from)?, factor(to)?);
+    // Powers of ten are exact as whole numbers alone.
+    let exact = |n: f64| if (n - n.round()).abs() <= 1e-9 * n { n.round() } else { n };
+    (kind == other).then(|| if a >= b { exact(a / b) } else { 1.0 / exact(b / a) })
 }
 
 /// Whether `text` says that distances are counted in pixels.
@@ -265,5 +323,13 @@ mod tests {
         assert_eq!(Unit::parse("msec").unwrap().name, "millisecond");
         assert!(Unit::parse("parsec").is_none() && Unit::parse("0nm").is_none());
         assert_eq!((metres("inch"), seconds("minute"), metres("minute")), (Some(0.0254), Some(60.0), None));
+        assert_eq!(
+            (ratio("um", "nanometer"), ratio("ms", "min"), ratio("V", "volt")),
+            (Some(1e3), Some(1.0 / 6e4), Some(1.0))
+        );
+        assert_eq!(
+            (ratio("um", "s"), ratio("", "s"), ratio("", ""), ratio("inch", "cm")),
+            (None, None, Some(1.0), Some(2.54))
+        );
     }
 }

@@ -6,6 +6,7 @@ mod names;
 mod schemes;
 
 mod advise;
+mod axes;
 mod beside;
 mod calc;
 mod calc_filters;

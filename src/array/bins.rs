@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::calc::convert;
 use super::{Array, Reader, Scratch};
-use crate::axis::{Axis, Calibration};
+use crate::axis::Axis;
 use crate::block::{Block, Buffer, Coverage, Target, size_bytes};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -34,22 +34,7 @@ impl Bins {
     /// `inner` in boxes of `factors` elements along each axis, results as `dtype`, which holds them. If it `skips`, elements
     /// that nothing covers are left out.
     pub fn new(inner: Arc<dyn Array>, factors: Vec<u64>, statistic: Statistic, dtype: DType, skips: bool) -> Self {
-        let binned = |(axis, &n): (&Axis, &u64)| {
-            let length = axis.length.div_ceil(n);
-            if n == 1 {
-                return axis.clone();
-            }
-            let step = axis.calibration.as_ref().map_or(0.0, |c| c.step);
-            let calibration = axis.calibration.as_ref().map(|c| Calibration { step: c.step * n as f64, ..c.clone() });
-            // A box lies where its middle is.
-            let origin = axis.origin + step * (n - 1) as f64 / 2.0;
-            let mean = |several: &[f64]| several.iter().sum::<f64>() / several.len() as f64;
-            let coordinates = axis.coordinates.as_ref().map(|all| all.chunks(n as usize).map(mean).collect());
-            let mut binned =
-                Axis { length, calibration, origin, labels: None, colours: None, coordinates, ..axis.clone() };
-            binned.settle();
-            binned
-        };
+        let binned = |(axis, &n): (&Axis, &u64)| axis.grouped(n, n, axis.length.div_ceil(n));
         let axes = inner.axes().iter().zip(&factors).map(binned).collect();
         Self { inner, axes, factors, statistic, dtype, skips }
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{Array, Reader, Scratch};
-use crate::axis::{Axis, AxisKind, Calibration};
+use crate::axis::{Axis, Calibration};
 use crate::block::{Buffer, Coverage, Target};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -227,6 +227,31 @@ impl Selection {
     /// The axes of the array, which has `axes`, that are left out since one element of them is chosen: with that alone.
     pub fn single(&self, axes: &[Axis]) -> Vec<Axis> {
         self.0.iter().zip(axes).filter(|(slice, _)| !slice.kept).map(|(slice, axis)| chosen(axis, slice)).collect()
+    }
+
+    /// Indices that `text` chooses of axis number `axis` of `axes`, in their order; `None` if it says nothing of it.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn indices(axes: &[Axis], text: &str, axis: usize) -> Result<Option<Vec<u64>>> {
+        for part in parts(text)? {
+            if part.position(axes)? == axis {
+                let own = &axes[axis];
+                let slice = || part.slice(own, part.choice);
+                let run = || slice().map(|slice| (0..slice.length).map(|i| slice.at(i)).collect());
+                return part.list().map_or_else(run, |_| part.indices(own)).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Axes of which `text` chooses one index, so that they are none of what is chosen.
+    ///
+    /// # Errors
+    /// `Usage` if the text is not understood.
+    pub fn removed(text: &str) -> Result<Vec<&str>> {
+        let is_one = |part: &Choice<'_>| part.list().is_none() && part.unit != Some(DATE) && !part.choice.contains(':');
+        Ok(parts(text)?.iter().filter(|part| is_one(part)).map(|part| part.axis).collect())
     }
 
     /// Whether anything of `region` is chosen.
@@ -531,7 +556,7 @@ fn chosen(axis: &Axis, slice: &Slice) -> Axis {
     let indices = || (0..slice.length).map(|i| slice.at(i) as usize);
     let pick = |labels: &Vec<String>| indices().filter_map(|i| labels.get(i).cloned()).collect();
     let step = |c: &Calibration| Calibration { step: c.step * slice.step as f64, ..c.clone() };
-    Axis {
+    let mut chosen = Axis {
         length: slice.length,
         origin: axis.coordinate(slice.start),
         calibration: axis.calibration.as_ref().map(step),
@@ -539,7 +564,11 @@ fn chosen(axis: &Axis, slice: &Slice) -> Axis {
         colours: axis.colours.as_ref().map(pick),
         coordinates: axis.coordinates.as_ref().map(|c| indices().filter_map(|i| c.get(i).copied()).collect()),
         ..axis.clone()
+    };
+    if chosen.calibration.is_some() {
+        chosen.settle();
     }
+    chosen
 }
 
 /// Indices by NumPy's rules, or a label.
@@ -645,11 +674,11 @@ fn by_date(axis: &Axis, text: &str) -> Result<Slice, String> {
 /// Indices whose coordinates, in `unit`, lie in `from:to`, `to` left out; or the one at a coordinate, or nearest to
 /// `~` it, of two as near the later one.
 fn by_coordinate(axis: &Axis, unit: &str, text: &str) -> Result<Slice, String> {
-    let (known, step) = match &axis.calibration {
-        Some(calibration) => (calibration.unit.as_deref().unwrap_or_default(), calibration.step),
-        // Channels have no step, and their coordinates are wavelengths.
-        None if axis.kind == AxisKind::Channel && axis.coordinates.is_some() => ("nanometer", 1.0),
-        None => {
+    let (known, step) = match (axis.unit(), &axis.calibration) {
+        (known, Some(calibration)) => (known.unwrap_or_default(), calibration.step),
+        // Wavelengths have no step.
+        (Some(known), None) => (known, 1.0),
+        (None, None) => {
             return Err(format!(
                 "nothing is known of the coordinates of axis {}: choose by index, as in {0}=0, or name the field that \
                  holds them in the pattern, as in {{{0}@{unit}}}",
@@ -657,11 +686,8 @@ fn by_coordinate(axis: &Axis, unit: &str, text: &str) -> Result<Slice, String> {
             ));
         }
     };
-    let factor = match (unit::factor(unit), unit::factor(known)) {
-        _ if unit == known || unit::named(unit) == Some(known) => 1.0,
-        (Some((asked, a)), Some((own, b))) if a == b => asked / own,
-        _ => return Err(format!("axis {} is measured in '{known}', not in '{unit}'", axis.name)),
-    };
+    let factor = unit::ratio(unit, known)
+        .ok_or_else(|| format!("axis {} is measured in '{known}', not in '{unit}'", axis.name))?;
     let coordinate = |i: u64| axis.coordinate(i);
     let number = |text: &str, default: f64| match text.trim() {
         "" => Ok(default),

@@ -34,6 +34,7 @@ pub(super) fn run(args: &DecomposeArgs) -> Result<()> {
     let stop = stop::early(start, args.run.deadline)?;
     let mut request = resolve::request(&args.input, &args.names, args.run.memory, args.run.threads)?;
     request.stored_order = true;
+    request.select.clone_from(&args.select);
     let opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
     let (lineage, Opened { stack, is_single, .. }) = Lineage::of(opened, &args.run)?;
     let mut lineage = Lineage { n_holes: 0, unit: Vec::new(), ..lineage };

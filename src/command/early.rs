@@ -28,7 +28,10 @@ pub(super) fn stitch(args: &StitchArgs) -> Result<()> {
     let by: Vec<&str> = args.by.iter().flat_map(|by| by.split(',')).map(str::trim).collect();
     once("--by", &by)?;
     let output = args.output.to_string_lossy();
-    let how = |field: &str| format!("--by {field} writes one output for each of its values");
+    let how = |field: &str| {
+        let axis = field.split('@').next().unwrap_or_default();
+        format!("--by {field} writes one output for each value that names have, --select {axis}=0 takes one of an axis")
+    };
     places(&output, &by, how)?;
     if !args.collection {
         all_placed(&output, &by, ", or use --collection")?;

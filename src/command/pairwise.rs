@@ -36,6 +36,7 @@ pub(super) fn run(args: &PairwiseArgs) -> Result<()> {
     let mut open = |input: &InputArgs| -> Result<Arc<dyn Array>> {
         let mut request = resolve::request(input, &args.names, args.run.memory, args.run.threads)?;
         request.stored_order = true;
+        request.select.clone_from(&args.select);
         let mut opened = resolve::open(&request, &args.run)?.pop().ok_or_else(|| Error::usage("nothing is there"))?;
         opened.found = opened.found.filter(|_| args.with.is_none());
         let (own, Opened { stack, is_single, .. }) = Lineage::of(opened, &args.run)?;

@@ -1,8 +1,11 @@
 //! How an array will be stored: what `stitch` does and `inspect` foretells.
 
+use std::path::Path;
+
 use anyhow::Result;
 use serde_json::Value;
 
+use super::resolve;
 use crate::array::Array;
 use crate::axis::Axis;
 use crate::cli::StorageArgs;
@@ -13,9 +16,10 @@ use crate::report::{count, tuple};
 use crate::sink::zarr::{
     DEFAULT_MAX_FILES, ImageOptions, ZarrFormat, ZarrOptions, ZarrSink, default_chunks, default_shards, misfit,
 };
-use crate::sink::{Sharding, Spec};
+use crate::sink::{self, Sharding, Spec};
 use crate::source::NoteKind;
 use crate::source::headers::GroupedNote;
+use crate::unit;
 
 /// How an array is stored, as provenance records it.
 pub(super) fn recorded(options: &ZarrOptions) -> Value {
@@ -91,7 +95,7 @@ pub(super) fn storage(
     };
     let options = ZarrOptions { format, chunks, shards, codec, overwrite, durability: Default::default(), image };
     if let Some(max_files) = flags.max_files {
-        let sink = ZarrSink::new(std::path::Path::new("data.zarr"), &Spec::of(array), &options)?;
+        let sink = ZarrSink::new(Path::new("data.zarr"), &Spec::of(array), &options)?;
         let (n_files, n_metadata) = (sink.n_files(), sink.n_metadata_files());
         if n_files > max_files {
             return Err(Error::Usage(format!(
@@ -130,6 +134,25 @@ pub(super) fn no_image(axes: &[Axis]) -> Option<GroupedNote> {
     misfit(axes).map(note)
 }
 
+/// What `output` keeps of axes without one step: with `has_arrays` their values are arrays of its own.
+pub(super) fn uneven(output: &Path, axes: &[Axis], has_arrays: bool) -> Vec<GroupedNote> {
+    let kept = match (sink::is_zarr(output), resolve::for_imagej(output)) {
+        (true, _) if has_arrays => "which are an array beside it",
+        (true, _) => "which its attributes keep; --coordinates writes them as an array too",
+        (_, true) => "which a TIFF has no place for; .zarr keeps them",
+        _ => return Vec::new(),
+    };
+    let is_named = |axis: &Axis| output.to_string_lossy().contains(&format!("{{{}", axis.name));
+    let note = |axis: &Axis| {
+        let step = axis.calibration.as_ref().map_or_else(String::new, unit::words);
+        GroupedNote::of_all(
+            NoteKind::Uneven,
+            format!("axis {} has no one step: {step} stands for its values, {kept}", axis.name),
+        )
+    };
+    axes.iter().filter(|axis| axis.is_uneven() && !is_named(axis)).map(note).collect()
+}
+
 /// Leaves out levels that nobody asked for and that `room` bytes do not suffice for, and says so.
 pub(super) fn fit_levels(
     flags: &StorageArgs,
@@ -145,7 +168,7 @@ pub(super) fn fit_levels(
     let fits = |levels: Levels| {
         let mut options = options.clone();
         options.image.levels = levels;
-        let sink = ZarrSink::new(std::path::Path::new("data.zarr"), &spec, &options);
+        let sink = ZarrSink::new(Path::new("data.zarr"), &spec, &options);
         sink.is_ok_and(|sink| consume::plan(array, &[&sink], room).is_ok())
     };
     if fits(Levels::Auto) {

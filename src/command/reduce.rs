@@ -13,7 +13,7 @@ use super::many::Many;
 use super::progress::Progress;
 use super::resources::{self, Came, Resources};
 use super::results::{self, Destination, Figures};
-use super::{devices, early, ranks, resolve, stop, tell};
+use super::{devices, early, planning, ranks, resolve, stop, tell};
 use crate::array::{Array, View};
 use crate::axis::Axis;
 use crate::block::size_bytes;
@@ -98,6 +98,7 @@ fn one(
     for (output, target) in reducer.outputs().iter().zip(&targets) {
         if let Destination::File(path) = target {
             super::tell_one_pixel(path, &output.shape());
+            planning::uneven(path, &output.axes, false).iter().for_each(|note| tell(format_args!("note: {note}")));
             if args.elements.dtype.is_none() {
                 super::tell_narrowed(path, output.natural, output.dtype);
             }

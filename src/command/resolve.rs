@@ -46,9 +46,10 @@ pub(super) fn request(
         layout: LayoutOptions {
             axes: names.axes.clone(),
             calibrations: calibrations(&names.voxel_size, names.time_step.as_deref())?,
-            labels: names.channel_names.iter().map(|l| ("c".to_string(), l.clone())).collect(),
             pages: names.pages.is_some(),
+            ..LayoutOptions::default()
         },
+        labels: names.channel_names.iter().map(|l| ("c".to_string(), l.clone())).collect(),
         source: OpenOptions {
             variable: names.variable.clone(),
             reader: names.reader.clone(),

@@ -174,6 +174,10 @@ pub(super) fn write(how: &Writing<'_>, array: Arc<dyn Array>, stop: &AtomicBool)
         tell(format_args!("note: {note}"));
         notes.push(note);
     }
+    for note in planning::uneven(output, array.axes(), flags.coordinates).into_iter().filter(|_| !flags.plain) {
+        tell(format_args!("note: {note}"));
+        notes.push(note);
+    }
     provenance["storage"] = planning::recorded(&options);
     let spec = Spec { axes, provenance, ..Spec::of(&*array) };
     let foretold = if is_zarr { Some(ZarrSink::new(output, &spec, &options)?) } else { None };

@@ -106,7 +106,7 @@ impl Method {
 
     /// Where an element of a level of total factor `factor` lies, in elements of the full resolution from the first.
     pub fn shift(self, factor: u64) -> f64 {
-        if self == Self::Nearest { 0.0 } else { (factor as f64 - 1.0) / 2.0 }
+        if self == Self::Nearest { 0.0 } else { crate::axis::middle(factor) }
     }
 }
 

@@ -183,11 +183,10 @@ pub(super) fn elements(builder: &Builder<'_>, axis: &Axis, text: &str, span: &Ra
         builder.fault(span, format!("nothing is known of the voxel size along axis {name}: give a number of elements"))
     };
     let own = axis.calibration.as_ref().ok_or_else(unknown)?;
-    let factor = |unit: &Option<String>| unit.as_deref().and_then(unit::factor);
-    match (factor(&size.unit), factor(&own.unit)) {
-        (Some((asked, a)), Some((has, b))) if a == b => Ok(size.step * asked / (own.step.abs() * has)),
-        _ if size.unit == own.unit => Ok(size.step / own.step.abs()),
-        _ => {
+    let units = size.unit.as_deref().zip(own.unit.as_deref());
+    match units.and_then(|(asked, has)| unit::ratio(asked, has)) {
+        Some(factor) => Ok(size.step * factor / own.step.abs()),
+        None => {
             let unit = own.unit.as_deref().unwrap_or("no unit");
             Err(builder.fault(span, format!("axis {name} is measured in {unit}")))
         }

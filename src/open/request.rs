@@ -19,8 +19,10 @@ pub struct Request {
     pub by: Option<String>,
     /// Names alone are looked at: no file is opened. Enough for a [`Survey`], not for an array.
     pub names_only: bool,
-    /// Order, calibrations and labels of the axes.
+    /// Order and calibrations of the axes.
     pub layout: LayoutOptions,
+    /// Labels of axes, by their names: of all elements, or of those that [`Request::select`] chooses.
+    pub labels: Vec<(String, Vec<String>)>,
     /// Whether one Zarr array alone keeps the axes that it has and their order.
     pub stored_order: bool,
     /// Series, level and axis of pages.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use super::places;
 use super::request::{Names, Request};
+use crate::array::Selection;
+use crate::axis::{Axis, position};
 use crate::bytes::within;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -46,6 +48,13 @@ impl Request {
     fn divided(&self, paths: &[PathBuf], fields: &str, progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<Survey>> {
         let mut reading = NameRule::new(&self.names);
         let texts = texts(paths);
+        if let (None, [_]) = (&reading.pattern, paths) {
+            let (first, alone) =
+                (fields.split(',').next().unwrap_or_default().trim(), "files by their names, and there is one");
+            return Err(Error::usage(format!(
+                "--by {fields} divides {alone}: --select {first}=0 takes one of an axis"
+            )));
+        }
         if reading.pattern.is_none() {
             reading.take(pattern::infer(&texts, &reading.infer)?, &texts)?;
         }
@@ -323,13 +332,15 @@ impl Survey {
     /// Where the files of `cells` lie.
     pub(super) fn layout(&self, cells: &[(u64, u32)], headers: &Headers, request: &Request) -> Result<Layout> {
         let mut options = request.layout.clone();
+        let removed = request.select.as_deref().map(Selection::removed).transpose()?;
+        options.chosen.extend(removed.into_iter().flatten().map(str::to_owned));
         if let (Naming::Single, [path], [kind], None, true) =
             (&self.naming, &self.paths[..], &headers.kinds[..], &options.axes, request.stored_order)
             && has_axes(path)
         {
             options.axes = Some(kind.info.axes.iter().map(|a| a.name.clone()).collect());
         }
-        match &self.naming {
+        let mut layout = match &self.naming {
             Naming::Unknown(reason) => Err(Error::Usage(reason.to_string())),
             Naming::Single => Layout::arranged(&[], cells, headers, &self.paths, &options),
             Naming::Places { axes, .. } => Layout::arranged(axes, cells, headers, &self.paths, &options),
@@ -337,7 +348,11 @@ impl Survey {
             Naming::Names { arrangement, .. } => {
                 Layout::arranged(&arrangement.axes, cells, headers, &self.paths, &options)
             }
+        }?;
+        for (name, labels) in &request.labels {
+            label(layout.axes_mut(), name, labels, request.select.as_deref())?;
         }
+        Ok(layout)
     }
 
     /// The array as it would be without the files that stand in its way: of files at one position the first
@@ -386,10 +401,9 @@ impl Survey {
 
     /// What was set aside, assumed or left unused: by names, files, and the `layout` if there is one.
     pub fn notes(&self, layout: Option<&Layout>) -> Vec<GroupedNote> {
-        let of_all = |kind: NoteKind, texts: &[String]| -> Vec<GroupedNote> {
-            texts.iter().map(|text| GroupedNote::of_all(kind, text.clone())).collect()
-        };
-        let mut notes = self.arrangement().map_or(Vec::new(), |a| of_all(NoteKind::Names, &a.notes));
+        let of_name = |text: &String| GroupedNote::of_all(NoteKind::Names, text.clone());
+        let mut notes: Vec<GroupedNote> =
+            self.arrangement().into_iter().flat_map(|a| a.notes.iter().map(of_name)).collect();
         if self.options.skip_bad {
             let left_out = self.unreadable().map(|(file, reason)| GroupedNote {
                 kind: NoteKind::FileLeftOut,
@@ -400,7 +414,7 @@ impl Survey {
             notes.extend(left_out);
         }
         notes.extend(self.headers.notes.iter().cloned());
-        notes.extend(layout.map_or(Vec::new(), |layout| of_all(NoteKind::AxesLeftOut, layout.notes())));
+        notes.extend(layout.into_iter().flat_map(|layout| layout.notes().iter().cloned()));
         notes
     }
 
@@ -434,6 +448,33 @@ fn readers(request: &Request, n_files: usize) -> usize {
     };
     let waiting = if request.inputs.is_remote() { READERS_OF_REMOTE } else { READERS };
     if threads == 1 { 1 } else { threads.max(waiting).min(n_files).max(1) }
+}
+
+/// Calls the elements of the axis `name` by `labels`: all, or else those that `select` chooses.
+fn label(axes: &mut [Axis], name: &str, labels: &[String], select: Option<&str>) -> Result<()> {
+    let fault = |why: String| Error::usage(format!("--channel-names {}: {why}", labels.join(",")));
+    let at = position(axes, name).ok_or_else(|| {
+        let known: Vec<&str> = axes.iter().map(|axis| axis.name.as_str()).collect();
+        fault(format!("there is no axis {name}: the axes are {}", known.join(", ")))
+    })?;
+    let (n, n_labels) = (axes[at].length, labels.len());
+    if n == n_labels as u64 {
+        axes[at].labels = Some(labels.to_vec());
+        return Ok(());
+    }
+    let chosen = select.map(|text| Selection::indices(axes, text, at)).transpose()?.flatten();
+    match chosen {
+        Some(chosen) if chosen.len() == n_labels => {
+            let mut all = axes[at].labels.take().unwrap_or_else(|| (0..n).map(|i| i.to_string()).collect());
+            chosen.iter().zip(labels).for_each(|(i, label)| all[*i as usize].clone_from(label));
+            axes[at].labels = Some(all);
+            Ok(())
+        }
+        chosen => {
+            let of = chosen.map_or_else(String::new, |chosen| format!(", of which {} are chosen", chosen.len()));
+            Err(fault(format!("axis {name} has {n} elements{of}, and names for {n_labels} are given")))
+        }
+    }
 }
 
 /// The fill value: one element's bytes.

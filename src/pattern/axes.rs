@@ -6,7 +6,7 @@ use super::Field;
 use super::parts::{Conflict, FieldAxis, FieldReport, Role, Tied};
 use super::tiles::TileOrder;
 use super::value::FieldKind;
-use crate::axis::{Calibration, Provenance};
+use crate::axis::{self, Calibration, Provenance, mean_step};
 use crate::error::{Error, Result};
 use crate::unit;
 
@@ -29,7 +29,8 @@ pub struct ArrangeOptions {
 
 impl Default for ArrangeOptions {
     fn default() -> Self {
-        Self { tolerance: 0.01, find_gaps: true, drop: Vec::new(), layout: Vec::new(), elsewhere: Vec::new() }
+        let tolerance = axis::TOLERANCE;
+        Self { tolerance, find_gaps: true, drop: Vec::new(), layout: Vec::new(), elsewhere: Vec::new() }
     }
 }
 
@@ -344,10 +345,10 @@ fn interpolated(numbers: Vec<Option<f64>>) -> Option<Vec<f64>> {
 /// Sets the step of an axis from its coordinates, and says so when they are not even.
 fn describe_spacing(axis: &mut FieldAxis, tolerance: f64, notes: &mut Vec<String>) {
     let Some(values) = &axis.coordinates else { return };
-    let [first, .., last] = values.as_slice() else { return };
-    let steps = (values.len() - 1) as f64;
-    let mean = (last - first) / steps;
-    let deviation = values.iter().enumerate().map(|(i, v)| (v - (first + mean * i as f64)).abs()).fold(0.0, f64::max);
+    if values.len() < 2 {
+        return;
+    }
+    let (mean, deviation) = mean_step(values);
     axis.mean_step = Some(mean);
     let words = |step| unit::words(&Calibration { step, unit: axis.unit.clone(), from: Provenance::Name });
     let (name, step, off) = (&axis.name, words(mean), words(deviation));

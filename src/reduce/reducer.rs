@@ -1,6 +1,6 @@
 //! The reduction as a whole: which array, which axes, which operators, what comes out.
 
-use crate::axis::{Axis, AxisKind, Calibration, shape};
+use crate::axis::{Axis, AxisKind, shape};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::{Grid, Region, n_elements};
@@ -160,21 +160,14 @@ impl Reducer {
     /// What is left of axis `i`.
     fn left(&self, i: usize) -> Axis {
         let (axis, fate) = (&self.axes[i], self.fates[i]);
-        if fate == Fate::Kept {
-            return axis.clone();
-        }
         let length = fate.length(axis.length);
-        let mut left =
-            Axis { length, calibration: None, labels: None, colours: None, coordinates: None, ..axis.clone() };
-        if let Fate::Grouped(_) = fate {
-            let stride = fate.stride();
-            let step = |c: &Calibration| Calibration { step: c.step * stride as f64, ..c.clone() };
-            left.calibration = axis.calibration.as_ref().map(step);
-            // A group stands at its first element.
-            let firsts = |all: &Vec<f64>| all.iter().copied().step_by(stride as usize).take(length as usize).collect();
-            left.coordinates = axis.coordinates.as_ref().map(firsts);
+        match fate {
+            Fate::Kept => axis.clone(),
+            Fate::Grouped(Grouping { n, stride, .. }) => axis.grouped(n, stride, length),
+            Fate::Reduced => {
+                Axis { length, calibration: None, labels: None, colours: None, coordinates: None, ..axis.clone() }
+            }
         }
-        left
     }
 
     /// Whether results have axis `i`.

@@ -120,12 +120,10 @@ fn texts(field: &Field, axes: &[Axis]) -> Result<(usize, Vec<String>)> {
     };
     let one = |at: u64| match (&field.unit, &field.kind) {
         (Some(unit), kind) => {
-            let own = axis.calibration.as_ref().and_then(|c| c.unit.as_deref()).unwrap_or_default();
-            let factor = match (unit::factor(own), unit::factor(unit.name)) {
-                (Some((own, a)), Some((asked, b))) if a == b => own / (asked * unit.factor),
-                _ => return Err(no(format!("axis {name} is measured in '{own}'"))),
-            };
-            let value = axis.coordinate(at) * factor;
+            let own = axis.unit().ok_or_else(|| no(format!("nothing is known of the coordinates of axis {name}")))?;
+            let factor = unit::ratio(own, unit.name)
+                .ok_or_else(|| no(format!("axis {name} is measured in {own}, not in {}", unit.name)))?;
+            let value = axis.coordinate(at) * factor / unit.factor;
             let whole = value.round();
             match kind {
                 Holds::Float => Ok(format!("{}", (value * 1e9).round() / 1e9)),

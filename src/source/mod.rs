@@ -228,8 +228,10 @@ pub enum NoteKind {
     Names,
     /// Axes that the user's order leaves out.
     AxesLeftOut,
-    /// Files that say otherwise what a step is.
+    /// Files or names that say otherwise what a step is.
     StepsDiffer,
+    /// Places along an axis of the output that no one step says.
+    Uneven,
     /// The output is no OME-Zarr image.
     NoImage,
     /// Labels of the image that are not copied with it.

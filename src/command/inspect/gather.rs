@@ -168,7 +168,7 @@ fn calibrations(stack: &Stack, arrangement: Option<&Arrangement>, survey: &Surve
     let files = survey.headers.main_kind();
     let mut found = Vec::new();
     for axis in stack.axes() {
-        let by_name = arrangement.and_then(|a| a.axes.iter().find(|f| f.name == axis.name));
+        let by_name = arrangement.and_then(|a| a.axes.iter().find(|f| f.name == axis.name && f.len() == axis.length));
         let spacing = by_name.and_then(spacing);
         let (chosen, deviation) = match (&axis.calibration, &spacing) {
             (Some(c), Some((_, deviation))) if c.from == Provenance::Name => (c.clone(), Some(*deviation)),
@@ -208,10 +208,8 @@ fn calibrations(stack: &Stack, arrangement: Option<&Arrangement>, survey: &Surve
 /// Mean step of the values in the names, and the largest deviation from it.
 fn spacing(axis: &FieldAxis) -> Option<(Calibration, f64)> {
     let (values, step) = (axis.coordinates.as_ref()?, axis.mean_step?);
-    let first = *values.first()?;
-    let off = values.iter().enumerate().map(|(i, v)| (v - first - step * i as f64).abs());
-    let deviation = off.filter(|d| d.is_finite()).fold(0.0, f64::max);
-    Some((Calibration { step, unit: axis.unit.clone(), from: Provenance::Name }, deviation))
+    let calibration = Calibration { step, unit: axis.unit.clone(), from: Provenance::Name };
+    Some((calibration, crate::axis::mean_step(values).1))
 }
 
 /// How stitch would store the array, and what that would take.

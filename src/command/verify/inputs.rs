@@ -199,6 +199,7 @@ impl Verified<'_> {
     ) -> Result<Arc<dyn Array>> {
         let mut request = resolve::request(&of_files(input, paths), names, self.args.memory, self.args.threads)?;
         request.stored_order = true;
+        request.select = selected.first().cloned();
         chosen(&request, names, selected)
     }
 

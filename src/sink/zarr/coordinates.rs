@@ -37,7 +37,7 @@ fn of(axis: &Axis, format: ZarrFormat) -> Option<Coordinates> {
 }
 
 fn numbers(axis: &Axis, format: ZarrFormat) -> Coordinates {
-    let unit = axis.calibration.as_ref().and_then(|c| c.unit.as_deref());
+    let unit = axis.unit();
     let seconds = unit.filter(|_| axis.kind == AxisKind::Time).and_then(unit::seconds);
     let factor = seconds.unwrap_or(1.0);
     let values = (0..axis.length).flat_map(|i| (axis.coordinate(i) * factor).to_le_bytes()).collect();

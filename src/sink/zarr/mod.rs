@@ -155,12 +155,10 @@ pub struct ZarrOptions {
 /// Why an array of `axes` is not written as an OME-Zarr image, and the way out, if its axes do not allow it.
 pub fn misfit(axes: &[Axis]) -> Option<String> {
     let why = ngff::misfit(axes)?;
-    let extra = ngff::extra(axes).join(",");
-    Some(if extra.is_empty() {
-        why
-    } else {
-        format!("{why}: --by {extra} writes an image for each value that names have, --select chooses one")
-    })
+    let extra = ngff::extra(axes);
+    let [first, ..] = &extra[..] else { return Some(why) };
+    let all = extra.join(",");
+    Some(format!("{why}: --by {all} writes an image for each value that names have, --select {first}=0 takes one"))
 }
 
 /// A name for every channel of `axis`: its own, its wavelength, or its number.

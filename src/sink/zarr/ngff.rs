@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::axis::{Axis, AxisKind};
+use crate::axis::{Axis, AxisKind, mean_step};
 use crate::consume::levels::Method;
 
 /// Why an array of these axes cannot be an NGFF image, if so.
@@ -110,7 +110,7 @@ fn step(axis: &Axis) -> f64 {
     if axis.kind == AxisKind::Channel {
         return 1.0;
     }
-    let stated = axis.spacing().map(|c| c.step).filter(|s| s.is_finite() && *s != 0.0);
+    let stated = axis.calibration.as_ref().map(|c| c.step).filter(|s| s.is_finite() && *s != 0.0);
     stated.or_else(|| regular(axis).map(|(_, step)| step)).unwrap_or(1.0)
 }
 
@@ -124,11 +124,8 @@ fn origin(axis: &Axis) -> f64 {
 /// First coordinate and distance of evenly spaced ones.
 fn regular(axis: &Axis) -> Option<(f64, f64)> {
     let values = axis.coordinates.as_ref().filter(|_| axis.kind != AxisKind::Channel)?;
-    let (first, last) = (*values.first()?, *values.last()?);
-    let apart = (last - first) / (values.len() as f64 - 1.0);
-    let even = |(i, v): (usize, &f64)| (v - (first + apart * i as f64)).abs() <= 1e-6 * apart.abs();
-    (values.len() > 1 && apart.is_finite() && apart != 0.0 && values.iter().enumerate().all(even))
-        .then_some((first, apart))
+    let (apart, off) = mean_step(values);
+    (apart.is_finite() && apart != 0.0 && off <= 1e-6 * apart.abs()).then_some((values[0], apart))
 }
 
 #[cfg(test)]
