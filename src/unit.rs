@@ -138,6 +138,15 @@ pub fn short(name: &str) -> &str {
     row(name).and_then(|r| r.3.split(' ').next()).unwrap_or(name)
 }
 
+/// The sign of the unit that UDUNITS calls `name`, for people: `µm`.
+pub fn symbol(name: &str) -> &str {
+    match short(name) {
+        "um" => "µm",
+        "us" => "µs",
+        short => short,
+    }
+}
+
 /// What one `unit` is in metres or seconds, and which of both; `None` if it is neither or unknown.
 pub fn factor(unit: &str) -> Option<(f64, Quantity)> {
     row(&plain(unit)).filter(|r| r.1 != Other).map(|r| (r.2, r.1))
@@ -239,12 +248,22 @@ pub fn quantity(text: &str) -> Result<Calibration> {
 
 /// Whether two say the same, be it in other units.
 pub fn agree(a: &Calibration, b: &Calibration) -> bool {
-    let base = |c: &Calibration| match (c.unit.as_deref().and_then(factor), c.unit.clone()) {
-        (Some((factor, quantity)), _) => (c.step * factor, Some(quantity), None),
-        (None, unit) => (c.step, None, unit),
-    };
-    let ((a, a_kind, a_unit), (b, b_kind, b_unit)) = (base(a), base(b));
-    a_kind == b_kind && a_unit == b_unit && (a - b).abs() <= 1e-3 * a.abs()
+    in_one_unit(a, b).is_some_and(|(a, b)| (a - b).abs() <= 1e-3 * a.abs())
+}
+
+/// How many times as long as a step of `b` one of `a` is, whichever way they go, if that is known; nobody means more than a
+/// million.
+pub fn ratio(a: &Calibration, b: &Calibration) -> Option<f64> {
+    in_one_unit(a, b).map(|(a, b)| (a / b).abs()).filter(|ratio| (1e-6..=1e6).contains(ratio))
+}
+
+/// Two steps in the same unit, if they measure the same.
+fn in_one_unit(a: &Calibration, b: &Calibration) -> Option<(f64, f64)> {
+    if a.unit == b.unit {
+        return Some((a.step, b.step));
+    }
+    let base = |c: &Calibration| factor(c.unit.as_deref()?).map(|(factor, quantity)| (c.step * factor, quantity));
+    base(a).zip(base(b)).filter(|((_, a), (_, b))| a == b).map(|((a, _), (b, _))| (a, b))
 }
 
 /// Units that a long step is told in: a thousand of each are one of the next.
@@ -266,10 +285,7 @@ pub fn words(calibration: &Calibration) -> String {
     let scale = 10f64.powi((4 - magnitude as i32).max(0));
     let step = (calibration.step * scale).round() / scale;
     match &calibration.unit {
-        Some(unit) => {
-            let short = if unit == "micrometer" { "µm" } else { short(unit) };
-            format!("{step} {short}")
-        }
+        Some(unit) => format!("{step} {}", symbol(unit)),
         None => format!("{step} (no unit)"),
     }
 }
@@ -289,6 +305,9 @@ mod tests {
         assert!(agree(&quantity("43.7483s").unwrap(), &quantity("43748.33ms").unwrap()));
         assert!(agree(&quantity("2min").unwrap(), &quantity("120s").unwrap()));
         assert!(!agree(&size, &quantity("0.5mm").unwrap()));
+        assert_eq!(ratio(&quantity("1mm").unwrap(), &size), Some(2000.0));
+        assert_eq!(ratio(&quantity("1s").unwrap(), &size), None);
+        assert_eq!((symbol("micrometer"), symbol("um"), symbol("nanometer")), ("µm", "µm", "nm"));
         for wrong in ["0.5", "um", "-1um", "0um", "1parsec", ""] {
             assert_eq!(quantity(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }

@@ -65,6 +65,11 @@ def pictures():
         close(picture("p.png"), levels([plane])[0])
     run("a.tif", "--select", "t=0,z=5,y=::-1,x=2:", "-o", "s.png")
     close(picture("s.png"), levels([A[0, 5, ::-1, 2:]])[0])
+    # Where y or x is chosen, z by the other.
+    for part, plane in [("y=5", A[1, :, 5]), ("x=5", A[1, :, :, 5])]:
+        run("a.tif", "--select", f"t=1,{part}", "-o", "s.png")
+        close(picture("s.png"), levels([plane])[0])
+        assert b"leave one" in run("a.tif", "--select", part, "--project", "max", "-o", "s.png", code=2).stderr
     # Windows of four by four become their mean.
     large = RNG.integers(0, 60000, (64, 96), dtype="u2")
     tifffile.imwrite(WORK / "large.tif", large)
@@ -91,6 +96,53 @@ def pictures():
     assert b"two axes" in run("numbers.npy", "-o", "n.png", code=2).stderr
 
 
+def spaces():
+    """Planes lie as they do in space, in whatever units; too deep ones are told."""
+    a = np.arange(3, dtype="u2")[:, None, None] * np.ones((1, 100, 100), "u2")
+    for (z, unit), side, said in [((5.0, "µm"), 150, b""), ((0.005, "mm"), 150, b""), ((0.05, "µm"), 1, b""), ((100.0, "µm"), 800, b"3.75")]:
+        sizes = {"PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1, "PhysicalSizeZ": z, "PhysicalSizeZUnit": unit}
+        tifffile.imwrite(WORK / "deep.ome.tif", a, metadata={"axes": "ZYX", **sizes})
+        told = run("deep.ome.tif", "-o", "deep.png").stderr
+        assert (said in told) if said else not told, told
+        assert picture("deep.png").shape == (100 + 2 + side, 100 + 2 + side, 3), picture("deep.png").shape
+    tifffile.imwrite(WORK / "tall.ome.tif", a[:, :40, :60], metadata={"axes": "ZYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.4, "PhysicalSizeZ": 1.5})
+    for part, shape in [("z=1", (160, 60)), ("y=5", (45, 60)), ("x=5", (11, 40))]:
+        run("tall.ome.tif", "--select", part, "-o", "tall.png")
+        assert picture("tall.png").shape[:2] == shape, (part, picture("tall.png").shape)
+
+
+def flat():
+    """What is of one value adds nothing, what is no number is black, and what is not flat is as `convert` has it."""
+    two = np.zeros((2, 12, 20), "u2")
+    two[0, :4] = 700
+    tifffile.imwrite(WORK / "flat.tif", two, imagej=True, metadata={"axes": "CYX"})
+    run("flat.tif", "-o", "flat.png")
+    subprocess.run([EXE, "convert", "flat.tif", "--merge", "-o", "reference.png", "-q"], check=True, cwd=WORK)
+    got = picture("flat.png")
+    assert not got[4:].any() and (got[:4] == got[0, 0]).all() and set(got[0, 0]) == {0, 255}, got[0, 0]
+    np.testing.assert_array_equal(got, picture("reference.png"))
+    for name, value in [("zero", 0), ("seven", 7), ("nan", np.nan)]:
+        np.save(WORK / f"{name}.npy", np.full((12, 20), value, "f4"))
+        run(f"{name}.npy", "-o", f"{name}.png")
+        assert not picture(f"{name}.png").any(), name
+    some = np.full((12, 20), np.nan, "f4")
+    some[3:6, 3:7] = np.linspace(0, 1, 12, dtype="f4").reshape(3, 4)
+    np.save(WORK / "some.npy", some)
+    run("some.npy", "-o", "some.png")
+    close(picture("some.png"), np.floor(np.nan_to_num(some) * 255 + 0.5).astype("u1"))
+    # A channel that is flat in the middle of a film is seen where it is not.
+    film = np.zeros((5, 2, 12, 20), "u2")
+    film[:, 0, :4] = 700
+    film[0, 1, 6:9] = 500
+    tifffile.imwrite(WORK / "sparse.tif", film, imagej=True, metadata={"axes": "TCYX"})
+    run("sparse.tif", "--along", "t", "-o", "sparse.png")
+    frames = Image.open(WORK / "sparse.png")
+    for i in range(5):
+        frames.seek(i)
+        got = np.array(frames.convert("RGB"))
+        assert got[:4].any() and (got[6:9].any() == (i == 0)) and not got[4:6].any() and not got[9:].any(), i
+
+
 def moving():
     """A PNG that moves holds a frame for each index, a GIF the same; black and white do not change between them."""
     run("a.tif", "--select", "z=2", "--along", "t", "-o", "t.png")
@@ -106,6 +158,16 @@ def moving():
             expected = np.clip((A[i, 2] - low) / (high - low), 0, 1) * 255
             close(np.array(film.convert("RGB")), np.floor(expected + 0.5).astype("u1"))
     run("a.tif", "--along", "q", "-o", "q.gif", code=2)
+    # Films in which nothing moves.
+    for argv, way_out in [
+        (["a.tif", "--along", "z", "--project", "max"], b"leave out --project max, or move along t"),
+        (["a.tif", "--along", "x", "--select", "z=2"], b"move along t"),
+        (["a.tif", "--along", "y", "--select", "z=2,t=0"], b"leave out --along"),
+    ]:
+        said = run(*argv, "-o", "still.gif", code=2).stderr
+        assert way_out in said, said
+    run("a.tif", "--along", "y", "--select", "t=0", "-o", "y.gif")
+    assert Image.open(WORK / "y.gif").n_frames == 12
     films()
 
 
@@ -159,8 +221,12 @@ def bounded():
     assert picture("m.png").shape[:2] == (250, 208) == expected[:, ::24].shape
     said = run("l.tif", "-o", "l2.png", "--memory", "40M", "--size", "8000", code=2).stderr
     assert b"smaller --size" in said, said
-    said = run("z.tif", "-o", "z2.png", "--memory", "27M", code=2).stderr
-    assert b"more --memory" in said, said
+    # The memory that is named does.
+    for argv in [["z.tif", "-o", "z2.png"], ["z.tif", "--project", "max", "-o", "z2.png"], ["l.tif", "--size", "8", "-o", "l2.png"]]:
+        said = run(*argv, "--memory", "20M", code=2).stderr
+        enough = re.search(rb"--memory (\d+)M$", said.strip())
+        assert enough, said
+        run(*argv, "--memory", f"{int(enough[1])}M")
 
 
 def unsixel(text):
@@ -245,15 +311,15 @@ def keys():
             seen += os.read(parent, 65536).decode(errors="replace")
         seen = seen[seen.index(text) + len(text) :]
 
-    until("t 1/3  z 3/7")
+    until("t=1 of 3  z=3 of 7")
     os.write(parent, b"\x1b[C")
-    until("t 2/3  z 3/7")
+    until("t=2 of 3  z=3 of 7")
     os.write(parent, b"\x1b[A\x1b[A")
-    until("t 2/3  z 5/7")
+    until("t=2 of 3  z=5 of 7")
     os.write(parent, b"nnn\x1bOB")
-    until("t 2/3  z 4/7")
+    until("t=2 of 3  z=4 of 7")
     os.write(parent, b"pppppm")
-    until("t 0/3  z 4/7")
+    until("t=0 of 3  z=4 of 7")
     os.write(parent, b"q")
     until("\x1b[?1049l")
     assert process.wait() == 0
@@ -261,7 +327,7 @@ def keys():
     # Whoever is killed gives it back as well.
     for number in (signal.SIGTERM, signal.SIGHUP):
         process = subprocess.Popen([EXE, "view", "a.tif", "--graphics", "blocks"], stdin=child, stdout=child, stderr=child, cwd=WORK)
-        until("t 1/3  z 3/7")
+        until("t=1 of 3  z=3 of 7")
         assert termios.tcgetattr(child)[3] != before[3]
         process.send_signal(number)
         until("\x1b[?25h\x1b[?1049l")

@@ -16,6 +16,16 @@ fn pictures_are_numpys() {
 }
 
 #[test]
+fn planes_lie_as_they_do_in_space() {
+    run("spaces");
+}
+
+#[test]
+fn what_is_flat_or_no_number_is_black() {
+    run("flat");
+}
+
+#[test]
 fn pictures_move() {
     run("moving");
 }

@@ -73,7 +73,9 @@ impl<'t> Choice<'t> {
     /// Reads `t@ms=1000:2000`.
     fn read(text: &'t str) -> Result<Self> {
         let (name, choice) = text.split_once('=').ok_or_else(|| {
-            Error::usage(format!("--select '{text}': expected AXIS=SLICE, as in t=::4, z=10:20 or c=1"))
+            Error::usage(format!(
+                "--select '{text}': expected AXIS=SLICE, as in t=::4, z=10:20, c=1 or c=\"DAPI, 405\""
+            ))
         })?;
         let (axis, unit) = match name.split_once('@') {
             Some((axis, unit)) => (axis.trim(), Some(unit.trim())),
@@ -85,7 +87,7 @@ impl<'t> Choice<'t> {
     /// The items of a list, if it is one.
     fn list(&self) -> Option<impl Iterator<Item = &'t str>> {
         let items = self.choice.strip_prefix('[')?;
-        Some(items.strip_suffix(']').unwrap_or(items).split(',').map(str::trim))
+        Some(split_outside(items.strip_suffix(']').unwrap_or(items)).into_iter())
     }
 
     fn fault(&self, why: impl std::fmt::Display) -> Error {
@@ -123,7 +125,8 @@ impl<'t> Choice<'t> {
 
 /// The parts of a selection, each of another axis: `t@ms=1000:2000` of `c=1,t@ms=1000:2000`.
 fn parts(text: &str) -> Result<Vec<Choice<'_>>> {
-    let all: Vec<Choice<'_>> = split_outside(text).into_iter().map(Choice::read).collect::<Result<_>>()?;
+    let texts = split_outside(text).into_iter().filter(|part| !part.is_empty());
+    let all: Vec<Choice<'_>> = texts.map(Choice::read).collect::<Result<_>>()?;
     match all.iter().enumerate().find(|(i, part)| all[..*i].iter().any(|before| before.axis == part.axis)) {
         Some((_, twice)) => Err(twice.fault(format!("axis {} is named twice", twice.axis))),
         None => Ok(all),
@@ -157,14 +160,20 @@ pub fn select(inner: Arc<dyn Array>, text: &str) -> Result<Arc<dyn Array>> {
     Ok(Arc::new(View::new(array, &slices.join(","))?))
 }
 
-/// Parts between commas that stand in no brackets.
+/// Parts between commas that stand in no brackets and no quotes.
 fn split_outside(text: &str) -> Vec<&str> {
-    let mut open = 0i32;
+    let (mut open, mut is_quoted) = (0i32, false);
     let parts = text.split(|c: char| {
-        open += i32::from(c == '[') - i32::from(c == ']');
-        c == ',' && open == 0
+        is_quoted ^= c == '"';
+        open += if is_quoted { 0 } else { i32::from(c == '[') - i32::from(c == ']') };
+        c == ',' && open == 0 && !is_quoted
     });
-    parts.map(str::trim).filter(|part| !part.is_empty()).collect()
+    parts.map(str::trim).collect()
+}
+
+/// The label that `choice` is, if it stands in quotes.
+fn quoted(choice: &str) -> Option<&str> {
+    choice.strip_prefix('"')?.strip_suffix('"')
 }
 
 /// What is chosen of every axis of an array.
@@ -180,6 +189,7 @@ impl Selection {
         parts(text)?.iter().try_for_each(|part| match part.unit {
             Some(DATE) => Ok(()),
             Some(unit) if unit::named(unit).is_none() => Err(part.fault(Unit::unknown(unit))),
+            None if quoted(part.choice).is_some() => Ok(()),
             _ if part.list().is_some() && !(part.choice.ends_with(']') && part.choice.len() > 2) => {
                 Err(part.fault("expected a list such as [10,1,5]"))
             }
@@ -571,12 +581,13 @@ fn chosen(axis: &Axis, slice: &Slice) -> Axis {
     chosen
 }
 
-/// Indices by NumPy's rules, or a label.
+/// Indices by NumPy's rules, or a label; what stands in quotes is a label.
 fn by_index(axis: &Axis, text: &str) -> Result<Slice, String> {
     let length = axis.length;
     let signed = i64::try_from(length).map_err(|_| format!("axis {} is too long", axis.name))?;
-    if !text.contains(':') {
-        let by_label = || axis.labels.as_ref()?.iter().position(|l| l == text).map(|i| i as u64);
+    let label = quoted(text);
+    if !text.contains(':') || label.is_some() {
+        let by_label = || axis.labels.as_ref()?.iter().position(|l| l == label.unwrap_or(text)).map(|i| i as u64);
         let by_number = || {
             let n: i64 = text.parse().ok()?;
             u64::try_from(if n < 0 { n + signed } else { n }).ok().filter(|&n| n < length)
@@ -864,7 +875,7 @@ mod tests {
         assert_eq!(cropped.axes()[0].origin, 0.5);
         assert_eq!(View::new(Arc::new(cropped), "t@s=1:").unwrap().slices[0].start, 1);
         assert_eq!(View::new(array.clone(), "t@s=1").unwrap().slices[0].start, 2);
-        for bad in ["q=1", "t", "t=1,t=2", "t@um=1:2", "z@s=0:1", "t@s=7:9", "z=RFP", "t@s=0.7"] {
+        for bad in ["q=1", "t", "t=1,t=2", "z=\"0\"", "t@um=1:2", "z@s=0:1", "t@s=7:9", "z=RFP", "t@s=0.7"] {
             assert!(View::new(array.clone(), bad).is_err(), "{bad}");
         }
     }
@@ -891,6 +902,28 @@ mod tests {
         assert_eq!(select(array.clone(), "t@s=~0.6").unwrap().shape(), [2, 1, 1]);
         assert!(Selection::parse(array.axes(), "t=[4,2]").unwrap().meets(&Region::new([3, 0, 0, 0], [1, 2, 1, 1])));
         for bad in ["t=[1,9]", "t=[1:3]", "t=[1", "t=[]", "t=[1],t=2", "t=~1", "q=[1]", "z@s=[~0]", "t@um=[1]"] {
+            assert_eq!(select(array.clone(), bad).err().unwrap().exit_code(), 2, "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_stand_in_quotes() {
+        let labels = ["DAPI, 405", "1", "a:b [c=d]", "5\" gel"];
+        let mut array = numbers(&[2, 4, 1, 1]);
+        array.axes[1].labels = Some(labels.map(String::from).to_vec());
+        let array: Arc<dyn Array> = Arc::new(array);
+        let chosen = |text: &str| {
+            let part = select(Arc::clone(&array), text).unwrap();
+            let region = Region::whole(&part.shape());
+            let block = part.reader(Scratch::default()).block(&region, DType::Uint16, Buffer::default()).unwrap();
+            block.elements::<u16>().to_vec()
+        };
+        assert_eq!(chosen("t=1,z=\"DAPI, 405\""), [4]);
+        assert_eq!(chosen("z=\"1\",t=0"), [1]);
+        assert_eq!(chosen("z= \"a:b [c=d]\" ,t=:"), [2, 6]);
+        assert_eq!(chosen("z=[\"a:b [c=d]\", \"DAPI, 405\",1],t=1"), [6, 4, 5]);
+        assert_eq!(chosen("t=0,z=5\" gel"), [3]);
+        for bad in ["z=DAPI, 405", "z=\"DAPI\"", "z=\"DAPI, 405,t=0"] {
             assert_eq!(select(array.clone(), bad).err().unwrap().exit_code(), 2, "{bad}");
         }
     }

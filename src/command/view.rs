@@ -13,6 +13,7 @@ use crate::array::{Array, select};
 use crate::axis::{Axis, AxisKind, position};
 use crate::cli::{RunArgs, ViewArgs};
 use crate::draw::canvas::Canvas;
+use crate::draw::scale::short;
 use crate::error::Error;
 use crate::open::{Opened, Request};
 use crate::sink::animation;
@@ -44,6 +45,9 @@ pub(super) fn run(args: &ViewArgs) -> Result<()> {
         (false, columns) => (graphics.room(columns), MOST_TERMINAL),
     };
     let mut scene = open(args, room, most)?;
+    if let Some(times) = scene.flattened().filter(|_| !args.quiet) {
+        super::tell(format_args!("z is {} times as deep as it is drawn", short(times)));
+    }
     match args.output.as_deref() {
         Some(output) => write(output, args, &mut scene, room, most),
         None if terminal::is_interactive() => interact(&mut scene, graphics, args.size),
@@ -112,9 +116,15 @@ fn scene(args: &ViewArgs, opened: Opened, budget: &Resources) -> Result<Scene> {
         Some(_) => ViewMode::Mean,
         None => ViewMode::Slices,
     };
-    let room_bytes = budget.room(&*array);
-    let scene = Scene::new(array, colours, mode, args.percentiles, is_photograph, room_bytes);
-    Ok(scene.ok_or_else(|| Error::usage("only real numbers along two axes or more can be shown"))?)
+    let scene = Scene::new(array, colours, mode, args.percentiles, is_photograph, budget.limit.bytes)
+        .ok_or_else(|| Error::usage("only real numbers along two axes or more can be shown"))?;
+    match &args.project {
+        Some(how) if scene.axes()[scene.y].name == "z" => {
+            Err(Error::usage(format!("--project {how}: z is an edge of what --select leaves: leave one of both out"))
+                .into())
+        }
+        _ => Ok(scene),
+    }
 }
 
 /// Writes a picture, or one that moves.
@@ -126,6 +136,17 @@ fn write(output: &Path, args: &ViewArgs, scene: &mut Scene, room: (usize, usize)
         let known: Vec<&str> = scene.axes().iter().map(|a| a.name.as_str()).collect();
         Error::usage(format!("--along {along}: the array has {}", known.join(",")))
     })?;
+    if !scene.varies_along(axis) {
+        let folded = args.project.as_ref().filter(|_| scene.z == Some(axis));
+        let way_out = folded.map_or(String::new(), |how| format!("leave out --project {how}, or "));
+        let others: Vec<&str> = (0..scene.axes().len())
+            .filter(|&i| scene.varies_along(i) && scene.axes()[i].length > 1)
+            .map(|i| scene.axes()[i].name.as_str())
+            .collect();
+        let others =
+            if others.is_empty() { "leave out --along".into() } else { format!("move along {}", others.join(", ")) };
+        return Err(Error::usage(format!("--along {along}: every picture shows all of it: {way_out}{others}")).into());
+    }
     let n = scene.axes()[axis].length as u32;
     // What is black and white is the same in every picture: that of the middle one.
     scene.draw(room, most)?;
@@ -226,7 +247,7 @@ fn status(scene: &Scene) -> String {
         let label = axis.labels.as_ref().and_then(|labels| labels.get(*at as usize));
         let label = label.map_or(String::new(), |label| format!(" {label}"));
         (axis.length > 1 && axis.kind != AxisKind::Channel)
-            .then(|| format!("{} {}/{}{label}", axis.name, at, axis.length))
+            .then(|| format!("{}={} of {}{label}", axis.name, at, axis.length))
     };
     let places: Vec<String> = scene.axes().iter().zip(&scene.at).filter_map(place).collect();
     let places = places.join("  ");

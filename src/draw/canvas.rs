@@ -12,9 +12,31 @@ pub const GREY: Colour = [170; 3];
 /// Height of a line of text, in pixels.
 pub const LINE: usize = 20;
 
+/// Names of the Greek letters, which the font lacks, in the order of their code points.
+const GREEK: [&str; 25] = [
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi",
+    "omicron", "pi", "rho", "sigma", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
+];
+
+/// `text` in letters that the font has, as far as there are some for it: `beta-catenin`.
+fn drawable(text: &str) -> String {
+    let name =
+        |c: char, first: char| GREEK.get((c as usize).checked_sub(first as usize)?).map(|name| (*name).to_owned());
+    let letter = |c: char| match c {
+        // Micro, as it is written in names of units.
+        '\u{3bc}' => Some("µ".to_owned()),
+        '\u{391}'..='\u{3a9}' => name(c, '\u{391}').map(|name| name[..1].to_uppercase() + &name[1..]),
+        '\u{3b1}'..='\u{3c9}' => name(c, '\u{3b1}'),
+        // Dashes, and minus.
+        '\u{2013}' | '\u{2014}' | '\u{2212}' => Some("-".to_owned()),
+        _ => None,
+    };
+    text.chars().map(|c| letter(c).unwrap_or_else(|| c.to_string())).collect()
+}
+
 /// Width of `text`, in pixels.
 pub fn text_width(text: &str) -> usize {
-    text.chars().count() * get_raster_width(FontWeight::Regular, RasterHeight::Size16)
+    drawable(text).chars().count() * get_raster_width(FontWeight::Regular, RasterHeight::Size16)
 }
 
 /// A picture.
@@ -63,12 +85,13 @@ impl Canvas {
         (y..y + height).for_each(|y| (x..x + width).for_each(|x| self.set(x, y, colour)));
     }
 
-    /// Writes `text` from `x`, `y` on, its upper left corner; what the font lacks becomes a question mark.
+    /// Writes `text` from `x`, `y` on, its upper left corner; Greek letters become their names, what else the font
+    /// lacks a question mark.
     pub fn text(&mut self, x: usize, y: usize, text: &str, colour: Colour, is_bold: bool) {
         let weight = if is_bold { FontWeight::Bold } else { FontWeight::Regular };
         let raster = |c| get_raster(c, weight, RasterHeight::Size16);
         let mut left = x;
-        for letter in text.chars().filter_map(|c| raster(c).or_else(|| raster('?'))) {
+        for letter in drawable(text).chars().filter_map(|c| raster(c).or_else(|| raster('?'))) {
             for (dy, row) in letter.rows().enumerate() {
                 for (dx, &strength) in row.iter().enumerate().filter(|(_, s)| **s > 0) {
                     self.mix(left + dx, y + dy, colour, strength);
@@ -93,6 +116,19 @@ impl Canvas {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn greek_letters_are_named() {
+        assert_eq!(drawable("γH2AX, β-catenin, Δψ, ς 5 μm–6 µm"), "gammaH2AX, beta-catenin, Deltapsi, sigma 5 µm-6 µm");
+        assert_eq!((drawable("Ω"), drawable("ω")), ("Omega".into(), "omega".into()));
+        assert_eq!(text_width("β"), text_width("beta"));
+        let drawn = |text: &str| {
+            let mut canvas = Canvas::new(100, 20, [0; 3]);
+            canvas.text(0, 0, text, WHITE, false);
+            canvas.bytes
+        };
+        assert!(drawn("β") == drawn("beta") && drawn("β") != drawn("?"));
+    }
 
     #[test]
     fn what_reaches_outside_is_cut_off() {

@@ -2,6 +2,7 @@
 
 use super::values::world;
 use crate::axis::{Axis, AxisKind};
+use crate::unit::symbol;
 
 /// Ticks of an edge, about.
 const ENOUGH: usize = 6;
@@ -27,7 +28,7 @@ impl Scale {
         match (world, &axis.labels) {
             (Some((unit, factor)), _) => {
                 let places = (0..axis.length).map(|i| axis.coordinate(i) * factor).collect();
-                Self { title: format!("{} ({unit})", axis.name), places, names: None }
+                Self { title: format!("{} ({})", axis.name, symbol(&unit)), places, names: None }
             }
             (None, Some(names)) => Self { title: axis.name.clone(), places: indices(), names: Some(names.clone()) },
             (None, None) => {
@@ -108,6 +109,8 @@ mod tests {
         assert_eq!((scale.title.as_str(), &scale.places[..]), ("t (s)", &[0.0, 30.0, 60.0][..]));
         axis.labels = Some(vec!["7".into(), "8".into(), "9".into()]);
         assert_eq!(Scale::of(&axis).title, "t (s)");
+        let step = Calibration { step: 0.5, unit: Some("micrometer".into()), from: Provenance::CommandLine };
+        assert_eq!(Scale::of(&Axis::new("z", 3).calibrated(step)).title, "z (µm)");
         axis.calibration = None;
         axis.labels = Some(vec!["a".into(), "b".into(), "c".into()]);
         assert_eq!(Scale::of(&axis).indices()[2], (2, "c".to_owned()));

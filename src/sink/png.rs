@@ -48,6 +48,14 @@ pub(crate) struct Window {
     pub(crate) high: f64,
 }
 
+impl Window {
+    /// From 0, black, to 1. What is no number is black, and so is all where the window is of one value.
+    pub(crate) fn level(self, v: f64) -> f64 {
+        let shown = v > self.low && self.low < self.high;
+        if shown { ((v - self.low) / (self.high - self.low)).min(1.0) } else { 0.0 }
+    }
+}
+
 /// Red, green and blue, from 0 to 1.
 type Tint = [f64; 3];
 
@@ -246,15 +254,10 @@ impl Pictures {
         let options = self.output.png;
         let most = if options.bits == 8 { 255.0 } else { 65535.0 };
         let is_colour = self.samples == 3 || options.merge;
-        // Levels from 0 to 1; not a number becomes black.
-        let level = |v: f64, window: &Window| {
-            let range = window.high - window.low;
-            if range > 0.0 { ((v - window.low) / range).clamp(0.0, 1.0) } else { 0.0 }
-        };
         let mut levels = vec![0.0; self.n_plane() * if options.merge { 3 } else { 1 }];
         for layer in &picture.layers {
             let window = self.window_of(layer, shared)?;
-            let own = self.values(layer.plane)?.into_iter().map(|v| level(v, &window));
+            let own = self.values(layer.plane)?.into_iter().map(|v| window.level(v));
             if options.merge {
                 let pixels = levels.chunks_exact_mut(3).zip(own);
                 pixels.for_each(|(to, l)| to.iter_mut().zip(layer.colour).for_each(|(to, c)| *to += l * c));
@@ -389,7 +392,7 @@ pub(crate) fn window(
         }
     }
     if n == 0 {
-        return Ok(Window { low: 0.0, high: 1.0 });
+        return Ok(Window { low: 0.0, high: 0.0 });
     }
     let [from, to] = wanted.map(|(_, begins)| value_of(begins << (64 - 16 * n_digits)));
     // Where nearly all values are equal the few that are not are shown.
@@ -460,6 +463,13 @@ mod tests {
         let mut flat = vec![-5.0; 1000];
         flat[7] = 9.0;
         assert_eq!(found(1.0, 99.0, DType::Int8, &flat), (-5.0, 9.0));
-        assert_eq!(found(1.0, 99.0, DType::Float32, &[f64::NAN]), (0.0, 1.0));
+        assert_eq!(found(1.0, 99.0, DType::Float32, &[f64::NAN]), (0.0, 0.0));
+    }
+
+    #[test]
+    fn levels_lie_between_black_and_white() {
+        let levels = |low, high, values: [f64; 5]| values.map(|v| Window { low, high }.level(v));
+        assert_eq!(levels(2.0, 6.0, [2.0, 3.0, 9.0, -9.0, f64::NAN]), [0.0, 0.25, 1.0, 0.0, 0.0]);
+        assert_eq!(levels(3.0, 3.0, [2.0, 3.0, 9.0, f64::INFINITY, f64::NAN]), [0.0; 5]);
     }
 }

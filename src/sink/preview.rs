@@ -17,6 +17,7 @@ use crate::axis::{Axis, AxisKind};
 use crate::block::Block;
 use crate::consume::{Consumer, Place};
 use crate::draw::canvas::{Canvas, Colour, GREY, LINE, WHITE, text_width};
+use crate::draw::scale::short;
 use crate::dtype::{Complex, DType};
 use crate::error::{Error, Result};
 use crate::grid::{Region, row_major_strides};
@@ -58,9 +59,10 @@ struct Scene {
     views: Vec<View>,
     /// Index along each axis that is not shown whole, and of the slices.
     at: Vec<u64>,
-    /// Elements of a window along z, and along y and x.
-    window_z: u64,
-    window: u64,
+    /// Elements of a window along z, y and x.
+    windows: [u64; 3],
+    /// How long a step along z and along y is, in steps along x, where that is known.
+    ratios: [Option<f64>; 2],
 }
 
 /// The picture on its way.
@@ -139,10 +141,14 @@ impl Scene {
         // Other axes than those of space and time have no middle.
         let middle = |a: &Axis| if a.kind == AxisKind::Other { 0 } else { a.length / 2 };
         let at = axes.iter().map(middle).collect();
-        let window = |length: u64| length.div_ceil(PANEL).next_power_of_two();
-        let window_z = z.map_or(1, |z| window(axes[z].length));
-        let plane = window(axes[y].length.max(axes[x].length));
-        Some(Self { axes, dtype: spec.dtype, channel, z, y, x, n_channels, views, at, window_z, window: plane })
+        let ratio = |axis: Option<usize>| unit::ratio(axes[axis?].calibration.as_ref()?, axes[x].calibration.as_ref()?);
+        let ratios = [ratio(z), ratio(Some(y))];
+        // Windows along y and x are as long as each other in space, as nearly as powers of two are.
+        let tall = ratios[1].unwrap_or(1.0);
+        let longest = (axes[y].length as f64 * tall).max(axes[x].length as f64);
+        let window = |longest: f64| ((longest / PANEL as f64).ceil() as u64).max(1).next_power_of_two();
+        let windows = [z.map_or(1, |z| window(axes[z].length as f64)), window(longest / tall), window(longest)];
+        Some(Self { axes, dtype: spec.dtype, channel, z, y, x, n_channels, views, at, windows, ratios })
     }
 
     fn length(&self, axis: Option<usize>) -> u64 {
@@ -151,9 +157,8 @@ impl Scene {
 
     /// Height and width of a panel, in windows.
     fn size(&self, view: View) -> [usize; 2] {
-        let along = |axis, window| self.length(axis).div_ceil(window) as usize;
-        let (z, y, x) =
-            (along(self.z, self.window_z), along(Some(self.y), self.window), along(Some(self.x), self.window));
+        let [z, y, x] = [(self.z, 0), (Some(self.y), 1), (Some(self.x), 2)]
+            .map(|(axis, i)| self.length(axis).div_ceil(self.windows[i]) as usize);
         match view {
             View::Xy | View::Max => [y, x],
             View::Xz => [z, x],
@@ -211,7 +216,7 @@ impl Scene {
                 let from = &elements[(start + offset(self.z, z)) as usize..];
                 let is_middle = self.z.is_none_or(|i| self.at[i] == z);
                 if self.z.is_none() || is_middle || self.views.contains(&View::Max) {
-                    let sums = place.windows(from, self.window);
+                    let sums = place.windows(from, [self.windows[1], self.windows[2]]);
                     if is_middle {
                         sums.save(number(View::Xy), state);
                     }
@@ -234,11 +239,12 @@ impl Scene {
     fn side(&self, view: View, place: &Plane, zs: &std::ops::Range<u64>) -> Option<Patch> {
         let z = self.z?;
         let windows = |range: &std::ops::Range<u64>, n: u64| [range.start / n, range.end.div_ceil(n)];
-        let depth = windows(zs, self.window_z);
+        let [z_window, y_window, x_window] = self.windows;
+        let depth = windows(zs, z_window);
         debug_assert!(zs.end <= self.axes[z].length);
         match view {
-            View::Xz if place.ys.contains(&self.at[self.y]) => Some(Patch::new(depth, windows(&place.xs, self.window))),
-            View::Yz if place.xs.contains(&self.at[self.x]) => Some(Patch::new(windows(&place.ys, self.window), depth)),
+            View::Xz if place.ys.contains(&self.at[self.y]) => Some(Patch::new(depth, windows(&place.xs, x_window))),
+            View::Yz if place.xs.contains(&self.at[self.x]) => Some(Patch::new(windows(&place.ys, y_window), depth)),
             _ => None,
         }
     }
@@ -247,18 +253,19 @@ impl Scene {
     fn add_sides<T: Shown>(&self, sides: &mut [Option<Patch>; 2], plane: &[T], place: &Plane, z: u64) {
         let [xz, yz] = sides;
         let [row, column] = place.strides;
+        let [z_window, y_window, x_window] = self.windows;
         if let Some(patch) = xz {
             let start = (self.at[self.y] - place.ys.start) * row;
             for (i, x) in place.xs.clone().enumerate() {
                 let value = plane[(start + i as u64 * column) as usize].shown();
-                patch.add(z / self.window_z, x / self.window, value);
+                patch.add(z / z_window, x / x_window, value);
             }
         }
         if let Some(patch) = yz {
             let start = (self.at[self.x] - place.xs.start) * column;
             for (i, y) in place.ys.clone().enumerate() {
                 let value = plane[(start + i as u64 * row) as usize].shown();
-                patch.add(y / self.window, z / self.window_z, value);
+                patch.add(y / y_window, z / z_window, value);
             }
         }
     }
@@ -272,23 +279,18 @@ struct Plane {
 }
 
 impl Plane {
-    /// Sums over windows of `n` by `n` elements of a plane, which begins with `plane`.
-    fn windows<T: Shown>(&self, plane: &[T], n: u64) -> Patch {
+    /// Sums over windows of `n_y` by `n` elements of a plane, which begins with `plane`.
+    fn windows<T: Shown>(&self, plane: &[T], [n_y, n]: [u64; 2]) -> Patch {
         let mut patch =
-            Patch::new([self.ys.start / n, self.ys.end.div_ceil(n)], [self.xs.start / n, self.xs.end.div_ceil(n)]);
+            Patch::new([self.ys.start / n_y, self.ys.end.div_ceil(n_y)], [self.xs.start / n, self.xs.end.div_ceil(n)]);
         let (width, skipped) = ((self.xs.end - self.xs.start) as usize, (self.xs.start % n) as usize);
         let [row_stride, stride] = self.strides.map(|stride| stride as usize);
-        let mut lengths = vec![n as f32; patch.width()];
-        if let Some(first) = lengths.first_mut() {
-            *first -= skipped as f32;
-        }
-        if let Some(last) = lengths.last_mut() {
-            *last -= (self.xs.end.next_multiple_of(n) - self.xs.end) as f32;
-        }
+        let length = |i: u64| self.xs.end.min((i + 1).saturating_mul(n)) - self.xs.start.max(i * n);
+        let lengths: Vec<f32> = (patch.columns[0]..patch.columns[1]).map(|i| length(i) as f32).collect();
         let (mut columns, mut halved) = (Vec::new(), Vec::new());
         let mut y = self.ys.start;
         while y < self.ys.end {
-            let end = (y / n + 1).saturating_mul(n).min(self.ys.end);
+            let end = (y / n_y + 1).saturating_mul(n_y).min(self.ys.end);
             columns.clear();
             columns.resize(skipped + width, 0f32);
             for row in (y - self.ys.start) as usize..(end - self.ys.start) as usize {
@@ -304,7 +306,7 @@ impl Plane {
                 add_pairs(&columns, &mut halved);
                 std::mem::swap(&mut columns, &mut halved);
             }
-            let to = (y / n - patch.rows[0]) as usize * patch.width();
+            let to = (y / n_y - patch.rows[0]) as usize * patch.width();
             patch.values[to..][..columns.len()].copy_from_slice(&columns);
             patch.counts[to..].iter_mut().zip(&lengths).for_each(|(count, n)| *count = n * (end - y) as f32);
             y = end;
@@ -427,7 +429,8 @@ impl FoldedOutput for PreviewSink {
 
     fn cost(&self, task: &[u64]) -> Cost {
         // No task shows more than there is.
-        let plane = task[self.scene.y].div_ceil(self.scene.window) * task[self.scene.x].div_ceil(self.scene.window);
+        let [_, y_window, x_window] = self.scene.windows;
+        let plane = task[self.scene.y].div_ceil(y_window) * task[self.scene.x].div_ceil(x_window);
         let channels = self.scene.channel.map_or(1, |c| task[c]);
         let most = plane.saturating_mul(4 * 8).saturating_mul(channels).min(self.scene.panel_bytes());
         Cost { work_bytes: 2 * most, kept_bytes: most + 256, ..Cost::default() }
@@ -472,32 +475,43 @@ struct Layout {
 }
 
 impl PreviewSink {
-    /// Pixels of the sheet that a window along y and x takes.
-    fn enlarged(&self) -> usize {
-        let [height, width] = self.scene.size(View::Xy);
-        (PANEL as usize / height.max(width).max(1)).max(1)
+    /// Pixels of the sheet that a step along x takes: of the shorter window whole ones.
+    fn scale(&self) -> f64 {
+        let scene = &self.scene;
+        let [height, width] = scene.size(View::Xy);
+        let tall = scene.windows[1] as f64 * scene.ratios[1].unwrap_or(1.0);
+        let wide = scene.windows[2] as f64;
+        let longest = (height as f64 * tall).max(width as f64 * wide);
+        let shorter = tall.min(wide);
+        (PANEL as f64 * shorter / longest).floor().max(1.0) / shorter
     }
 
-    /// Micrometres between neighbours along an axis.
-    fn step_um(&self, axis: Option<usize>) -> Option<f64> {
-        let calibration = self.scene.axes[axis?].calibration.as_ref()?;
+    /// Pixels that the depth takes by its scale, and those that it has: enough to be seen, and not too many.
+    fn depth(&self) -> (f64, usize) {
+        let scene = &self.scene;
+        let true_depth = scene.length(scene.z) as f64 * scene.ratios[0].unwrap_or(1.0) * self.scale();
+        (true_depth, (true_depth.round() as usize).clamp(24, PANEL as usize))
+    }
+
+    /// Micrometres between neighbours along x.
+    fn step_um(&self) -> Option<f64> {
+        let calibration = self.scene.axes[self.scene.x].calibration.as_ref()?;
         let metres = unit::metres(calibration.unit.as_deref()?)?;
         Some((calibration.step * metres * 1e6).abs()).filter(|step| step.is_normal())
     }
 
     fn layout(&self) -> Layout {
-        let (scene, enlarged) = (&self.scene, self.enlarged());
-        // Depth to scale, where the scale is known and leaves something to be seen.
-        let aspect = self.step_um(scene.z).zip(self.step_um(Some(scene.x))).map_or(1.0, |(z, x)| z / x);
-        let depth = scene.length(scene.z) as f64 * aspect / scene.window as f64 * enlarged as f64;
-        let depth = (depth.round() as usize).clamp(24, PANEL as usize);
-        let size = |view: &View| {
-            let [height, width] = scene.size(*view).map(|n| n * enlarged);
-            match view {
-                View::Xy | View::Max => [width, height],
-                View::Xz => [width, depth],
-                View::Yz => [depth, height],
-            }
+        let (scene, scale, (_, depth)) = (&self.scene, self.scale(), self.depth());
+        let pixels = |n_windows: usize, window: u64, ratio: f64| {
+            ((n_windows as f64 * window as f64 * ratio * scale).round() as usize).max(1)
+        };
+        let [height, width] = scene.size(View::Xy);
+        let height = pixels(height, scene.windows[1], scene.ratios[1].unwrap_or(1.0));
+        let width = pixels(width, scene.windows[2], 1.0);
+        let size = |view: &View| match view {
+            View::Xy | View::Max => [width, height],
+            View::Xz => [width, depth],
+            View::Yz => [depth, height],
         };
         let panels: Vec<[usize; 2]> = scene.views.iter().map(size).collect();
         let column = |(panel, title): (&[usize; 2], String)| panel[0].max(text_width(&title)) + GAP;
@@ -516,9 +530,9 @@ impl PreviewSink {
         let (z, y, x) = (at(self.scene.z), at(Some(self.scene.y)), at(Some(self.scene.x)));
         let title = |view: &View| match view {
             View::Xy if self.scene.z.is_none() => "xy".to_owned(),
-            View::Xy => format!("xy at z {z}"),
-            View::Xz => format!("xz at y {y}"),
-            View::Yz => format!("yz at x {x}"),
+            View::Xy => format!("xy at z={z}"),
+            View::Xz => format!("xz at y={y}"),
+            View::Yz => format!("yz at x={x}"),
             View::Max => "maximum along z".to_owned(),
         };
         self.scene.views.iter().map(title).collect()
@@ -532,17 +546,20 @@ impl PreviewSink {
         let mut lines = vec![format!("{} {} {}", names.join(" "), tuple(&shape), scene.dtype)];
         let space = [scene.z, Some(scene.y), Some(scene.x)];
         let sizes = space.into_iter().flatten().filter_map(|i| {
-            let calibration = scene.axes[i].calibration.as_ref()?;
-            let unit = calibration.unit.as_deref().map_or(String::new(), |u| unit::short(u).replace("um", "µm"));
-            Some(format!("{} {}{}{unit}", scene.axes[i].name, calibration.step, if unit.is_empty() { "" } else { " " }))
+            let step = unit::words(scene.axes[i].calibration.as_ref()?);
+            Some(format!("{} {step}", scene.axes[i].name))
         });
         let mut second: Vec<String> = sizes.collect();
         if second.is_empty() {
             second.push("voxel size unknown".into());
         }
+        let (true_depth, depth) = self.depth();
+        if scene.ratios[0].is_some() && (true_depth - depth as f64).abs() > 1.0 {
+            second.push(format!("z not to scale ({} times as deep)", short(depth as f64 / true_depth)));
+        }
         let fixed = (0..scene.axes.len()).filter(|i| !space.contains(&Some(*i)) && Some(*i) != scene.channel);
         for i in fixed.filter(|&i| shape[i] > 1) {
-            second.push(format!("{} {} of {}", names[i], scene.at[i], shape[i]));
+            second.push(format!("{}={} of {}", names[i], scene.at[i], shape[i]));
         }
         if let Some(c) = scene.channel.filter(|&c| shape[c] > scene.n_channels as u64) {
             second.push(format!("the first {} of {} channels", scene.n_channels, shape[c]));
@@ -630,8 +647,8 @@ impl PreviewSink {
 
     /// A bar of a round length in the lower left corner of a panel, with its length, where the scale is known.
     fn scale_bar(&self, canvas: &mut Canvas, left: usize, top: usize, [width, height]: [usize; 2]) {
-        let Some(um) = self.step_um(Some(self.scene.x)) else { return };
-        let per_pixel = um * self.scene.window as f64 / self.enlarged() as f64;
+        let Some(um) = self.step_um() else { return };
+        let per_pixel = um / self.scale();
         let (um, text) = round_length(per_pixel * width as f64 / 3.0);
         let length = (um / per_pixel).round() as usize;
         let (x, y) = (left + 8, top + height.saturating_sub(12));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::super::resources::Resources;
 use crate::array::{Array, Reader, Scratch};
 use crate::axis::{Axis, AxisKind, position};
 use crate::block::Buffer;
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::exec::budget::Bytes;
 use crate::grid::Region;
 use crate::sink::png::{PngOptions, Window, window};
+use crate::unit;
 
 /// Channels that are shown.
 const MOST_CHANNELS: u64 = 8;
@@ -20,6 +22,8 @@ const MOST_CHANNELS: u64 = 8;
 const BAND_BYTES: u64 = 8 << 20;
 /// Uncoded planes up to this size are averaged; of larger ones single rows are read.
 const AVERAGED_BYTES: u64 = 32 << 20;
+/// The depth takes at most so many times the longer edge of a plane, which would not be seen otherwise.
+const DEEPEST: f64 = 8.0;
 /// Pixels between panels.
 const GAP: usize = 2;
 /// Behind everything.
@@ -50,10 +54,11 @@ pub(super) struct Scene {
     percentiles: PngOptions,
     /// Whether channels are red, green and blue, and shown as they are.
     is_photograph: bool,
-    /// What is black and white, for each channel, once something was shown.
-    windows: Option<Vec<Window>>,
-    /// What drawing may use.
-    room_bytes: u64,
+    /// What is black and white, for each channel that was shown.
+    windows: Vec<Window>,
+    /// Ceiling of the process, and what it uses without drawing.
+    limit_bytes: u64,
+    base_bytes: u64,
 }
 
 /// Pixels of one panel: for every channel rows of values.
@@ -68,29 +73,26 @@ struct Extent {
 }
 
 impl Scene {
-    /// `array`, whose channels have `colours`, or are samples of a photograph's pixels, drawn in `room_bytes`; `None` if it
-    /// has no rows and columns, or is complex.
+    /// `array`, whose channels have `colours`, or are samples of a photograph's pixels, drawn by a process that may use
+    /// `limit_bytes`; `None` if it has no rows and columns, or is complex.
     pub(super) fn new(
         array: Arc<dyn Array>,
         colours: Vec<Colour>,
         mode: ViewMode,
         (low, high): (f64, f64),
         is_photograph: bool,
-        room_bytes: u64,
+        limit_bytes: u64,
     ) -> Option<Self> {
         let axes = array.axes();
         if array.dtype().is_complex() || axes.iter().any(|a| a.length == 0) {
             return None;
         }
         let long: Vec<usize> = (0..axes.len()).filter(|&i| axes[i].kind != AxisKind::Channel).collect();
-        let named = |name: &str| position(axes, name);
-        // Without their names, the last two axes are rows and columns.
-        let (y, x) = match (named("y"), named("x"), &long[..]) {
-            (Some(y), Some(x), _) => (y, x),
-            (_, _, [.., y, x]) => (*y, *x),
-            _ => return None,
-        };
-        let z = named("z").filter(|&z| axes[z].length > 1);
+        // Of z, y and x the last two are rows and columns; without their names, the last two axes.
+        let named: Vec<usize> = ["z", "y", "x"].iter().filter_map(|name| position(axes, name)).collect();
+        let (([.., y, x], _) | (_, [.., y, x])) = (&named[..], &long[..]) else { return None };
+        let (y, x) = (*y, *x);
+        let z = position(axes, "z").filter(|&z| z != y && z != x && axes[z].length > 1);
         let channel = (0..axes.len()).find(|&i| axes[i].kind == AxisKind::Channel);
         let n_channels = channel.map_or(1, |c| axes[c].length.min(MOST_CHANNELS));
         let at = axes.iter().map(|a| a.length / 2).collect();
@@ -107,13 +109,14 @@ impl Scene {
             mode,
             percentiles,
             is_photograph: false,
-            windows: None,
-            room_bytes,
+            windows: Vec::new(),
+            limit_bytes,
+            base_bytes: Resources::base_bytes(&*array),
         };
         if is_photograph && scene.n_channels >= 3 && array.dtype() == DType::Uint8 {
             scene.is_photograph = true;
             scene.colours = vec![[255, 0, 0], [0, 255, 0], [0, 0, 255]];
-            scene.windows = Some(vec![Window { low: 0.0, high: 255.0 }; 3]);
+            scene.windows = vec![Window { low: 0.0, high: 255.0 }; 3];
             scene.n_channels = 3;
         }
         Some(scene)
@@ -131,26 +134,47 @@ impl Scene {
     /// Looks for black and white anew.
     pub(super) fn forget_windows(&mut self) {
         if !self.is_photograph {
-            self.windows = None;
+            self.windows.clear();
         }
+    }
+
+    /// Whether the places along an axis have pictures of their own; else each shows all of it.
+    pub(super) fn varies_along(&self, axis: usize) -> bool {
+        let has_sides = self.z.is_some() && self.mode == ViewMode::Slices;
+        match axis {
+            axis if Some(axis) == self.channel => false,
+            axis if axis == self.y || axis == self.x || Some(axis) == self.z => has_sides,
+            _ => true,
+        }
+    }
+
+    /// Lengths along y, x and z as they lie in space, in steps along x; what is deeper than is drawn, by how many times.
+    fn lengths(&self) -> ([f64; 3], f64) {
+        let length = |i: usize| {
+            let steps = [i, self.x].map(|i| self.axes()[i].calibration.as_ref());
+            let ratio = steps[0].zip(steps[1]).and_then(|(own, x)| unit::ratio(own, x));
+            self.axes()[i].length as f64 * ratio.unwrap_or(1.0)
+        };
+        let (tall, wide) = (length(self.y), length(self.x));
+        let deep = self.z.filter(|_| self.mode == ViewMode::Slices).map_or(0.0, length);
+        let most = DEEPEST * tall.max(wide);
+        ([tall, wide, deep.min(most)], deep / most)
+    }
+
+    /// How many times deeper the array is than it is drawn, if it is.
+    pub(super) fn flattened(&self) -> Option<f64> {
+        Some(self.lengths().1).filter(|times| *times > 1.0)
     }
 
     /// Pixels along y, x and z of a picture of at most `width` by `height`, and of at most `most` pixels for an element.
     fn extent(&self, width: usize, height: usize, most: f64) -> Extent {
-        let length = |i: usize| self.axes()[i].length as f64;
-        let step = |i: usize| self.axes()[i].calibration.as_ref().map(|c| c.step.abs()).filter(|s| *s > 0.0);
-        let z = self.z.filter(|_| self.mode == ViewMode::Slices);
-        let deep = z.map_or(0.0, |z| {
-            let ratio = step(z).zip(step(self.x)).map_or(1.0, |(z, x)| z / x).clamp(0.1, 20.0);
-            length(z) * ratio
-        });
-        // Rows and columns that are not square are shown as they lie in space.
-        let tall = length(self.y) * step(self.y).zip(step(self.x)).map_or(1.0, |(y, x)| (y / x).clamp(0.1, 10.0));
-        let gap = if z.is_some() { GAP } else { 0 };
+        let ([tall, wide, deep], _) = self.lengths();
+        let gap = if deep > 0.0 { GAP } else { 0 };
         let room = |pixels: usize| pixels.saturating_sub(gap).max(1) as f64;
-        let scale = (room(width) / (length(self.x) + deep)).min(room(height) / (tall + deep)).min(most);
-        let pixels = |length: f64| ((length * scale) as usize).max(1);
-        Extent { y: pixels(tall), x: pixels(length(self.x)), z: if z.is_some() { pixels(deep) } else { 0 } }
+        let scale = (room(width) / (wide + deep)).min(room(height) / (tall + deep)).min(most);
+        // A ratio of two units may be short of a whole number by its last digit.
+        let pixels = |length: f64| ((length * scale + 1e-6) as usize).max(1);
+        Extent { y: pixels(tall), x: pixels(wide), z: if deep > 0.0 { pixels(deep) } else { 0 } }
     }
 
     /// Elements along y and x that a picture of at most `size` pixels needs: coarser levels have enough of them.
@@ -167,7 +191,7 @@ impl Scene {
         let extent = self.extent(width, height, most);
         let mut panels = Vec::new();
         let gap = if extent.z > 0 { GAP } else { 0 };
-        let room_bytes = self.room_beside((extent.x + gap + extent.z) * (extent.y + gap + extent.z))?;
+        let room_bytes = self.room_beside(&extent, (extent.x + gap + extent.z) * (extent.y + gap + extent.z))?;
         let plane = |axes, pixels| self.panel(axes, pixels, &self.at, room_bytes);
         let whole = match self.mode {
             ViewMode::Slices => plane([self.y, self.x], [extent.y, extent.x])?,
@@ -180,33 +204,49 @@ impl Scene {
             let right = plane([self.y, z], [extent.y, extent.z])?;
             panels.push((extent.x + gap, 0, extent.z, right));
         }
-        if self.windows.is_none() {
-            let of_channel = |c: usize| {
-                window(self.percentiles, DType::Float64, |see| {
-                    panels.iter().flat_map(|panel| &panel.3[c]).for_each(|value| see(*value));
-                    Ok(())
-                })
-            };
-            self.windows = Some((0..self.n_channels as usize).map(of_channel).collect::<Result<_>>()?);
-        }
-        let windows = self.windows.as_deref().unwrap_or_default();
+        // A channel that was of one value gets its window where it is not.
+        let of_channel = |c: usize| match self.windows.get(c) {
+            Some(known) if known.low < known.high => Ok(*known),
+            _ => window(self.percentiles, DType::Float64, |see| {
+                panels.iter().flat_map(|panel| &panel.3[c]).for_each(|value| see(*value));
+                Ok(())
+            }),
+        };
+        self.windows = (0..self.n_channels as usize).map(of_channel).collect::<Result<_>>()?;
         let mut canvas = Canvas::new(extent.x + gap + extent.z, extent.y + gap + extent.z, GROUND);
         for (left, top, width, panel) in &panels {
-            paint(&mut canvas, (*left, *top), *width, panel, windows, &self.colours);
+            paint(&mut canvas, (*left, *top), *width, panel, &self.windows, &self.colours);
         }
         Ok(canvas)
     }
 
     /// What may be used beside a picture of so many pixels, its panels and its encoded form.
-    fn room_beside(&self, n_pixels: usize) -> Result<u64> {
-        let needed = (n_pixels as u64).saturating_mul(8 + 8 * self.n_channels);
-        self.room_bytes.checked_sub(needed).ok_or_else(|| {
-            Error::Limit(format!(
-                "a picture of {n_pixels} pixels needs {}; --memory leaves {} for it: give a smaller --size or more --memory",
-                Bytes(needed),
-                Bytes(self.room_bytes)
-            ))
-        })
+    fn room_beside(&self, extent: &Extent, n_pixels: usize) -> Result<u64> {
+        let picture = (n_pixels as u64).saturating_mul(8 + 8 * self.n_channels);
+        let mut planes = vec![[self.y, self.x]];
+        planes.extend(self.z.filter(|_| extent.z > 0).into_iter().flat_map(|z| [[z, self.x], [self.y, z]]));
+        let row = planes.into_iter().map(|axes| self.read_bytes(axes, 1)).max().unwrap_or(0);
+        // What is folded lies beside the plane that comes to it.
+        let is_folded = self.z.is_some() && self.mode != ViewMode::Slices;
+        let folded = if is_folded { self.panel_bytes([extent.y, extent.x]) } else { 0 };
+        let needed = self.base_bytes.saturating_add(picture).saturating_add(row).saturating_add(folded);
+        if needed > self.limit_bytes {
+            return Err(Error::Limit(format!(
+                "a picture of {n_pixels} pixels needs {}, a row of a plane {} to be read, the program itself {}; --memory \
+                 allows {}: use a smaller --size, --select less, or give --memory {}M",
+                Bytes(picture.saturating_add(folded)),
+                Bytes(row),
+                Bytes(self.base_bytes),
+                Bytes(self.limit_bytes),
+                (needed >> 20) + 1
+            )));
+        }
+        Ok(self.limit_bytes - self.base_bytes - picture)
+    }
+
+    /// Memory of a panel.
+    fn panel_bytes(&self, [rows, columns]: [usize; 2]) -> u64 {
+        (rows * columns) as u64 * 8 * self.n_channels
     }
 
     /// The plane of `axes` at `at`, in `pixels` rows and columns, read in `room_bytes`.
@@ -220,7 +260,7 @@ impl Scene {
         let axes = [self.y, self.x];
         let Some(z) = self.z else { return self.panel(axes, pixels, &self.at, room_bytes) };
         let n = self.axes()[z].length;
-        let panel_bytes = (pixels[0] * pixels[1]) as u64 * 8 * self.n_channels;
+        let panel_bytes = self.panel_bytes(pixels);
         let one = panel_bytes + self.read_bytes(axes, self.band(axes));
         let at_once = (room_bytes / one).clamp(1, rayon::current_num_threads() as u64);
         let room_bytes = (room_bytes / at_once).saturating_sub(panel_bytes);
@@ -293,13 +333,6 @@ impl Reading<'_> {
         while band > 1 && scene.read_bytes(axes, band) > room_bytes {
             band /= 2;
         }
-        if scene.read_bytes(axes, band) > room_bytes {
-            return Err(Error::Limit(format!(
-                "a row of a plane needs {} to be read; --memory leaves {} for it: --select less, or give more --memory",
-                Bytes(scene.read_bytes(axes, band)),
-                Bytes(room_bytes)
-            )));
-        }
         let source = |row: usize| {
             let (from, to) = (row as u64 * height / n_rows as u64, (row as u64 + 1) * height / n_rows as u64);
             if thin { ((from + to) / 2, (from + to) / 2 + 1) } else { (from, to.max(from + 1)) }
@@ -352,8 +385,7 @@ fn paint(
     for i in 0..panel[0].len() {
         let mut pixel = [0.0; 3];
         for (c, values) in panel.iter().enumerate() {
-            let Window { low, high } = windows[c];
-            let level = ((values[i] - low) / (high - low)).clamp(0.0, 1.0);
+            let level = windows[c].level(values[i]);
             let colour = if panel.len() == 1 { [255; 3] } else { colours.get(c).copied().unwrap_or([255; 3]) };
             pixel.iter_mut().zip(colour).for_each(|(p, full)| *p += level * f64::from(full));
         }

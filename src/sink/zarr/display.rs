@@ -37,7 +37,8 @@ const SPECTRUM: [(u32, &str); 7] = [
 /// Wavelengths that microscopes use, in nm.
 const LIGHT: std::ops::RangeInclusive<u32> = 350..=950;
 
-/// Words in the names of channels, lower case, and their colour; those that hold others come first.
+/// Words in the names of channels, lower case, and their colour; those that hold others come first. A single letter is one
+/// where it is the whole name.
 const DYES: [(&str, &str); 16] = [
     ("dapi hoechst bfp ebfp cfw", "0000FF"),
     ("cfp ecfp cerulean mturquoise mturquoise2", "00FFFF"),
@@ -182,7 +183,8 @@ fn suggested(label: &str, nm: Option<u32>, i: usize, n: usize) -> &'static str {
     let words = || lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
     let by_wavelength =
         wavelength(&lower).or(nm).and_then(|nm| SPECTRUM.iter().find(|(end, _)| nm < *end)).map(|(_, c)| *c);
-    let by_dye = || DYES.iter().find(|(names, _)| words().any(|w| names.split(' ').any(|n| n == w))).map(|(_, c)| *c);
+    let is_said = |name: &str| if name.len() > 1 { words().any(|w| w == name) } else { lower.trim() == name };
+    let by_dye = || DYES.iter().find(|(names, _)| names.split(' ').any(is_said)).map(|(_, c)| *c);
     let otherwise = if n == 1 { "FFFFFF" } else { ORDER[i % ORDER.len()] };
     by_wavelength.or_else(by_dye).unwrap_or(otherwise)
 }
@@ -219,6 +221,8 @@ mod tests {
         assert_eq!(colours(&["DAPI", "eGFP", "mCherry", "Cy5"]), ["0000FF", "00FF00", "FF00FF", "FF00FF"]);
         assert_eq!(colours(&["red", "G", "Hoechst 33342"]), ["FF0000", "00FF00", "0000FF"]);
         assert_eq!(colours(&["c 0", "c 1", "a"]), ["00FF00", "FF00FF", "00FFFF"]);
+        assert_eq!(colours(&["B", " r "]), ["0000FF", "FF0000"]);
+        assert_eq!(colours(&["a/b", "plan B", "r_g_b"]), ["00FF00", "FF00FF", "00FFFF"]);
         assert_eq!(colours(&["c 0"]), ["FFFFFF"]);
         assert_eq!(colour("#ff8000").unwrap(), "FF8000");
         assert_eq!(colour("Magenta").unwrap(), "FF00FF");
