@@ -155,6 +155,56 @@ def variables():
     assert "only numbers are read" in run("reduce", "two.h5", "--variable", "pairs", "--op", "sum", code=1).stderr
 
 
+def packed_zarr():
+    """What xarray packs into Zarr, v2 and v3, chunks that are not stored among it, is unpacked by the same attributes."""
+    x = RNG.normal(280, 10, (4, 6, 9))
+    x[RNG.random(x.shape) < 0.1] = np.nan
+    kinds = {
+        "packed": dict(dtype="int16", scale_factor=0.01, add_offset=270.0, _FillValue=-32767),
+        "shifted": dict(dtype="float32", add_offset=-3.0, _FillValue=1e20),
+        "plain": dict(dtype="float32", _FillValue=1e20),
+    }
+    for version, (name, how) in [(v, kind) for v in (2, 3) for kind in kinds.items()]:
+        path = WORK / f"{name}{version}.zarr"
+        data = xr.Dataset({"v": (("time", "y", "x"), x)})
+        data.to_zarr(path, mode="w", zarr_format=version, consolidated=False, encoding={"v": {**how, "chunks": (1, 4, 4)}})
+        (path / "v" / ("1.0.1" if version == 2 else "c/1/0/1")).unlink()
+        stored = zarr.open_array(path / "v", mode="r")[...]
+        missing = stored == np.array(how["_FillValue"], stored.dtype)
+        assert missing.sum() > 9
+        values = stored.astype("f8") * how.get("scale_factor", 1) + how.get("add_offset", 0)
+        expected = np.where(missing, np.nan, values)
+        inputs = [f"{path.name}/v", "--unpack", "--missing"]
+        got = array("stitch", *inputs, "fill")
+        assert got.dtype == ("f4" if name == "plain" else "f8"), got.dtype
+        np.testing.assert_allclose(np.squeeze(got), expected, rtol=0, atol=1e-9, err_msg=path.name)
+        got = array("stitch", *inputs, "fill", "--select", "y=1:5,x=3:8", "--fill-value", "-1")
+        np.testing.assert_allclose(np.squeeze(got), np.where(missing, -1, values)[:, 1:5, 3:8], rtol=0, atol=1e-9)
+        got = array("reduce", *inputs, "skip", "--op", "sum", "--axis", "time", "--dtype", "float64")
+        np.testing.assert_allclose(np.squeeze(got), np.nansum(expected, 0), rtol=1e-9)
+        assert "missing values" in run("reduce", *inputs, "error", "--op", "mean", code=2).stderr
+        said = run("inspect", f"{path.name}/v").stdout
+        assert name == "plain" or "--unpack gives them" in " ".join(said.split()), said
+
+
+def scales_of_text():
+    """A scale that is written as text is a number if it reads as one; else it is told, and nothing is unpacked by it."""
+    for format in ["NETCDF3_CLASSIC", "NETCDF4"]:
+        day("text", 0, format=format, scales=False, name="a.nc")
+        for scale in ["0.5", "half"]:
+            with netCDF4.Dataset(WORK / "text/a.nc", "a") as file:
+                file.set_auto_maskandscale(False)
+                file["t2m"].scale_factor, file["t2m"].add_offset = scale, "-10"
+                stored = file["t2m"][:]
+            inputs = ["text/a.nc", "--variable", "t2m"]
+            if scale == "0.5":
+                got = array("stitch", *inputs, "--unpack", "--missing", "fill")
+                np.testing.assert_allclose(np.squeeze(got), stored * 0.5 - 10)
+                continue
+            assert "scale_factor 'half' is no number" in run("stitch", *inputs, "--unpack", "-o", "out.npy", code=1).stderr
+            assert "scale_factor 'half' of t2m is no number" in " ".join(run("inspect", *inputs).stdout.split())
+
+
 def faults():
     """Nothing wrong passes: other scales, calendars, holes, missing values, files that are cut off."""
     pile("packed", format="NETCDF3_CLASSIC", missing=True)

@@ -26,6 +26,16 @@ fn variables_are_listed_and_chosen() {
 }
 
 #[test]
+fn zarr_is_unpacked_as_xarray_does() {
+    run("packed_zarr");
+}
+
+#[test]
+fn scales_that_are_text_count() {
+    run("scales_of_text");
+}
+
+#[test]
 fn faults_are_told() {
     run("faults");
 }

@@ -1,18 +1,24 @@
-//! What the attributes of a variable in a NetCDF or HDF5 file mean, by the CF conventions: which variable is meant,
-//! what its dimensions are, dates, and packed values. Pure: knows no file.
+//! What the attributes of a variable in a NetCDF or HDF5 file, or of a Zarr array, mean by the CF conventions: which
+//! variable is meant, what its dimensions are, dates, and packed values. Pure: knows no file.
 
 use multiversion::multiversion;
 
 use super::{Info, Note, NoteKind, OpenOptions, Unpack};
 use crate::axis::{Axis, Calibration, Provenance, unnamed};
+use crate::block::{Buffer, Target, size_bytes};
 use crate::dtype::{DType, swap_bytes};
 use crate::error::{Error, Result, nearest};
+use crate::grid::Region;
 use crate::{unit, with_class, with_dtype};
 
 mod dates;
 
 /// Longest axis whose coordinates are read.
 const MOST_COORDINATES: u64 = 1 << 20;
+
+/// Attributes with the scale and the offset by which values are packed, and with values that stand for none.
+const PACKING: [&str; 2] = ["scale_factor", "add_offset"];
+const MISSING: [&str; 2] = ["_FillValue", "missing_value"];
 
 /// What an attribute holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,11 +49,19 @@ impl Variable {
         })
     }
 
-    pub(super) fn numbers(&self, name: &str) -> &[f64] {
-        self.attributes.iter().find(|(key, _)| key == name).map_or(&[], |(_, value)| match value {
-            Attribute::Numbers(numbers) => numbers,
-            Attribute::Text(_) => &[],
+    /// Numbers of an attribute, those of text among them: `0.01`.
+    pub(super) fn numbers(&self, name: &str) -> Vec<f64> {
+        let found = self.attributes.iter().find(|(key, _)| key == name);
+        found.map_or(Vec::new(), |(_, value)| match value {
+            Attribute::Numbers(numbers) => numbers.clone(),
+            Attribute::Text(text) => text.trim().parse().into_iter().collect(),
         })
+    }
+
+    /// An attribute among `names` that is to be a number and is none, and its text.
+    fn no_number<'a>(&'a self, names: &[&'a str]) -> Option<(&'a str, &'a str)> {
+        let text = |name: &&'a str| Some((*name, self.text(name)?)).filter(|_| self.numbers(name).is_empty());
+        names.iter().find_map(text)
     }
 
     /// The type of its elements, where a byte may be said to be without sign.
@@ -273,11 +287,18 @@ impl Form {
     }
 
     /// Values of `variable`, unpacked as asked.
-    pub(super) fn of(variable: &Variable, stored: DType, swapped: bool, unpack: Option<Unpack>) -> Self {
+    ///
+    /// # Errors
+    /// `Format` if they are to be, and a scale or an offset is no number.
+    pub(super) fn of(variable: &Variable, stored: DType, swapped: bool, unpack: Option<Unpack>) -> Result<Self> {
+        if let Some((name, text)) = variable.no_number(&PACKING).filter(|_| unpack.is_some()) {
+            return Err(Error::format(format!(
+                "{name} '{text}' is no number: without --unpack values stay as they are"
+            )));
+        }
         let unpacking = unpack.filter(|_| !stored.is_complex()).and_then(|unpack| {
-            let one = |name: &str| variable.numbers(name).first().copied();
-            let (scale, offset) = (one("scale_factor"), one("add_offset"));
-            let missing = [variable.numbers("_FillValue"), variable.numbers("missing_value")].concat();
+            let [scale, offset] = packing(variable);
+            let missing = MISSING.map(|name| variable.numbers(name)).concat();
             if scale.is_none() && offset.is_none() && missing.is_empty() {
                 return None;
             }
@@ -291,7 +312,7 @@ impl Form {
             let hole = unpack.hole;
             Some(Unpacking { scale: scale.unwrap_or(1.0), offset: offset.unwrap_or(0.0), missing, given, hole })
         });
-        Self { unpacking, ..Self::plain(stored, swapped) }
+        Ok(Self { unpacking, ..Self::plain(stored, swapped) })
     }
 
     /// Type of the elements that are given.
@@ -309,6 +330,39 @@ impl Form {
         if self.swapped {
             swap_bytes(stored, self.stored.swap_size());
         }
+    }
+
+    /// Gives `region` of a box of `shape` with the elements `stored`, in the machine's order, to `part`; `rooms` are two
+    /// blocks between.
+    ///
+    /// # Errors
+    /// As [`Form::give`].
+    pub(super) fn give_part(
+        &self,
+        stored: &[u8],
+        shape: &[u64],
+        region: &Region,
+        part: &mut Target<'_>,
+        [own, given]: [&mut Buffer; 2],
+    ) -> Result<()> {
+        if self.is_plain() {
+            part.paste_part(stored, shape, region);
+            return Ok(());
+        }
+        let own_bytes = own.sized(size_bytes(&region.shape, self.stored) as usize);
+        Target::dense(own_bytes, &region.shape, self.stored).paste_part(stored, shape, region);
+        let out = given.sized(size_bytes(&region.shape, self.given()) as usize);
+        self.give(own.bytes(), out)?;
+        part.paste(out);
+        Ok(())
+    }
+
+    /// One element as it is given, of `stored` bytes in the machine's order; `None` if that is missing, which is refused.
+    pub(super) fn one(&self, stored: &[u8]) -> Option<Vec<u8>> {
+        let (mut own, mut given) = (Buffer::default(), Buffer::default());
+        own.sized(stored.len()).copy_from_slice(stored);
+        let out = given.sized(self.given().size());
+        self.give(own.bytes(), out).ok().map(|()| out.to_vec())
     }
 
     /// Elements from `stored` ones in the machine's order; both are aligned.
@@ -334,6 +388,14 @@ impl Form {
         }
         Ok(())
     }
+}
+
+/// The fill value that [`Form::one`] gave, for what is not stored.
+///
+/// # Errors
+/// `Usage` if it is missing, which is refused.
+pub(super) fn fill_of(fill: Option<&[u8]>) -> Result<&[u8]> {
+    fill.ok_or_else(|| Error::usage("is not stored, so has missing values: --missing fill makes them NaN"))
 }
 
 /// A stored number.
@@ -453,31 +515,29 @@ fn scale_but<S: Packed, T: Unpacked>(
 /// What headers say of `variable`, as far as its attributes tell.
 pub(super) fn info(variable: &Variable, found: Dimensions, options: &OpenOptions) -> Info {
     let Dimensions { axes, calendar, mut notes } = found;
-    let packing = packed_by(variable).filter(|_| options.unpack.is_none());
+    if let Some((name, text)) = variable.no_number(&[&PACKING[..], &MISSING].concat()) {
+        let text = format!("{name} '{text}' of {} is no number and not used", variable.name);
+        notes.push(Note::new(NoteKind::DescriptionUnused, text));
+    }
+    let packing = match packing(variable) {
+        [None, None] => None,
+        [scale, offset] => Some((scale.unwrap_or(1.0), offset.unwrap_or(0.0))),
+    };
+    let packing = packing.filter(|_| options.unpack.is_none());
+    let fill = variable.numbers("_FillValue").first().copied();
     let unit = variable.text("units").map_or(String::new(), |unit| format!(" in {unit}"));
     if packing.is_some() {
         let text = format!("values of {} are packed and stay as they are: --unpack gives them{unit}", variable.name);
         notes.push(Note::new(NoteKind::OffsetNotApplied, text));
-    } else if options.unpack.is_none()
-        && !variable.numbers("_FillValue").is_empty()
-        && !variable.numbers("_FillValue")[0].is_nan()
-    {
-        let text = format!(
-            "{} where {} has no value stays as it is: --unpack makes it NaN",
-            variable.numbers("_FillValue")[0],
-            variable.name
-        );
+    } else if let Some(fill) = fill.filter(|fill| options.unpack.is_none() && !fill.is_nan()) {
+        let text = format!("{fill} where {} has no value stays as it is: --unpack makes it NaN", variable.name);
         notes.push(Note::new(NoteKind::NoData, text));
     }
     let dtype = variable.element().unwrap_or(DType::Float64);
     Info { notes, calendar, packing, ..Info::of(axes, dtype) }
 }
 
-/// How the values of `variable` are packed, if they are and stay so: scale and offset.
-fn packed_by(variable: &Variable) -> Option<(f64, f64)> {
-    let one = |name: &str| variable.numbers(name).first().copied();
-    match (one("scale_factor"), one("add_offset")) {
-        (None, None) => None,
-        (scale, offset) => Some((scale.unwrap_or(1.0), offset.unwrap_or(0.0))),
-    }
+/// Scale and offset by which the values of `variable` are packed.
+fn packing(variable: &Variable) -> [Option<f64>; 2] {
+    PACKING.map(|name| variable.numbers(name).first().copied())
 }

@@ -531,7 +531,7 @@ impl Datasets {
         let first = self.list.iter().flatten().next().ok_or_else(|| Error::format("HDF5: no dataset is there"))?;
         let (_, swapped) = element(first.dtype()).ok_or_else(|| Error::unsupported("HDF5: only numbers are read"))?;
         let dtype = variable.element().ok_or_else(|| Error::unsupported("HDF5: only numbers are read"))?;
-        let form = Form::of(&variable, dtype, swapped, options.unpack);
+        let form = Form::of(&variable, dtype, swapped, options.unpack)?;
         let outer: Vec<u64> = self.outer.iter().map(|axis| axis.length).collect();
         found.axes = self.outer.into_iter().chain(found.axes).collect();
         let mut info = Info { series, ..cf::info(&variable, found, options) };
@@ -576,9 +576,7 @@ fn fill(dataset: &Dataset, form: &Form) -> Option<Vec<u8>> {
         out.copy_from_slice(value);
         form.settle(out);
     }
-    let mut given = crate::block::Buffer::default();
-    let out = given.sized(form.given().size());
-    form.give(stored.bytes(), out).ok().map(|()| out.to_vec())
+    form.one(stored.bytes())
 }
 
 /// An array of chunks.
@@ -651,12 +649,6 @@ impl Chunked {
         pieces.binary_search_by_key(&number, |(number, _)| *number).ok().map(|i| pieces[i].1)
     }
 
-    /// The fill value, for what is not stored.
-    fn fill(&self) -> Result<&[u8]> {
-        let fill = self.fill.as_deref();
-        fill.ok_or_else(|| Error::usage("is not stored, so has missing values: --missing fill makes them NaN"))
-    }
-
     /// Decodes the chunk at `piece` into `scratch.stored`: elements as they are stored, those of the whole chunk.
     fn decode(&self, piece: Piece, scratch: &mut Scratch) -> Result<()> {
         let chunk_bytes = size_bytes(self.inner.cell(), self.form.stored) as usize;
@@ -684,16 +676,7 @@ impl Chunked {
     /// an array chunks hold values that are none.
     fn give(&self, shape: &[u64], region: &Region, scratch: &mut Scratch, part: &mut Target<'_>) -> Result<()> {
         let Scratch { stored, decoded, extra, .. } = scratch;
-        if self.form.is_plain() {
-            part.paste_part(stored.bytes(), shape, region);
-            return Ok(());
-        }
-        let own = extra.sized(size_bytes(&region.shape, self.form.stored) as usize);
-        Target::dense(own, &region.shape, self.form.stored).paste_part(stored.bytes(), shape, region);
-        let out = decoded.sized(size_bytes(&region.shape, self.form.given()) as usize);
-        self.form.give(extra.bytes(), out)?;
-        part.paste(out);
-        Ok(())
+        self.form.give_part(stored.bytes(), shape, region, part, [extra, decoded])
     }
 }
 
@@ -745,7 +728,9 @@ impl Reader for ChunkedReader {
             let stored = of.piece(&position).zip(both.intersect(&of.written));
             // Behind what was written a chunk holds anything.
             for absent in behind(&both, stored.as_ref().map(|(_, written)| written)) {
-                target.part(&absent.relative_to(&region.origin)).fill(of.fill().map_err(damaged)?);
+                target
+                    .part(&absent.relative_to(&region.origin))
+                    .fill(cf::fill_of(of.fill.as_deref()).map_err(damaged)?);
                 coverage.lacks(absent);
             }
             let Some((piece, both)) = stored else { continue };

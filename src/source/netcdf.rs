@@ -46,7 +46,7 @@ fn open(path: &Path, options: &OpenOptions, _: &[Arc<dyn FileIndex>]) -> Result<
     let numbers = |i: usize| header.numbers(path, &file, i);
     let found = cf::dimensions(variable, &header.variables, &numbers)?;
     let dtype = variable.element().ok_or_else(|| Error::unsupported("text is not read as an array"))?;
-    let form = Form::of(variable, dtype, cfg!(target_endian = "little"), options.unpack);
+    let form = Form::of(variable, dtype, cfg!(target_endian = "little"), options.unpack)?;
     let (start, strides) = header.strides(chosen);
     let row_bytes = strides
         .iter()

@@ -21,12 +21,13 @@ use zarrs::storage::{StoreKey, WritableStorageTraits};
 
 use super::filters::ElementFilter;
 use super::{codecs, group};
-use crate::block::size_bytes;
+use crate::block::{Buffer, size_bytes};
 use crate::codec::Contexts;
 use crate::codec::decode::Decoder;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::grid::n_elements;
+use crate::source::cf::{Attribute, Variable};
 
 /// Most chunks in one shard whose index is read into memory.
 const MAX_CHUNKS_PER_SHARD: u64 = 1 << 24;
@@ -152,6 +153,27 @@ impl StoredArray {
         Ok(Self { array, folder, dtype, unit, chain, sharding, fill, names, storage, compressors })
     }
 
+    /// The array as a variable of the CF conventions, by its attributes. In v2, xarray has no other place for what stands
+    /// for none than the fill value, which counts so where values are unpacked and axes have names, as it writes them.
+    pub(super) fn variable(&self, is_unpacked: bool) -> Variable {
+        let (own, fill) = match self.array.metadata() {
+            ArrayMetadata::V3(v3) => (&v3.attributes, None),
+            ArrayMetadata::V2(v2) => {
+                let is_none = is_unpacked && self.names.is_some() && !v2.fill_value.is_null();
+                (&v2.attributes, is_none.then_some(&self.fill))
+            }
+        };
+        let own = own.iter().filter_map(|(key, value)| Some((key.clone(), attribute(value)?)));
+        let number = |fill: &Vec<u8>| {
+            let mut element = Buffer::default();
+            element.sized(fill.len()).copy_from_slice(fill);
+            ("_FillValue".to_owned(), Attribute::Numbers(crate::dtype::to_f64(self.dtype, element.bytes())))
+        };
+        let attributes = own.chain(fill.map(number)).collect();
+        let name = self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Variable { name, dtype: Some(self.dtype), attributes, ..Variable::default() }
+    }
+
     /// Lengths of the axes.
     pub(super) fn shape(&self) -> &[u64] {
         self.array.shape()
@@ -207,6 +229,34 @@ impl ShardIndex {
         let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).unwrap_or(u64::MAX);
         Ok(bytes.chunks_exact(16).map(|entry| (word(&entry[..8]), word(&entry[8..]))).collect())
     }
+}
+
+/// What an attribute holds, if that is text or numbers.
+fn attribute(value: &Value) -> Option<Attribute> {
+    match value {
+        Value::String(text) => {
+            Some(in_base64(text).map_or_else(|| Attribute::Text(text.clone()), |x| Attribute::Numbers(vec![x])))
+        }
+        Value::Array(list) => list.iter().map(Value::as_f64).collect::<Option<_>>().map(Attribute::Numbers),
+        other => other.as_f64().map(|number| Attribute::Numbers(vec![number])),
+    }
+}
+
+/// A float as xarray writes one into attributes of v3: its eight bytes, little-endian, in Base64.
+fn in_base64(text: &str) -> Option<f64> {
+    let digits = text.strip_suffix('=').filter(|digits| digits.len() == 11)?;
+    let bits = digits.bytes().try_fold(0u128, |bits, digit| {
+        let digit = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        Some(bits << 6 | u128::from(digit))
+    })?;
+    Some(f64::from_bits(((bits >> 2) as u64).swap_bytes()))
 }
 
 fn index_representation(counts: &[u64]) -> Result<(Vec<NonZeroU64>, DataType, FillValue)> {

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::cf::{self, Dimensions, Form};
 use super::{FileArray, FileIndex, Format, Info, Note, NoteKind, OpenOptions};
 use crate::array::{Reader, Scratch, check_read};
 use crate::block::{Buffer, Coverage, Target, size_bytes};
@@ -45,6 +46,9 @@ const INDEX_BYTES: u64 = 8 << 20;
 pub struct ZarrSource {
     info: Info,
     stored: StoredArray,
+    form: Form,
+    /// An element of what is not stored.
+    fill: Option<Vec<u8>>,
     chunks: Grid,
     chunk_bytes: usize,
     /// Shards that were read from last, latest first, with their position.
@@ -233,6 +237,9 @@ impl ZarrSource {
         let shards = stored.sharding.as_ref().map_or(String::new(), |s| format!(" in shards of {}", by(&s.shape)));
         // The chunk, what is stored of it, and what the general chain makes of it on the way.
         let steps = if stored.chain.plain.is_some() { 1 } else { 4 };
+        let variable = stored.variable(options.unpack.is_some());
+        let form = Form::of(&variable, variable.element().unwrap_or(stored.dtype), false, options.unpack)?;
+        let unpacked = if form.is_plain() { 0 } else { size_bytes(&stored.unit, form.given()) + chunk_bytes as u64 };
         // Blosc decodes through three blocks; whoever sets their size keeps them below this.
         let blocks = 3 * (chunk_bytes as u64).min(8 << 20);
         let scratch_bytes = (chunk_bytes as u64)
@@ -240,8 +247,11 @@ impl ZarrSource {
             .saturating_add(blocks)
             .saturating_add(stored_bound(chunk_bytes as u64))
             .saturating_add(index_bytes.saturating_mul(3))
+            .saturating_add(unpacked)
             .saturating_add(256 << 10);
+        let found = Dimensions { axes, calendar: None, notes: note.into_iter().collect() };
         let info = Info {
+            dtype: form.given(),
             unit: stored.unit.clone(),
             coded: true,
             storage: format!("{}, chunks of {}{shards}", stored.storage, by(&stored.unit)),
@@ -251,11 +261,12 @@ impl ZarrSource {
             file_bytes: size_bytes(stored.shape(), stored.dtype),
             series: chosen.series,
             levels: level_shapes(&chosen.levels),
-            ..Info::of(axes, stored.dtype)
+            ..cf::info(&variable, found, options)
         };
-        let most_open = most_open as usize;
-        let mut source = Self { info, stored, chunks, chunk_bytes, open: Mutex::default(), most_open };
-        source.info.notes = note.into_iter().chain(source.census(&chosen.array)?).collect();
+        let (fill, most_open) = (form.one(&stored.fill), most_open as usize);
+        let mut source = Self { info, stored, form, fill, chunks, chunk_bytes, open: Mutex::default(), most_open };
+        let census = source.census(&chosen.array)?;
+        source.info.notes.extend(census);
         Ok(source)
     }
 
@@ -392,7 +403,7 @@ impl FileArray for ZarrSource {
     }
 
     fn absent_value(&self) -> Option<&[u8]> {
-        Some(&self.stored.fill)
+        self.fill.as_deref()
     }
 
     fn file_reader(self: Arc<Self>, scratch: Scratch) -> Box<dyn Reader> {
@@ -415,24 +426,25 @@ impl Reader for ZarrReader {
             let chunk = source.chunks.region(&position);
             let Some(both) = chunk.intersect(region) else { continue };
             let mut part = target.part(&both.relative_to(&region.origin));
-            let Some(n_bytes) = source.fetch(&position, &mut scratch.stored)? else {
-                part.fill(&source.stored.fill);
-                coverage.lacks(both);
-                continue;
-            };
-            let Scratch { stored, decoded, kept, .. } = &mut *scratch;
-            let contexts = kept.get::<Contexts>();
             let damaged = |e: Error| {
                 let at = source.stored.sharding.as_ref().map(|s| position.iter().zip(&s.counts).map(|(p, n)| p / n));
                 let file = source.stored.file(&at.map_or(position.clone(), Iterator::collect));
                 e.at(format_args!("chunk {position:?}")).at(file.display())
             };
+            let Some(n_bytes) = source.fetch(&position, &mut scratch.stored)? else {
+                part.fill(cf::fill_of(source.fill.as_deref()).map_err(damaged)?);
+                coverage.lacks(both);
+                continue;
+            };
+            let Scratch { stored, decoded, extra, kept } = &mut *scratch;
+            let contexts = kept.get::<Contexts>();
             let mut decode = |out: &mut [u8]| {
                 let decode = || source.stored.chain.decode(&stored.bytes()[..n_bytes], out, contexts);
                 profile::stage(Stage::Decode, source.chunk_bytes as u64, decode)
             };
             // Whole chunks go straight to where they are wanted if they lie there in one piece.
-            if both.shape == source.stored.unit && part.dense_run() == n_elements(&both.shape) {
+            let is_whole = both.shape == source.stored.unit && part.dense_run() == n_elements(&both.shape);
+            if is_whole && source.form.is_plain() {
                 let (start, length) = (part.start, source.chunk_bytes);
                 let out = &mut part.bytes[start..start + length];
                 decode(out).map_err(damaged)?;
@@ -440,7 +452,8 @@ impl Reader for ZarrReader {
             }
             let out = decoded.sized(source.chunk_bytes);
             decode(out).map_err(damaged)?;
-            part.paste_part(out, &source.stored.unit, &both.relative_to(&chunk.origin));
+            let (unit, own) = (&source.stored.unit, both.relative_to(&chunk.origin));
+            source.form.give_part(decoded.bytes(), unit, &own, &mut part, [extra, stored]).map_err(damaged)?;
         }
         Ok(coverage)
     }
