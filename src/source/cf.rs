@@ -20,6 +20,14 @@ const MOST_COORDINATES: u64 = 1 << 20;
 const PACKING: [&str; 2] = ["scale_factor", "add_offset"];
 const MISSING: [&str; 2] = ["_FillValue", "missing_value"];
 
+/// Integers with a sign, and those of the same size without.
+const SIGNS: [(DType, DType); 4] = [
+    (DType::Int8, DType::Uint8),
+    (DType::Int16, DType::Uint16),
+    (DType::Int32, DType::Uint32),
+    (DType::Int64, DType::Uint64),
+];
+
 /// What an attribute holds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Attribute {
@@ -64,15 +72,32 @@ impl Variable {
         names.iter().find_map(text)
     }
 
-    /// The type of its elements, where a byte may be said to be without sign.
+    /// The type of its elements, which may be said to be without a sign, or with one.
     pub(super) fn element(&self) -> Option<DType> {
-        let unsigned = self.text("_Unsigned").is_some_and(|text| text.eq_ignore_ascii_case("true"));
-        self.dtype.map(|dtype| match dtype {
-            DType::Int8 if unsigned => DType::Uint8,
-            DType::Int16 if unsigned => DType::Uint16,
-            DType::Int32 if unsigned => DType::Uint32,
-            other => other,
+        let said = self.text("_Unsigned").unwrap_or_default().to_lowercase();
+        self.dtype.map(|dtype| {
+            let of_sign = SIGNS.iter().find_map(|&(signed, unsigned)| match said.as_str() {
+                "true" if dtype == signed => Some(unsigned),
+                "false" if dtype == unsigned => Some(signed),
+                _ => None,
+            });
+            of_sign.unwrap_or(dtype)
         })
+    }
+
+    /// Values that stand for none, as elements: -1 is 255 where bytes are said to be without a sign.
+    fn missing(&self) -> Vec<f64> {
+        let stated = MISSING.iter().flat_map(|name| self.numbers(name));
+        let Some(dtype) = self.element().filter(|element| Some(*element) != self.dtype) else {
+            return stated.collect();
+        };
+        let all = 2f64.powi(8 * dtype.size() as i32);
+        let as_element = |value: f64| match dtype.is_unsigned() {
+            true if value < 0.0 => value + all,
+            false if value >= all / 2.0 => value - all,
+            _ => value,
+        };
+        stated.map(as_element).collect()
     }
 
     /// The variable in words: `t2m (time=4, latitude=721, longitude=1440) int16, 2 metre temperature in K`.
@@ -298,7 +323,7 @@ impl Form {
         }
         let unpacking = unpack.filter(|_| !stored.is_complex()).and_then(|unpack| {
             let [scale, offset] = packing(variable);
-            let missing = MISSING.map(|name| variable.numbers(name)).concat();
+            let missing = variable.missing();
             if scale.is_none() && offset.is_none() && missing.is_empty() {
                 return None;
             }
@@ -524,7 +549,7 @@ pub(super) fn info(variable: &Variable, found: Dimensions, options: &OpenOptions
         [scale, offset] => Some((scale.unwrap_or(1.0), offset.unwrap_or(0.0))),
     };
     let packing = packing.filter(|_| options.unpack.is_none());
-    let fill = variable.numbers("_FillValue").first().copied();
+    let fill = variable.missing().first().copied().filter(|_| !variable.numbers("_FillValue").is_empty());
     let unit = variable.text("units").map_or(String::new(), |unit| format!(" in {unit}"));
     if packing.is_some() {
         let text = format!("values of {} are packed and stay as they are: --unpack gives them{unit}", variable.name);

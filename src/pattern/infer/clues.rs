@@ -2,6 +2,7 @@
 //! other parts of the same names raise.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::atoms::{Column, Sort};
 use crate::unit::{Quantity, Unit};
@@ -205,6 +206,13 @@ const LASERS: [&str; 40] = [
     "638", "639", "640", "642", "647", "660", "730", "785",
 ];
 
+/// Wavelengths of light that microscopes see, in nanometers.
+const LIGHT: Range<f64> = 300.0..1700.0;
+
+fn are_within(texts: &[&str], range: Range<f64>) -> bool {
+    texts.iter().all(|text| text.parse().is_ok_and(|number| range.contains(&number)))
+}
+
 /// Words for what is measured in nanometers and is no light.
 const MEASURED: &str =
     "defocus df focus offset height bead beads size diameter thickness width gap pitch pixel step dz";
@@ -260,7 +268,10 @@ pub(super) fn readings(columns: &[Column<'_>], at: usize) -> (Vec<Reading>, Stri
     // A marker says along what a length is; what else is measured in nanometers is no light.
     for r in from_tail.iter_mut().filter(|r| r.unit.as_ref().is_some_and(|u| u.quantity() == Quantity::Length)) {
         let along = from_head.iter().filter(|h| matches!(h.axis.as_str(), "z" | "x" | "y")).max_by_key(|h| h.strength);
-        if let Some(along) = along {
+        // One that may count something else says less than a wavelength: `s_488nm`.
+        let is_light = r.axis == "c" && are_within(&texts, LIGHT);
+        let is_sure = |along: &Reading| from_head.iter().all(|h| h.axis == along.axis);
+        if let Some(along) = along.filter(|along| !is_light || is_sure(along)) {
             (r.axis, r.strength) = (along.axis.clone(), along.strength);
         } else if head.is_some_and(|word| is_among(MEASURED, word)) {
             (r.axis, r.strength) = ("z".to_owned(), Possible);
@@ -299,7 +310,7 @@ pub(super) fn doubt(columns: &[Column<'_>], at: usize, found: &mut [Reading]) {
                 .any(|r| r.axis == axis && (!counted || r.unit.is_none() && columns[other].varies()))
         })
     };
-    let all = |from: f64, to: f64| texts.iter().all(|t| t.parse::<f64>().is_ok_and(|n| (from..to).contains(&n)));
+    let all = |from, to| are_within(&texts, from..to);
     let letters_at = |at: Option<usize>| at.and_then(|i| columns.get(i)).and_then(Column::letters).unwrap_or_default();
     let (head, tail) = (letters_at(at.checked_sub(1)), letters_at(Some(at + 1)));
     let is_end = columns.get(at + 2).is_none_or(|c| c.sort == Sort::Separator);
@@ -318,7 +329,7 @@ pub(super) fn doubt(columns: &[Column<'_>], at: usize, found: &mut [Reading]) {
             "t" if is_end && matches!(tail, "C" | "K") && !head.is_empty() => true,
             "t" if is_end && tail == "T" && head.is_empty() && texts.iter().all(|t| t.len() < 3) => !is_run(&texts),
             // `100nm` is a bead.
-            "c" if is_measure => !all(300.0, 1700.0),
+            "c" if is_measure => !are_within(&texts, LIGHT),
             // `C01` to `C12` may be wells of one row, and so may `C02` to `C05` beside another channel.
             "c" if is_well_of_row(columns, at, &texts) => {
                 texts.len() > 5 || texts.first() != Some(&"01") || marked("c", false)
