@@ -253,7 +253,7 @@ pub fn agree(a: &Calibration, b: &Calibration) -> bool {
 
 /// How many times as long as a step of `b` one of `a` is, whichever way they go, if that is known; nobody means more than a
 /// million.
-pub fn ratio(a: &Calibration, b: &Calibration) -> Option<f64> {
+pub fn ratio_of_steps(a: &Calibration, b: &Calibration) -> Option<f64> {
     in_one_unit(a, b).map(|(a, b)| (a / b).abs()).filter(|ratio| (1e-6..=1e6).contains(ratio))
 }
 
@@ -305,8 +305,8 @@ mod tests {
         assert!(agree(&quantity("43.7483s").unwrap(), &quantity("43748.33ms").unwrap()));
         assert!(agree(&quantity("2min").unwrap(), &quantity("120s").unwrap()));
         assert!(!agree(&size, &quantity("0.5mm").unwrap()));
-        assert_eq!(ratio(&quantity("1mm").unwrap(), &size), Some(2000.0));
-        assert_eq!(ratio(&quantity("1s").unwrap(), &size), None);
+        assert_eq!(ratio_of_steps(&quantity("1mm").unwrap(), &size), Some(2000.0));
+        assert_eq!(ratio_of_steps(&quantity("1s").unwrap(), &size), None);
         assert_eq!((symbol("micrometer"), symbol("um"), symbol("nanometer")), ("µm", "µm", "nm"));
         for wrong in ["0.5", "um", "-1um", "0um", "1parsec", ""] {
             assert_eq!(quantity(wrong).unwrap_err().exit_code(), 2, "{wrong}");

@@ -386,3 +386,23 @@ fn planes_of_a_file_that_was_cut_have_their_places() {
         assert_eq!(results["outputs"][0]["value"], json!([[1, 2], [3, 4], [5, 6], [7, 0], [0, 0], [0, 0]]));
     }
 }
+
+/// What no name of one position has, and names of others do, is a hole there: nothing moves up.
+#[test]
+fn arrays_of_a_pile_have_one_grid() {
+    let folder = tempdir().unwrap();
+    let layout = Layout { width: 8, height: 6, ..Layout::default() };
+    for (p, t, z) in (0..2).flat_map(|p| (0..2).flat_map(move |t| (0..3).map(move |z| (p, t, z)))) {
+        if p == 0 || (t, z) == (1, 0) || (t, z) == (1, 2) {
+            let name = format!("p{p}_t{t}_z{z}.tif");
+            fs::write(folder.path().join(name), layout.write(&[vec![(1 + 3 * t + z) as u8; 48]])).unwrap();
+        }
+    }
+    let words = ["stitch", ".", "--include", "*.tif", "--pattern", "p{p}_t{t}_z{z}.tif", "--by", "p", "-q", "-o"];
+    let (code, said) = failure(folder.path(), &[&words[..], &["p{p}.zarr"]].concat());
+    assert!(code == 1 && said.contains("t=0") && said.contains("z=1"), "{said}");
+    stackctl(folder.path()).args(words).args(["q{p}.zarr", "--missing", "fill", "--fill-value", "0"]).succeeds();
+    let (shape, bytes) = read_zarr(&folder.path().join("q1.zarr"));
+    let planes: Vec<u8> = bytes.chunks(48).map(|plane| plane[0]).collect();
+    assert_eq!((shape, planes), (vec![2, 1, 3, 6, 8], vec![0, 0, 0, 4, 0, 6]));
+}

@@ -258,10 +258,15 @@ fn no_match_shows_the_nearest_name() {
 fn names_divide_by_the_value_of_a_field() {
     let pattern = Pattern::parse("{w.row:[A-H]}{w.col:2}_t{t}").unwrap();
     let names = ["B02_t1", "A10_t0", "A02_t0", "x", "A02_t1"];
-    let Split { groups, unmatched } = split(&pattern, &names, "w").unwrap();
-    assert_eq!(groups, [("A-02".to_owned(), vec![2, 4]), ("A-10".to_owned(), vec![1]), ("B-02".to_owned(), vec![0])]);
+    let Split { groups, unmatched } = split(&pattern, &names, &["w"], &["w".to_owned()]).unwrap();
+    let own: Vec<(&str, &[u32])> = groups.iter().map(|group| (group.value.as_str(), &group.names[..])).collect();
+    assert_eq!(own, [("A-02", &[2, 4][..]), ("A-10", &[1]), ("B-02", &[0])]);
+    // The times of all, which some of them share, are those of each.
+    let more: Vec<Vec<&str>> =
+        groups.iter().map(|group| group.elsewhere.iter().map(|(_, name)| name.as_str()).collect()).collect();
+    assert_eq!(more, [vec![], vec!["B02_t1"], vec!["A10_t0"]]);
     assert_eq!(unmatched, [3]);
-    assert!(split(&pattern, &names, "q").is_err());
+    assert!(split(&pattern, &names, &["q"], &[]).is_err());
 }
 
 proptest! {
@@ -275,7 +280,7 @@ proptest! {
         let patterns = [text.as_str(), "{t}", "{c:letters}{t}<_{z}>", "{x:float}*{y@um}", "{c.a:word}_{c.b}"];
         for text in patterns {
             let Ok(pattern) = Pattern::parse(text) else { continue };
-            let _ = split(&pattern, &names, "t");
+            let _ = split(&pattern, &names, &["t"], &[]);
             if let Ok(found) = arrange(&pattern, &names, &ArrangeOptions::default()) {
                 let total = found.cells.len() + found.unmatched.len();
                 prop_assert_eq!(total, names.len());

@@ -136,7 +136,7 @@ pub(super) fn no_image(axes: &[Axis]) -> Option<GroupedNote> {
 
 /// What `output` keeps of axes without one step: with `has_arrays` their values are arrays of its own.
 pub(super) fn uneven(output: &Path, axes: &[Axis], has_arrays: bool) -> Vec<GroupedNote> {
-    let kept = match (sink::is_zarr(output), resolve::for_imagej(output)) {
+    let kept = match (sink::is_zarr(output), resolve::narrow(output).is_some()) {
         (true, _) if has_arrays => "which are an array beside it",
         (true, _) => "which its attributes keep; --coordinates writes them as an array too",
         (_, true) => "which a TIFF has no place for; .zarr keeps them",

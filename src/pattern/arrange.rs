@@ -142,7 +142,8 @@ pub fn split<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], by: &[&str], 
     if let Some(names) = composed(names) {
         return split(pattern, &names, by, drop);
     }
-    let Read { matched, mut unmatched, columns } = read(pattern, names, &ArrangeOptions::default(), None);
+    let options = ArrangeOptions::default();
+    let Read { matched, mut unmatched, columns } = read(pattern, names, &options, None);
     let along = |is_chosen: &dyn Fn(&FieldColumn<'_>) -> bool| {
         axes::combine(&columns.iter().filter(|c| is_chosen(c)).collect::<Vec<_>>())
     };
@@ -196,7 +197,7 @@ fn fields_of(pattern: &Pattern, by: &str) -> Result<Vec<usize>> {
 fn shared(index: &[u32], groups: &BTreeMap<Vec<u32>, Vec<u32>>, is_measured: bool) -> Vec<Vec<u32>> {
     let n = index.iter().max().map_or(0, |last| last + 1);
     let mut first = vec![0; n as usize];
-    (0..).zip(index).rev().for_each(|(row, at)| first[*at as usize] = row);
+    (0..index.len() as u32).zip(index).rev().for_each(|(row, at)| first[*at as usize] = row);
     let positions = |rows: &Vec<u32>| -> Vec<u32> {
         let mut own: Vec<u32> = rows.iter().map(|row| index[*row as usize]).collect();
         own.sort_unstable();

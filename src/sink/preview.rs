@@ -141,7 +141,9 @@ impl Scene {
         // Other axes than those of space and time have no middle.
         let middle = |a: &Axis| if a.kind == AxisKind::Other { 0 } else { a.length / 2 };
         let at = axes.iter().map(middle).collect();
-        let ratio = |axis: Option<usize>| unit::ratio(axes[axis?].calibration.as_ref()?, axes[x].calibration.as_ref()?);
+        let ratio = |axis: Option<usize>| {
+            unit::ratio_of_steps(axes[axis?].calibration.as_ref()?, axes[x].calibration.as_ref()?)
+        };
         let ratios = [ratio(z), ratio(Some(y))];
         // Windows along y and x are as long as each other in space, as nearly as powers of two are.
         let tall = ratios[1].unwrap_or(1.0);

@@ -152,7 +152,7 @@ impl Scene {
     fn lengths(&self) -> ([f64; 3], f64) {
         let length = |i: usize| {
             let steps = [i, self.x].map(|i| self.axes()[i].calibration.as_ref());
-            let ratio = steps[0].zip(steps[1]).and_then(|(own, x)| unit::ratio(own, x));
+            let ratio = steps[0].zip(steps[1]).and_then(|(own, x)| unit::ratio_of_steps(own, x));
             self.axes()[i].length as f64 * ratio.unwrap_or(1.0)
         };
         let (tall, wide) = (length(self.y), length(self.x));
