@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn runs_are_known_if_all_are_of_one_length() {
-        let memory: Vec<u8> = (0..4096u32).map(|i| (i * i >> 5) as u8).collect();
+        let memory: Vec<u8> = (0..4096u32).map(|i| ((i * i) >> 5) as u8).collect();
         let known = Remainders::of(&memory, 1024);
         assert_eq!(known.of_run(2048, 1024), Some(remainder(&memory[2048..3072])));
         let others = [(1024, 512), (512, 1024), (4096, 1024), (0, 0), (0, 4096)];

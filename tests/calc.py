@@ -337,9 +337,9 @@ def axes_of_results():
 
     def image(name, channels="DAPI,GFP", x="5um"):
         stitch = [EXE, "stitch", "j.npy", "--pages", "t,c,z", "--channel-names", channels, "--voxel-size",
-                  f"z=2um,y=3um,x={x}", "--time-step", "10s", "-o", f"{name}.zarr", "-q"]
+                  f"z=2um,y=3um,x={x}", "--time-step", "10s", "-o", f"of_{name}.zarr", "-q"]
         assert subprocess.run(stitch, cwd=WORK).returncode == 0
-        return f"{name}={name}.zarr"
+        return f"{name}=of_{name}.zarr"
 
     def written(expression, *inputs):
         run(expression, *inputs, "-o", "joined.zarr", "--overwrite", "-q")

@@ -80,7 +80,7 @@ fn plates_series_and_labels_are_what_the_schemas_say() {
     let arguments: Vec<&Path> = [Path::new("groups"), folder.path()].into_iter().chain(schemas.as_deref()).collect();
     common::python("groups.py", &arguments);
     for (more, words) in [
-        (&["-o", "a.zarr", "--by", "field,c", "--collection", "--mip", "z"][..], "--mip-output"),
+        (&["-o", "a.zarr", "--by", "field,c", "--collection", "--mip", "z", "--missing", "fill"][..], "--mip-output"),
         (&["-o", "a.tif", "--by", "well", "--collection"], "ends in .zarr"),
         (&["-o", "a.zarr", "--by", "well,field"], "or use --collection"),
         (&["-o", "a.zarr", "--by", "well,field,c", "--collection"], "a well holds fields alone"),
@@ -129,7 +129,7 @@ fn archives_are_folders(folder: &Path) {
     for input in ["a.ozx", "b.zarr.zip", "c.zip", "b.zarr.zip/0", "deflated.zip/a.zarr", "deflated.zip/a.zarr/0"] {
         assert!(elements(input) == expected, "{input}");
     }
-    let (code, said) = failure(folder, &["inspect", "deflated.zip"]);
+    let (code, said) = failure(folder, &["convert", "deflated.zip", "-o", "no.npy"]);
     assert!(code == 2 && said.contains("deflated.zip/a.zarr"), "{said}");
     for sound in ["a.ozx", "b.zarr.zip", "c.zip"] {
         stackctl(folder).args(["verify", sound]).succeeds();

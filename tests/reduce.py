@@ -368,7 +368,9 @@ def holes():
         ("min(a[t=2:3], t)", "count", 0),
         ("a[t=2:] - max(a[t=2:3], t)", "count", 0),
     ]:
-        np.testing.assert_allclose(within(expression, op), np.broadcast_to(there, wide.shape[1:]), rtol=1e-12, atol=1e-9,
+        # Means of boxes have single precision.
+        rtol = 1e-6 if expression.startswith("bin") else 1e-12
+        np.testing.assert_allclose(within(expression, op), np.broadcast_to(there, wide.shape[1:]), rtol=rtol, atol=1e-9,
                                    err_msg=expression)
     done = run(*pile, "--op", "max", "--axis", "z", "--missing", "skip", "-q", code=2)
     assert b"--calc 'float64(a)'" in done.stderr, done.stderr

@@ -155,8 +155,7 @@ fn projected(
         let own = spec.axes.len() - (shape.len() - reduced.len());
         spec.axes[..own].iter().map(|a| a.length).chain(kept).collect()
     };
-    options.chunks = left(&main.options.chunks);
-    options.shards = main.options.shards.as_deref().map(left);
+    (options.chunks, options.shards) = (left(&options.chunks), options.shards.as_deref().map(&left));
     options.image.levels = Levels::None;
     options.image.is_archived = sink::zarr::is_archive(path);
     options.shards = options.shards.filter(|_| !options.image.is_archived);

@@ -95,8 +95,11 @@ fn cumsum(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Value> {
     Ok(builder.leaf_of(Arc::new(sum), value.loose, values))
 }
 
+/// Arguments by place, and their arrays.
+type Alike = (Vec<Value>, Vec<Arc<dyn Array>>);
+
 /// The arguments by place, and their arrays of one type that holds all their values.
-fn alike(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<(Vec<Value>, Vec<Arc<dyn Array>>)> {
+fn alike(builder: &mut Builder<'_>, call: &Call<'_>) -> Result<Alike> {
     let values = call.placed.iter().map(|e| builder.value(e)).collect::<Result<Vec<_>>>()?;
     let all = values.iter().map(|v| v.node.values).reduce(Values::holding).and_then(Values::dtype);
     let dtype = all.ok_or_else(|| builder.fault(&call.span, "no type holds the values of all of them"))?;
