@@ -3,10 +3,12 @@
 Usage: beside.py FOLDER...          each with a.zarr, a.npy or a.tif and what lies beside
        beside.py pictures FOLDER    max_, own_ and merged_ pictures of t, c, and plane.png
        beside.py types FOLDER       what levels.py made, NAME-out.zarr, NAME.json and NAME.png
+       beside.py scales FOLDER EXE  contact sheets of pixels that are not square
 """
 
 import csv
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -157,11 +159,34 @@ def pictures(folder):
     print("13 pictures")
 
 
+def scales(folder, exe):
+    """The panel is as wide and high as the image is in space, by however many elements a pixel is the mean of."""
+    for number, (shape, y, x) in enumerate(
+        [((40, 60), 0.1, 0.1), ((40, 60), 0.4, 0.1), ((40, 60), 0.1, 0.4), ((900, 600), 0.1, 0.3), ((30, 4000), 2.0, 0.1)]
+    ):
+        image = np.zeros(shape, "u2")
+        image[:, shape[1] // 2 :] = 1000
+        path, sheet = folder / f"{number}.ome.tif", folder / f"{number}.png"
+        tifffile.imwrite(path, image, metadata={"axes": "YX", "PhysicalSizeY": y, "PhysicalSizeX": x})
+        subprocess.run([exe, "stitch", path, "-o", folder / f"{number}.zarr", "-q", "--preview", sheet], check=True)
+        with Image.open(sheet) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        # The panel is where what is not ground is longer than letters are; its halves are black and white.
+        runs = [max(map(len, "".join(str(int(p)) for p in row).split("0"))) for row in (pixels != pixels[-1, -1]).any(-1)]
+        height, width = sum(run > 60 for run in runs), max(runs)
+        wanted = shape[0] * y / (shape[1] * x)
+        assert 200 <= max(height, width) <= 404, (shape, y, x, height, width)
+        assert abs(height / width / wanted - 1) < 0.03, (shape, y, x, height, width)
+    print("5 sheets to scale")
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "types":
         types(Path(sys.argv[2]))
     elif sys.argv[1] == "pictures":
         pictures(Path(sys.argv[2]))
+    elif sys.argv[1] == "scales":
+        scales(Path(sys.argv[2]), sys.argv[3])
     else:
         for argument in sys.argv[1:]:
             check(Path(argument))

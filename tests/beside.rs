@@ -86,6 +86,13 @@ fn every_type_has_statistics() {
     assert!(code == 2 && said.contains("has no planes of numbers"), "{said}");
 }
 
+/// Pixels of a contact sheet are square in space.
+#[test]
+fn contact_sheets_are_to_scale() {
+    let folder = tempdir().unwrap();
+    common::python("beside.py", &[Path::new("scales"), folder.path(), Path::new(env!("CARGO_BIN_EXE_stackctl"))]);
+}
+
 /// Threads and memory change the time alone, and runs that are killed end as others do.
 #[test]
 fn the_same_comes_of_any_number_of_threads_and_of_killed_runs() {
