@@ -6,6 +6,9 @@ use crate::error::{Error, Result};
 use crate::unit;
 pub use crate::unit::{Calibration, Provenance};
 
+/// Names of the axes that every array of a microscope has, in their order.
+pub const USUAL: [&str; 5] = ["t", "c", "z", "y", "x"];
+
 /// Largest deviation from even places that still counts as even, as a part of the step.
 pub const TOLERANCE: f64 = 0.01;
 

@@ -465,7 +465,7 @@ fn combine(fields: &[FieldAxis], inside: &[Axis], options: &LayoutOptions) -> Re
             axes.push(axis.clone());
         }
     }
-    for name in ["t", "c", "z", "y", "x"] {
+    for name in crate::axis::USUAL {
         if position(&axes, name).is_none() {
             axes.push(Axis::new(name, 1));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::array::{Array, Losses, Reader, Scratch, check_read};
 use crate::axis::Axis;
-use crate::block::{Block, Buffer, Coverage, Portion, Target};
+use crate::block::{Coverage, Portion, Target};
 use crate::bytes::Watch;
 use crate::crc::{Remainders, remainder};
 use crate::digest::{self, Elements};
@@ -374,11 +374,8 @@ impl Reader for StackReader {
         }
     }
 
-    fn block(&mut self, region: &Region, dtype: DType, buffer: Buffer) -> Result<Block> {
-        let mut block = Block::reusing(buffer, region.clone(), dtype)?;
-        block.coverage = self.read(region, &mut block.target())?;
-        block.remember(std::mem::take(&mut self.remainders));
-        Ok(block)
+    fn remainders(&mut self) -> Remainders {
+        std::mem::take(&mut self.remainders)
     }
 
     fn release(self: Box<Self>) -> Scratch {

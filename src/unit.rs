@@ -259,11 +259,10 @@ pub fn ratio_of_steps(a: &Calibration, b: &Calibration) -> Option<f64> {
 
 /// Two steps in the same unit, if they measure the same.
 fn in_one_unit(a: &Calibration, b: &Calibration) -> Option<(f64, f64)> {
-    if a.unit == b.unit {
-        return Some((a.step, b.step));
+    match (&a.unit, &b.unit) {
+        (None, None) => Some((a.step, b.step)),
+        (own, other) => ratio(other.as_deref()?, own.as_deref()?).map(|ratio| (a.step, b.step * ratio)),
     }
-    let base = |c: &Calibration| factor(c.unit.as_deref()?).map(|(factor, quantity)| (c.step * factor, quantity));
-    base(a).zip(base(b)).filter(|((_, a), (_, b))| a == b).map(|((a, _), (b, _))| (a, b))
 }
 
 /// Units that a long step is told in: a thousand of each are one of the next.

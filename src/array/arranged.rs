@@ -45,8 +45,7 @@ impl Arranged {
     /// # Errors
     /// `Usage` if it has the axis.
     pub fn lifted(inner: Arc<dyn Array>, axis: Axis) -> Result<Self> {
-        const ORDER: [&str; 5] = ["t", "c", "z", "y", "x"];
-        let place = |axis: &Axis| ORDER.iter().position(|name| *name == axis.name);
+        let place = |axis: &Axis| crate::axis::USUAL.iter().position(|name| *name == axis.name);
         let mut axes = inner.axes().to_vec();
         if crate::axis::position(&axes, &axis.name).is_some() {
             return Err(Error::usage(format!("there is an axis {} already", axis.name)));

@@ -45,13 +45,11 @@ impl Joined {
         let mut axes = first.axes().to_vec();
         let along: Vec<&Axis> = parts.iter().map(|part| &part.axes()[axis]).collect();
         axes[axis] = crate::axis::joined(&along);
-        // Names that are known stay, and so do colours where all are.
+        // Names that are known stay, also where others are not.
         let label = |part: &Axis, i: u64| part.labels.as_ref().and_then(|labels| labels.get(i as usize).cloned());
         let labels = along.iter().flat_map(|part| (0..part.length).map(|i| label(part, i)));
         let has_labels = along.iter().any(|part| part.labels.is_some());
         axes[axis].labels = has_labels.then(|| crate::axis::numbered(name, labels));
-        let colours: Option<Vec<&Vec<String>>> = along.iter().map(|part| part.colours.as_ref()).collect();
-        axes[axis].colours = colours.map(|parts| parts.into_iter().flatten().cloned().collect());
         Ok(Self { parts, starts, axes, axis })
     }
 

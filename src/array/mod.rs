@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::axis::Axis;
 use crate::block::{Block, Buffer, Coverage, Target};
+use crate::crc::Remainders;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::grid::Region;
@@ -133,7 +134,13 @@ pub trait Reader: Send {
     fn block(&mut self, region: &Region, dtype: DType, buffer: Buffer) -> Result<Block> {
         let mut block = Block::reusing(buffer, region.clone(), dtype)?;
         block.coverage = self.read(region, &mut block.target())?;
+        block.remember(self.remainders());
         Ok(block)
+    }
+
+    /// What the bytes that were read last leave by [`remainder`](crate::crc::remainder), if that was found out.
+    fn remainders(&mut self) -> Remainders {
+        Remainders::default()
     }
 }
 

@@ -29,8 +29,8 @@ const ENTRY_BYTES: usize = 46;
 
 /// The directory of an archive.
 struct Directory {
-    /// Path, size, times and number of the file that it is of.
-    of: (PathBuf, [i64; 5]),
+    /// Path of the file that it is of, its size, number, and times of change.
+    of: (PathBuf, [i64; 6]),
     bytes: Vec<u8>,
     /// Where the records of files begin, by their keys; of those with the same key the last one.
     records: Vec<u32>,
@@ -79,8 +79,8 @@ pub(super) fn entries(path: &Path) -> Option<io::Result<Vec<(String, bool)>>> {
 
 /// Whether a file is at `path`, if that is in an archive.
 pub(super) fn is_file(path: &Path) -> Option<bool> {
-    let (_, key) = parts(path).filter(|(_, key)| !key.is_empty())?;
-    Some(find(path)?.is_ok_and(|(directory, _)| directory.entry(&key).is_ok()))
+    let found = find(path).filter(|found| !found.as_ref().is_ok_and(|(_, key)| key.is_empty()))?;
+    Some(found.is_ok_and(|(directory, key)| directory.entry(&key).is_ok()))
 }
 
 /// Whether `path` is an archive, or a folder in one.
@@ -105,11 +105,11 @@ pub fn is_archive(path: &Path) -> bool {
 /// What the system said; what is no archive.
 pub fn check(path: &Path, give: &mut dyn FnMut(&str, io::Result<bool>)) -> io::Result<()> {
     let directory = Directory::of(path)?;
+    let mut bytes = vec![0; 1 << 20];
     for &record in &directory.records {
         let entry = directory.at(record)?;
         let is_sound = entry.open(path).and_then(|file| {
             let (mut crc, mut at) = (libdeflater::Crc::new(), 0);
-            let mut bytes = vec![0; 1 << 20];
             while at < file.n_bytes() {
                 let n = (file.n_bytes() - at).min(bytes.len() as u64) as usize;
                 file.read_exact_at(&mut bytes[..n], at)?;
@@ -136,11 +136,9 @@ impl Directory {
     /// That of the archive at `path`, which is read unless it is at hand.
     fn of(path: &Path) -> io::Result<Arc<Self>> {
         let about = fs::metadata(path)?;
+        let (size, number) = (about.size() as i64, about.ino() as i64);
         let times = [about.mtime(), about.mtime_nsec(), about.ctime(), about.ctime_nsec()];
-        let of = (
-            path.to_owned(),
-            [&[(about.size() ^ about.ino()) as i64], &times[..]].concat().try_into().unwrap_or([0; 5]),
-        );
+        let of = (path.to_owned(), [size, number, times[0], times[1], times[2], times[3]]);
         let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = kept.iter().position(|directory| directory.of == of) {
             return Ok(Arc::clone(&kept[known]));
@@ -154,7 +152,7 @@ impl Directory {
         Ok(directory)
     }
 
-    fn read(path: &Path, of: (PathBuf, [i64; 5])) -> io::Result<Self> {
+    fn read(path: &Path, of: (PathBuf, [i64; 6])) -> io::Result<Self> {
         let (file, n_bytes) = open(path)?;
         let tail_bytes = n_bytes.min(END_BYTES + u64::from(u16::MAX));
         let mut tail = vec![0; tail_bytes as usize];

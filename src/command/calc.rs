@@ -60,10 +60,10 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
         lineage.n_holes += own.n_holes;
         lineage.inputs.extend(&own.inputs);
         told.insert(name.clone(), own.provenance);
-        lineage.kept = Kept::of(&stack, is_single, &args.names, args.input.follow)?;
+        let kept = is_one.then(|| Kept::of(&stack, is_single, &args.names, args.input.follow)).transpose()?;
         let all: Arc<dyn Array> = Arc::new(stack);
         let array = crate::array::select(Arc::clone(&all), &dropped)?;
-        lineage.kept = lineage.kept.chosen(&all, &*array)?;
+        lineage.kept = kept.map_or_else(|| Ok(Kept::default()), |kept| kept.chosen(&all, &*array))?;
         arrays.push((name, array));
     }
     let words: Vec<&str> = args.expression.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
@@ -77,10 +77,9 @@ pub(super) fn run(args: &CalcArgs) -> Result<()> {
     let how = Output { narrow: output.and_then(resolve::narrow), ..args.values.output()? };
     let made = calculated(&args.expression, &arrays, &lineage.inputs, place, &how, &args.run, &stop)?;
     let array = Arc::clone(&made.array);
-    lineage.kept = match arrays.len() {
-        1 => lineage.kept.calculated(&args.expression, &how, &*array)?,
-        _ => Kept::default(),
-    };
+    if is_one {
+        lineage.kept = lineage.kept.calculated(&args.expression, &how, &*array)?;
+    }
     if lineage.unit.len() != array.axes().len() {
         lineage.unit = Vec::new();
     }

@@ -54,7 +54,7 @@ fn knowing() -> clap::Command {
 /// The axes that begin as `typed` does: of the named input if they are soon found, else those that most arrays have.
 fn axes(typed: &OsStr) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
-    let found = of_input().unwrap_or_else(|| ["t", "c", "z", "y", "x"].map(str::to_owned).into());
+    let found = of_input().unwrap_or_else(|| crate::axis::USUAL.map(str::to_owned).into());
     found.into_iter().filter(|axis| axis.starts_with(&*typed)).map(CompletionCandidate::new).collect()
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Function {
     /// Most arguments by place.
     pub(super) most: usize,
     pub(super) make: Make,
+    /// Whether elements are those of its arguments, or lie between them.
+    pub(super) is_within: bool,
 }
 
 /// What makes a value of a call.
@@ -28,7 +30,12 @@ type Make = fn(&mut Builder<'_>, &Call<'_>) -> Result<Value>;
 
 /// A line of a table of functions.
 pub(super) const fn function(name: &'static str, most: usize, about: &'static str, make: Make) -> Function {
-    Function { name, about, most, make }
+    Function { name, about, most, make, is_within: false }
+}
+
+/// A line of a table whose elements are those of its arguments, or lie between them.
+pub(super) const fn kept_within(function: Function) -> Function {
+    Function { is_within: true, ..function }
 }
 
 /// Any number of arguments by place.

@@ -15,10 +15,6 @@ pub(super) fn find(name: &str) -> Option<&'static Function> {
     TABLES.iter().flat_map(|table| table.iter()).find(|f| f.name == name)
 }
 
-/// Functions whose elements are those of their arguments, or lie between them.
-const WITHIN: &str = "shift flip transpose crop pad bin stack concat deskew uniform gaussian median percentile rank minimum \
-                      maximum erosion dilation opening closing bilateral rolling_ball";
-
 /// Whether elements of an expression are those of its inputs, or lie between them.
 pub fn stays_within(expression: &Expression) -> bool {
     fn is_number(expression: &Expression) -> bool {
@@ -38,7 +34,7 @@ pub fn stays_within(expression: &Expression) -> bool {
         NodeKind::Name(_) => true,
         NodeKind::Unary("+", inner) | NodeKind::Select(inner, _) => stays_within(inner),
         NodeKind::Call(name, arguments) => {
-            (WITHIN.split(' ').any(|known| known == name) || crate::reduce::stays_within(name))
+            (find(name).is_some_and(|f| f.is_within) || crate::reduce::stays_within(name))
                 && arguments.iter().all(is_kept)
         }
         _ => false,

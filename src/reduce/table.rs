@@ -20,23 +20,30 @@ pub struct OperatorKind {
     /// What it gives, in a line.
     pub about: &'static str,
     make: Make,
+    /// Whether what it gives are elements, or lie between them.
+    is_within: bool,
 }
 
 /// Makes an operator of what stands behind its name, if anything does.
 type Make = fn(Option<&str>, &Settings) -> Result<Box<dyn Operator>>;
 
 const fn kind(name: &'static str, argument: &'static str, about: &'static str, make: Make) -> OperatorKind {
-    OperatorKind { name, argument, about, make }
+    OperatorKind { name, argument, about, make, is_within: false }
+}
+
+/// A line of the table whose results are elements, or lie between them.
+const fn kept_within(kind: OperatorKind) -> OperatorKind {
+    OperatorKind { is_within: true, ..kind }
 }
 
 /// Every operator.
 pub const OPERATORS: &[OperatorKind] = &[
     kind("sum", "", "sum; exact for integers, an error if it does not fit", |_, _| Ok(Box::new(Sums::Sum))),
-    kind("mean", "", "mean; of integers, the exact one rounded once to float64", |_, settings| {
+    kept_within(kind("mean", "", "mean; of integers, the exact one rounded once to float64", |_, settings| {
         Ok(Box::new(settings.weights.clone().map_or(Sums::Mean, Sums::WeightedMean)))
-    }),
-    kind("min", "", "least element", |_, _| Ok(Box::new(Extrema::Min))),
-    kind("max", "", "greatest element", |_, _| Ok(Box::new(Extrema::Max))),
+    })),
+    kept_within(kind("min", "", "least element", |_, _| Ok(Box::new(Extrema::Min)))),
+    kept_within(kind("max", "", "greatest element", |_, _| Ok(Box::new(Extrema::Max)))),
     kind("range", "", "greatest minus least element", |_, _| Ok(Box::new(Extrema::Range))),
     kind(
         "argmin",
@@ -57,22 +64,27 @@ pub const OPERATORS: &[OperatorKind] = &[
         Ok(Box::new(Moments { root: true, ddof: settings.ddof }))
     }),
     kind("rms", "", "root of the mean square", |_, _| Ok(Box::new(Sums::Rms))),
-    kind("median", "", "middle element, or the mean of the two middle ones", |_, _| Ok(Box::new(Ordered::median()))),
-    kind("quantile", "=Q[:Q...]", "quantiles, interpolated linearly; several make an axis", |argument, _| {
-        Ok(Box::new(Ordered::quantiles(argument)?))
-    }),
-    kind("mode", "", "most frequent element, the least of several", |_, _| Ok(Box::new(Ordered::mode()))),
+    kept_within(kind("median", "", "middle element, or the mean of the two middle ones", |_, _| {
+        Ok(Box::new(Ordered::median()))
+    })),
+    kept_within(kind(
+        "quantile",
+        "=Q[:Q...]",
+        "quantiles, interpolated linearly; several make an axis",
+        |argument, _| Ok(Box::new(Ordered::quantiles(argument)?)),
+    )),
+    kept_within(kind("mode", "", "most frequent element, the least of several", |_, _| Ok(Box::new(Ordered::mode())))),
     kind("unique", "", "number of distinct elements; all NaN are one", |_, _| Ok(Box::new(Ordered::unique()))),
     kind("count", "", "number of elements that --where, --skipna and holes leave", |_, _| Ok(Box::new(Sums::Count))),
     kind("any", "", "whether any element is not zero", |_, _| Ok(Box::new(Truth { all: false }))),
     kind("all", "", "whether no element is zero", |_, _| Ok(Box::new(Truth { all: true }))),
     kind("prod", "", "product; exact for integers, an error if it does not fit", |_, _| Ok(Box::new(Multiplied))),
-    kind(
+    kept_within(kind(
         "topk",
         "=K",
         "greatest K elements, descending, or least -K, ascending, as an axis; NaN counts as greatest",
         |argument, _| Ok(Box::new(TopK::parse(argument)?)),
-    ),
+    )),
     kind(
         "histogram",
         "[=BINS:LOW:HIGH]",
@@ -84,7 +96,7 @@ pub const OPERATORS: &[OperatorKind] = &[
 /// Whether results of the operator that is typed as `label` are elements of the input, or lie between them.
 pub fn stays_within(label: &str) -> bool {
     let name = label.split('=').next().unwrap_or_default();
-    matches!(name, "mean" | "min" | "max" | "median" | "quantile" | "mode" | "topk")
+    OPERATORS.iter().any(|kind| kind.name == name && kind.is_within)
 }
 
 /// An operator with its name and argument as they would be typed.

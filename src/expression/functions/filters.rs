@@ -11,22 +11,24 @@ use crate::axis::{Axis, AxisKind};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::expression::builder::{Builder, Value};
-use crate::expression::call::{Call, Function, MANY, elements, function};
+use crate::expression::call::{Call, Function, MANY, elements, function, kept_within};
 use crate::expression::reductions;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function("uniform", 2, "mean of a box: uniform(a, y=3, x=3)", uniform),
+    kept_within(function("uniform", 2, "mean of a box: uniform(a, y=3, x=3)", uniform)),
     function("total", 2, "sum of a box, exact for whole numbers: total(a, 3)", total),
-    function("gaussian", 2, "weights of a Gaussian: gaussian(a, z=1um, y=2, x=2, truncate=4)", gaussian),
-    function("median", MANY, "median of a box: median(a, 3); of an axis: median(a, t)", median),
-    function("percentile", 3, "percentile of a box: percentile(a, 20, y=5, x=5)", percentile),
-    function("rank", 3, "element of a rank in a box, from 0: rank(a, -2, 3)", rank),
-    function("minimum", 2, "least element of a box: minimum(a, 3)", |b, c| extremum(b, c, false, false)),
-    function("maximum", 2, "greatest element of a box: maximum(a, 3)", |b, c| extremum(b, c, true, false)),
-    function("erosion", 2, "as minimum", |b, c| extremum(b, c, false, false)),
-    function("dilation", 2, "as maximum, of the mirrored box", |b, c| extremum(b, c, true, true)),
-    function("opening", 2, "erosion, then dilation: opening(a, y=15, x=15)", |b, c| open_close(b, c, false)),
-    function("closing", 2, "dilation, then erosion", |b, c| open_close(b, c, true)),
+    kept_within(function("gaussian", 2, "weights of a Gaussian: gaussian(a, z=1um, y=2, x=2, truncate=4)", gaussian)),
+    kept_within(function("median", MANY, "median of a box: median(a, 3); of an axis: median(a, t)", median)),
+    kept_within(function("percentile", 3, "percentile of a box: percentile(a, 20, y=5, x=5)", percentile)),
+    kept_within(function("rank", 3, "element of a rank in a box, from 0: rank(a, -2, 3)", rank)),
+    kept_within(function("minimum", 2, "least element of a box: minimum(a, 3)", |b, c| extremum(b, c, false, false))),
+    kept_within(function("maximum", 2, "greatest element of a box: maximum(a, 3)", |b, c| extremum(b, c, true, false))),
+    kept_within(function("erosion", 2, "as minimum", |b, c| extremum(b, c, false, false))),
+    kept_within(function("dilation", 2, "as maximum, of the mirrored box", |b, c| extremum(b, c, true, true))),
+    kept_within(function("opening", 2, "erosion, then dilation: opening(a, y=15, x=15)", |b, c| {
+        open_close(b, c, false)
+    })),
+    kept_within(function("closing", 2, "dilation, then erosion", |b, c| open_close(b, c, true))),
     function("tophat", 2, "what opening takes away: tophat(a, y=15, x=15)", white_tophat),
     function("white_tophat", 2, "as tophat", white_tophat),
     function("black_tophat", 2, "what closing adds", black_tophat),
@@ -39,8 +41,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("unsharp", 2, "a and so much of what a Gaussian takes away: unsharp(a, 2, amount=1)", unsharp),
     function("variance", 2, "variance of a box: variance(a, y=5, x=5)", variance),
     function("convolve", 2, "sum with the weights of a .npy: convolve(a, kernel.npy)", convolve),
-    function("bilateral", 2, "means that leave edges: bilateral(a, 2, range=50)", bilateral),
-    function("rolling_ball", 2, "the background below a ball: rolling_ball(a, 50)", rolling_ball),
+    kept_within(function("bilateral", 2, "means that leave edges: bilateral(a, 2, range=50)", bilateral)),
+    kept_within(function("rolling_ball", 2, "the background below a ball: rolling_ball(a, 50)", rolling_ball)),
 ];
 
 /// Names of arguments that all filters know.

@@ -13,24 +13,29 @@ use crate::axis::{Axis, Calibration, Provenance};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::expression::builder::{Builder, Value};
-use crate::expression::call::{Call, Function, MANY, function};
+use crate::expression::call::{Call, Function, MANY, function, kept_within};
 use crate::expression::syntax::{Argument, Expression, NodeKind};
 use crate::unit;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function("shift", 1, "elements moved along axes: shift(a, t=1)", shift),
+    kept_within(function("shift", 1, "elements moved along axes: shift(a, t=1)", shift)),
     function("diff", 2, "differences of neighbours: diff(a, t)", diff),
     function("cumsum", 2, "sums from the first element on: cumsum(a, t)", cumsum),
-    function("stack", MANY, "arrays along a new axis: stack(a, b, axis=c)", stack),
-    function("concat", MANY, "arrays one behind the other: concat(a, b, axis=t)", concat),
-    function("flip", MANY, "elements in reverse: flip(a, x)", flip),
-    function("transpose", MANY, "axes in another order: transpose(a, x, y)", transpose),
-    function("crop", 1, "a part, as in brackets: crop(a, y=10:20)", crop),
-    function("pad", 1, "elements before and behind: pad(a, y=2, x=1:3, mode=constant)", pad),
-    function("bin", 2, "one element for several: bin(a, y=2, x=2, mean)", bin),
+    kept_within(function("stack", MANY, "arrays along a new axis: stack(a, b, axis=c)", stack)),
+    kept_within(function("concat", MANY, "arrays one behind the other: concat(a, b, axis=t)", concat)),
+    kept_within(function("flip", MANY, "elements in reverse: flip(a, x)", flip)),
+    kept_within(function("transpose", MANY, "axes in another order: transpose(a, x, y)", transpose)),
+    kept_within(function("crop", 1, "a part, as in brackets: crop(a, y=10:20)", crop)),
+    kept_within(function("pad", 1, "elements before and behind: pad(a, y=2, x=1:3, mode=constant)", pad)),
+    kept_within(function("bin", 2, "one element for several: bin(a, y=2, x=2, mean)", bin)),
     function("clip", 3, "values from a least to a greatest: clip(a, 0, 255)", clip),
     function("whole", 2, "an integer type, checked as --dtype: whole(a, uint8)", whole),
-    function("deskew", 1, "light-sheet planes where they were: deskew(a, angle=31.8, z=0.5um, x=0.1um)", deskew),
+    kept_within(function(
+        "deskew",
+        1,
+        "light-sheet planes where they were: deskew(a, angle=31.8, z=0.5um, x=0.1um)",
+        deskew,
+    )),
     function("threshold", 2, "what is brighter than the rest: threshold(a, otsu)", threshold),
     function("flatfield", 3, "(raw - dark) / (flat - dark) * mean(flat - dark): flatfield(raw, flat, dark)", flatfield),
 ];

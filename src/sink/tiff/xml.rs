@@ -8,7 +8,7 @@ use crate::axis::Axis;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::sink::zarr::{ImageOptions, shown};
-use crate::unit::{metres, seconds};
+use crate::unit::{self, seconds};
 
 /// How the axes of an array are those of OME's images.
 pub(super) struct Images {
@@ -133,8 +133,7 @@ impl Images {
 
 /// Micrometres of the unit of an axis.
 fn micrometres(axis: &Axis) -> Option<f64> {
-    let unit = axis.calibration.as_ref()?.unit.as_deref()?;
-    if unit == "micrometer" { Some(1.0) } else { metres(unit).map(|metres| metres * 1e6) }
+    unit::ratio(axis.calibration.as_ref()?.unit.as_deref()?, "micrometer")
 }
 
 fn letter(name: &str) -> Option<char> {

@@ -306,7 +306,7 @@ impl Multiscale {
     /// Why those that are listed cannot be the array's, in words.
     fn described_axes(&self, rank: usize) -> Result<Option<Vec<Described>>, String> {
         let Some(listed) = self.multiscale.get("axes") else {
-            let five = ["t", "c", "z", "y", "x"];
+            let five = crate::axis::USUAL;
             return Ok((rank == five.len()).then(|| five.iter().map(|n| ((*n).to_owned(), None)).collect()));
         };
         let Some(listed) = listed.as_array() else { return Err("they are no list".to_owned()) };
