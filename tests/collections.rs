@@ -80,8 +80,8 @@ fn plates_series_and_labels_are_what_the_schemas_say() {
     let arguments: Vec<&Path> = [Path::new("groups"), folder.path()].into_iter().chain(schemas.as_deref()).collect();
     common::python("groups.py", &arguments);
     for (more, words) in [
-        (&["-o", "a.zarr", "--by", "field,c", "--collection", "--mip", "z", "--missing", "fill"][..], "--mip-output"),
-        (&["-o", "a.tif", "--by", "well", "--collection", "--missing", "fill"], "ends in .zarr"),
+        (&["-o", "a.zarr", "--by", "field,c", "--collection", "--mip", "z"][..], "--mip-output"),
+        (&["-o", "a.tif", "--by", "well", "--collection"], "ends in .zarr"),
         (&["-o", "a.zarr", "--by", "well,field"], "or use --collection"),
         (&["-o", "a.zarr", "--by", "well,field,c", "--collection"], "a well holds fields alone"),
         (

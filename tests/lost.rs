@@ -405,4 +405,11 @@ fn arrays_of_a_pile_have_one_grid() {
     let (shape, bytes) = read_zarr(&folder.path().join("q1.zarr"));
     let planes: Vec<u8> = bytes.chunks(48).map(|plane| plane[0]).collect();
     assert_eq!((shape, planes), (vec![2, 1, 3, 6, 8], vec![0, 0, 0, 4, 0, 6]));
+    // One that was stopped early ends early, and that is told.
+    for z in 0..3 {
+        fs::write(folder.path().join(format!("p2_t0_z{z}.tif")), layout.write(&[vec![9; 48]])).unwrap();
+    }
+    let output = stackctl(folder.path()).args(words).args(["r{p}.zarr", "--missing", "fill"]).succeeds();
+    assert!(message(&output).contains("axis t ends 1 before"), "{}", message(&output));
+    assert_eq!(read_zarr(&folder.path().join("r2.zarr")).0, [1, 1, 3, 6, 8]);
 }

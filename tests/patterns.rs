@@ -261,10 +261,12 @@ fn names_divide_by_the_value_of_a_field() {
     let Split { groups, unmatched } = split(&pattern, &names, &["w"], &["w".to_owned()]).unwrap();
     let own: Vec<(&str, &[u32])> = groups.iter().map(|group| (group.value.as_str(), &group.names[..])).collect();
     assert_eq!(own, [("A-02", &[2, 4][..]), ("A-10", &[1]), ("B-02", &[0])]);
-    // The times of all, which some of them share, are those of each.
+    // The times of all, which some of them share, are those of each, but for what is behind its last one.
     let more: Vec<Vec<&str>> =
         groups.iter().map(|group| group.elsewhere.iter().map(|(_, name)| name.as_str()).collect()).collect();
-    assert_eq!(more, [vec![], vec!["B02_t1"], vec!["A10_t0"]]);
+    assert_eq!(more, [vec![], vec![], vec!["A10_t0"]]);
+    let notes: Vec<usize> = groups.iter().map(|group| group.notes.len()).collect();
+    assert_eq!((notes, groups[1].notes[0].contains("axis t ends 1 before")), (vec![0, 1, 0], true));
     assert_eq!(unmatched, [3]);
     assert!(split(&pattern, &names, &["q"], &[]).is_err());
 }

@@ -39,7 +39,7 @@ impl Request {
             None if by_set => survey.by_set(self, progress)?,
             None if survey.paths.len() == 1 && !self.names_only => survey,
             None if let Some((axes, cells)) = places => Survey { naming: Naming::Places { axes, cells }, ..survey },
-            _ => survey.by_names(&reading, Vec::new())?,
+            _ => survey.by_names(&reading, &pattern::Group::default())?,
         };
         Ok(vec![survey])
     }
@@ -73,7 +73,7 @@ impl Request {
         }
         let survey = |group: pattern::Group| {
             let paths = group.names.iter().map(|i| paths[*i as usize].clone()).collect();
-            let survey = Survey::new(paths, self, progress).by_names(&reading, group.elsewhere)?;
+            let survey = Survey::new(paths, self, progress).by_names(&reading, &group)?;
             Ok(Survey { value: Some(group.value), ..survey })
         };
         split.groups.into_iter().map(survey).collect()
@@ -262,15 +262,16 @@ impl Survey {
         Ok(self)
     }
 
-    /// A pattern that was given must match; one that cannot be found is a fault to be told of. Names `elsewhere` have
-    /// positions too.
-    fn by_names(mut self, reading: &NameRule, mut elsewhere: Vec<(String, String)>) -> Result<Self> {
+    /// A pattern that was given must match; one that cannot be found is a fault to be told of. The files may be those of
+    /// `group`, which is on one grid with others.
+    fn by_names(mut self, reading: &NameRule, group: &pattern::Group) -> Result<Self> {
         let names = texts(&self.paths);
         self.naming = match &reading.pattern {
             Some(pattern) => {
                 let mut options = reading.infer.arrange.clone();
-                options.elsewhere.append(&mut elsewhere);
-                let arrangement = pattern::arrange(pattern, &names, &options)?;
+                options.elsewhere.extend_from_slice(&group.elsewhere);
+                let mut arrangement = pattern::arrange(pattern, &names, &options)?;
+                arrangement.notes.extend_from_slice(&group.notes);
                 let (pattern, why) = (Box::new(pattern.clone()), reading.why.clone());
                 Naming::Names { pattern, arrangement: Box::new(arrangement), names, why, from: reading.from.clone() }
             }

@@ -120,7 +120,7 @@ pub struct Split {
 }
 
 /// Names that share the values of the fields by which they are divided.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
     /// The value of each field, joined by commas.
     pub value: String,
@@ -128,12 +128,15 @@ pub struct Group {
     pub names: Vec<u32>,
     /// What [`ArrangeOptions::elsewhere`] takes for all groups to be arranged on one grid.
     pub elsewhere: Vec<(String, String)>,
+    /// Axes that end before those of others do, in words.
+    pub notes: Vec<String>,
 }
 
 /// Divides `names` by the values of the fields or axes `by`, which are no axes of a group if `drop` has them.
 ///
-/// All groups are to have one grid: along an axis a group has the positions that any other one has with which it shares
-/// one, directly or by others between. Groups that share none, such as those of a number that runs on through all names,
+/// All groups are to have one grid: along an axis a group has the positions before its last one that any other one has with
+/// which it shares one, directly or by others between. It may end before others do, as a recording that was stopped: nothing
+/// moves by that. Groups that share none, such as those of a number that runs on through all names,
 /// keep their own; so do those of an axis of measured values alone, unless one of them has all.
 ///
 /// # Errors
@@ -156,7 +159,7 @@ pub fn split<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], by: &[&str], 
     let group = |(ranks, rows): (&Vec<u32>, &Vec<u32>)| {
         let values: Vec<&str> = fields.iter().zip(ranks).map(|((_, labels), at)| &*labels[*at as usize]).collect();
         let names = rows.iter().map(|row| matched[*row as usize]).collect();
-        Group { value: values.join(","), names, elsewhere: Vec::new() }
+        Group { value: values.join(","), names, ..Group::default() }
     };
     let mut groups: Vec<Group> = rows.iter().map(group).collect();
     let kept = columns.iter().map(|c| &c.field).filter(|field| is_kept(field, drop));
@@ -167,9 +170,11 @@ pub fn split<N: AsRef<str> + Sync>(pattern: &Pattern, names: &[N], by: &[&str], 
         if is_measured {
             index = columns.iter().find(|c| of_axis(c)).map_or_else(Vec::new, |c| c.ranks.clone());
         }
-        for (group, more) in groups.iter_mut().zip(shared(&index, &rows, is_measured)) {
+        for (group, (more, n_behind)) in groups.iter_mut().zip(shared(&index, &rows, is_measured)) {
             let name = |row: u32| names[matched[row as usize] as usize].as_ref().to_owned();
             group.elsewhere.extend(more.into_iter().map(|row| (axis.clone(), name(row))));
+            let note = || format!("axis {axis} ends {n_behind} before those of other values of --by do");
+            group.notes.extend((n_behind > 0).then(note));
         }
     }
     unmatched.sort_unstable_by(|a, b| compare_names(names, *a, *b));
@@ -192,9 +197,9 @@ fn fields_of(pattern: &Pattern, by: &str) -> Result<Vec<usize>> {
     Ok(found)
 }
 
-/// For each group of rows, one row for each position of its grid along an axis that it has none at. `index` is the
-/// position of every row.
-fn shared(index: &[u32], groups: &BTreeMap<Vec<u32>, Vec<u32>>, is_measured: bool) -> Vec<Vec<u32>> {
+/// For each group of rows, one row for each position of its grid along an axis, before its last one, that it has none at,
+/// and how many there are behind that. `index` is the position of every row.
+fn shared(index: &[u32], groups: &BTreeMap<Vec<u32>, Vec<u32>>, is_measured: bool) -> Vec<(Vec<u32>, usize)> {
     let n = index.iter().max().map_or(0, |last| last + 1);
     let mut first = vec![0; n as usize];
     (0..index.len() as u32).zip(index).rev().for_each(|(row, at)| first[*at as usize] = row);
@@ -219,11 +224,12 @@ fn shared(index: &[u32], groups: &BTreeMap<Vec<u32>, Vec<u32>>, is_measured: boo
     (0..).zip(&grid).for_each(|(at, grid)| members[*grid as usize].push(at));
     let grid_of = |own: &Vec<u32>| own.first().map_or(0, |at| grid[*at as usize] as usize);
     groups.iter().for_each(|own| most[grid_of(own)] = own.len().max(most[grid_of(own)]));
-    let lacking = |own: &Vec<u32>| -> Vec<u32> {
+    let lacking = |own: &Vec<u32>| -> (Vec<u32>, usize) {
         let all: &Vec<u32> = &members[grid_of(own)];
         let is_one = !is_measured || most[grid_of(own)] == all.len();
         let absent = all.iter().filter(|at| is_one && own.binary_search(at).is_err());
-        absent.map(|at| first[*at as usize]).collect()
+        let (behind, inside): (Vec<u32>, Vec<u32>) = absent.partition(|at| own.last().is_some_and(|last| *at > last));
+        (inside.iter().map(|at| first[*at as usize]).collect(), behind.len())
     };
     groups.iter().map(lacking).collect()
 }
